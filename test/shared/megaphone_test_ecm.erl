@@ -1,0 +1,173 @@
+%% @doc The real megaphone-ecm in an OS process, with a configuration and a log of its own.
+-module(megaphone_test_ecm).
+
+-behaviour(gen_server).
+
+-export([start/1, start_program/1, restart/1, terminate/1, kill/1, stop/1, output/1, os_pid/1,
+         await_output/2]).
+-export([init/1, handle_call/3, handle_cast/2]).
+
+-export_type([ecm/0]).
+
+-define(EXIT_TIMEOUT, 20_000).
+
+-type ecm() :: pid().
+%% Where it listens for clients and where the trunk goes. `config' replaces the whole text.
+-type settings() :: #{dir := file:name(), port := inet:port_number(),
+                      trunk_port := inet:port_number(), more => iodata(), config => iodata()}.
+
+%% @doc Starts the ECM and answers when its port takes connections.
+-spec start(settings()) -> {ok, ecm()} | {error, {not_started, Output :: binary()}}.
+start(Settings) ->
+    {ok, Ecm} = gen_server:start(?MODULE, Settings, []),
+    case restart(Ecm) of
+        ok -> {ok, Ecm};
+        {error, _} = Error -> gen_server:stop(Ecm), Error
+    end.
+
+%% @doc Runs the ECM with a configuration that should make it end by itself.
+-spec start_program(settings()) -> {Status :: non_neg_integer(), Output :: binary()}.
+start_program(#{dir := Dir} = Settings) ->
+    megaphone_test_program:run(path(), ["--config", write_config(Settings)],
+                               #{log => filename:join(Dir, "ecm.log")}).
+
+%% @doc Starts it again after terminate/1 or kill/1, with the same ports.
+-spec restart(ecm()) -> ok | {error, {not_started, Output :: binary()}}.
+restart(Ecm) ->
+    gen_server:call(Ecm, restart, infinity).
+
+%% @doc Ends it as an admin does, by SIGTERM, and answers its exit status.
+-spec terminate(ecm()) -> Status :: non_neg_integer().
+terminate(Ecm) ->
+    gen_server:call(Ecm, terminate, infinity).
+
+%% @doc Kills it.
+-spec kill(ecm()) -> ok.
+kill(Ecm) ->
+    gen_server:call(Ecm, kill, infinity).
+
+%% @doc Ends it by SIGTERM and forgets it. Fails unless it ends in good order and in good time.
+-spec stop(ecm()) -> ok.
+stop(Ecm) ->
+    try gen_server:call(Ecm, terminate, infinity) of
+        Status when Status =:= 0; Status =:= none -> ok;
+        Status -> ct:fail("expected the ECM to end with status 0 after SIGTERM, got ~p; it "
+                          "printed~n~ts", [Status, output(Ecm)])
+    after
+        gen_server:stop(Ecm)
+    end.
+
+%% @doc What it has printed since its last start.
+-spec output(ecm()) -> binary().
+output(Ecm) ->
+    gen_server:call(Ecm, output).
+
+-spec os_pid(ecm()) -> string().
+os_pid(Ecm) ->
+    gen_server:call(Ecm, os_pid).
+
+%% @doc Waits until its output matches the regular expression, and answers the match.
+-spec await_output(ecm(), Pattern :: iodata()) -> binary().
+await_output(Ecm, Pattern) ->
+    megaphone_test_wait:until(
+      io_lib:format("output of the ECM that matches ~ts", [Pattern]),
+      fun() ->
+              case re:run(output(Ecm), Pattern, [{capture, first, binary}]) of
+                  {match, [Match]} -> Match;
+                  nomatch -> false
+              end
+      end).
+
+init(Settings) ->
+    process_flag(trap_exit, true),
+    {ok, #{settings => Settings, program => none}}.
+
+handle_call(restart, _From, #{settings := #{dir := Dir} = Settings, program := none} = State) ->
+    ConfigPath = write_config(Settings),
+    {ok, Program} = megaphone_test_program:start(path(), ["--config", ConfigPath],
+                                                 #{log => filename:join(Dir, "ecm.log")}),
+    case await_listening(Program, Settings, 1000) of
+        ok ->
+            {reply, ok, State#{program := Program}};
+        error ->
+            Output = megaphone_test_program:output(Program),
+            megaphone_test_program:kill(Program),
+            {reply, {error, {not_started, Output}}, State}
+    end;
+handle_call(terminate, _From, #{program := none} = State) ->
+    {reply, none, State};
+handle_call(terminate, _From, #{program := Program} = State) ->
+    megaphone_test_program:signal(megaphone_test_program:os_pid(Program), "TERM"),
+    Status = try megaphone_test_program:await_exit(Program, ?EXIT_TIMEOUT)
+             catch _:_ -> still_running
+             end,
+    megaphone_test_program:kill(Program),
+    {reply, Status, State#{program := none}};
+handle_call(kill, _From, #{program := none} = State) ->
+    {reply, ok, State};
+handle_call(kill, _From, #{program := Program} = State) ->
+    ok = megaphone_test_program:kill(Program),
+    {reply, ok, State#{program := none}};
+handle_call(output, _From, #{program := none} = State) ->
+    {reply, <<>>, State};
+handle_call(output, _From, #{program := Program} = State) ->
+    {reply, megaphone_test_program:output(Program), State};
+handle_call(os_pid, _From, #{program := Program} = State) ->
+    {reply, megaphone_test_program:os_pid(Program), State}.
+
+handle_cast(_, State) ->
+    {noreply, State}.
+
+write_config(#{dir := Dir} = Settings) ->
+    Path = filename:join(Dir, "ecm.toml"),
+    ok = filelib:ensure_dir(Path),
+    ok = file:write_file(Path, config(Settings)),
+    Path.
+
+config(#{config := Config}) ->
+    Config;
+config(#{port := Port, trunk_port := TrunkPort} = Settings) ->
+    ["[http]\n"
+     "listen = \"127.0.0.1:", integer_to_list(Port), "\"\n"
+     "[trunk]\n"
+     "connect = \"127.0.0.1:", integer_to_list(TrunkPort), "\"\n",
+     maps:get(more, Settings, "")].
+
+%% `make build' puts the program under cargo's target folder.
+path() ->
+    case os:getenv("MEGAPHONE_ECM") of
+        false ->
+            Target = os:getenv("CARGO_TARGET_DIR", filename:join(root(), "target")),
+            filename:join([Target, "release", "megaphone-ecm"]);
+        Path ->
+            Path
+    end.
+
+%% The repository's root: the first folder above this module's that has the Cargo workspace.
+root() ->
+    root(filename:dirname(code:which(?MODULE))).
+
+root("/") ->
+    error("the repository's root isn't above the test's modules; say where megaphone-ecm is by "
+          "the environment variable MEGAPHONE_ECM");
+root(Folder) ->
+    case filelib:is_file(filename:join(Folder, "Cargo.lock")) of
+        true -> Folder;
+        false -> root(filename:dirname(Folder))
+    end.
+
+await_listening(_Program, _Settings, 0) ->
+    error;
+await_listening(Program, #{port := Port} = Settings, Attempts) ->
+    case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
+        {ok, Socket} ->
+            gen_tcp:close(Socket);
+        {error, _} ->
+            case megaphone_test_program:status(Program) of
+                running ->
+                    receive after 10 -> ok end,
+                    await_listening(Program, Settings, Attempts - 1);
+                _Ended ->
+                    error
+            end
+    end.

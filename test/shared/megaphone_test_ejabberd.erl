@@ -1,0 +1,234 @@
+%% @doc A real ejabberd in an OS process of its own, with its own ports, spool, configuration and log,
+%% all under one folder. It is steered over its standard input and output (OTP's peer), so it needs no
+%% node name, and it ends with the VM that started it.
+-module(megaphone_test_ejabberd).
+
+-behaviour(gen_server).
+
+-export([start/1, start_node/1, stop/1, halt/1, kill/1, restart/1, call/4, call/5, cast/4,
+         register_users/2, configure/2, reload/2, log/1, await_log/2, await_log/3, os_pid/1, dir/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-export_type([ejabberd/0, settings/0]).
+
+-define(BOOT_TIMEOUT, 60_000).
+-define(CALL_TIMEOUT, 30_000).
+-define(HALT_TIMEOUT, 30_000).
+
+-type ejabberd() :: pid().
+%% `dir' is made if need be; the rest is megaphone_test_config's.
+-type settings() :: #{dir := file:name(), listeners := [iodata()],
+                      top => iodata(), modules => iodata()}.
+
+%% @doc Starts ejabberd and answers when it is ready. The error has the end of its log.
+-spec start(settings()) -> {ok, ejabberd()} | {error, {not_started, Log :: binary()}}.
+start(Settings) ->
+    {ok, Ejabberd} = start_node(Settings),
+    case restart(Ejabberd) of
+        ok -> {ok, Ejabberd};
+        {error, _} = Error -> stop(Ejabberd), Error
+    end.
+
+%% @doc A handle whose ejabberd isn't running yet; restart/1 starts it.
+-spec start_node(settings()) -> {ok, ejabberd()}.
+start_node(Settings) ->
+    gen_server:start(?MODULE, Settings, []).
+
+%% @doc Stops ejabberd the way an admin does and forgets it. No process of it is left.
+-spec stop(ejabberd()) -> ok.
+stop(Ejabberd) ->
+    ok = gen_server:call(Ejabberd, halt, infinity),
+    gen_server:stop(Ejabberd).
+
+%% @doc Stops ejabberd the way an admin does; restart/1 brings it back.
+-spec halt(ejabberd()) -> ok.
+halt(Ejabberd) ->
+    gen_server:call(Ejabberd, halt, infinity).
+
+%% @doc Kills the OS process; restart/1 brings it back.
+-spec kill(ejabberd()) -> ok.
+kill(Ejabberd) ->
+    gen_server:call(Ejabberd, kill, infinity).
+
+%% @doc Starts ejabberd again, with the configuration as it is now and with its data.
+-spec restart(ejabberd()) -> ok | {error, {not_started, Log :: binary()}}.
+restart(Ejabberd) ->
+    gen_server:call(Ejabberd, restart, infinity).
+
+%% @doc Calls a function in ejabberd's VM; its exceptions are raised here.
+-spec call(ejabberd(), module(), atom(), [term()]) -> term().
+call(Ejabberd, Module, Function, Arguments) ->
+    call(Ejabberd, Module, Function, Arguments, ?CALL_TIMEOUT).
+
+-spec call(ejabberd(), module(), atom(), [term()], timeout()) -> term().
+call(Ejabberd, Module, Function, Arguments, Timeout) ->
+    peer:call(gen_server:call(Ejabberd, peer), Module, Function, Arguments, Timeout).
+
+%% @doc The same without an answer.
+-spec cast(ejabberd(), module(), atom(), [term()]) -> ok.
+cast(Ejabberd, Module, Function, Arguments) ->
+    peer:cast(gen_server:call(Ejabberd, peer), Module, Function, Arguments).
+
+%% @doc Makes accounts at localhost, and the same at impatient.localhost, password `megaphone'.
+-spec register_users(ejabberd(), [binary()]) -> ok.
+register_users(Ejabberd, Users) ->
+    lists:foreach(
+      fun({User, Host}) ->
+              ok = call(Ejabberd, ejabberd_auth, try_register, [User, Host, <<"megaphone">>])
+      end, [{User, Host} || User <- Users, Host <- [<<"localhost">>, <<"impatient.localhost">>]]).
+
+%% @doc Writes another configuration; restart/1 or reload/2 puts it in force.
+-spec configure(ejabberd(), #{listeners => [iodata()], top => iodata(), modules => iodata()}) -> ok.
+configure(Ejabberd, Settings) ->
+    gen_server:call(Ejabberd, {configure, Settings}).
+
+%% @doc Writes another configuration and has it reloaded, as `ejabberdctl reload_config' does.
+-spec reload(ejabberd(), #{listeners => [iodata()], top => iodata(), modules => iodata()}) -> term().
+reload(Ejabberd, Settings) ->
+    ok = configure(Ejabberd, Settings),
+    call(Ejabberd, ejabberd_config, reload, []).
+
+%% @doc All that ejabberd has logged.
+-spec log(ejabberd()) -> binary().
+log(Ejabberd) ->
+    read_log(dir(Ejabberd)).
+
+%% @doc As await_log/3, from the log's beginning.
+-spec await_log(ejabberd(), Pattern :: iodata()) -> binary().
+await_log(Ejabberd, Pattern) ->
+    await_log(Ejabberd, Pattern, 0).
+
+%% @doc Waits until what was logged after the first `Offset' bytes matches the regular expression, and
+%% answers the match.
+-spec await_log(ejabberd(), Pattern :: iodata(), Offset :: non_neg_integer()) -> binary().
+await_log(Ejabberd, Pattern, Offset) ->
+    Dir = dir(Ejabberd),
+    What = io_lib:format("a line matching ~ts in ~ts", [Pattern, log_path(Dir)]),
+    megaphone_test_wait:until(
+      What,
+      fun() ->
+              <<_:Offset/binary, Log/binary>> = read_log(Dir),
+              case re:run(Log, Pattern, [{capture, first, binary}]) of
+                  {match, [Match]} -> Match;
+                  nomatch -> false
+              end
+      end).
+
+-spec os_pid(ejabberd()) -> string().
+os_pid(Ejabberd) ->
+    gen_server:call(Ejabberd, os_pid).
+
+-spec dir(ejabberd()) -> file:name().
+dir(Ejabberd) ->
+    gen_server:call(Ejabberd, dir).
+
+init(#{dir := Dir} = Settings) ->
+    [ok = filelib:ensure_dir(filename:join([Dir, Folder, "."]))
+     || Folder <- ["spool", "files", "upload"]],
+    %% All that the VM prints goes where its log is, not into the middle of the test's report.
+    {ok, Output} = file:open(filename:join(Dir, "output.log"), [append]),
+    true = group_leader(Output, self()),
+    ok = write_config(Settings),
+    {ok, #{settings => Settings, peer => none, os_pid => none}}.
+
+handle_call(restart, _From, State) ->
+    Stopped = halt_peer(State),
+    case start_peer(Stopped) of
+        {ok, Started} -> {reply, ok, Started};
+        {error, _} = Error -> {reply, Error, Stopped}
+    end;
+handle_call(halt, _From, State) ->
+    {reply, ok, halt_peer(State)};
+handle_call(kill, _From, #{peer := Peer, os_pid := OsPid} = State) ->
+    Monitor = monitor(process, Peer),
+    megaphone_test_program:signal(OsPid, "KILL"),
+    receive {'DOWN', Monitor, process, Peer, _} -> ok end,
+    {reply, ok, State#{peer := none, os_pid := none}};
+handle_call({configure, Changes}, _From, #{settings := Settings} = State) ->
+    Changed = maps:merge(Settings, Changes),
+    {reply, write_config(Changed), State#{settings := Changed}};
+handle_call(peer, _From, #{peer := Peer} = State) ->
+    {reply, Peer, State};
+handle_call(os_pid, _From, #{os_pid := OsPid} = State) ->
+    {reply, OsPid, State};
+handle_call(dir, _From, #{settings := #{dir := Dir}} = State) ->
+    {reply, Dir, State}.
+
+handle_cast(_, State) ->
+    {noreply, State}.
+
+handle_info(_, State) ->
+    {noreply, State}.
+
+start_peer(#{settings := #{dir := Dir}} = State) ->
+    {ok, Peer, _Node} =
+        peer:start(#{connection => standard_io,
+                     %% What the emulator and its port programs say on standard error.
+                     exec => {"/bin/sh", ["-c", "errors=$1; shift; exec \"$0\" \"$@\" 2>>\"$errors\"",
+                                          filename:join([code:root_dir(), "bin", "erl"]),
+                                          filename:join(Dir, "error_output.log")]},
+                     wait_boot => ?BOOT_TIMEOUT,
+                     args => ["+S", "2", "+K", "true",
+                              "-mnesia", "dir", "\"" ++ filename:join(Dir, "spool") ++ "\"",
+                              "-ejabberd", "quiet", "true", "log_rate_limit", "100000",
+                              "-pa" | code_path()],
+                     env => [{"EJABBERD_CONFIG_PATH", filename:join(Dir, "ejabberd.yml")},
+                             {"EJABBERD_LOG_PATH", log_path(Dir)},
+                             {"EJABBERD_PID_PATH", ""},
+                             {"ERL_CRASH_DUMP", filename:join(Dir, "erl_crash.dump")}]}),
+    OsPid = peer:call(Peer, os, getpid, []),
+    try peer:call(Peer, application, ensure_all_started, [ejabberd], ?BOOT_TIMEOUT) of
+        {ok, _Applications} ->
+            {ok, State#{peer := Peer, os_pid := OsPid}};
+        {error, Reason} ->
+            peer:stop(Peer),
+            {error, {not_started, iolist_to_binary(io_lib:format("~p~n~ts", [Reason, tail(Dir)]))}}
+    catch
+        %% ejabberd halts its VM when it can't start.
+        exit:_ ->
+            {error, {not_started, tail(Dir)}}
+    end.
+
+halt_peer(#{peer := none} = State) ->
+    State;
+halt_peer(#{peer := Peer, os_pid := OsPid} = State) ->
+    %% Not peer:stop/1: in OTP 25 it calls init:stop() in this VM if the other one has no node name.
+    Monitor = monitor(process, Peer),
+    catch peer:cast(Peer, init, stop, []),
+    receive {'DOWN', Monitor, process, Peer, _} -> ok
+    after ?HALT_TIMEOUT ->
+            megaphone_test_program:signal(OsPid, "KILL"),
+            receive {'DOWN', Monitor, process, Peer, _} -> ok end,
+            logger:error("ejabberd didn't end within ~b ms and was killed", [?HALT_TIMEOUT])
+    end,
+    State#{peer := none, os_pid := none}.
+
+write_config(#{dir := Dir, listeners := Listeners} = Settings) ->
+    file:write_file(filename:join(Dir, "ejabberd.yml"),
+                    megaphone_test_config:yaml(Listeners, Settings)).
+
+%% ejabberd is Debian's, unless ERL_LIBS names another. The handler of the tests is this folder's.
+code_path() ->
+    lists:usort([filename:dirname(code:which(megaphone_test_handler)),
+                 ebin(megaphone, "."), ebin(ejabberd, "/usr/lib/*/ejabberd-*/ebin")]).
+
+ebin(Module, Pattern) ->
+    case {code:which(Module), filelib:wildcard(Pattern)} of
+        {Path, _} when is_list(Path) -> filename:dirname(Path);
+        {_, [Folder | _]} -> Folder;
+        {_, []} -> error({not_installed, Module, Pattern})
+    end.
+
+log_path(Dir) ->
+    filename:join(Dir, "ejabberd.log").
+
+read_log(Dir) ->
+    case file:read_file(log_path(Dir)) of
+        {ok, Log} -> Log;
+        {error, enoent} -> <<>>
+    end.
+
+tail(Dir) ->
+    Log = read_log(Dir),
+    Size = min(byte_size(Log), 4096),
+    iolist_to_binary([binary:part(Log, byte_size(Log), -Size), "\n(the log: ", log_path(Dir), ")"]).

@@ -1,0 +1,57 @@
+%% @doc An HTTP handler inside the test's ejabberd. It shows what ejabberd_http made of a request, and
+%% answers when a test says so, which no handler of ejabberd's does.
+-module(megaphone_test_handler).
+
+-export([process/2, release/1, held/1, http_processes/0]).
+
+-include_lib("ejabberd/include/ejabberd_http.hrl").
+
+%% @doc `/echo': the request as JSON text, its body as a hash. `/echo/ip': the client's address.
+%% `/echo/hold/Name': waits for release(Name), then answers `released'.
+%% `/echo/body': the request's body itself.
+process([<<"ip">>], #request{ip = {Address, _Port}}) ->
+    {200, [text_plain()], misc:ip_to_list(Address)};
+process([<<"body">>], #request{data = Data}) ->
+    {200, [text_plain()], Data};
+process([<<"hold">>, Name], _Request) ->
+    true = register(hold_name(Name), self()),
+    receive
+        release -> {200, [text_plain()], <<"released">>}
+    end;
+process(Path, #request{method = Method, raw_path = RawPath, length = Length, data = Data,
+                       headers = Headers, host = Host, port = Port}) ->
+    {200, [{<<"Content-Type">>, <<"application/json">>}],
+     jiffy:encode({[{<<"method">>, iolist_to_binary(io_lib:format("~s", [Method]))},
+                    {<<"path">>, Path},
+                    {<<"raw_path">>, RawPath},
+                    {<<"host">>, Host},
+                    {<<"port">>, Port},
+                    {<<"length">>, Length},
+                    {<<"sha256">>, binary:encode_hex(crypto:hash(sha256, Data))},
+                    {<<"headers">>, {[{iolist_to_binary(io_lib:format("~s", [Name])), Value}
+                                      || {Name, Value} <- Headers]}}]})}.
+
+%% @doc Lets the request that waits under this name be answered.
+-spec release(binary()) -> ok.
+release(Name) ->
+    hold_name(Name) ! release,
+    ok.
+
+%% @doc The process that waits under this name.
+-spec held(binary()) -> pid() | false.
+held(Name) ->
+    case whereis(hold_name(Name)) of
+        undefined -> false;
+        Pid -> Pid
+    end.
+
+%% @doc The processes of ejabberd_http, one a connection.
+-spec http_processes() -> [pid()].
+http_processes() ->
+    [Pid || Pid <- processes(), proc_lib:translate_initial_call(Pid) =:= {ejabberd_http, init, 3}].
+
+text_plain() ->
+    {<<"Content-Type">>, <<"text/plain">>}.
+
+hold_name(Name) ->
+    binary_to_atom(<<"megaphone_test_hold_", Name/binary>>).

@@ -1,0 +1,94 @@
+%% @doc Sets the stage of an end-to-end group: an ejabberd, and what stands between it and the clients.
+%% A group named `plain' has nothing there, its clients reach ejabberd_http: it proves that the cases
+%% are right. A group named `ecm' has the ECM, a trunk and megaphone_listener there.
+-module(megaphone_test_stage).
+
+-export([start/2, start/3, stop/1, target/1, ejabberd/1, ecm/1, trunk_port/1, user/2, http_processes/1]).
+
+-type ct_config() :: [{atom(), term()}].
+-type settings() :: #{top => iodata(), modules => iodata(),
+                      %% More options of megaphone_listener or ejabberd_http, as YAML.
+                      options => iodata(),
+                      %% More of the ECM's configuration, as TOML.
+                      ecm => iodata()}.
+
+-spec start(plain | ecm, ct_config()) -> ct_config().
+start(Path, Config) ->
+    start(Path, Config, #{}).
+
+%% @doc Starts it under the suite's private folder. The case's configuration gets what the other
+%% functions here ask for.
+-spec start(plain | ecm, ct_config(), settings()) -> ct_config().
+start(plain, Config, Settings) ->
+    Port = megaphone_test_port:free(),
+    Ejabberd = start_ejabberd(ejabberd_http, Port, plain, Config, Settings),
+    [{ejabberd, Ejabberd}, {ecm, none}, {target, {{127, 0, 0, 1}, Port}} | Config];
+start(ecm, Config, Settings) ->
+    [Port, TrunkPort] = megaphone_test_port:free(2),
+    Ejabberd = start_ejabberd(megaphone_listener, TrunkPort, ecm, Config, Settings),
+    try
+        {ok, Ecm} = megaphone_test_ecm:start(
+                      #{dir => filename:join(proplists:get_value(priv_dir, Config), "ecm"),
+                        port => Port,
+                        trunk_port => TrunkPort,
+                        more => maps:get(ecm, Settings, "")}),
+        [{ejabberd, Ejabberd}, {ecm, Ecm}, {trunk_port, TrunkPort},
+         {target, {{127, 0, 0, 1}, Port}} | Config]
+    catch Class:Reason:Stack ->
+            megaphone_test_ejabberd:stop(Ejabberd),
+            erlang:raise(Class, Reason, Stack)
+    end.
+
+%% @doc Stops all that start/3 started.
+-spec stop(ct_config()) -> ok.
+stop(Config) ->
+    try
+        case ecm(Config) of
+            none -> ok;
+            Ecm -> megaphone_test_ecm:stop(Ecm)
+        end
+    after
+        megaphone_test_ejabberd:stop(ejabberd(Config))
+    end.
+
+%% @doc Where clients connect to.
+-spec target(ct_config()) -> megaphone_test_http:target().
+target(Config) ->
+    proplists:get_value(target, Config).
+
+-spec ejabberd(ct_config()) -> megaphone_test_ejabberd:ejabberd().
+ejabberd(Config) ->
+    proplists:get_value(ejabberd, Config).
+
+-spec ecm(ct_config()) -> megaphone_test_ecm:ecm() | none.
+ecm(Config) ->
+    proplists:get_value(ecm, Config).
+
+%% @doc Where megaphone_listener listens.
+-spec trunk_port(ct_config()) -> inet:port_number().
+trunk_port(Config) ->
+    proplists:get_value(trunk_port, Config).
+
+%% @doc Makes an account that no other case has; its name starts with the one given.
+-spec user(ct_config(), binary()) -> binary().
+user(Config, Name) ->
+    Unique = integer_to_binary(erlang:unique_integer([positive])),
+    User = <<Name/binary, "-", Unique/binary>>,
+    ok = megaphone_test_ejabberd:register_users(ejabberd(Config), [User]),
+    User.
+
+%% @doc The processes of ejabberd_http that are alive in ejabberd now.
+-spec http_processes(ct_config()) -> [pid()].
+http_processes(Config) ->
+    megaphone_test_ejabberd:call(ejabberd(Config), megaphone_test_handler, http_processes, []).
+
+start_ejabberd(Module, Port, Path, Config, Settings) ->
+    Options = ["    ip: \"127.0.0.1\"\n", megaphone_test_config:request_handlers(),
+               maps:get(options, Settings, "")],
+    Start = (maps:with([top, modules], Settings))
+        #{dir => filename:join(proplists:get_value(priv_dir, Config), Path),
+          listeners => [megaphone_test_config:listener(Module, Port, Options)]},
+    case megaphone_test_ejabberd:start(Start) of
+        {ok, Ejabberd} -> Ejabberd;
+        {error, {not_started, Log}} -> ct:fail("ejabberd didn't start:~n~ts", [Log])
+    end.
