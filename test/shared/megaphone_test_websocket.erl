@@ -157,7 +157,7 @@ close_stream(Connection) ->
     {ok, Sent} = send(Connection, "<close xmlns='" ?FRAMING "'/>"),
     recv_close_stream(Sent).
 
-%% @doc Ends the WebSocket: sends close unless the server did, and waits for the TCP end.
+%% @doc Ends the WebSocket (RFC 6455, 7.1.1): sends close, waits for the server's, and disconnects.
 -spec recv_close(connection()) -> ok | {error, term()}.
 recv_close(Connection) ->
     _ = send_frame(Connection, {fin, close}, <<1000:16>>, rand:bytes(4)),
@@ -177,7 +177,7 @@ recv_close_stream(Connection) ->
 
 recv_end(Connection) ->
     case recv_frame(Connection, ?TIMEOUT) of
-        {ok, {fin, close}, _, Received} -> recv_end(Received);
+        {ok, {fin, close}, _, Received} -> drop(Received);
         {ok, Kind, Payload, _} -> {error, {unexpected, Kind, Payload}};
         {error, Reason} when Reason =:= closed; Reason =:= econnreset -> drop(Connection);
         {error, timeout} -> {error, still_open}
