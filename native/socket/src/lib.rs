@@ -1,2 +1,36 @@
-//! Placeholder.
+//! Virtual connections with a socket's semantics: what gen_tcp and inet answer, for connections
+//! that are frames in a trunk. Sans-IO: bytes of the trunk go in and come out, processes are
+//! values, and messages to them go through a [`Sink`].
+//!
+//! ```text
+//!  trunk's reader                       Trunk                       owner (ejabberd_http ...)
+//!  --------------                 +---------------+                 -------------------------
+//!  bytes --feed--> v1::Decoder -> | names -> slab | <--recv, send--
+//!                                 |  Connection   | --wake, deliver-> (Sink)
+//!  trunk's writer                 |    Input      |
+//!  bytes <-take_output-- Outbox <-|    Output     |
+//!                                 +---------------+
+//! ```
+//!
+//! A connection that is idle holds no buffer. All methods take `&self`: the reader, the writer
+//! and the owners are different processes on different schedulers.
 #![forbid(unsafe_code)]
+
+pub mod config;
+mod connection;
+mod counters;
+mod handle;
+mod input;
+mod names;
+pub mod options;
+mod outbox;
+pub mod sink;
+mod slab;
+mod trunk;
+mod watch;
+
+pub use connection::{Recv, Send, Statistics, Traffic};
+pub use counters::Status;
+pub use handle::Handle;
+pub use sink::Sink;
+pub use trunk::{Change, Direction, Fed, Monitor, Options, Trunk};

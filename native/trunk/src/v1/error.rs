@@ -59,6 +59,21 @@ pub enum HeaderFault {
     },
 }
 
+impl HeaderFault {
+    /// The fault's name in counters: `frame_length_byte`, `frame_too_long` ...
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LengthByte { .. } => "frame_length_byte",
+            Self::LengthBelowHeader { .. } => "frame_too_short",
+            Self::LengthAboveLimit { .. } => "frame_too_long",
+            Self::MissingLengthBar { .. } => "frame_length_bar",
+            Self::IdByte { .. } => "frame_id_byte",
+            Self::MissingIdBar { .. } => "frame_id_bar",
+        }
+    }
+}
+
 /// Why some bytes are not a [`ConnectionId`](super::ConnectionId).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {

@@ -1,0 +1,360 @@
+%%% @doc The socket of a virtual connection, and the status of all of them.
+%%%
+%%% A socket is `{'$inet', megaphone, Handle}', OTP's own form of a socket that a module
+%%% implements: gen_tcp, inet and file:sendfile/5 come here with it. Each function answers what
+%%% gen_tcp and inet would. What differs, and why:
+%%%
+%%% <ul>
+%%% <li>After a close, by either side, recv and send answer `{error, closed}' for ever, where an
+%%%     inet socket changes to `enotconn' or `einval'.</li>
+%%% <li>A socket is binary; `{mode, list}' is refused with `einval'.</li>
+%%% <li>A send that times out has sent nothing of its data.</li>
+%%% <li>shutdown/2 of the writing side is told to the peer by the close that follows it: version
+%%%     1 of the trunk has no half-close.</li>
+%%% <li>getstat's recv_dvi is 0: nobody is known to read it, and it would cost each connection
+%%%     eight bytes.</li>
+%%% </ul>
+%%%
+%%% Messages to the owner of an active socket `S' are gen_tcp's: `{tcp, S, Data}',
+%%% `{http, S, Packet}', `{tcp_passive, S}', `{tcp_error, S, Reason}' and `{tcp_closed, S}'. A
+%%% trunk that is lost, or a connection that held too much of its trunk's buffer, ends its
+%%% sockets with the reason `econnreset'.
+-module(megaphone).
+
+%% Status
+-export([status/0, status/1]).
+%% gen_tcp
+-export([recv/2, recv/3, send/2, sendfile/4, shutdown/2, close/1, controlling_process/2]).
+%% inet
+-export([setopts/2, getopts/2, peername/1, sockname/1, socknames/1, getstat/2,
+         monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
+%% For the trunk
+-export([socket/2]).
+
+-export_type([socket/0]).
+
+-type socket() :: {'$inet', ?MODULE, {megaphone_nif:trunk(), megaphone_nif:handle()}}.
+
+-define(SOCKET(Trunk, Handle), {'$inet', ?MODULE, {Trunk, Handle}}).
+-define(WAKE(Wait), {'$megaphone', Wait}).
+%% A recv above this is copied on a dirty scheduler (bytes).
+-define(DIRTY_RECV, 1048576).
+%% A send above this is made in pieces, each of which may have to wait (bytes).
+-define(PIECE, 65536).
+%% A wake that was sent as its wait was cancelled is here at once; this long is never.
+-define(WAKE_UNDERWAY, 5000).
+
+%% @doc All trunks together: the sums of their counters since the VM's start, what they hold
+%% now, and how many there are. It reads counters and asks no process: it answers while a trunk
+%% is stuck.
+-spec status() -> #{trunks := non_neg_integer(), atom() => term()}.
+status() ->
+    Trunks = megaphone_nif:trunks(),
+    Sum = lists:foldl(fun(#{status := Status}, Acc) -> add(Status, Acc) end,
+                      megaphone_nif:ended(), Trunks),
+    Sum#{trunks => length(Trunks),
+         trunk_numbers => [Number || #{number := Number} <- Trunks]}.
+
+%% @doc One trunk, by its number, as `trunk_numbers' of {@link status/0} lists it.
+-spec status(pos_integer()) -> {ok, map()} | {error, no_such_trunk}.
+status(Number) ->
+    case [Trunk || #{number := N} = Trunk <- megaphone_nif:trunks(), N =:= Number] of
+        [#{status := Status} = Trunk] -> {ok, maps:merge(maps:remove(status, Trunk), Status)};
+        [] -> {error, no_such_trunk}
+    end.
+
+%% @doc The socket of a connection.
+-spec socket(megaphone_nif:trunk(), megaphone_nif:handle()) -> socket().
+socket(Trunk, Handle) ->
+    ?SOCKET(Trunk, Handle).
+
+%% @doc As {@link recv/3}, without a timeout.
+-spec recv(socket(), non_neg_integer()) -> {ok, term()} | {error, atom()}.
+recv(Socket, Length) ->
+    recv(Socket, Length, infinity).
+
+%% @doc gen_tcp:recv/3: exactly `Length' bytes, or what there is for 0.
+-spec recv(socket(), non_neg_integer(), timeout()) -> {ok, term()} | {error, atom()}.
+recv(?SOCKET(Trunk, Handle), Length, Timeout) when is_integer(Length), Length >= 0 ->
+    recv_until(Trunk, Handle, Length, deadline(Timeout));
+recv(?SOCKET(_, _), _Length, _Timeout) ->
+    {error, einval}.
+
+recv_until(Trunk, Handle, Length, Deadline) ->
+    Recv = case Length > ?DIRTY_RECV of
+               true -> megaphone_nif:recv_dirty(Trunk, Handle, Length);
+               false -> megaphone_nif:recv(Trunk, Handle, Length)
+           end,
+    case Recv of
+        {wait, Wait} ->
+            case wait(Trunk, Handle, Wait, Deadline) of
+                ok -> recv_until(Trunk, Handle, Length, Deadline);
+                timeout -> {error, timeout}
+            end;
+        Answer ->
+            Answer
+    end.
+
+%% @doc gen_tcp:send/2. Waits while 64 KiB of the connection's output are unwritten, up to
+%% `send_timeout'.
+-spec send(socket(), iodata()) -> ok | {error, atom()}.
+send(?SOCKET(Trunk, Handle), Data) ->
+    try iolist_size(Data) of
+        Size when Size =< ?PIECE -> send_piece(Trunk, Handle, Data, none);
+        _ -> send_pieces(Trunk, Handle, iolist_to_binary(Data))
+    catch
+        error:badarg -> {error, einval}
+    end.
+
+send_pieces(Trunk, Handle, <<Piece:?PIECE/binary, Rest/binary>>) when Rest =/= <<>> ->
+    case send_piece(Trunk, Handle, Piece, none) of
+        ok -> send_pieces(Trunk, Handle, Rest);
+        {error, _} = Error -> Error
+    end;
+send_pieces(Trunk, Handle, Piece) ->
+    send_piece(Trunk, Handle, Piece, none).
+
+send_piece(Trunk, Handle, Data, Deadline) ->
+    case megaphone_nif:send(Trunk, Handle, Data) of
+        {wait, Wait, Timeout} ->
+            Until = case Deadline of
+                        none -> deadline(Timeout);
+                        _ -> Deadline
+                    end,
+            case wait(Trunk, Handle, Wait, Until) of
+                ok -> send_piece(Trunk, Handle, Data, Until);
+                timeout -> {error, timeout}
+            end;
+        Answer ->
+            Answer
+    end.
+
+%% @doc file:sendfile/5's part for a socket: `Count' bytes of the open raw file from `Offset',
+%% all of it for 0. The file's position stays where it is.
+-spec sendfile(socket(), file:fd(), non_neg_integer(), non_neg_integer()) ->
+          {ok, non_neg_integer()} | {error, atom()}.
+sendfile(Socket, File, Offset, 0) ->
+    sendfile(Socket, File, Offset, infinity, 0);
+sendfile(Socket, File, Offset, Count) ->
+    sendfile(Socket, File, Offset, Count, 0).
+
+sendfile(_Socket, _File, _Offset, Count, Sent) when Sent =:= Count ->
+    {ok, Sent};
+sendfile(Socket, File, Offset, Count, Sent) ->
+    %% An atom is above all numbers: `infinity' asks for a whole piece.
+    Size = min(?PIECE, if Count =:= infinity -> infinity; true -> Count - Sent end),
+    case file:pread(File, Offset + Sent, Size) of
+        {ok, Data} ->
+            case send(Socket, Data) of
+                ok -> sendfile(Socket, File, Offset, Count, Sent + iolist_size(Data));
+                {error, _} = Error -> Error
+            end;
+        eof ->
+            {ok, Sent};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc gen_tcp:shutdown/2.
+-spec shutdown(socket(), read | write | read_write) -> ok | {error, atom()}.
+shutdown(?SOCKET(Trunk, Handle), How) ->
+    case megaphone_nif:shutdown(Trunk, Handle, How) of
+        ok -> ok;
+        closed -> {error, closed}
+    end.
+
+%% @doc gen_tcp:close/1. What was sent still goes out.
+-spec close(socket()) -> ok.
+close(?SOCKET(Trunk, Handle)) ->
+    megaphone_nif:close(Trunk, Handle).
+
+%% @doc gen_tcp:controlling_process/2: moves the connection, and its messages that are here.
+-spec controlling_process(socket(), pid()) -> ok | {error, closed | not_owner | badarg}.
+controlling_process(?SOCKET(Trunk, Handle) = Socket, NewOwner) when is_pid(NewOwner) ->
+    Self = self(),
+    case megaphone_nif:owner(Trunk, Handle) of
+        NewOwner -> ok;
+        Self -> hand_over(Socket, NewOwner);
+        closed -> {error, closed};
+        _ -> {error, not_owner}
+    end;
+controlling_process(?SOCKET(_, _), _) ->
+    {error, badarg}.
+
+hand_over(?SOCKET(Trunk, Handle) = Socket, NewOwner) ->
+    %% Passive meanwhile, so that no message comes behind those that are moved.
+    {ok, [{active, Active}]} = getopts(Socket, [active]),
+    ok = megaphone_nif:setopts(Trunk, Handle, [{active, false}]),
+    move_messages(Socket, NewOwner),
+    case megaphone_nif:own(Trunk, Handle, NewOwner) of
+        ok when Active =:= false -> ok;
+        ok -> megaphone_nif:setopts(Trunk, Handle, [{active, Active}]);
+        closed -> {error, closed}
+    end.
+
+move_messages(Socket, NewOwner) ->
+    receive
+        {Tag, Socket, _} = Message when Tag =:= tcp; Tag =:= http; Tag =:= tcp_error ->
+            NewOwner ! Message,
+            move_messages(Socket, NewOwner);
+        {Tag, Socket} = Message when Tag =:= tcp_closed; Tag =:= tcp_passive ->
+            NewOwner ! Message,
+            move_messages(Socket, NewOwner)
+    after 0 ->
+        ok
+    end.
+
+%% @doc inet:setopts/2: `active', `packet' and `send_timeout' take effect; inet's other options
+%% of a TCP socket are for a real one and accepted.
+-spec setopts(socket(), [gen_tcp:option() | term()]) -> ok | {error, atom()}.
+setopts(?SOCKET(Trunk, Handle), Options) ->
+    try [Option || {_, _} = Option <- lists:filtermap(fun effective/1, Options)] of
+        Effective -> megaphone_nif:setopts(Trunk, Handle, Effective)
+    catch
+        error:_ -> {error, einval}
+    end.
+
+effective({active, _}) -> true;
+effective({packet, _}) -> true;
+effective({send_timeout, _}) -> true;
+effective(binary) -> false;
+effective({mode, binary}) -> false;
+effective({Name, _Value}) when is_atom(Name), Name =/= mode -> false;
+effective({raw, _Protocol, _Option, _Value}) -> false.
+
+%% @doc inet:getopts/2: `active', `packet', `mode' and `send_timeout'; others are left out of
+%% the answer, as inet leaves out what a platform lacks.
+-spec getopts(socket(), [atom()]) -> {ok, [{atom(), term()}]} | {error, einval}.
+getopts(?SOCKET(Trunk, Handle), Names) ->
+    case megaphone_nif:getopts(Trunk, Handle) of
+        closed ->
+            {error, einval};
+        Options ->
+            All = [{mode, binary} | Options],
+            {ok, [Option || Name <- Names, {Known, _} = Option <- All, Known =:= Name]}
+    end.
+
+%% @doc inet:peername/1: the client's address as the trunk tells it; the trunk's peer in
+%% version 1, which tells none.
+-spec peername(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
+peername(?SOCKET(Trunk, Handle)) ->
+    address(megaphone_nif:owner(Trunk, Handle), megaphone_nif:peername(Trunk)).
+
+%% @doc inet:sockname/1: our end of the trunk.
+-spec sockname(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
+sockname(?SOCKET(Trunk, Handle)) ->
+    address(megaphone_nif:owner(Trunk, Handle), megaphone_nif:sockname(Trunk)).
+
+%% @doc inet:socknames/1.
+-spec socknames(socket()) -> {ok, [megaphone_nif:address()]} | {error, einval}.
+socknames(Socket) ->
+    case sockname(Socket) of
+        {ok, Address} -> {ok, [Address]};
+        {error, _} = Error -> Error
+    end.
+
+address(closed, _) -> {error, einval};
+address(_, Address) -> {ok, Address}.
+
+%% @doc inet:getstat/2.
+-spec getstat(socket(), [inet:stat_option()]) ->
+          {ok, [{inet:stat_option(), non_neg_integer()}]} | {error, einval}.
+getstat(?SOCKET(Trunk, Handle), Names) ->
+    case megaphone_nif:getstat(Trunk, Handle) of
+        closed ->
+            {error, einval};
+        {{RecvBytes, RecvCount, RecvMax}, {SentBytes, SentCount, SentMax}, Pending} ->
+            All = #{recv_oct => RecvBytes, recv_cnt => RecvCount, recv_max => RecvMax,
+                    recv_avg => average(RecvBytes, RecvCount), recv_dvi => 0,
+                    send_oct => SentBytes, send_cnt => SentCount, send_max => SentMax,
+                    send_avg => average(SentBytes, SentCount), send_pend => Pending},
+            {ok, [{Name, maps:get(Name, All)} || Name <- Names, is_map_key(Name, All)]}
+    end.
+
+average(_Bytes, 0) -> 0;
+average(Bytes, Count) -> Bytes div Count.
+
+%% @doc inet:monitor/1: the caller gets `{'DOWN', Monitor, socket, Socket, Reason}' when the
+%% socket is closed.
+-spec monitor(socket()) -> reference().
+monitor(?SOCKET(Trunk, Handle) = Socket) ->
+    Caller = self(),
+    Monitor = make_ref(),
+    Watcher = spawn(fun() -> watch(Trunk, Handle, Caller, {'DOWN', Monitor, socket, Socket, closed}) end),
+    put({?MODULE, Monitor}, Watcher),
+    Monitor.
+
+%% @doc inet:cancel_monitor/1, by the process that called {@link monitor/1}; true if the socket
+%% was open.
+-spec cancel_monitor(reference()) -> boolean().
+cancel_monitor(Monitor) ->
+    case erase({?MODULE, Monitor}) of
+        undefined ->
+            false;
+        Watcher ->
+            Down = erlang:monitor(process, Watcher),
+            exit(Watcher, cancelled),
+            Reason = receive {'DOWN', Down, process, Watcher, R} -> R end,
+            receive {'DOWN', Monitor, socket, _, _} -> ok after 0 -> ok end,
+            Reason =:= cancelled
+    end.
+
+watch(Trunk, Handle, Caller, Message) ->
+    Monitor = erlang:monitor(process, Caller),
+    case megaphone_nif:watch(Trunk, Handle) of
+        closed ->
+            Caller ! Message;
+        {wait, Wait} ->
+            receive
+                ?WAKE(Wait) -> Caller ! Message;
+                {'DOWN', Monitor, process, Caller, _} -> ok
+            end
+    end.
+
+%% @doc inet:info/1.
+-spec info(socket()) -> map().
+info(?SOCKET(Trunk, Handle) = Socket) ->
+    case megaphone_nif:owner(Trunk, Handle) of
+        closed ->
+            #{states => [closed]};
+        Owner ->
+            {ok, Counters} = getstat(Socket, inet:stats()),
+            {ok, Options} = getopts(Socket, [active]),
+            maps:merge(#{owner => Owner, states => [connected],
+                         counters => maps:from_list(Counters)},
+                       maps:from_list(Options))
+    end.
+
+%% @doc inet:socket_to_list/1: `"#Megaphone<Trunk.Handle>"'.
+-spec socket_to_list(socket()) -> string().
+socket_to_list(?SOCKET(Trunk, Handle)) ->
+    Numbers = [integer_to_list(megaphone_nif:number(Trunk)), ".", integer_to_list(Handle)],
+    lists:flatten(["#Megaphone<", Numbers, ">"]).
+
+%% Waits for a wake. No wait outlives its call: on a timeout it is cancelled, and a wake that
+%% was sent meanwhile is received, so that it never reaches the caller's own receive.
+wait(Trunk, Handle, Wait, Deadline) ->
+    receive
+        ?WAKE(Wait) -> ok
+    after remaining(Deadline) ->
+        case megaphone_nif:cancel(Trunk, Handle, Wait) of
+            cancelled -> timeout;
+            sent -> receive ?WAKE(Wait) -> ok after ?WAKE_UNDERWAY -> timeout end
+        end
+    end.
+
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+remaining(infinity) -> infinity;
+remaining(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+
+add(Status, Acc) ->
+    maps:fold(fun(errors, Errors, Sum) -> Sum#{errors := add_errors(Errors, maps:get(errors, Sum))};
+                 (Key, Value, Sum) -> maps:update_with(Key, fun(V) -> V + Value end, Sum)
+              end, Acc, Status).
+
+add_errors(Errors, Sum) ->
+    maps:fold(fun(Kind, Count, Acc) ->
+                      maps:update_with(Kind, fun(C) -> C + Count end, Count, Acc)
+              end, Sum, Errors).

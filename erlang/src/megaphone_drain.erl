@@ -1,0 +1,33 @@
+%%% @doc Lets the trunks' answers in flight finish.
+-module(megaphone_drain).
+
+-export([all/0]).
+
+%% How often to look whether they are done (milliseconds).
+-define(LOOK, 20).
+
+%% @doc Drains all trunks at once; returns when no answer is in flight that will come by itself,
+%% or the longest `shutdown_timeout' of the trunks has passed.
+-spec all() -> ok.
+all() ->
+    Readers = [Reader || #{reader := Reader} <- megaphone_nif:trunks()],
+    Drained = lists:filtermap(fun megaphone_trunk:drain/1, Readers),
+    Now = erlang:monotonic_time(millisecond),
+    wait([{Trunk, Now + Timeout} || {Trunk, Timeout} <- Drained]).
+
+wait([]) ->
+    ok;
+wait(Trunks) ->
+    Now = erlang:monotonic_time(millisecond),
+    case [Waiting || {Trunk, Deadline} = Waiting <- Trunks, Deadline > Now, is_busy(Trunk)] of
+        [] ->
+            ok;
+        Busy ->
+            timer:sleep(?LOOK),
+            wait(Busy)
+    end.
+
+%% A held BOSH poll is answered when its session ends, which is ejabberd's next step.
+is_busy(Trunk) ->
+    lists:any(fun(Owner) -> not megaphone_reaper:is_held(Owner) end,
+              megaphone_nif:in_flight(Trunk)).

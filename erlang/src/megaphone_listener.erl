@@ -1,0 +1,118 @@
+%%% @doc The listener that an admin writes in ejabberd.yml:
+%%%
+%%% ```
+%%% listen:
+%%%   -
+%%%     port: 5290
+%%%     module: megaphone_listener
+%%%     request_handlers:
+%%%       /bosh: mod_bosh
+%%%       /ws: ejabberd_http_ws
+%%% '''
+%%%
+%%% It accepts trunks, and takes ejabberd_http's options for the connections they carry. Without
+%%% `ip' it listens on 127.0.0.1: a trunk's peer speaks for all its users.
+-module(megaphone_listener).
+
+-behaviour(ejabberd_listener).
+
+-export([start/3, start_link/3, accept/1, tcp_init/2,
+         listen_opt_type/1, listen_options/0]).
+%% ejabberd's hook
+-export([ejabberd_stopping/0]).
+
+-include_lib("kernel/include/logger.hrl").
+
+%% @doc Starts a trunk on an accepted socket.
+-spec start(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | {error, term()}.
+start(gen_tcp, Socket, Opts) ->
+    megaphone_trunk:start(Socket, Opts).
+
+%% @doc As {@link start/3}, linked: for the listener's supervisor (`supervisor: true').
+-spec start_link(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | {error, term()}.
+start_link(gen_tcp, Socket, Opts) ->
+    megaphone_trunk:start_link(Socket, Opts).
+
+%% @doc The trunk owns its socket now and reads.
+-spec accept(pid()) -> ok.
+accept(Trunk) ->
+    megaphone_trunk:accept(Trunk).
+
+%% @doc Called once the port is open; what can't be accepted here ends the listener alone.
+-spec tcp_init(inet:socket(), [{atom(), term()}]) -> [{atom(), term()}].
+tcp_init(ListenSocket, Opts) ->
+    {ok, Address} = inet:sockname(ListenSocket),
+    case check(Address, proplists:get_bool(allow_plain, Opts)) of
+        ok ->
+            ejabberd_hooks:add(ejabberd_stopping, ?MODULE, ejabberd_stopping, 50),
+            Opts;
+        {error, Text} ->
+            ?LOG_ERROR("megaphone_listener at ~ts does not start: ~ts",
+                       [format_address(Address), Text]),
+            exit(normal)
+    end.
+
+check(Address, AllowPlain) ->
+    case {megaphone_nif:load_error(), is_local(Address) orelse AllowPlain} of
+        {none, true} ->
+            ok;
+        {none, false} ->
+            {error, "a trunk's peer speaks for all its users, and this address can be reached "
+                    "from elsewhere without TLS. Set 'ip: 127.0.0.1' or 'port: unix:/path', or "
+                    "'allow_plain: true' if the network itself is trusted."};
+        {LoadError, _} ->
+            {error, ["the NIF can't be loaded: ", LoadError, ". Build it where ejabberd runs "
+                     "('make build', or 'rebar3 compile') and put priv/megaphone_nif.so next to "
+                     "Megaphone's ebin folder."]}
+    end.
+
+is_local({local, _Path}) -> true;
+is_local({{127, _, _, _}, _Port}) -> true;
+is_local({{0, 0, 0, 0, 0, 0, 0, 1}, _Port}) -> true;
+is_local({{0, 0, 0, 0, 0, 16#ffff, High, _}, _Port}) -> High bsr 8 =:= 127;
+is_local(_) -> false.
+
+format_address({local, Path}) -> ["unix:", Path];
+format_address({IP, Port}) -> [inet:ntoa(IP), $:, integer_to_list(Port)].
+
+%% @doc The validator of each option: our own, or ejabberd_http's, which also loads the request
+%% handlers. ejabberd tries its common options where this fails.
+-spec listen_opt_type(atom()) -> econf:validator().
+listen_opt_type(max_frame_size) ->
+    econf:int(33, 9999999999);
+listen_opt_type(max_connections) ->
+    econf:pos_int();
+listen_opt_type(max_trunk_buffer) ->
+    econf:pos_int();
+listen_opt_type(idle_timeout) ->
+    econf:timeout(second, infinity);
+listen_opt_type(send_timeout) ->
+    econf:timeout(second, infinity);
+listen_opt_type(shutdown_timeout) ->
+    econf:timeout(second);
+listen_opt_type(allow_plain) ->
+    econf:bool();
+listen_opt_type(tls) ->
+    %% TLS on a trunk comes with version 2; on a virtual connection it would make no sense.
+    econf:enum([false]);
+listen_opt_type(Option) ->
+    ejabberd_http:listen_opt_type(Option).
+
+%% @doc The options and their defaults; times in milliseconds, sizes in bytes.
+-spec listen_options() -> [{atom(), term()}].
+listen_options() ->
+    Own = [{max_frame_size, 1048576},
+           {max_connections, 1000000},
+           {max_trunk_buffer, 67108864},
+           {idle_timeout, 600000},
+           {send_timeout, 15000},
+           {shutdown_timeout, 5000},
+           {allow_plain, false},
+           {ip, {127, 0, 0, 1}}],
+    Own ++ [Option || {Name, _} = Option <- ejabberd_http:listen_options(),
+                      not lists:keymember(Name, 1, Own)].
+
+%% @doc ejabberd is about to stop: answers in flight may finish, up to `shutdown_timeout'.
+-spec ejabberd_stopping() -> ok.
+ejabberd_stopping() ->
+    megaphone_drain:all().

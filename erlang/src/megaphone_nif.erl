@@ -1,0 +1,210 @@
+%%% @doc The functions of the NIF, and nothing else.
+%%%
+%%% A NIF's library can't be replaced in a running VM, so this module stays as it is between
+%%% releases; what may change is in its callers. All functions raise `badarg' for terms of the
+%%% wrong type, and `nif_not_loaded' if the library could not be loaded ({@link load_error/0}).
+%%%
+%%% A connection is named by its trunk and a handle. A handle whose connection has ended is
+%%% answered `closed' or `{error, closed}', whatever became of its slot.
+-module(megaphone_nif).
+
+-export([load_error/0]).
+%% The trunk: its reader feeds it, its writer takes its output.
+-export([open/1, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
+         sweep/1, drain/1, in_flight/1, lose/1, number/1]).
+%% A connection.
+-export([recv/3, recv_dirty/3, send/3, cancel/3, close/2, shutdown/3, owner/2,
+         setopts/3, getopts/2, getstat/2, is_open/2, watch/2,
+         peername/1, sockname/1]).
+%% All trunks.
+-export([trunks/0, ended/0]).
+%% The decoder by itself.
+-export([decode_packet/2]).
+
+-export_type([trunk/0, handle/0, settings/0, wait/0, status/0, trunk_status/0, address/0]).
+
+-on_load(load/0).
+
+-opaque trunk() :: reference().
+%% A number below 2^58: a small integer.
+-type handle() :: non_neg_integer().
+%% What a process waits for: it gets `{'$megaphone', wait()}' and calls again.
+-type wait() :: pos_integer().
+-type address() :: {inet:ip_address(), inet:port_number()} | {local, binary()} | undefined.
+-type settings() ::
+    #{content := http | raw,
+      max_frame_size := 33..9999999999,
+      max_connections := non_neg_integer(),
+      max_trunk_buffer := non_neg_integer(),
+      idle_timeout := timeout(),
+      send_timeout := timeout(),
+      peername := address(),
+      sockname := address()}.
+-type status() ::
+    #{connections := non_neg_integer(),
+      opened := non_neg_integer(),
+      frames_in := non_neg_integer(),
+      frames_out := non_neg_integer(),
+      bytes_in := non_neg_integer(),
+      bytes_out := non_neg_integer(),
+      buffered := non_neg_integer(),
+      waiters := non_neg_integer(),
+      errors := #{atom() => pos_integer()}}.
+-type trunk_status() ::
+    #{number := pos_integer(),
+      reader := pid(),
+      peername := address(),
+      sockname := address(),
+      status := status()}.
+-type traffic() :: {Bytes :: non_neg_integer(), Count :: non_neg_integer(),
+                    Largest :: non_neg_integer()}.
+
+-define(NOT_LOADED, erlang:nif_error(nif_not_loaded)).
+
+%% @doc Why the library could not be loaded, or `none'.
+-spec load_error() -> none | string().
+load_error() ->
+    persistent_term:get({?MODULE, load_error}, none).
+
+%% @doc A new trunk, read by the caller.
+-spec open(settings()) -> trunk().
+open(_Settings) -> ?NOT_LOADED.
+
+%% @doc Names the process that gets `{'$megaphone', 0}' when there is output.
+-spec set_writer(trunk(), pid()) -> ok.
+set_writer(_Trunk, _Writer) -> ?NOT_LOADED.
+
+%% @doc Takes up to 64 KiB from the trunk's socket. Answers the connections that opened, each
+%% to be given an owner, the owners at work whose connection ended, and, where the bytes are no
+%% frames, why the trunk has to end.
+-spec feed(trunk(), binary()) ->
+          {ok, [handle()], [pid()]} | {error, [handle()], [pid()], binary()}.
+feed(_Trunk, _Data) -> ?NOT_LOADED.
+
+%% @doc As {@link feed/2} for more than 64 KiB, on a dirty scheduler.
+-spec feed_dirty(trunk(), binary()) ->
+          {ok, [handle()], [pid()]} | {error, [handle()], [pid()], binary()}.
+feed_dirty(_Trunk, _Data) -> ?NOT_LOADED.
+
+%% @doc About `Limit' bytes of frames for the trunk's socket; `none' if there are none, and a
+%% `{'$megaphone', 0}' will come when there are.
+-spec take_output(trunk(), Limit :: pos_integer()) -> binary() | none.
+take_output(_Trunk, _Limit) -> ?NOT_LOADED.
+
+%% @doc Gives a connection to a process, whose death closes it.
+-spec own(trunk(), handle(), pid()) -> ok | closed.
+own(_Trunk, _Handle, _Owner) -> ?NOT_LOADED.
+
+%% @doc Closes what idled too long in a sixty-fourth of the connections; answers the owners at
+%% work whose connection ended.
+-spec sweep(trunk()) -> [pid()].
+sweep(_Trunk) -> ?NOT_LOADED.
+
+%% @doc Refuses new connections, closes those between requests and the others after their answer.
+-spec drain(trunk()) -> ok.
+drain(_Trunk) -> ?NOT_LOADED.
+
+%% @doc The owners whose answer is not out yet.
+-spec in_flight(trunk()) -> [pid()].
+in_flight(_Trunk) -> ?NOT_LOADED.
+
+%% @doc Ends all connections with `econnreset'; answers the owners at work.
+-spec lose(trunk()) -> [pid()].
+lose(_Trunk) -> ?NOT_LOADED.
+
+%% @doc The trunk's number, unique in the VM's life.
+-spec number(trunk()) -> pos_integer().
+number(_Trunk) -> ?NOT_LOADED.
+
+%% @doc Exactly `Length' bytes, or what there is for 0; a packet in the http modes.
+-spec recv(trunk(), handle(), Length :: non_neg_integer()) ->
+          {ok, binary() | term()} | {wait, wait()} | {error, atom()}.
+recv(_Trunk, _Handle, _Length) -> ?NOT_LOADED.
+
+%% @doc As {@link recv/3} for more than 1 MiB, on a dirty scheduler.
+-spec recv_dirty(trunk(), handle(), Length :: non_neg_integer()) ->
+          {ok, binary() | term()} | {wait, wait()} | {error, atom()}.
+recv_dirty(_Trunk, _Handle, _Length) -> ?NOT_LOADED.
+
+%% @doc Queues all of the data, or none of it and says what to wait for, and how long.
+-spec send(trunk(), handle(), iodata()) ->
+          ok | {wait, wait(), timeout()} | {error, atom()}.
+send(_Trunk, _Handle, _Data) -> ?NOT_LOADED.
+
+%% @doc Ends a wait. `sent': its message was sent or is about to be, so receive it.
+-spec cancel(trunk(), handle(), wait()) -> cancelled | sent.
+cancel(_Trunk, _Handle, _Wait) -> ?NOT_LOADED.
+
+%% @doc Closes a connection; what was sent on it still goes out.
+-spec close(trunk(), handle()) -> ok.
+close(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc Ends one direction, or both.
+-spec shutdown(trunk(), handle(), read | write | read_write) -> ok | closed.
+shutdown(_Trunk, _Handle, _How) -> ?NOT_LOADED.
+
+%% @doc The process whose death closes the connection, and to which active messages go.
+-spec owner(trunk(), handle()) -> pid() | closed.
+owner(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc Sets `active', `packet' and `send_timeout'.
+-spec setopts(trunk(), handle(), [{atom(), term()}]) -> ok | {error, atom()}.
+setopts(_Trunk, _Handle, _Options) -> ?NOT_LOADED.
+
+%% @doc `active', `packet' and `send_timeout'.
+-spec getopts(trunk(), handle()) -> [{atom(), term()}] | closed.
+getopts(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc What was received, what was sent, and how many bytes of it wait for the writer.
+-spec getstat(trunk(), handle()) ->
+          {Received :: traffic(), Sent :: traffic(), Pending :: non_neg_integer()} | closed.
+getstat(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc Whether neither side has closed.
+-spec is_open(trunk(), handle()) -> boolean().
+is_open(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc Waits for the owner's close or death; {@link cancel/3} ends it.
+-spec watch(trunk(), handle()) -> {wait, wait()} | closed.
+watch(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc The address of the trunk's peer.
+-spec peername(trunk()) -> address().
+peername(_Trunk) -> ?NOT_LOADED.
+
+%% @doc The address of our end of the trunk.
+-spec sockname(trunk()) -> address().
+sockname(_Trunk) -> ?NOT_LOADED.
+
+%% @doc All trunks, oldest first. Reads counters, asks no process.
+-spec trunks() -> [trunk_status()].
+trunks() -> ?NOT_LOADED.
+
+%% @doc The sums of what the trunks that have ended had counted.
+-spec ended() -> status().
+ended() -> ?NOT_LOADED.
+
+%% @doc erlang:decode_packet/3 without options, by the decoder that sockets use.
+-spec decode_packet(http | http_bin | httph | httph_bin, binary()) ->
+          {ok, term(), binary()} | {more, undefined} | {error, invalid}.
+decode_packet(_Type, _Data) -> ?NOT_LOADED.
+
+%% The module loads without its library, so that the listener can say what is wrong.
+-spec load() -> ok.
+load() ->
+    Path = filename:join(priv_dir(), atom_to_list(?MODULE)),
+    case erlang:load_nif(Path, 0) of
+        ok ->
+            ok;
+        {error, {_Kind, Text}} ->
+            persistent_term:put({?MODULE, load_error}, lists:flatten(Text))
+    end.
+
+priv_dir() ->
+    case code:priv_dir(megaphone) of
+        {error, bad_name} ->
+            Ebin = filename:dirname(code:which(?MODULE)),
+            filename:join(filename:dirname(Ebin), "priv");
+        Dir ->
+            Dir
+    end.

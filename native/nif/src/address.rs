@@ -1,0 +1,55 @@
+//! The addresses of a trunk's socket, in inet's terms.
+
+use rustler::{Binary, Decoder, Encoder, Env, Error, NewBinary, NifResult, Term};
+
+use crate::atoms;
+
+/// `{{A,B,C,D}, Port}`, `{{A,...,H}, Port}`, `{local, Path}`, or `undefined`.
+#[derive(Clone, Debug)]
+pub(crate) enum Address {
+    V4((u8, u8, u8, u8), u16),
+    V6([u16; 8], u16),
+    Local(Vec<u8>),
+    Unknown,
+}
+
+impl<'a> Decoder<'a> for Address {
+    fn decode(term: Term<'a>) -> NifResult<Address> {
+        if term == atoms::undefined().encode(term.get_env()) {
+            return Ok(Address::Unknown);
+        }
+        let (host, port): (Term<'a>, Term<'a>) = term.decode()?;
+        if host == atoms::local().encode(term.get_env()) {
+            let path: Binary<'a> = port.decode()?;
+            return Ok(Address::Local(path.as_slice().to_vec()));
+        }
+        let port: u16 = port.decode()?;
+        if let Ok(v4) = host.decode() {
+            return Ok(Address::V4(v4, port));
+        }
+        let groups = rustler::types::tuple::get_tuple(host)?;
+        let groups: Vec<u16> = groups
+            .into_iter()
+            .map(|term| term.decode())
+            .collect::<NifResult<_>>()?;
+        let groups = groups.try_into().map_err(|_| Error::BadArg)?;
+        Ok(Address::V6(groups, port))
+    }
+}
+
+impl Encoder for Address {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self {
+            Address::V4(host, port) => (*host, *port).encode(env),
+            Address::V6(groups, port) => {
+                let groups: Vec<Term<'a>> = groups.iter().map(|group| group.encode(env)).collect();
+                (rustler::types::tuple::make_tuple(env, &groups), *port).encode(env)
+            }
+            Address::Local(path) => {
+                let path: Term<'a> = NewBinary::from_slice(env, path).into();
+                (atoms::local(), path).encode(env)
+            }
+            Address::Unknown => atoms::undefined().encode(env),
+        }
+    }
+}

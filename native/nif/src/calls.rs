@@ -1,0 +1,330 @@
+//! The functions of `megaphone_nif`.
+
+use std::time::{Duration, Instant};
+
+use megaphone_socket::sink::{Reason, WRITER};
+use megaphone_socket::{Direction, Handle, Recv, Send};
+use rustler::schedule::consume_timeslice;
+use rustler::{
+    Atom, Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, ResourceArc, Term,
+};
+
+use crate::atoms;
+use crate::mailbox::{Mailbox, piece_term, reason_atom};
+use crate::resource::{self, TrunkResource};
+use crate::settings::{Milliseconds, Settings, SocketOption, active_term, mode_term};
+use crate::status::{status_term, trunk_term};
+
+type Trunk = ResourceArc<TrunkResource>;
+
+/// What one percent of a timeslice (1 ms) pays for.
+const PERCENT: Duration = Duration::from_micros(10);
+/// Bytes that are copied in one percent of a timeslice.
+const BYTES_A_PERCENT: usize = 64 << 10;
+
+#[rustler::nif]
+fn open(env: Env<'_>, settings: Settings) -> NifResult<Trunk> {
+    let config = settings.config()?;
+    let trunk = TrunkResource::new(config, env.pid(), settings.peername, settings.sockname);
+    Ok(ResourceArc::new(trunk))
+}
+
+#[rustler::nif]
+fn set_writer(trunk: Trunk, writer: LocalPid) -> Atom {
+    trunk.0.trunk.set_writer(writer);
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn feed<'a>(env: Env<'a>, trunk: Trunk, data: Binary<'a>) -> Term<'a> {
+    let started = Instant::now();
+    let result = fed(env, &trunk, data.as_slice());
+    charge(env, started.elapsed());
+    result
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn feed_dirty<'a>(env: Env<'a>, trunk: Trunk, data: Binary<'a>) -> Term<'a> {
+    fed(env, &trunk, data.as_slice())
+}
+
+fn fed<'a>(env: Env<'a>, trunk: &Trunk, data: &[u8]) -> Term<'a> {
+    let fed = trunk.0.trunk.feed(data, &mut Mailbox::new(env, trunk));
+    let opened: Vec<u64> = fed.opened.into_iter().map(Handle::raw).collect();
+    match fed.error {
+        None => (atoms::ok(), opened, fed.busy).encode(env),
+        Some(error) => (
+            atoms::error(),
+            opened,
+            fed.busy,
+            text(env, &error.to_string()),
+        )
+            .encode(env),
+    }
+}
+
+#[rustler::nif]
+fn take_output<'a>(env: Env<'a>, trunk: Trunk, limit: usize) -> Term<'a> {
+    let mut mailbox = Mailbox::new(env, &trunk);
+    let batch = trunk
+        .0
+        .trunk
+        .take_output(limit, &mut mailbox, |batch| binary(env, batch));
+    batch.unwrap_or_else(|| atoms::none().encode(env))
+}
+
+#[rustler::nif]
+fn own(env: Env<'_>, trunk: Trunk, handle: u64, owner: LocalPid) -> Atom {
+    let owned = trunk.0.trunk.own(
+        Handle::from_raw(handle),
+        owner,
+        &mut Mailbox::new(env, &trunk),
+    );
+    if owned { atoms::ok() } else { atoms::closed() }
+}
+
+#[rustler::nif]
+fn owner(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
+    match trunk.0.trunk.owner(Handle::from_raw(handle)) {
+        Some(owner) => owner.encode(env),
+        None => atoms::closed().encode(env),
+    }
+}
+
+#[rustler::nif]
+fn recv(env: Env<'_>, trunk: Trunk, handle: u64, length: usize) -> Term<'_> {
+    charge_bytes(env, length);
+    received(env, &trunk, handle, length)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn recv_dirty(env: Env<'_>, trunk: Trunk, handle: u64, length: usize) -> Term<'_> {
+    received(env, &trunk, handle, length)
+}
+
+fn received<'a>(env: Env<'a>, trunk: &Trunk, handle: u64, length: usize) -> Term<'a> {
+    let mut mailbox = Mailbox::new(env, trunk);
+    let handle = Handle::from_raw(handle);
+    let take = |piece: megaphone_socket::sink::Piece<'_>| piece_term(env, piece);
+    match trunk
+        .0
+        .trunk
+        .recv(handle, env.pid(), length, &mut mailbox, take)
+    {
+        Recv::Taken(data) => (atoms::ok(), data).encode(env),
+        Recv::Wait(number) => (atoms::wait(), number).encode(env),
+        Recv::Failed(reason) => failed(env, reason),
+    }
+}
+
+#[rustler::nif]
+fn send<'a>(env: Env<'a>, trunk: Trunk, handle: u64, data: Term<'a>) -> NifResult<Term<'a>> {
+    let data = match Binary::from_term(data) {
+        Ok(data) => data,
+        Err(_) => Binary::from_iolist(data)?,
+    };
+    charge_bytes(env, data.len());
+    let mut mailbox = Mailbox::new(env, &trunk);
+    let handle = Handle::from_raw(handle);
+    Ok(
+        match trunk
+            .0
+            .trunk
+            .send(handle, env.pid(), data.as_slice(), &mut mailbox)
+        {
+            Send::Done => atoms::ok().encode(env),
+            Send::Wait(number) => {
+                let timeout = trunk
+                    .0
+                    .trunk
+                    .options(handle)
+                    .and_then(|options| options.send_timeout);
+                (atoms::wait(), number, Milliseconds(timeout)).encode(env)
+            }
+            Send::Failed(reason) => failed(env, reason),
+        },
+    )
+}
+
+#[rustler::nif]
+fn cancel(env: Env<'_>, trunk: Trunk, handle: u64, number: u64) -> NifResult<Atom> {
+    if number == WRITER {
+        return Err(Error::BadArg);
+    }
+    let cancelled = trunk
+        .0
+        .trunk
+        .cancel(Handle::from_raw(handle), env.pid(), number);
+    Ok(if cancelled {
+        atoms::cancelled()
+    } else {
+        atoms::sent()
+    })
+}
+
+#[rustler::nif]
+fn close(env: Env<'_>, trunk: Trunk, handle: u64) -> Atom {
+    trunk
+        .0
+        .trunk
+        .close(Handle::from_raw(handle), &mut Mailbox::new(env, &trunk));
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn shutdown(env: Env<'_>, trunk: Trunk, handle: u64, how: Atom) -> NifResult<Atom> {
+    let how = if how == atoms::read() {
+        Direction::Read
+    } else if how == atoms::write() {
+        Direction::Write
+    } else if how == atoms::read_write() {
+        Direction::ReadWrite
+    } else {
+        return Err(Error::BadArg);
+    };
+    let handle = Handle::from_raw(handle);
+    let open = trunk
+        .0
+        .trunk
+        .shutdown(handle, how, &mut Mailbox::new(env, &trunk));
+    Ok(if open { atoms::ok() } else { atoms::closed() })
+}
+
+#[rustler::nif]
+fn setopts<'a>(env: Env<'a>, trunk: Trunk, handle: u64, options: Vec<SocketOption>) -> Term<'a> {
+    let changes: Vec<_> = options.into_iter().map(|option| option.0).collect();
+    let handle = Handle::from_raw(handle);
+    let mut mailbox = Mailbox::new(env, &trunk);
+    match trunk.0.trunk.set_options(handle, &changes, &mut mailbox) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(reason) => failed(env, reason),
+    }
+}
+
+#[rustler::nif]
+fn getopts(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
+    match trunk.0.trunk.options(Handle::from_raw(handle)) {
+        None => atoms::closed().encode(env),
+        Some(options) => [
+            (atoms::active(), active_term(env, options.active)),
+            (atoms::packet(), mode_term(env, options.mode)),
+            (
+                atoms::send_timeout(),
+                Milliseconds(options.send_timeout).encode(env),
+            ),
+        ]
+        .as_slice()
+        .encode(env),
+    }
+}
+
+#[rustler::nif]
+fn getstat(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
+    match trunk.0.trunk.statistics(Handle::from_raw(handle)) {
+        None => atoms::closed().encode(env),
+        Some(statistics) => {
+            let traffic = |traffic: megaphone_socket::Traffic| {
+                (traffic.bytes, traffic.count, traffic.largest)
+            };
+            let received = traffic(statistics.received);
+            let sent = traffic(statistics.sent);
+            (received, sent, statistics.pending).encode(env)
+        }
+    }
+}
+
+#[rustler::nif]
+fn is_open(trunk: Trunk, handle: u64) -> bool {
+    trunk.0.trunk.is_open(Handle::from_raw(handle))
+}
+
+#[rustler::nif]
+fn watch(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
+    let mut mailbox = Mailbox::new(env, &trunk);
+    match trunk
+        .0
+        .trunk
+        .watch(Handle::from_raw(handle), env.pid(), &mut mailbox)
+    {
+        Some(number) => (atoms::wait(), number).encode(env),
+        None => atoms::closed().encode(env),
+    }
+}
+
+#[rustler::nif]
+fn peername(env: Env<'_>, trunk: Trunk) -> Term<'_> {
+    trunk.0.peername.encode(env)
+}
+
+#[rustler::nif]
+fn sockname(env: Env<'_>, trunk: Trunk) -> Term<'_> {
+    trunk.0.sockname.encode(env)
+}
+
+#[rustler::nif]
+fn sweep(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
+    let started = Instant::now();
+    let busy = trunk.0.trunk.sweep(&mut Mailbox::new(env, &trunk));
+    charge(env, started.elapsed());
+    busy
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn drain(env: Env<'_>, trunk: Trunk) -> Atom {
+    trunk.0.trunk.drain(&mut Mailbox::new(env, &trunk));
+    atoms::ok()
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn in_flight(trunk: Trunk) -> Vec<LocalPid> {
+    trunk.0.trunk.in_flight()
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn lose(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
+    trunk.0.trunk.lose(&mut Mailbox::new(env, &trunk))
+}
+
+#[rustler::nif]
+fn trunks(env: Env<'_>) -> Vec<Term<'_>> {
+    resource::trunks()
+        .iter()
+        .map(|shared| trunk_term(env, shared))
+        .collect()
+}
+
+#[rustler::nif]
+fn ended(env: Env<'_>) -> Term<'_> {
+    status_term(env, &resource::ended())
+}
+
+#[rustler::nif]
+fn number(trunk: Trunk) -> u64 {
+    trunk.0.number
+}
+
+fn failed(env: Env<'_>, reason: Reason) -> Term<'_> {
+    (atoms::error(), reason_atom(env, reason)).encode(env)
+}
+
+fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    NewBinary::from_slice(env, bytes).into()
+}
+
+fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+    binary(env, text.as_bytes())
+}
+
+fn charge(env: Env<'_>, elapsed: Duration) {
+    let percent = elapsed.as_micros() / PERCENT.as_micros();
+    if percent > 0 {
+        consume_timeslice(env, i32::try_from(percent).unwrap_or(100).min(100));
+    }
+}
+
+fn charge_bytes(env: Env<'_>, bytes: usize) {
+    let percent = bytes / BYTES_A_PERCENT;
+    if percent > 0 {
+        consume_timeslice(env, i32::try_from(percent).unwrap_or(100).min(100));
+    }
+}

@@ -1,0 +1,62 @@
+//! The counters as maps.
+
+use megaphone_socket::Status;
+use rustler::{Atom, Encoder, Env, NifMap, Term};
+
+use crate::address::Address;
+use crate::resource::SharedTrunk;
+
+#[derive(NifMap)]
+struct StatusMap<'a> {
+    connections: usize,
+    opened: u64,
+    frames_in: u64,
+    frames_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    buffered: usize,
+    waiters: usize,
+    errors: Term<'a>,
+}
+
+#[derive(NifMap)]
+struct TrunkMap<'a> {
+    number: u64,
+    reader: rustler::LocalPid,
+    peername: Address,
+    sockname: Address,
+    status: Term<'a>,
+}
+
+/// One trunk as `megaphone_nif:trunks/0` lists it.
+pub(crate) fn trunk_term<'a>(env: Env<'a>, shared: &SharedTrunk) -> Term<'a> {
+    TrunkMap {
+        number: shared.number,
+        reader: shared.trunk.reader(),
+        peername: shared.peername.clone(),
+        sockname: shared.sockname.clone(),
+        status: status_term(env, &shared.trunk.status()),
+    }
+    .encode(env)
+}
+
+/// Counters as a map; `errors` is a map from kind to count.
+pub(crate) fn status_term<'a>(env: Env<'a>, status: &Status) -> Term<'a> {
+    let errors: Vec<(Atom, u64)> = status
+        .errors
+        .iter()
+        .filter_map(|(kind, count)| Some((Atom::from_str(env, kind).ok()?, *count)))
+        .collect();
+    StatusMap {
+        connections: status.connections,
+        opened: status.opened,
+        frames_in: status.frames_in,
+        frames_out: status.frames_out,
+        bytes_in: status.bytes_in,
+        bytes_out: status.bytes_out,
+        buffered: status.buffered,
+        waiters: status.waiters,
+        errors: Term::map_from_pairs(env, &errors).unwrap_or_else(|_| Term::map_new(env)),
+    }
+    .encode(env)
+}

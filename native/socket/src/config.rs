@@ -1,0 +1,51 @@
+//! A trunk's limits, and what its connections carry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use megaphone_http::Limits;
+use megaphone_trunk::v1::MaxFrameSize;
+
+/// What a new connection's bytes are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// HTTP/1.1: the reader gets one request at a time.
+    Http,
+    /// Anything: the reader gets the bytes as they come.
+    Raw,
+}
+
+/// The settings of one trunk.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the connections carry.
+    pub content: Content,
+    /// The longest frame taken.
+    pub max_frame_size: MaxFrameSize,
+    /// How many connections may be open at once.
+    pub max_connections: usize,
+    /// How many bytes of input may wait for readers; past it the connections that hold most
+    /// are reset.
+    pub max_trunk_buffer: usize,
+    /// A connection without a byte in either direction for this long is closed; `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// How long a send may wait for room, in milliseconds; `None`: for ever. A socket can
+    /// change its own.
+    pub send_timeout: Option<u32>,
+    /// The limits of the request decoder.
+    pub http: Arc<Limits>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            content: Content::Http,
+            max_frame_size: MaxFrameSize::DEFAULT,
+            max_connections: 1_000_000,
+            max_trunk_buffer: 64 << 20,
+            idle_timeout: Some(Duration::from_secs(600)),
+            send_timeout: Some(15_000),
+            http: Arc::default(),
+        }
+    }
+}

@@ -1,0 +1,699 @@
+//! One connection: a socket's state, without the socket.
+//!
+//! ```text
+//!            frames                                   recv, active messages
+//!   trunk ------------> receive -> input (one request) --------------------> owner
+//!   trunk <------------ outbox  <- output (in turn)    <-------------------- owner
+//!            turns                                    send, close, death
+//! ```
+//!
+//! Two ends leave a connection in any order, and its slot is free when both have:
+//!
+//! ```text
+//!   link (to the peer)                     hold (of the owner)
+//!   Open --our close--> Closing            Held --close, death--> Released
+//!     |                    | output written
+//!     +--peer's close------+--> Gone
+//! ```
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::BytesMut;
+use megaphone_http::packet::{self, Decoded};
+use megaphone_trunk::v1::ConnectionId;
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::handle::Handle;
+use crate::input::Input;
+use crate::options::{Active, ActiveChange, Mode};
+use crate::outbox::{CONTENT_LEN, Outbox, put_frame};
+use crate::sink::{Delivery, Piece, Reason, Sink};
+use crate::slab::Fate;
+
+/// The longest recv, as in inet's driver.
+const MAX_RECV: usize = 64 << 20;
+/// The most that recv(S, 0) and one active message give: a request with a collected body.
+const MAX_PIECE: usize = 128 << 10;
+/// A send waits while this much output of its connection is unwritten (bytes) ...
+const HIGH_WATERMARK: usize = 64 << 10;
+/// ... and goes on below this.
+const LOW_WATERMARK: usize = 32 << 10;
+
+/// Numbers for waits: unique in the VM, never [`crate::sink::WRITER`].
+static NEXT_WAIT: AtomicU64 = AtomicU64::new(1);
+
+pub(crate) struct Connection<P> {
+    pub(crate) id: ConnectionId,
+    pub(crate) owner: P,
+    link: Link,
+    hold: Hold,
+    incoming: Incoming,
+    write_shut: bool,
+    mode: Mode,
+    active: Active,
+    input: Input,
+    reader: Option<Box<Reader<P>>>,
+    output: Option<Box<Output<P>>>,
+    #[allow(clippy::box_collection)] // None for almost all: 8 bytes instead of 24.
+    watchers: Option<Box<Vec<(P, u64)>>>,
+    send_timeout: u32,
+    last_active: u32,
+    received: Traffic,
+    sent: Traffic,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Link {
+    Open,
+    Closing,
+    Gone,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Hold {
+    Held,
+    Released,
+}
+
+/// Whether more input can come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Incoming {
+    Open,
+    Finished,
+    Broken(Reason),
+}
+
+/// A process in recv: it is woken when `need` bytes are there, or never will be.
+struct Reader<P> {
+    process: P,
+    number: u64,
+    need: usize,
+}
+
+/// Bytes that found no room in the outbox, and who waits for it.
+struct Output<P> {
+    queue: BytesMut,
+    writers: Vec<(P, u64)>,
+}
+
+/// Bytes and calls in one direction, as getstat answers them.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes.
+    pub bytes: u64,
+    /// Pieces: frames received, sends made.
+    pub count: u32,
+    /// The largest piece, in bytes.
+    pub largest: u32,
+}
+
+impl Traffic {
+    fn count(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        self.count = self.count.saturating_add(1);
+        self.largest = self.largest.max(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+}
+
+/// What getstat answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// What came from the peer.
+    pub received: Traffic,
+    /// What the owner sent.
+    pub sent: Traffic,
+    /// Bytes sent and not yet handed to the trunk's writer.
+    pub pending: usize,
+}
+
+/// recv's answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Recv<R> {
+    /// What the caller made of the input.
+    Taken(R),
+    /// Wait for this number, then call again.
+    Wait(u64),
+    /// The atom to answer.
+    Failed(Reason),
+}
+
+/// send's answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Send {
+    /// All of it is queued.
+    Done,
+    /// None of it is: wait for this number, then call again.
+    Wait(u64),
+    /// The atom to answer.
+    Failed(Reason),
+}
+
+/// What a connection's methods need of its trunk.
+pub(crate) struct Surroundings<'a, S> {
+    pub(crate) handle: Handle,
+    pub(crate) config: &'a Config,
+    pub(crate) counters: &'a Counters,
+    pub(crate) outbox: &'a Outbox,
+    pub(crate) sink: &'a mut S,
+    /// Seconds since the trunk's start.
+    pub(crate) now: u32,
+    /// Whether there is output that the writer has to be told of.
+    pub(crate) wrote: bool,
+}
+
+impl<S> Surroundings<'_, S> {
+    fn close_frame(&mut self, id: &ConnectionId) {
+        self.outbox.frame_close(id);
+        self.counters.frames_out.fetch_add(1, Relaxed);
+        self.wrote = true;
+    }
+}
+
+impl<P: Copy + Eq> Connection<P> {
+    pub(crate) fn new(id: ConnectionId, owner: P, config: &Config, now: u32) -> Connection<P> {
+        Connection {
+            id,
+            owner,
+            link: Link::Open,
+            hold: Hold::Held,
+            incoming: Incoming::Open,
+            write_shut: false,
+            mode: Mode::Raw,
+            active: Active::Passive,
+            input: Input::Idle(config.content),
+            reader: None,
+            output: None,
+            watchers: None,
+            send_timeout: config.send_timeout.unwrap_or(u32::MAX),
+            last_active: now,
+            received: Traffic::default(),
+            sent: Traffic::default(),
+        }
+    }
+
+    /// Content of a frame from the peer.
+    pub(crate) fn receive<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, data: &[u8]) {
+        self.last_active = around.now;
+        if self.link != Link::Open || self.incoming != Incoming::Open {
+            return;
+        }
+        self.received.count(data.len());
+        self.change_input(around, |input, config| input.receive(&config.http, data));
+        self.reply(around);
+        self.pump(around);
+    }
+
+    /// The peer's close frame, which is answered by ours unless it answers ours. True if the
+    /// owner is busy with a request and won't notice.
+    pub(crate) fn peer_closed<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        let busy = self.is_busy();
+        if self.link != Link::Gone {
+            around.close_frame(&self.id);
+        }
+        self.lose_link(around);
+        self.end_input(around, Incoming::Finished);
+        busy
+    }
+
+    /// The connection ends by no fault of its peer: the trunk is lost (`Link` goes too), or it
+    /// holds too much. True if the owner is busy and won't notice.
+    pub(crate) fn lose<S: Sink<P>>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        reason: Reason,
+    ) -> bool {
+        let busy = self.is_busy();
+        self.lose_link(around);
+        self.clear_input(around);
+        self.end_input(around, Incoming::Broken(reason));
+        busy
+    }
+
+    /// Resets the connection alone: the peer is told by a close frame.
+    pub(crate) fn reset<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        if self.link != Link::Gone {
+            around.close_frame(&self.id);
+        }
+        self.lose(around, Reason::ConnectionReset)
+    }
+
+    /// gen_tcp:recv/3. `take` makes the answer from what is there; it is called at most once.
+    pub(crate) fn recv<S: Sink<P>, R>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        process: P,
+        length: usize,
+        take: impl FnOnce(Piece<'_>) -> R,
+    ) -> Recv<R> {
+        if self.hold == Hold::Released {
+            return Recv::Failed(Reason::Closed);
+        }
+        if self.active != Active::Passive {
+            return Recv::Failed(Reason::Invalid);
+        }
+        if self.reader.is_some() {
+            return Recv::Failed(Reason::Already);
+        }
+        if length > MAX_RECV {
+            return Recv::Failed(Reason::NoMemory);
+        }
+        let available = self.input.peek();
+        let need = match self.mode {
+            Mode::Raw if !available.is_empty() && available.len() >= length => {
+                let end = match length {
+                    0 => self.input.piece().len().min(MAX_PIECE),
+                    length => length,
+                };
+                let taken = take(Piece::Bytes(&available[..end]));
+                self.change_input(around, |input, _| input.consume(end));
+                return Recv::Taken(taken);
+            }
+            Mode::Raw => length.max(1),
+            Mode::Http { line, text } => match packet::decode(line.kind(), available, None) {
+                Decoded::Packet { packet, consumed } => {
+                    self.mode = self.mode.after(&packet);
+                    let taken = take(Piece::Packet(&packet, text));
+                    self.change_input(around, |input, _| input.consume(consumed));
+                    return Recv::Taken(taken);
+                }
+                Decoded::More => available.len().saturating_add(1),
+                Decoded::Invalid => return Recv::Failed(Reason::MessageSize),
+            },
+        };
+        match self.incoming {
+            Incoming::Open if self.input.at_end() => Recv::Failed(Reason::Closed),
+            Incoming::Open => {
+                let number = NEXT_WAIT.fetch_add(1, Relaxed);
+                self.reader = Some(Box::new(Reader {
+                    process,
+                    number,
+                    need,
+                }));
+                around.counters.waiters.fetch_add(1, Relaxed);
+                Recv::Wait(number)
+            }
+            Incoming::Finished => Recv::Failed(Reason::Closed),
+            Incoming::Broken(reason) => {
+                self.incoming = Incoming::Finished;
+                Recv::Failed(reason)
+            }
+        }
+    }
+
+    /// gen_tcp:send/2: all of `data` or nothing.
+    pub(crate) fn send<S: Sink<P>>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        process: P,
+        data: &[u8],
+    ) -> Send {
+        if self.hold == Hold::Released || self.link != Link::Open || self.write_shut {
+            return Send::Failed(match self.incoming {
+                Incoming::Broken(reason) => reason,
+                _ => Reason::Closed,
+            });
+        }
+        if let Some(output) = &mut self.output
+            && output.queue.len() >= HIGH_WATERMARK
+        {
+            let number = NEXT_WAIT.fetch_add(1, Relaxed);
+            output.writers.push((process, number));
+            around.counters.waiters.fetch_add(1, Relaxed);
+            return Send::Wait(number);
+        }
+        self.last_active = around.now;
+        self.sent.count(data.len());
+        self.write(around, data);
+        self.change_input(around, |input, _| input.answer(data));
+        self.reply(around);
+        self.pump(around);
+        Send::Done
+    }
+
+    /// Ends a wait of `process`; false if its wake is on the way.
+    pub(crate) fn cancel(&mut self, counters: &Counters, number: u64) -> bool {
+        let reads = self
+            .reader
+            .as_ref()
+            .is_some_and(|reader| reader.number == number);
+        if reads {
+            self.reader = None;
+        }
+        let writes = self.output.as_mut().is_some_and(|output| {
+            let before = output.writers.len();
+            output.writers.retain(|(_, waits)| *waits != number);
+            output.writers.len() < before
+        });
+        let watches = self.watchers.as_mut().is_some_and(|watchers| {
+            let before = watchers.len();
+            watchers.retain(|(_, waits)| *waits != number);
+            watchers.len() < before
+        });
+        let cancelled = reads || writes || watches;
+        if cancelled {
+            counters.waiters.fetch_sub(1, Relaxed);
+        }
+        cancelled
+    }
+
+    /// Ends all waits of a process that died.
+    pub(crate) fn forget_process(&mut self, counters: &Counters, process: P) {
+        if self
+            .reader
+            .as_ref()
+            .is_some_and(|reader| reader.process == process)
+        {
+            self.reader = None;
+            counters.waiters.fetch_sub(1, Relaxed);
+        }
+        if let Some(output) = &mut self.output {
+            let before = output.writers.len();
+            output.writers.retain(|(waits, _)| *waits != process);
+            counters
+                .waiters
+                .fetch_sub(before - output.writers.len(), Relaxed);
+        }
+        if let Some(watchers) = &mut self.watchers {
+            let before = watchers.len();
+            watchers.retain(|(waits, _)| *waits != process);
+            counters.waiters.fetch_sub(before - watchers.len(), Relaxed);
+        }
+    }
+
+    /// Waits for the owner's close or death; `None` if it was.
+    pub(crate) fn watch(&mut self, counters: &Counters, process: P) -> Option<u64> {
+        if self.hold == Hold::Released {
+            return None;
+        }
+        let number = NEXT_WAIT.fetch_add(1, Relaxed);
+        self.watchers
+            .get_or_insert_default()
+            .push((process, number));
+        counters.waiters.fetch_add(1, Relaxed);
+        Some(number)
+    }
+
+    /// gen_tcp:close/1, or the owner's death: what was sent still goes out, then a close frame.
+    pub(crate) fn release<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.hold = Hold::Released;
+        self.active = Active::Passive;
+        self.clear_input(around);
+        self.end_input(around, Incoming::Finished);
+        self.close_link(around);
+        if let Some(mut watchers) = self.watchers.take() {
+            wake_all(&mut watchers, around);
+        }
+    }
+
+    /// gen_tcp:shutdown/2 of the writing side. Version 1 has no half-close: the peer learns of
+    /// it by the close frame that follows the owner's close or death.
+    pub(crate) fn shutdown_write(&mut self) {
+        self.write_shut = true;
+    }
+
+    /// gen_tcp:shutdown/2 of the reading side.
+    pub(crate) fn shutdown_read<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.clear_input(around);
+        self.end_input(around, Incoming::Finished);
+    }
+
+    /// Closes towards the peer once the output is written; the owner reads `{error, closed}`.
+    pub(crate) fn close_link<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        if self.link != Link::Open {
+            return;
+        }
+        if self.output.is_some() {
+            self.link = Link::Closing;
+        } else {
+            self.link = Link::Gone;
+            around.close_frame(&self.id);
+        }
+    }
+
+    /// Ends an idle or drained connection: as [`Connection::close_link`], and no more input.
+    pub(crate) fn retire<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.close_link(around);
+        self.end_input(around, Incoming::Finished);
+    }
+
+    pub(crate) fn set_active<S: Sink<P>>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        change: ActiveChange,
+    ) -> Result<(), Reason> {
+        let (active, passive_now) = self.active.change(change)?;
+        self.active = active;
+        if passive_now {
+            around
+                .sink
+                .deliver(self.owner, around.handle, Delivery::Passive);
+        }
+        self.pump(around);
+        Ok(())
+    }
+
+    pub(crate) fn set_mode<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, mode: Mode) {
+        self.mode = mode;
+        self.pump(around);
+    }
+
+    pub(crate) fn set_send_timeout(&mut self, milliseconds: Option<u32>) {
+        self.send_timeout = milliseconds.unwrap_or(u32::MAX);
+    }
+
+    pub(crate) fn send_timeout(&self) -> Option<u32> {
+        (self.send_timeout != u32::MAX).then_some(self.send_timeout)
+    }
+
+    pub(crate) fn active(&self) -> Active {
+        self.active
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.hold == Hold::Held && self.incoming == Incoming::Open && self.link == Link::Open
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
+        self.hold == Hold::Released
+    }
+
+    pub(crate) fn between_requests(&self) -> bool {
+        self.input.between_requests() && self.output.is_none()
+    }
+
+    pub(crate) fn in_flight(&self) -> bool {
+        self.link != Link::Gone && (self.input.in_flight() || self.output.is_some())
+    }
+
+    pub(crate) fn buffered(&self) -> usize {
+        self.input.buffered()
+    }
+
+    pub(crate) fn last_active(&self) -> u32 {
+        self.last_active
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        if self.hold == Hold::Released && self.link == Link::Gone {
+            Fate::Remove
+        } else {
+            Fate::Keep
+        }
+    }
+
+    /// Whether the owner is at work: neither in recv nor active, it won't see a close.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.hold == Hold::Held && self.active == Active::Passive && self.reader.is_none()
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        Statistics {
+            received: self.received,
+            sent: self.sent,
+            pending: self.output.as_ref().map_or(0, |output| output.queue.len()),
+        }
+    }
+
+    /// One frame of what waits, into the writer's batch; says whether the connection has more
+    /// and stands in the queue again.
+    pub(crate) fn take_turn<S: Sink<P>>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        batch: &mut Vec<u8>,
+    ) {
+        let Some(output) = &mut self.output else {
+            return;
+        };
+        let end = output.queue.len().min(CONTENT_LEN);
+        if end > 0 {
+            put_frame(batch, &self.id, &output.queue.split_to(end));
+            around.counters.frames_out.fetch_add(1, Relaxed);
+        }
+        if output.queue.len() < LOW_WATERMARK {
+            wake_all(&mut output.writers, around);
+        }
+        if !output.queue.is_empty() {
+            around.outbox.enqueue(around.handle);
+            return;
+        }
+        self.output = None;
+        if self.link == Link::Closing {
+            self.link = Link::Gone;
+            put_frame(batch, &self.id, &[]);
+            around.counters.frames_out.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn write<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, mut data: &[u8]) {
+        if self.output.is_none() {
+            let framed = around.outbox.frame(&self.id, data);
+            around.counters.frames_out.fetch_add(framed.frames, Relaxed);
+            data = &data[framed.bytes..];
+        }
+        if !data.is_empty() {
+            match &mut self.output {
+                Some(output) => output.queue.extend_from_slice(data),
+                None => {
+                    self.output = Some(Box::new(Output {
+                        queue: BytesMut::from(data),
+                        writers: Vec::new(),
+                    }));
+                    around.outbox.enqueue(around.handle);
+                }
+            }
+        }
+        around.wrote = true;
+    }
+
+    /// Sends what the HTTP exchange itself has to say, and closes after its end.
+    fn reply<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        while let Some(reply) = self.input.take_reply() {
+            self.write(around, &reply);
+        }
+        if self.input.must_close() {
+            if let Some(kind) = self.input.refusal() {
+                around.counters.count_error(kind);
+            }
+            self.clear_input(around);
+            self.incoming = Incoming::Finished;
+            self.close_link(around);
+        }
+    }
+
+    /// Gives what there is to whoever waits for it.
+    fn pump<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        if let Some(reader) = &self.reader {
+            let ended = self.incoming != Incoming::Open || self.input.at_end();
+            if ended || self.input.peek().len() >= reader.need {
+                around.sink.wake(reader.process, reader.number);
+                around.counters.waiters.fetch_sub(1, Relaxed);
+                self.reader = None;
+            }
+            return;
+        }
+        while self.active != Active::Passive && self.deliver_piece(around) {
+            let (active, passive_now) = self.active.after_message();
+            self.active = active;
+            if passive_now {
+                around
+                    .sink
+                    .deliver(self.owner, around.handle, Delivery::Passive);
+            }
+        }
+        if self.active != Active::Passive && self.incoming != Incoming::Open {
+            if let Incoming::Broken(reason) = self.incoming {
+                around
+                    .sink
+                    .deliver(self.owner, around.handle, Delivery::Error(reason));
+            }
+            around
+                .sink
+                .deliver(self.owner, around.handle, Delivery::Closed);
+            // As gen_tcp's exit_on_close: who was told that it is closed need not close it.
+            self.release(around);
+        }
+    }
+
+    /// Sends one active message; false if there is nothing to send.
+    fn deliver_piece<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        let available = self.input.peek();
+        if available.is_empty() {
+            return false;
+        }
+        let consumed = match self.mode {
+            Mode::Raw => {
+                let piece = self.input.piece();
+                let end = piece.len().min(MAX_PIECE);
+                let piece = Piece::Bytes(&piece[..end]);
+                around
+                    .sink
+                    .deliver(self.owner, around.handle, Delivery::Data(piece));
+                end
+            }
+            Mode::Http { line, text } => match packet::decode(line.kind(), available, None) {
+                Decoded::Packet { packet, consumed } => {
+                    self.mode = self.mode.after(&packet);
+                    let piece = Piece::Packet(&packet, text);
+                    around
+                        .sink
+                        .deliver(self.owner, around.handle, Delivery::Data(piece));
+                    consumed
+                }
+                Decoded::More => return false,
+                Decoded::Invalid => {
+                    self.incoming = Incoming::Broken(Reason::MessageSize);
+                    return false;
+                }
+            },
+        };
+        self.change_input(around, |input, _| input.consume(consumed));
+        true
+    }
+
+    /// Changes the input and keeps the trunk's count of buffered bytes true.
+    fn change_input<S>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        change: impl FnOnce(&mut Input, &Config),
+    ) {
+        let before = self.input.buffered();
+        change(&mut self.input, around.config);
+        let after = self.input.buffered();
+        if after >= before {
+            around.counters.buffered.fetch_add(after - before, Relaxed);
+        } else {
+            around.counters.buffered.fetch_sub(before - after, Relaxed);
+        }
+    }
+
+    fn clear_input<S>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.change_input(around, |input, _| input.clear());
+    }
+
+    fn end_input<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, end: Incoming) {
+        if self.incoming == Incoming::Open {
+            self.incoming = end;
+        }
+        self.pump(around);
+    }
+
+    /// The peer is gone: output has nowhere to go.
+    fn lose_link<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.link = Link::Gone;
+        if let Some(mut output) = self.output.take() {
+            wake_all(&mut output.writers, around);
+        }
+    }
+}
+
+fn wake_all<P: Copy, S: Sink<P>>(waits: &mut Vec<(P, u64)>, around: &mut Surroundings<'_, S>) {
+    for (process, number) in waits.drain(..) {
+        around.sink.wake(process, number);
+        around.counters.waiters.fetch_sub(1, Relaxed);
+    }
+}

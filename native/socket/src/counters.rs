@@ -1,0 +1,82 @@
+//! What a trunk has done, counted so that reading it never asks a process.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+/// The counters of one trunk.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) frames_in: AtomicU64,
+    pub(crate) frames_out: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) opened: AtomicU64,
+    pub(crate) buffered: AtomicUsize,
+    pub(crate) waiters: AtomicUsize,
+    errors: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Counters {
+    pub(crate) fn count_error(&self, kind: &'static str) {
+        *self.errors.lock().entry(kind).or_insert(0) += 1;
+    }
+
+    pub(crate) fn read(&self, connections: usize) -> Status {
+        Status {
+            connections,
+            opened: self.opened.load(Relaxed),
+            frames_in: self.frames_in.load(Relaxed),
+            frames_out: self.frames_out.load(Relaxed),
+            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+            buffered: self.buffered.load(Relaxed),
+            waiters: self.waiters.load(Relaxed),
+            errors: self.errors.lock().iter().map(|(k, v)| (*k, *v)).collect(),
+        }
+    }
+}
+
+/// A trunk's counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Connections in the table: open, or closed by one side and not yet by the other.
+    pub connections: usize,
+    /// Connections opened since the trunk's start.
+    pub opened: u64,
+    /// Frames read.
+    pub frames_in: u64,
+    /// Frames written.
+    pub frames_out: u64,
+    /// Bytes read from the trunk, headers included.
+    pub bytes_in: u64,
+    /// Bytes handed to the trunk's socket, headers included.
+    pub bytes_out: u64,
+    /// Bytes of input that no process has asked for yet.
+    pub buffered: usize,
+    /// Processes that wait in recv or send.
+    pub waiters: usize,
+    /// Errors by kind: a refused request's name, `max_connections`, `max_trunk_buffer`, ...
+    pub errors: Vec<(&'static str, u64)>,
+}
+
+impl Status {
+    /// Adds the counters of another trunk.
+    pub fn add(&mut self, other: &Status) {
+        self.connections += other.connections;
+        self.opened += other.opened;
+        self.frames_in += other.frames_in;
+        self.frames_out += other.frames_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.buffered += other.buffered;
+        self.waiters += other.waiters;
+        for (kind, count) in &other.errors {
+            match self.errors.iter_mut().find(|(known, _)| known == kind) {
+                Some((_, sum)) => *sum += count,
+                None => self.errors.push((kind, *count)),
+            }
+        }
+    }
+}

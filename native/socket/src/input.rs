@@ -1,0 +1,130 @@
+//! The bytes that came for a connection and wait until somebody asks for them.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use megaphone_http::{Exchange, Limits};
+
+use crate::config::Content;
+
+/// A connection's input. An idle connection has no buffer: it is made by the first byte and
+/// given back after the last.
+pub(crate) enum Input {
+    Idle(Content),
+    Raw(Box<BytesMut>),
+    Http(Box<Exchange>),
+}
+
+impl Input {
+    pub(crate) fn receive(&mut self, limits: &Arc<Limits>, data: &[u8]) {
+        if let Input::Idle(content) = self {
+            *self = match content {
+                Content::Raw => Input::Raw(Box::default()),
+                Content::Http => Input::Http(Box::new(Exchange::new(Arc::clone(limits)))),
+            };
+        }
+        match self {
+            Input::Idle(_) => {}
+            Input::Raw(buffer) => buffer.extend_from_slice(data),
+            Input::Http(exchange) => exchange.receive(data),
+        }
+    }
+
+    /// The server's answer passes by; it decides when the next request is due.
+    pub(crate) fn answer(&mut self, data: &[u8]) {
+        if let Input::Http(exchange) = self {
+            exchange.send(data);
+        }
+        self.give_back();
+    }
+
+    /// What the connection itself has to say to the client: `100 Continue`, a refusal.
+    pub(crate) fn take_reply(&mut self) -> Option<Bytes> {
+        match self {
+            Input::Http(exchange) => exchange.take_reply(),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection ends, by a refusal or after its last answer.
+    pub(crate) fn must_close(&self) -> bool {
+        matches!(self, Input::Http(exchange) if exchange.must_close())
+    }
+
+    /// The name of the fault for which the last request was refused.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Input::Http(exchange) => exchange.refusal().map(|error| error.name()),
+            _ => None,
+        }
+    }
+
+    /// Whether a reader has had all that it will ever get, though the peer hasn't closed.
+    pub(crate) fn at_end(&self) -> bool {
+        matches!(self, Input::Http(exchange) if exchange.at_end())
+    }
+
+    /// What a reader may have now, in one piece.
+    pub(crate) fn peek(&self) -> &[u8] {
+        match self {
+            Input::Idle(_) => &[],
+            Input::Raw(buffer) => buffer,
+            Input::Http(exchange) => exchange.peek(),
+        }
+    }
+
+    /// What a reader that takes what there is gets: never a head and its body together.
+    pub(crate) fn piece(&self) -> &[u8] {
+        match self {
+            Input::Http(exchange) => exchange.piece(),
+            _ => self.peek(),
+        }
+    }
+
+    pub(crate) fn consume(&mut self, length: usize) {
+        match self {
+            Input::Idle(_) => {}
+            Input::Raw(buffer) => buffer.advance(length.min(buffer.len())),
+            Input::Http(exchange) => exchange.consume(length),
+        }
+        self.give_back();
+    }
+
+    /// All bytes held, those of later requests included.
+    pub(crate) fn buffered(&self) -> usize {
+        match self {
+            Input::Idle(_) => 0,
+            Input::Raw(buffer) => buffer.len(),
+            Input::Http(exchange) => exchange.buffered(),
+        }
+    }
+
+    /// Whether a request was handed over, wholly or in part, and isn't answered yet.
+    pub(crate) fn in_flight(&self) -> bool {
+        match self {
+            Input::Http(exchange) => exchange.in_flight(),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection is between two HTTP requests.
+    pub(crate) fn between_requests(&self) -> bool {
+        matches!(self, Input::Idle(Content::Http))
+    }
+
+    /// Drops what waits; nothing more is taken.
+    pub(crate) fn clear(&mut self) {
+        *self = Input::Idle(Content::Raw);
+    }
+
+    fn give_back(&mut self) {
+        match self {
+            Input::Raw(buffer) if buffer.is_empty() => *self = Input::Idle(Content::Raw),
+            Input::Http(exchange) if exchange.is_raw() && exchange.buffered() == 0 => {
+                *self = Input::Idle(Content::Raw);
+            }
+            Input::Http(exchange) if exchange.is_idle() => *self = Input::Idle(Content::Http),
+            _ => {}
+        }
+    }
+}

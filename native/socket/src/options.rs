@@ -1,0 +1,147 @@
+//! The socket options that matter here: `active` and `packet`.
+
+use megaphone_http::packet::{Packet, PacketKind};
+
+use crate::sink::{Reason, Text};
+
+/// `{active, true | false | once | N}` as it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Active {
+    /// `false`: input waits for recv.
+    Passive,
+    /// `once`: one message, then passive.
+    Once,
+    /// `true`: a message for all that comes.
+    Always,
+    /// `N`: so many messages, then passive and told so.
+    Count(i16),
+}
+
+/// What setopts asks of `active`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ActiveChange {
+    /// `true`, `false` or `once`.
+    To(Active),
+    /// `N`: is added to the count there is.
+    Add(i32),
+}
+
+impl Active {
+    /// The new state, and whether the owner must be told `{tcp_passive, S}`; `einval` past
+    /// the 16-bit count, as inet says.
+    pub(crate) fn change(self, change: ActiveChange) -> Result<(Active, bool), Reason> {
+        let add = match change {
+            ActiveChange::To(active) => return Ok((active, false)),
+            ActiveChange::Add(add) => add,
+        };
+        let before = match self {
+            Active::Count(count) => i32::from(count),
+            _ => 0,
+        };
+        let outside = |count: i32| i16::try_from(count).is_err();
+        let count = before.saturating_add(add);
+        if outside(add) || outside(count) {
+            return Err(Reason::Invalid);
+        }
+        Ok(match i16::try_from(count) {
+            Ok(count) if count > 0 => (Active::Count(count), false),
+            _ => (Active::Passive, true),
+        })
+    }
+
+    /// The state after one message was sent, and whether `{tcp_passive, S}` is due.
+    pub(crate) fn after_message(self) -> (Active, bool) {
+        match self {
+            Active::Passive | Active::Once => (Active::Passive, false),
+            Active::Always => (Active::Always, false),
+            Active::Count(count) if count > 1 => (Active::Count(count - 1), false),
+            Active::Count(_) => (Active::Passive, true),
+        }
+    }
+}
+
+/// `{packet, raw | http | http_bin | httph | httph_bin}` as it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// `raw` or `0`: bytes.
+    Raw,
+    /// The http modes: a line at a time.
+    Http {
+        /// Which line is due.
+        line: Line,
+        /// How its strings are given.
+        text: Text,
+    },
+}
+
+impl Mode {
+    pub(crate) fn after(self, packet: &Packet<'_>) -> Mode {
+        match self {
+            Mode::Raw => Mode::Raw,
+            Mode::Http { line, text } => Mode::Http {
+                line: line.after(packet),
+                text,
+            },
+        }
+    }
+}
+
+/// Where in an HTTP head a socket in a http mode is: inet switches by itself from the first
+/// line to the headers and back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// `http`: the request or status line.
+    Start,
+    /// `http`: a header, the first line was read.
+    Headers,
+    /// `httph`: a header, whatever was read.
+    HeadersOnly,
+}
+
+impl Line {
+    pub(crate) fn kind(self) -> PacketKind {
+        match self {
+            Line::Start => PacketKind::Http,
+            Line::Headers | Line::HeadersOnly => PacketKind::Httph,
+        }
+    }
+
+    fn after(self, packet: &Packet<'_>) -> Line {
+        match (self, packet) {
+            (Line::HeadersOnly, _) => Line::HeadersOnly,
+            (_, Packet::Request { .. } | Packet::Response { .. }) => Line::Headers,
+            (_, Packet::EndOfHeaders) => Line::Start,
+            (line, _) => line,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_as_inet_adds_them() {
+        let add = |active: Active, n| active.change(ActiveChange::Add(n));
+        for (before, n, expected) in [
+            (Active::Passive, 5, Ok((Active::Count(5), false))),
+            (Active::Always, 5, Ok((Active::Count(5), false))),
+            (Active::Count(3), 4, Ok((Active::Count(7), false))),
+            (Active::Count(3), -3, Ok((Active::Passive, true))),
+            (Active::Count(3), -9, Ok((Active::Passive, true))),
+            (Active::Passive, 0, Ok((Active::Passive, true))),
+            (Active::Count(1), 32767, Err(Reason::Invalid)),
+            (Active::Passive, 32768, Err(Reason::Invalid)),
+            (Active::Passive, i32::MIN, Err(Reason::Invalid)),
+        ] {
+            assert_eq!(add(before, n), expected, "{before:?} and {n}");
+        }
+    }
+
+    #[test]
+    fn a_count_ends_with_the_message_that_says_so() {
+        assert_eq!(Active::Count(2).after_message(), (Active::Count(1), false));
+        assert_eq!(Active::Count(1).after_message(), (Active::Passive, true));
+        assert_eq!(Active::Once.after_message(), (Active::Passive, false));
+    }
+}

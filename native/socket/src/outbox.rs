@@ -1,0 +1,111 @@
+//! The trunk's output: frames that the writer takes in batches.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use megaphone_trunk::v1::{self, ConnectionId, HEADER_LEN};
+use parking_lot::Mutex;
+
+use crate::handle::Handle;
+
+/// The longest frame that is sent, header included: connections take turns by frames.
+pub(crate) const FRAME_LEN: usize = 16 << 10;
+/// The most content in a frame.
+pub(crate) const CONTENT_LEN: usize = FRAME_LEN - HEADER_LEN;
+/// How much output is framed ahead of the writer; past it connections queue for themselves.
+const AHEAD: usize = 256 << 10;
+
+/// Frames that are ready, and the connections that have more to say, in turn.
+///
+/// A connection's small sends go straight to `framed`, one copy. Once that is full, or the
+/// connection has output of its own waiting, its bytes stay with it and it stands in `queue`
+/// for a turn of one frame.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    frames: Mutex<Frames>,
+    /// Whether the writer has been told and not looked yet.
+    told: AtomicBool,
+}
+
+#[derive(Default)]
+struct Frames {
+    framed: Vec<u8>,
+    /// A buffer that the writer gave back.
+    spare: Vec<u8>,
+    queue: VecDeque<Handle>,
+}
+
+impl Outbox {
+    /// Frames as much of `content` as there is room for; says how many bytes were taken.
+    pub(crate) fn frame(&self, id: &ConnectionId, content: &[u8]) -> Framed {
+        let mut frames = self.frames.lock();
+        let mut done = Framed::default();
+        while done.bytes < content.len() && frames.framed.len() < AHEAD {
+            let end = content.len().min(done.bytes + CONTENT_LEN);
+            put_frame(&mut frames.framed, id, &content[done.bytes..end]);
+            done.bytes = end;
+            done.frames += 1;
+        }
+        done
+    }
+
+    /// Frames a close, room or not: it is 32 bytes and comes once.
+    pub(crate) fn frame_close(&self, id: &ConnectionId) {
+        put_frame(&mut self.frames.lock().framed, id, &[]);
+    }
+
+    /// Whether there is room for an answer that nobody waits for.
+    pub(crate) fn has_room(&self) -> bool {
+        self.frames.lock().framed.len() < AHEAD
+    }
+
+    /// Gives a connection a turn after all others that wait.
+    pub(crate) fn enqueue(&self, handle: Handle) {
+        self.frames.lock().queue.push_back(handle);
+    }
+
+    pub(crate) fn next_turn(&self) -> Option<Handle> {
+        self.frames.lock().queue.pop_front()
+    }
+
+    /// What is framed so far; the caller gives the buffer back when it is written.
+    pub(crate) fn take_framed(&self) -> Vec<u8> {
+        let mut frames = self.frames.lock();
+        let spare = std::mem::take(&mut frames.spare);
+        std::mem::replace(&mut frames.framed, spare)
+    }
+
+    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if buffer.capacity() <= 2 * AHEAD {
+            self.frames.lock().spare = buffer;
+        }
+    }
+
+    /// Whether the writer has to be told that there is output; true once until it looks.
+    pub(crate) fn tell(&self) -> bool {
+        !self.told.swap(true, Ordering::AcqRel)
+    }
+
+    /// The writer looks now: what comes from here on has to be told again.
+    pub(crate) fn looked(&self) {
+        self.told.store(false, Ordering::Release);
+    }
+}
+
+/// How much a call of [`Outbox::frame`] took.
+#[derive(Default)]
+pub(crate) struct Framed {
+    pub(crate) bytes: usize,
+    pub(crate) frames: u64,
+}
+
+/// Appends one frame of at most [`CONTENT_LEN`] bytes of content.
+pub(crate) fn put_frame(out: &mut Vec<u8>, id: &ConnectionId, content: &[u8]) {
+    debug_assert!(content.len() <= CONTENT_LEN);
+    // The length has ten digits and a frame 16 KiB: this can't fail.
+    if let Ok(header) = v1::encode_header(id, content.len()) {
+        out.extend_from_slice(&header);
+        out.extend_from_slice(content);
+    }
+}

@@ -1,0 +1,639 @@
+//! One trunk's connections: what its reader feeds, its writer takes and the owners call.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use megaphone_trunk::v1::{ConnectionId, Decoder, Event, FrameError, FramePart};
+use parking_lot::Mutex;
+
+use crate::config::{Config, Content};
+use crate::connection::{Connection, Recv, Send, Statistics, Surroundings};
+use crate::counters::{Counters, Status};
+use crate::handle::Handle;
+use crate::names::{Name, Names};
+use crate::options::{Active, ActiveChange, Mode};
+use crate::outbox::Outbox;
+use crate::sink::{Process, Reason, Sink, WRITER};
+use crate::slab::{SHARDS, Slab};
+use crate::watch::{Known, Watch};
+
+/// What an HTTP client gets when there is no room for its connection.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 46\r\n\
+    Retry-After: 5\r\n\
+    Connection: close\r\n\r\n\
+    The server takes no more connections for now.\n";
+
+/// The connections of one trunk.
+///
+/// Locks are taken in the order names, shard, outbox; `watch` is never held with another.
+pub struct Trunk<P> {
+    config: Config,
+    reader: P,
+    writer: OnceLock<P>,
+    decoder: Mutex<Decoder>,
+    names: Mutex<Names>,
+    connections: Slab<Connection<P>>,
+    outbox: Outbox,
+    watch: Mutex<Watch<P>>,
+    counters: Counters,
+    draining: AtomicBool,
+    started: Instant,
+    /// Seconds since the start, as of the last feed or sweep: a send need not ask the clock.
+    now: AtomicU32,
+    next_sweep: AtomicUsize,
+}
+
+/// What came of a feed.
+#[derive(Debug, Default)]
+pub struct Fed<P> {
+    /// Connections that opened, oldest first: each needs an owner.
+    pub opened: Vec<Handle>,
+    /// Owners at work whose connection ended: they wait for something else and won't notice.
+    pub busy: Vec<P>,
+    /// Why the trunk has to end; what came before it in the same bytes was taken.
+    pub error: Option<FrameError>,
+}
+
+/// A socket's options as getopts answers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `active`.
+    pub active: Active,
+    /// `packet`.
+    pub mode: Mode,
+    /// `send_timeout` in milliseconds; `None` is infinity.
+    pub send_timeout: Option<u32>,
+}
+
+/// What setopts changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// `active`.
+    Active(ActiveChange),
+    /// `packet`.
+    Mode(Mode),
+    /// `send_timeout` in milliseconds; `None` is infinity.
+    SendTimeout(Option<u32>),
+}
+
+/// gen_tcp:shutdown/2's direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// No more recv.
+    Read,
+    /// No more send.
+    Write,
+    /// Neither.
+    ReadWrite,
+}
+
+impl<P: Process> Trunk<P> {
+    /// A trunk without connections. `reader` feeds it and owns each new connection until
+    /// [`Trunk::own`] gives it to its own process.
+    pub fn new(config: Config, reader: P) -> Trunk<P> {
+        Trunk {
+            decoder: Mutex::new(Decoder::new(config.max_frame_size)),
+            config,
+            reader,
+            writer: OnceLock::new(),
+            names: Mutex::default(),
+            connections: Slab::new(),
+            outbox: Outbox::default(),
+            watch: Mutex::new(Watch::new()),
+            counters: Counters::default(),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+            now: AtomicU32::new(0),
+            next_sweep: AtomicUsize::new(0),
+        }
+    }
+
+    /// The process that feeds the trunk.
+    pub fn reader(&self) -> P {
+        self.reader
+    }
+
+    /// The process to wake, by [`WRITER`], when there is output. It can be set once.
+    pub fn set_writer(&self, writer: P) {
+        let _ = self.writer.set(writer);
+    }
+
+    /// Takes bytes from the trunk's socket, cut anywhere.
+    pub fn feed<S: Sink<P>>(&self, data: &[u8], sink: &mut S) -> Fed<P> {
+        self.look_at_the_clock();
+        self.counters.bytes_in.fetch_add(data.len() as u64, Relaxed);
+        let mut fed = Fed {
+            opened: Vec::new(),
+            busy: Vec::new(),
+            error: None,
+        };
+        let mut decoder = self.decoder.lock();
+        for event in decoder.decode(data) {
+            match event {
+                Ok(Event::Content { id, bytes, part }) => {
+                    if part == FramePart::Last {
+                        self.counters.frames_in.fetch_add(1, Relaxed);
+                    }
+                    self.content(id, bytes, &mut fed, sink);
+                }
+                Ok(Event::Close { id }) => self.peer_close(id, &mut fed, sink),
+                Err(error) => {
+                    self.counters.count_error(error.fault.name());
+                    fed.error = Some(error);
+                    break;
+                }
+            }
+        }
+        drop(decoder);
+        if self.counters.buffered.load(Relaxed) > self.config.max_trunk_buffer {
+            self.reset_greediest(&mut fed, sink);
+        }
+        fed
+    }
+
+    fn content<S: Sink<P>>(&self, id: ConnectionId, bytes: &[u8], fed: &mut Fed<P>, sink: &mut S) {
+        let name = self.names.lock().get(&id);
+        let handle = match name {
+            Some(Name::Live(handle)) => Some(handle),
+            Some(Name::Ended { .. }) => None,
+            None => self.open(id, fed, sink),
+        };
+        if let Some(handle) = handle {
+            self.visit(handle, sink, |connection, around| {
+                connection.receive(around, bytes)
+            });
+        }
+    }
+
+    fn open<S: Sink<P>>(&self, id: ConnectionId, fed: &mut Fed<P>, sink: &mut S) -> Option<Handle> {
+        let now = self.now.load(Relaxed);
+        let mut names = self.names.lock();
+        let refusal = if self.draining.load(Relaxed) {
+            Some("draining")
+        } else if self.connections.len() >= self.config.max_connections {
+            Some("max_connections")
+        } else {
+            None
+        };
+        let opened = match refusal {
+            Some(_) => None,
+            None => {
+                let connection = Connection::new(id, self.reader, &self.config, now);
+                self.connections.insert(connection).ok()
+            }
+        };
+        let Some(handle) = opened else {
+            self.counters
+                .count_error(refusal.unwrap_or("max_connections"));
+            // Ended ids take memory too: past twice the limit each frame is refused anew.
+            if names.len() < self.config.max_connections.saturating_mul(2) {
+                names.end(id, now);
+            }
+            drop(names);
+            if self.outbox.has_room() {
+                if self.config.content == Content::Http {
+                    let framed = self.outbox.frame(&id, NO_ROOM);
+                    self.counters.frames_out.fetch_add(framed.frames, Relaxed);
+                }
+                self.outbox.frame_close(&id);
+                self.counters.frames_out.fetch_add(1, Relaxed);
+                self.tell_writer(sink);
+            }
+            return None;
+        };
+        names.insert(id, handle);
+        self.counters.opened.fetch_add(1, Relaxed);
+        fed.opened.push(handle);
+        Some(handle)
+    }
+
+    fn peer_close<S: Sink<P>>(&self, id: ConnectionId, fed: &mut Fed<P>, sink: &mut S) {
+        self.counters.frames_in.fetch_add(1, Relaxed);
+        let name = {
+            let mut names = self.names.lock();
+            let name = names.get(&id);
+            names.forget(&id);
+            name
+        };
+        // A close for an id that we don't know, or ended ourselves, needs no answer.
+        if let Some(Name::Live(handle)) = name {
+            let busy = self.visit(handle, sink, |connection, around| {
+                connection.peer_closed(around).then_some(connection.owner)
+            });
+            fed.busy.extend(busy.flatten());
+        }
+    }
+
+    /// One scan frees a sixteenth of the buffer at least, so that a peer which keeps the buffer
+    /// full does not make each of its frames cost a scan.
+    fn reset_greediest<S: Sink<P>>(&self, fed: &mut Fed<P>, sink: &mut S) {
+        let mut holders = Vec::new();
+        for shard in 0..SHARDS {
+            self.connections.for_each(shard, |handle, connection| {
+                let buffered = connection.buffered();
+                if buffered > 0 {
+                    holders.push((buffered, handle));
+                }
+            });
+        }
+        holders.sort_unstable();
+        let enough = self.config.max_trunk_buffer - self.config.max_trunk_buffer / 16;
+        while self.counters.buffered.load(Relaxed) > enough
+            && let Some((_, handle)) = holders.pop()
+        {
+            self.counters.count_error("max_trunk_buffer");
+            let busy = self.visit(handle, sink, |connection, around| {
+                connection.reset(around).then_some(connection.owner)
+            });
+            fed.busy.extend(busy.flatten());
+        }
+    }
+
+    /// Gives a connection to the process that will read it; false if it is closed. The
+    /// process's death closes the connection.
+    pub fn own<S: Sink<P> + Monitor<P>>(&self, handle: Handle, owner: P, sink: &mut S) -> bool {
+        let before = self.connections.visit(handle, |connection| {
+            (!connection.is_released()).then(|| std::mem::replace(&mut connection.owner, owner))
+        });
+        let Some(before) = before.flatten() else {
+            return false;
+        };
+        self.watch.lock().remove(before, handle);
+        self.tie(owner, handle, sink);
+        true
+    }
+
+    fn tie<S: Sink<P> + Monitor<P>>(&self, process: P, handle: Handle, sink: &mut S) {
+        let known = self.watch.lock().add(process, handle);
+        if known == Known::New && !sink.monitor(process) {
+            self.down(process, sink);
+        }
+    }
+
+    /// The owner of a connection; `None` if it is closed.
+    pub fn owner(&self, handle: Handle) -> Option<P> {
+        let owner = self.connections.visit(handle, |connection| {
+            (!connection.is_released()).then_some(connection.owner)
+        });
+        owner.flatten()
+    }
+
+    /// A process died: its connections close, its waits end.
+    pub fn down<S: Sink<P>>(&self, process: P, sink: &mut S) {
+        let handles = self.watch.lock().take(process);
+        for handle in handles {
+            self.visit(handle, sink, |connection, around| {
+                if connection.owner == process {
+                    connection.release(around);
+                } else {
+                    connection.forget_process(around.counters, process);
+                }
+            });
+        }
+    }
+
+    /// gen_tcp:recv/3 by `process`: exactly `length` bytes, or what there is for 0.
+    pub fn recv<S: Sink<P> + Monitor<P>, R>(
+        &self,
+        handle: Handle,
+        process: P,
+        length: usize,
+        sink: &mut S,
+        take: impl FnOnce(crate::sink::Piece<'_>) -> R,
+    ) -> Recv<R> {
+        let mut owner = process;
+        let answer = self.visit(handle, sink, |connection, around| {
+            owner = connection.owner;
+            connection.recv(around, process, length, take)
+        });
+        let answer = answer.unwrap_or(Recv::Failed(Reason::Closed));
+        // An owner is watched as long as it owns; another process while it waits.
+        if owner != process {
+            match answer {
+                Recv::Wait(_) => self.tie(process, handle, sink),
+                _ => self.watch.lock().remove(process, handle),
+            }
+        }
+        answer
+    }
+
+    /// gen_tcp:send/2 by `process`: all of `data` is queued, or none.
+    pub fn send<S: Sink<P> + Monitor<P>>(
+        &self,
+        handle: Handle,
+        process: P,
+        data: &[u8],
+        sink: &mut S,
+    ) -> Send {
+        let draining = self.draining.load(Relaxed);
+        let mut owner = process;
+        let answer = self.visit(handle, sink, |connection, around| {
+            owner = connection.owner;
+            let answer = connection.send(around, process, data);
+            if draining && connection.between_requests() {
+                connection.retire(around);
+            }
+            answer
+        });
+        let answer = answer.unwrap_or(Send::Failed(Reason::Closed));
+        if owner != process {
+            match answer {
+                Send::Wait(_) => self.tie(process, handle, sink),
+                _ => self.watch.lock().remove(process, handle),
+            }
+        }
+        answer
+    }
+
+    /// Waits for the owner's close or death; `None` if the connection is closed.
+    pub fn watch<S: Sink<P> + Monitor<P>>(
+        &self,
+        handle: Handle,
+        process: P,
+        sink: &mut S,
+    ) -> Option<u64> {
+        let watch = |connection: &mut Connection<P>| {
+            (connection.owner, connection.watch(&self.counters, process))
+        };
+        let (owner, number) = self.connections.visit(handle, watch)?;
+        if owner != process && number.is_some() {
+            self.tie(process, handle, sink);
+        }
+        number
+    }
+
+    /// Ends a wait; false if its wake was sent, or is about to be.
+    pub fn cancel(&self, handle: Handle, process: P, number: u64) -> bool {
+        let mut owner = process;
+        let cancelled = self.connections.visit(handle, |connection| {
+            owner = connection.owner;
+            connection.cancel(&self.counters, number)
+        });
+        if owner != process {
+            self.watch.lock().remove(process, handle);
+        }
+        cancelled.unwrap_or(false)
+    }
+
+    /// gen_tcp:close/1: never fails; what was sent still goes out.
+    pub fn close<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
+        self.visit(handle, sink, |connection, around| {
+            connection.release(around)
+        });
+    }
+
+    /// gen_tcp:shutdown/2; false if the connection is closed.
+    pub fn shutdown<S: Sink<P>>(&self, handle: Handle, how: Direction, sink: &mut S) -> bool {
+        let open = self.visit(handle, sink, |connection, around| {
+            if connection.is_released() {
+                return false;
+            }
+            if how != Direction::Read {
+                connection.shutdown_write();
+            }
+            if how != Direction::Write {
+                connection.shutdown_read(around);
+            }
+            true
+        });
+        open.unwrap_or(false)
+    }
+
+    /// inet:setopts/2: the changes in order, up to the first that fails (`einval`).
+    pub fn set_options<S: Sink<P>>(
+        &self,
+        handle: Handle,
+        changes: &[Change],
+        sink: &mut S,
+    ) -> Result<(), Reason> {
+        let changed = self.visit(handle, sink, |connection, around| {
+            if connection.is_released() {
+                return Err(Reason::Invalid);
+            }
+            for change in changes {
+                match *change {
+                    Change::Active(active) => connection.set_active(around, active)?,
+                    Change::Mode(mode) => connection.set_mode(around, mode),
+                    Change::SendTimeout(timeout) => connection.set_send_timeout(timeout),
+                }
+            }
+            Ok(())
+        });
+        changed.unwrap_or(Err(Reason::Invalid))
+    }
+
+    /// inet:getopts/2; `None` if the connection is closed.
+    pub fn options(&self, handle: Handle) -> Option<Options> {
+        let options = self.connections.visit(handle, |connection| {
+            (!connection.is_released()).then(|| Options {
+                active: connection.active(),
+                mode: connection.mode(),
+                send_timeout: connection.send_timeout(),
+            })
+        });
+        options.flatten()
+    }
+
+    /// inet:getstat/2; `None` if the connection is closed.
+    pub fn statistics(&self, handle: Handle) -> Option<Statistics> {
+        let statistics = self.connections.visit(handle, |connection| {
+            (!connection.is_released()).then(|| connection.statistics())
+        });
+        statistics.flatten()
+    }
+
+    /// Whether bytes can still pass: neither side has closed.
+    pub fn is_open(&self, handle: Handle) -> bool {
+        let open = self
+            .connections
+            .visit(handle, |connection| connection.is_open());
+        open.unwrap_or(false)
+    }
+
+    /// The writer's batch: about `limit` bytes, one frame a connection and turn. `None` if there
+    /// is nothing; the writer then waits for its next [`WRITER`] wake.
+    pub fn take_output<S: Sink<P>, R>(
+        &self,
+        limit: usize,
+        sink: &mut S,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
+        self.outbox.looked();
+        let mut batch = self.outbox.take_framed();
+        while batch.len() < limit
+            && let Some(handle) = self.outbox.next_turn()
+        {
+            self.visit(handle, sink, |connection, around| {
+                connection.take_turn(around, &mut batch)
+            });
+        }
+        if batch.is_empty() {
+            self.outbox.give_back(batch);
+            return None;
+        }
+        self.counters
+            .bytes_out
+            .fetch_add(batch.len() as u64, Relaxed);
+        let taken = take(&batch);
+        self.outbox.give_back(batch);
+        Some(taken)
+    }
+
+    /// Looks after one shard: closes what was idle too long, forgets ended ids whose time has
+    /// passed. 64 calls see all; gives the owners at work whose connection was closed.
+    pub fn sweep<S: Sink<P>>(&self, sink: &mut S) -> Vec<P> {
+        let now = self.look_at_the_clock();
+        self.names.lock().expire(now);
+        let Some(idle) = self.config.idle_timeout else {
+            return Vec::new();
+        };
+        let idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
+        let shard = self.next_sweep.fetch_add(1, Relaxed) % SHARDS;
+        self.visit_shard(shard, sink, |connection, around| {
+            if now.saturating_sub(connection.last_active()) < idle || !connection.is_open() {
+                return None;
+            }
+            around.counters.count_error("idle_timeout");
+            let busy = connection.is_busy().then_some(connection.owner);
+            connection.retire(around);
+            busy
+        })
+    }
+
+    /// Takes no new connections (503), closes those between two requests, and the others as
+    /// their answers end.
+    pub fn drain<S: Sink<P>>(&self, sink: &mut S) {
+        self.draining.store(true, Relaxed);
+        for shard in 0..SHARDS {
+            self.visit_shard(shard, sink, |connection, around| {
+                if connection.between_requests() {
+                    connection.retire(around);
+                }
+                None::<()>
+            });
+        }
+    }
+
+    /// The owners whose answers are not out yet.
+    pub fn in_flight(&self) -> Vec<P> {
+        let mut owners = Vec::new();
+        for shard in 0..SHARDS {
+            self.connections.for_each(shard, |_, connection| {
+                if connection.in_flight() {
+                    owners.push(connection.owner);
+                }
+            });
+        }
+        owners
+    }
+
+    /// The trunk is lost: all connections end with `econnreset`. Gives the owners at work.
+    pub fn lose<S: Sink<P>>(&self, sink: &mut S) -> Vec<P> {
+        self.draining.store(true, Relaxed);
+        let mut busy = Vec::new();
+        for shard in 0..SHARDS {
+            busy.extend(self.visit_shard(shard, sink, |connection, around| {
+                let busy = connection.lose(around, Reason::ConnectionReset);
+                busy.then_some(connection.owner)
+            }));
+        }
+        busy
+    }
+
+    /// The counters.
+    pub fn status(&self) -> Status {
+        self.counters.read(self.connections.len())
+    }
+
+    /// Visits a connection; tells the writer and forgets the connection as its state asks.
+    fn visit<S: Sink<P>, R>(
+        &self,
+        handle: Handle,
+        sink: &mut S,
+        visit: impl FnOnce(&mut Connection<P>, &mut Surroundings<'_, S>) -> R,
+    ) -> Option<R> {
+        let mut around = self.around(handle, sink);
+        let (result, removed) = self.connections.settle(handle, |connection| {
+            let result = visit(connection, &mut around);
+            (result, connection.fate())
+        });
+        let wrote = around.wrote;
+        if wrote {
+            self.tell_writer(sink);
+        }
+        if let Some(connection) = removed {
+            self.forget(handle, &connection);
+        }
+        result
+    }
+
+    /// As [`Trunk::visit`] for all of a shard; gives what the visits gave.
+    fn visit_shard<S: Sink<P>, R>(
+        &self,
+        shard: usize,
+        sink: &mut S,
+        mut visit: impl FnMut(&mut Connection<P>, &mut Surroundings<'_, S>) -> Option<R>,
+    ) -> Vec<R> {
+        let mut results = Vec::new();
+        let mut removed = Vec::new();
+        let mut wrote = false;
+        let settle = |handle, connection: &mut Connection<P>| {
+            let mut around = self.around(handle, sink);
+            results.extend(visit(connection, &mut around));
+            wrote |= around.wrote;
+            connection.fate()
+        };
+        self.connections.settle_shard(shard, settle, &mut removed);
+        if wrote {
+            self.tell_writer(sink);
+        }
+        for (handle, connection) in removed {
+            self.forget(handle, &connection);
+        }
+        results
+    }
+
+    fn around<'a, S>(&'a self, handle: Handle, sink: &'a mut S) -> Surroundings<'a, S> {
+        Surroundings {
+            handle,
+            config: &self.config,
+            counters: &self.counters,
+            outbox: &self.outbox,
+            sink,
+            now: self.now.load(Relaxed),
+            wrote: false,
+        }
+    }
+
+    fn forget(&self, handle: Handle, connection: &Connection<P>) {
+        self.watch.lock().remove(connection.owner, handle);
+        let mut names = self.names.lock();
+        // Still there: the peer hasn't closed it, we did.
+        if names.get(&connection.id) == Some(Name::Live(handle)) {
+            names.end(connection.id, self.now.load(Relaxed));
+        }
+    }
+
+    fn tell_writer<S: Sink<P>>(&self, sink: &mut S) {
+        if self.outbox.tell()
+            && let Some(writer) = self.writer.get()
+        {
+            sink.wake(*writer, WRITER);
+        }
+    }
+
+    fn look_at_the_clock(&self) -> u32 {
+        let now = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX);
+        self.now.store(now, Relaxed);
+        now
+    }
+}
+
+/// How to hear of a process's death: [`Trunk::down`] is to be called then, once.
+pub trait Monitor<P> {
+    /// Monitors a process; false if it is dead already.
+    fn monitor(&mut self, process: P) -> bool;
+}
