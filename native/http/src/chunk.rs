@@ -1,0 +1,234 @@
+//! The chunked transfer coding (RFC 9112, section 7.1), strict and byte by byte.
+//!
+//! Chunk extensions are stepped over and trailer fields dropped, both with a ceiling. Every byte of
+//! the framing is looked at once, however it arrives.
+
+use crate::error::RequestError;
+use crate::limits::{MAX_CHUNK_EXTENSIONS, MAX_CHUNK_LINE, MAX_TRAILERS};
+use crate::line::is_token;
+
+/// What the next bytes of the input are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChunkStep {
+    /// All of the input was framing. More is needed.
+    More,
+    /// After `skip` bytes of framing come `len` bytes of the body.
+    Data { skip: usize, len: usize },
+    /// The body ended; `skip` bytes of the input were its framing.
+    End { skip: usize },
+}
+
+/// A chunked body on its way in.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkDecoder {
+    state: State,
+    /// Bytes of the body as it was sent that are decoded: for the error texts.
+    at: u64,
+    /// Bytes of data in the chunks announced so far.
+    total: u64,
+    limit: u64,
+    line: u32,
+    extensions: u32,
+    trailers: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In a chunk's size, of which `digits` were read.
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Whitespace after the size: only an extension may follow.
+    SizeSpace {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeLineFeed {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
+    DataReturn,
+    DataLineFeed,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLineFeed,
+    LastLineFeed,
+    Done,
+}
+
+/// 16 hexadecimal digits are 64 bits. More leading zeros than that serve nobody.
+const MAX_SIZE_DIGITS: u8 = 16;
+
+impl ChunkDecoder {
+    /// A body of at most `limit` bytes of data.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            state: State::Size { size: 0, digits: 0 },
+            at: 0,
+            total: 0,
+            limit,
+            line: 0,
+            extensions: 0,
+            trailers: 0,
+        }
+    }
+
+    /// Looks at `input` up to the next data. The caller removes what the step covers, `skip` and
+    /// `len` bytes or for `More` everything, and calls again with what follows.
+    pub fn step(&mut self, input: &[u8]) -> Result<ChunkStep, RequestError> {
+        for (skip, byte) in input.iter().enumerate() {
+            if let State::Data { left } = self.state {
+                let there = input.len() - skip;
+                let len = usize::try_from(left).map_or(there, |left| left.min(there));
+                return Ok(self.take_data(left, skip, len));
+            }
+            self.state = self.after(*byte)?;
+            self.at += 1;
+            if self.state == State::Done {
+                return Ok(ChunkStep::End { skip: skip + 1 });
+            }
+        }
+        Ok(ChunkStep::More)
+    }
+
+    fn take_data(&mut self, left: u64, skip: usize, len: usize) -> ChunkStep {
+        let taken = len as u64;
+        self.at += taken;
+        self.state = match left - taken {
+            0 => State::DataReturn,
+            left => State::Data { left },
+        };
+        ChunkStep::Data { skip, len }
+    }
+
+    fn after(&mut self, byte: u8) -> Result<State, RequestError> {
+        let at = self.at;
+        match self.state {
+            State::Size { size, digits } => self.after_size_byte(byte, size, digits),
+            State::SizeSpace { size } => match byte {
+                b' ' | b'\t' => self.extension_byte(State::SizeSpace { size }),
+                b';' => self.extension_byte(State::Extension { size }),
+                _ => Err(RequestError::BadChunkSize { at }),
+            },
+            State::Extension { size } => match byte {
+                b'\r' => Ok(State::SizeLineFeed { size }),
+                b'\n' => Err(RequestError::ChunkBareLf { at }),
+                b'\t' | 0x20..=0x7e | 0x80..=0xff => self.extension_byte(State::Extension { size }),
+                _ => Err(RequestError::BadChunkExtension { at }),
+            },
+            State::SizeLineFeed { size } => match byte {
+                b'\n' => self.start_chunk(size),
+                _ => Err(RequestError::ChunkBareCr { at: at - 1 }),
+            },
+            State::DataReturn => match byte {
+                b'\r' => Ok(State::DataLineFeed),
+                _ => Err(RequestError::MissingChunkEnd { at }),
+            },
+            State::DataLineFeed => match byte {
+                b'\n' => Ok(State::Size { size: 0, digits: 0 }),
+                _ => Err(RequestError::MissingChunkEnd { at }),
+            },
+            State::TrailerStart => match byte {
+                b'\r' => Ok(State::LastLineFeed),
+                b'\n' => Err(RequestError::ChunkBareLf { at }),
+                byte if is_token(byte) => self.trailer_byte(State::TrailerName),
+                _ => Err(RequestError::BadTrailer { at }),
+            },
+            State::TrailerName => match byte {
+                b':' => self.trailer_byte(State::TrailerValue),
+                byte if is_token(byte) => self.trailer_byte(State::TrailerName),
+                _ => Err(RequestError::BadTrailer { at }),
+            },
+            State::TrailerValue => match byte {
+                b'\r' => self.trailer_byte(State::TrailerLineFeed),
+                b'\n' => Err(RequestError::ChunkBareLf { at }),
+                b'\t' | 0x20..=0x7e | 0x80..=0xff => self.trailer_byte(State::TrailerValue),
+                _ => Err(RequestError::BadTrailer { at }),
+            },
+            State::TrailerLineFeed => match byte {
+                b'\n' => self.trailer_byte(State::TrailerStart),
+                _ => Err(RequestError::ChunkBareCr { at: at - 1 }),
+            },
+            State::LastLineFeed => match byte {
+                b'\n' => Ok(State::Done),
+                _ => Err(RequestError::ChunkBareCr { at: at - 1 }),
+            },
+            state @ (State::Data { .. } | State::Done) => Ok(state),
+        }
+    }
+
+    fn after_size_byte(&mut self, byte: u8, size: u64, digits: u8) -> Result<State, RequestError> {
+        let at = self.at;
+        match byte {
+            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => {
+                if digits == MAX_SIZE_DIGITS {
+                    return Err(RequestError::ChunkSizeOverflow { at });
+                }
+                // 16 digits of 4 bits: nothing is shifted out.
+                Ok(State::Size {
+                    size: size << 4 | u64::from(hex_value(byte)),
+                    digits: digits + 1,
+                })
+            }
+            _ if digits == 0 => Err(RequestError::BadChunkSize { at }),
+            b'\r' => Ok(State::SizeLineFeed { size }),
+            b'\n' => Err(RequestError::ChunkBareLf { at }),
+            b';' => self.extension_byte(State::Extension { size }),
+            b' ' | b'\t' => self.extension_byte(State::SizeSpace { size }),
+            _ => Err(RequestError::BadChunkSize { at }),
+        }
+    }
+
+    fn start_chunk(&mut self, size: u64) -> Result<State, RequestError> {
+        self.line = 0;
+        if size == 0 {
+            return Ok(State::TrailerStart);
+        }
+        match self.total.checked_add(size) {
+            Some(total) if total <= self.limit => {
+                self.total = total;
+                Ok(State::Data { left: size })
+            }
+            _ => Err(RequestError::ChunkedBodyTooLarge { limit: self.limit }),
+        }
+    }
+
+    fn extension_byte(&mut self, next: State) -> Result<State, RequestError> {
+        self.line += 1;
+        self.extensions += 1;
+        if self.line > MAX_CHUNK_LINE {
+            return Err(RequestError::ChunkLineTooLong {
+                at: self.at,
+                limit: MAX_CHUNK_LINE,
+            });
+        }
+        if self.extensions > MAX_CHUNK_EXTENSIONS {
+            let limit = MAX_CHUNK_EXTENSIONS;
+            return Err(RequestError::ChunkExtensionsTooLarge { at: self.at, limit });
+        }
+        Ok(next)
+    }
+
+    fn trailer_byte(&mut self, next: State) -> Result<State, RequestError> {
+        self.trailers += 1;
+        match self.trailers > MAX_TRAILERS {
+            true => Err(RequestError::TrailersTooLarge {
+                limit: MAX_TRAILERS,
+            }),
+            false => Ok(next),
+        }
+    }
+}
+
+fn hex_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}

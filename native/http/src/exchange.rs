@@ -1,0 +1,569 @@
+//! One HTTP/1.1 connection as the server's reader must see it: one request at a time.
+//!
+//! ejabberd_http throws away what it received behind a request, doesn't know chunked bodies, and after
+//! an answer takes what it didn't read of the body for the next request. An [`Exchange`] stands before
+//! such a reader: it hands over one request, with a `Content-Length`, and keeps everything behind it
+//! until the answer to it has passed by.
+//!
+//! ```text
+//!          receive()            peek(), consume()
+//! client ───────────> Exchange ──────────────────> reader (ejabberd_http)
+//!   ^                    │                            │
+//!   └── take_reply() ────┤<──────── send() ───────────┘
+//!   └── the answer's bytes, sent by the caller as they are
+//! ```
+//!
+//! The caller's part:
+//!
+//! 1. [`receive`](Exchange::receive) what the client sends; then wake a reader if
+//!    [`readable`](Exchange::readable) isn't 0.
+//! 2. A read of exactly n bytes takes them off [`peek`](Exchange::peek). A read of "whatever is there"
+//!    takes [`piece`](Exchange::piece), which ends with the head: **a reader that gets head and body
+//!    together and doesn't want the body may take it for the next request**, and ejabberd_http does
+//!    (it keeps the rest when it answers 400, and a client chooses what stands there).
+//! 3. [`send`](Exchange::send) shows the server's bytes on their way to the client.
+//! 4. After both, [`take_reply`](Exchange::take_reply) to the client, behind the server's bytes; then
+//!    close if [`must_close`](Exchange::must_close).
+//!
+//! What isn't read stays here: [`buffered`](Exchange::buffered) is what the caller's flow control
+//! should look at. One request costs `max_head` and `max_collected_body`, or `max_chunked_body`; what
+//! the client pipelines behind it has no limit of its own.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::edit::HeadEdit;
+use crate::error::RequestError;
+use crate::framing::{BodyLength, Framing};
+use crate::head::{Head, ValueEnds, leading_empty_lines, read_head};
+use crate::inbox::{ChunkedRequest, Inbox};
+use crate::limits::Limits;
+use crate::response::{Progress, RequestKind, ResponseTracker};
+
+/// One connection between a client and a reader that can hold one request.
+///
+/// An idle one is 72 bytes and no allocation; one whose answer is awaited (a BOSH long poll) the same.
+/// One that [`is_idle`](Self::is_idle) may be dropped and made anew when bytes arrive.
+#[derive(Debug)]
+pub struct Exchange {
+    limits: Arc<Limits>,
+    inbox: Option<Box<Inbox>>,
+    refusal: Option<Box<RequestError>>,
+    phase: Phase,
+    tracker: ResponseTracker,
+    current: Current,
+    reply: Reply,
+    empty_lines: u8,
+    input_ended: bool,
+}
+
+/// ```text
+///  ┌─> Head ─┬─ whole ────────────────────────────────────────> Answer ──┬─> Raw (101)
+///  │         ├─ small body ──────> Collect ──whole──────────────> │      │
+///  │         ├─ chunked body ────> Chunks ───whole──────────────> │      │
+///  │         ├─ large body ──────> Stream ───all came───────────> │      │
+///  │         │                       │ answered                          │ answered
+///  │         │                       v                                   │
+///  ├─────────│───────all came──── Discard                                │
+///  └─────────│───────────────────────────────────────────────────────────┤
+///            └─ refused ──────────────────────> Over <──────last answer──┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// A head is awaited, or part of one is there.
+    Head,
+    /// A head of `head` bytes is there, and of its body `pending` waits until all of it is.
+    Collect { head: u32, body: u32 },
+    /// A head is there and its chunked body is being collected.
+    Chunks,
+    /// The head was handed over and `left` bytes of the body are still to come.
+    Stream { left: u64 },
+    /// The request was handed over; the answer isn't complete.
+    Answer,
+    /// The answer is complete, and `left` bytes of the request are still to come.
+    Discard { left: u64 },
+    /// Both directions are bytes.
+    Raw,
+    /// No request will be handed over any more.
+    Over,
+}
+
+/// What about the request that was handed over matters until it's answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Current {
+    /// The client may go on after the answer, or the answer may switch protocols: bytes behind the
+    /// request are kept.
+    goes_on: bool,
+    /// The client waits for 100 Continue, and sent nothing of the body yet.
+    waits_for_continue: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    None,
+    Continue,
+    Refusal,
+}
+
+impl Exchange {
+    /// An idle connection. The limits may be shared: `Arc<Limits>` or `Limits`.
+    pub fn new(limits: impl Into<Arc<Limits>>) -> Self {
+        Self {
+            limits: limits.into(),
+            inbox: None,
+            refusal: None,
+            phase: Phase::Head,
+            tracker: ResponseTracker::new(),
+            current: Current::default(),
+            reply: Reply::None,
+            empty_lines: 0,
+            input_ended: false,
+        }
+    }
+
+    /// Takes bytes from the client. After [`finish_input`](Self::finish_input), and once no request
+    /// can follow, they are dropped.
+    pub fn receive(&mut self, data: &[u8]) {
+        if self.input_ended {
+            return;
+        }
+        let rest = match &mut self.phase {
+            Phase::Stream { left } => {
+                let (body, rest) = split_body(data, left);
+                if !body.is_empty() {
+                    self.current.waits_for_continue = false;
+                }
+                if *left == 0 {
+                    self.phase = Phase::Answer;
+                }
+                self.readable_mut(body);
+                rest
+            }
+            Phase::Discard { left } => {
+                let (_, rest) = split_body(data, left);
+                if *left == 0 {
+                    self.phase = Phase::Head;
+                }
+                rest
+            }
+            Phase::Raw => {
+                self.readable_mut(data);
+                return;
+            }
+            _ => data,
+        };
+        let dropped = match self.phase {
+            Phase::Over => true,
+            Phase::Answer => !self.current.goes_on,
+            _ => false,
+        };
+        if !dropped && !rest.is_empty() {
+            self.inbox.get_or_insert_default().append(rest);
+            self.advance();
+        }
+    }
+
+    /// The client will send no more (half-close). A request that is there only in part is refused.
+    pub fn finish_input(&mut self) {
+        self.input_ended = true;
+        self.advance();
+    }
+
+    /// How many bytes the reader may have now.
+    pub fn readable(&self) -> usize {
+        self.peek().len()
+    }
+
+    /// All bytes that the reader may have now, in one piece.
+    pub fn peek(&self) -> &[u8] {
+        self.inbox.as_ref().map_or(&[], |inbox| &inbox.readable)
+    }
+
+    /// What a read of "whatever is there" takes: the rest of a head, or what is there of a body. Never
+    /// both, as the module's text explains.
+    pub fn piece(&self) -> &[u8] {
+        let readable = self.peek();
+        match self.inbox.as_ref().map_or(0, |inbox| inbox.head_left) {
+            0 => readable,
+            head => readable.get(..head).unwrap_or(readable),
+        }
+    }
+
+    /// The reader took the first `count` bytes of [`peek`](Self::peek).
+    pub fn consume(&mut self, count: usize) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.consume(count);
+        }
+        self.give_back();
+    }
+
+    /// Shows bytes that the server sends. They go to the client as they are, by the caller.
+    pub fn send(&mut self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        match self.phase {
+            Phase::Raw | Phase::Over => {}
+            // An answer to nothing: what the client will take it for, nobody knows.
+            Phase::Head | Phase::Collect { .. } | Phase::Chunks | Phase::Discard { .. } => {
+                self.end()
+            }
+            Phase::Stream { .. } | Phase::Answer => match self.tracker.follow(data) {
+                Progress::Within => {}
+                Progress::UntilClose => {
+                    self.current.goes_on = false;
+                    self.drop_pending();
+                }
+                Progress::Upgraded { .. } => self.switch_to_raw(),
+                Progress::Complete { consumed } if consumed == data.len() => self.answered(),
+                Progress::Complete { .. } => self.end(),
+            },
+        }
+    }
+
+    /// Bytes that the exchange itself has for the client: `100 Continue`, or the answer to a refused
+    /// request. To be asked after [`receive`](Self::receive), [`send`](Self::send) and
+    /// [`finish_input`](Self::finish_input), and sent behind the server's bytes.
+    pub fn take_reply(&mut self) -> Option<Bytes> {
+        match std::mem::replace(&mut self.reply, Reply::None) {
+            Reply::None => None,
+            Reply::Continue => Some(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n")),
+            Reply::Refusal => self.refusal.as_ref().map(|error| error.response()),
+        }
+    }
+
+    /// Whether the connection ends once what was sent is out: after a refusal's reply was taken, after
+    /// the last answer, or when the client's input ended and everything is answered.
+    pub fn must_close(&self) -> bool {
+        self.phase == Phase::Over && self.reply == Reply::None
+    }
+
+    /// Why a request was refused, for the log and the counters.
+    pub fn refusal(&self) -> Option<&RequestError> {
+        self.refusal.as_deref()
+    }
+
+    /// All bytes held.
+    pub fn buffered(&self) -> usize {
+        self.inbox.as_ref().map_or(0, |inbox| inbox.len())
+    }
+
+    /// Whether nothing is held that a new `Exchange` wouldn't have: no request in flight, no bytes, no
+    /// reply, and HTTP goes on.
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Head
+            && self.inbox.is_none()
+            && self.reply == Reply::None
+            && !self.input_ended
+    }
+
+    /// Whether a request was handed over, wholly or in part, and isn't answered.
+    pub fn in_flight(&self) -> bool {
+        matches!(self.phase, Phase::Stream { .. } | Phase::Answer)
+    }
+
+    /// Whether the connection is bytes in both directions, after an upgrade.
+    pub fn is_raw(&self) -> bool {
+        self.phase == Phase::Raw
+    }
+
+    /// Whether a reader has had everything that it will ever get: its next read is answered as on a
+    /// closed connection.
+    pub fn at_end(&self) -> bool {
+        self.readable() == 0
+            && match self.phase {
+                Phase::Over => true,
+                Phase::Raw | Phase::Stream { .. } => self.input_ended,
+                // A reader that comes back for more thinks that it has answered: closing makes it so.
+                Phase::Answer if self.tracker.is_until_close() => true,
+                Phase::Answer => self.input_ended && self.inbox.is_none(),
+                _ => false,
+            }
+    }
+
+    /// Makes as much as possible of the pending bytes.
+    fn advance(&mut self) {
+        loop {
+            let went_on = match self.phase {
+                Phase::Head => self.read_head(),
+                Phase::Collect { head, body } => Ok(self.collect(head as usize, body as usize)),
+                Phase::Chunks => self.collect_chunks(),
+                _ => Ok(false),
+            };
+            match went_on {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return self.refuse(error),
+            }
+        }
+        if self.input_ended {
+            self.end_of_input();
+        }
+        self.give_back();
+    }
+
+    fn read_head(&mut self) -> Result<bool, RequestError> {
+        let Some(inbox) = &mut self.inbox else {
+            return Ok(false);
+        };
+        let blank = leading_empty_lines(&inbox.pending, &mut self.empty_lines)?;
+        let _empty_lines = inbox.pending.split_to(blank);
+        let limits = &*self.limits;
+        let found = read_head(&inbox.pending, limits, &mut inbox.scan, |head| {
+            Found::of(&head, limits)
+        })?;
+        let Some(found) = found else { return Ok(false) };
+        self.empty_lines = 0;
+        self.start(found);
+        Ok(true)
+    }
+
+    fn start(&mut self, found: Found) {
+        let Found {
+            framing,
+            mut len,
+            rewritten,
+        } = found;
+        let goes_on = framing.keep_alive || framing.upgrade || framing.kind == RequestKind::Connect;
+        self.current = Current {
+            goes_on,
+            waits_for_continue: false,
+        };
+        self.tracker.start(framing.kind);
+        let Some(inbox) = &mut self.inbox else { return };
+        match rewritten {
+            Rewritten::No => {}
+            Rewritten::Tidy(mut head) => {
+                let rest = inbox.pending.split_off(len);
+                len = head.len();
+                head.unsplit(rest);
+                inbox.pending = head;
+            }
+            Rewritten::Chunked(request) => {
+                let _head = inbox.pending.split_to(len);
+                inbox.scan = Default::default();
+                if framing.expects_continue && inbox.pending.is_empty() {
+                    self.reply = Reply::Continue;
+                }
+                inbox.chunked = Some(request);
+                self.phase = Phase::Chunks;
+                return;
+            }
+        }
+        let length = match framing.body {
+            BodyLength::Length(length) => length,
+            BodyLength::None | BodyLength::Chunked => 0,
+        };
+        let small = u32::try_from(length).ok().zip(u32::try_from(len).ok());
+        match small.filter(|_| length <= self.limits.max_collected_body as u64) {
+            Some((body, head)) if !framing.expects_continue => {
+                self.phase = Phase::Collect { head, body };
+            }
+            _ => {
+                let there = inbox.pending.len() - len;
+                let body = usize::try_from(length).map_or(there, |length| length.min(there));
+                inbox.hand_over(len, len + body);
+                self.current.waits_for_continue = framing.expects_continue && body == 0;
+                self.phase = match length - body as u64 {
+                    0 => Phase::Answer,
+                    left => Phase::Stream { left },
+                };
+            }
+        }
+    }
+
+    /// Hands the request over when all of its body is there.
+    fn collect(&mut self, head: usize, body: usize) -> bool {
+        match &mut self.inbox {
+            Some(inbox) if inbox.pending.len() >= head + body => {
+                inbox.hand_over(head, head + body);
+                self.handed_over()
+            }
+            _ => false,
+        }
+    }
+
+    fn collect_chunks(&mut self) -> Result<bool, RequestError> {
+        let Some(inbox) = &mut self.inbox else {
+            return Ok(false);
+        };
+        let Some(mut request) = inbox.chunked.take() else {
+            return Ok(false);
+        };
+        if !request.feed(&mut inbox.pending)? {
+            inbox.chunked = Some(request);
+            return Ok(false);
+        }
+        (inbox.head_left, inbox.readable) = request.finish();
+        // A client that didn't wait needs no 100 Continue any more.
+        self.reply = Reply::None;
+        Ok(self.handed_over())
+    }
+
+    fn handed_over(&mut self) -> bool {
+        self.phase = Phase::Answer;
+        if !self.current.goes_on {
+            self.drop_pending();
+        }
+        true
+    }
+
+    /// The answer is complete: what the reader left of the request is dropped.
+    fn answered(&mut self) {
+        let left = match self.phase {
+            Phase::Stream { left } => left,
+            _ => 0,
+        };
+        // A client that was never told to send its body may leave it out, or send it
+        // (RFC 9110, section 10.1.1): what comes next can be read in two ways.
+        let unclear = left > 0 && self.current.waits_for_continue && !self.tracker.continued();
+        if unclear || !self.current.goes_on || self.tracker.closes() {
+            return self.end();
+        }
+        if let Some(inbox) = &mut self.inbox {
+            inbox.consume(usize::MAX);
+        }
+        self.phase = match left {
+            0 => Phase::Head,
+            left => Phase::Discard { left },
+        };
+        self.advance();
+    }
+
+    fn switch_to_raw(&mut self) {
+        self.phase = Phase::Raw;
+        if let Some(inbox) = &mut self.inbox {
+            let behind = std::mem::take(&mut inbox.pending);
+            if inbox.readable.is_empty() {
+                inbox.readable = behind;
+            } else {
+                inbox.readable.extend_from_slice(&behind);
+            }
+        }
+        self.give_back();
+    }
+
+    fn end_of_input(&mut self) {
+        match self.phase {
+            Phase::Head if self.buffered() == 0 => self.end(),
+            Phase::Head | Phase::Collect { .. } | Phase::Chunks => {
+                self.refuse(RequestError::Incomplete)
+            }
+            Phase::Discard { .. } => self.end(),
+            Phase::Stream { .. } | Phase::Answer | Phase::Raw | Phase::Over => {}
+        }
+    }
+
+    fn refuse(&mut self, error: RequestError) {
+        self.refusal = Some(Box::new(error));
+        self.end();
+        self.reply = Reply::Refusal;
+    }
+
+    fn end(&mut self) {
+        self.phase = Phase::Over;
+        self.reply = Reply::None;
+        self.inbox = None;
+    }
+
+    fn drop_pending(&mut self) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.pending = BytesMut::new();
+        }
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        if self.inbox.as_ref().is_some_and(|inbox| inbox.is_empty()) {
+            self.inbox = None;
+        }
+    }
+
+    fn readable_mut(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.inbox
+                .get_or_insert_default()
+                .readable
+                .extend_from_slice(bytes);
+        }
+    }
+}
+
+/// The part of `data` that belongs to a body of which `left` bytes are to come, and what follows it.
+fn split_body<'a>(data: &'a [u8], left: &mut u64) -> (&'a [u8], &'a [u8]) {
+    let body = usize::try_from(*left).map_or(data.len(), |left| left.min(data.len()));
+    *left -= body as u64;
+    data.split_at(body)
+}
+
+/// A head that was found at the front of the pending bytes.
+struct Found {
+    framing: Framing,
+    len: usize,
+    rewritten: Rewritten,
+}
+
+/// How a head differs from what the client sent.
+enum Rewritten {
+    /// It doesn't.
+    No,
+    /// Whitespace behind values is gone: decode_packet leaves it in, and ejabberd_http would take
+    /// `Content-Length: 5 ` for no length at all.
+    Tidy(BytesMut),
+    /// The chunked framing will become a `Content-Length`.
+    Chunked(Box<ChunkedRequest>),
+}
+
+impl Found {
+    fn of(head: &Head<'_, '_>, limits: &Limits) -> Self {
+        let framing = head.framing;
+        let rewritten = match (framing.body, framing.value_ends) {
+            (BodyLength::Chunked, _) => {
+                let mut edit = HeadEdit::new().drop("Transfer-Encoding").drop("Trailer");
+                if framing.expects_continue {
+                    edit = edit.drop("Expect");
+                }
+                let request = ChunkedRequest::new(head, &edit, limits.max_chunked_body);
+                Rewritten::Chunked(Box::new(request))
+            }
+            (_, ValueEnds::Whitespace) => {
+                let mut out = BytesMut::with_capacity(head.bytes.len());
+                HeadEdit::new().write(head, &mut out);
+                Rewritten::Tidy(out)
+            }
+            (_, ValueEnds::Tidy) => Rewritten::No,
+        };
+        Self {
+            framing,
+            len: head.bytes.len(),
+            rewritten,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_small() {
+        assert_eq!(size_of::<Exchange>(), 72);
+    }
+
+    #[test]
+    fn smoke() {
+        let mut exchange = Exchange::new(Limits::default());
+        exchange.receive(b"POST /bosh HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \r\n\r\nhelloGET / HTTP/1.1\r\nHost: b\r\n\r\n");
+        assert_eq!(
+            exchange.piece(),
+            b"POST /bosh HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+        );
+        exchange.consume(exchange.piece().len());
+        assert_eq!(exchange.piece(), b"hello");
+        exchange.consume(5);
+        assert_eq!(exchange.readable(), 0);
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(exchange.piece(), b"GET / HTTP/1.1\r\nHost: b\r\n\r\n");
+    }
+}
