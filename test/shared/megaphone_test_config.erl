@@ -37,7 +37,8 @@ yaml(Listeners, #{dir := Dir} = Settings) ->
      "    docroot: ", quote(filename:join(Dir, "upload")), "\n"
      "    put_url: http://localhost/upload\n"
      "    access: all\n"
-     "  mod_roster: {}\n",
+     "  mod_roster: {}\n"
+     "  mod_stream_mgmt: {}\n",
      maps:get(modules, Settings, ""),
      "host_config:\n"
      "  impatient.localhost:\n"

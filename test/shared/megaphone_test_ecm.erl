@@ -137,23 +137,11 @@ config(#{port := Port, trunk_port := TrunkPort} = Settings) ->
 path() ->
     case os:getenv("MEGAPHONE_ECM") of
         false ->
-            Target = os:getenv("CARGO_TARGET_DIR", filename:join(root(), "target")),
+            Target = os:getenv("CARGO_TARGET_DIR", filename:join(megaphone_test_program:repository(),
+                                                                  "target")),
             filename:join([Target, "release", "megaphone-ecm"]);
         Path ->
             Path
-    end.
-
-%% The repository's root: the first folder above this module's that has the Cargo workspace.
-root() ->
-    root(filename:dirname(code:which(?MODULE))).
-
-root("/") ->
-    error("the repository's root isn't above the test's modules; say where megaphone-ecm is by "
-          "the environment variable MEGAPHONE_ECM");
-root(Folder) ->
-    case filelib:is_file(filename:join(Folder, "Cargo.lock")) of
-        true -> Folder;
-        false -> root(filename:dirname(Folder))
     end.
 
 await_listening(_Program, _Settings, 0) ->

@@ -4,7 +4,8 @@
 
 -behaviour(gen_server).
 
--export([start/3, run/3, run/4, signal/2, os_pid/1, output/1, status/1, await_exit/2, kill/1]).
+-export([start/3, run/3, run/4, signal/2, os_pid/1, output/1, status/1, await_exit/2, kill/1,
+         repository/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([program/0]).
@@ -17,18 +18,18 @@
                "wait $child; status=$?; kill $leash; exit $status").
 
 %% @doc Starts a program. Its output goes to a file too, so that a failed suite can be read.
--spec start(file:name(), [string()], #{log := file:name(), env => [{string(), string() | false}],
+-spec start(file:name(), [iodata()], #{log := file:name(), env => [{string(), string() | false}],
                                        cd => file:name()}) -> {ok, program()}.
 start(Path, Arguments, Options) ->
     gen_server:start(?MODULE, {Path, Arguments, Options}, []).
 
 %% @doc As run/4, with thirty seconds.
--spec run(file:name(), [string()], map()) -> {Status :: non_neg_integer(), Output :: binary()}.
+-spec run(file:name(), [iodata()], map()) -> {Status :: non_neg_integer(), Output :: binary()}.
 run(Path, Arguments, Options) ->
     run(Path, Arguments, Options, 30_000).
 
 %% @doc Runs a program to its end.
--spec run(file:name(), [string()], map(), timeout()) ->
+-spec run(file:name(), [iodata()], map(), timeout()) ->
           {Status :: non_neg_integer(), Output :: binary()}.
 run(Path, Arguments, Options, Timeout) ->
     {ok, Program} = start(Path, Arguments, Options),
@@ -74,10 +75,27 @@ kill(Program) ->
     end,
     gen_server:stop(Program).
 
+%% @doc The repository's root: the first folder above this module's that has the Cargo workspace.
+-spec repository() -> file:name().
+repository() ->
+    case os:getenv("MEGAPHONE_ROOT") of
+        false -> repository(filename:dirname(code:which(?MODULE)));
+        Root -> Root
+    end.
+
+repository("/") ->
+    error("the repository's root isn't above the test's modules; say where it is by the environment "
+          "variable MEGAPHONE_ROOT");
+repository(Folder) ->
+    case filelib:is_file(filename:join(Folder, "Cargo.lock")) of
+        true -> Folder;
+        false -> repository(filename:dirname(Folder))
+    end.
+
 init({Path, Arguments, #{log := LogPath} = Options}) ->
     {ok, Log} = file:open(LogPath, [append, raw]),
     Port = open_port({spawn_executable, "/bin/sh"},
-                     [{args, ["-c", ?LEASH, "leash", Path | Arguments]},
+                     [{args, ["-c", ?LEASH, "leash", Path | lists:map(fun iolist_to_binary/1, Arguments)]},
                       {env, maps:get(env, Options, [])},
                       {cd, maps:get(cd, Options, ".")},
                       binary, exit_status, eof, stderr_to_stdout, hide]),
