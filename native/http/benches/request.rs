@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use megaphone_http::{Exchange, Limits, RequestDecoder};
 
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 54\r\n\
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 56\r\n\
     Content-Type: text/xml; charset=utf-8\r\nAccess-Control-Allow-Origin: *\r\n\
     Access-Control-Allow-Headers: Content-Type\r\n\r\n\
     <body xmlns='http://jabber.org/protocol/httpbind' x=''/>";

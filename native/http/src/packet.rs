@@ -453,3 +453,6 @@ fn is_whitespace(byte: u8) -> bool {
 fn is_special(byte: u8) -> bool {
     byte <= b' ' || byte >= 0x80 || b"()<>@,;:\\\"/[]?={}".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;
