@@ -16,7 +16,10 @@
 -spec start_link(megaphone_nif:trunk(), inet:socket()) -> pid().
 start_link(Trunk, Socket) ->
     Reader = self(),
-    proc_lib:spawn_link(fun() -> init(Reader, Trunk, Socket) end).
+    Writer = proc_lib:spawn_link(fun() -> init(Reader, Trunk, Socket) end),
+    % Before anything is fed: the first wake must not be lost.
+    ok = megaphone_nif:set_writer(Trunk, Writer),
+    Writer.
 
 %% @doc Writes what there is, and ends.
 -spec flush(pid()) -> ok.
@@ -33,7 +36,6 @@ flush(Writer) ->
 init(Reader, Trunk, Socket) ->
     process_flag(trap_exit, true),
     _ = inet:setopts(Socket, [{send_timeout, ?SEND_TIMEOUT}, {send_timeout_close, true}]),
-    ok = megaphone_nif:set_writer(Trunk, self()),
     loop(Reader, Trunk, Socket).
 
 loop(Reader, Trunk, Socket) ->
