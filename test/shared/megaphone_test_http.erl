@@ -2,7 +2,7 @@
 %% goes out as it stands, however wrong it is, and answers come back one at a time.
 -module(megaphone_test_http).
 
--export([connect/1, close/1, send/2, encode/4, chunked/1, request/4, request/5,
+-export([connect/1, connect/2, close/1, send/2, encode/4, chunked/1, request/4, request/5,
          recv/1, recv/2, recv/3, header/2, recv_close/1, recv_nothing/2]).
 
 -export_type([target/0, connection/0, method/0, headers/0, response/0]).
@@ -19,8 +19,13 @@
                       headers := [{binary(), binary()}], body := binary()}.
 
 -spec connect(target()) -> connection().
-connect({Host, Port}) ->
-    Options = [binary, {active, false}, {packet, raw}, {nodelay, true}],
+connect(Target) ->
+    connect(Target, []).
+
+%% @doc The same with more options for gen_tcp, such as the address to come from.
+-spec connect(target(), [gen_tcp:connect_option()]) -> connection().
+connect({Host, Port}, More) ->
+    Options = [binary, {active, false}, {packet, raw}, {nodelay, true} | More],
     case gen_tcp:connect(Host, Port, Options, ?TIMEOUT) of
         {ok, Socket} -> Socket;
         {error, Reason} -> error({cannot_connect, Host, Port, Reason})
