@@ -1,0 +1,112 @@
+# Megaphone. `make` alone says what there is.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+REBAR3 ?= rebar3
+
+# Where `make run` keeps all it writes, the ports it takes, and how many users it adds.
+export RUN_DIR ?= _run
+export HTTP_PORT ?= 5280
+export TRUNK_PORT ?= 5290
+export USERS ?= 0
+
+# Where `make install` puts things.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+version := $(shell sed -n 's/.*{vsn, *"\([^"]*\)".*/\1/p' erlang/src/megaphone.app.src)
+application := $(DESTDIR)$(PREFIX)/lib/erlang/lib/megaphone-$(version)
+built_application := _build/default/lib/megaphone
+clients := test/clients
+
+.PHONY: help deps deps-run build run test test-rust test-clients test-erlang lint lint-rust \
+	lint-erlang bench-nif install clean
+
+help:
+	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
+	@echo '                TRUNK_PORT; USERS=N adds user0 to userN-1); Ctrl-C ends it'
+	@echo 'make test       all tests'
+	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck'
+	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
+	@echo 'make build      the NIF, megaphone-ecm and the Erlang application'
+	@echo 'make install    puts them into $$(DESTDIR)$$(PREFIX), by default $(PREFIX)'
+	@echo 'make deps       installs the Debian packages that are missing'
+	@echo 'make clean      removes what was built, and what make run left in _run'
+
+deps:
+	@sh test/run/deps.sh test
+
+deps-run:
+	@sh test/run/deps.sh run
+
+# Two at once, as by two `make run`, wait for one another.
+build:
+	@mkdir -p _build
+	@echo 'building the NIF and the Erlang application'
+	@QUIET=1 flock _build/make.lock $(REBAR3) compile
+	@echo 'building megaphone-ecm'
+	@$(CARGO) build --quiet --release --locked -p megaphone-ecm
+
+# `bash -m` takes the terminal's Ctrl-C for itself, so that make, which would end with an error, sees
+# an orderly end. env makes sure that signals count, even where a script started make with `&`.
+run: deps-run
+	@$(MAKE) --no-print-directory build
+	@if [ -t 2 ]; then job_control=-m; fi; \
+	exec env --default-signal=INT,TERM,HUP bash $$job_control test/run/run.sh "$$RUN_DIR"
+
+# Each part is quiet when it passes and shows all it has when it doesn't.
+test: deps
+	@$(MAKE) --no-print-directory build test-rust test-clients
+	@$(MAKE) --no-print-directory test-erlang
+
+test-rust:
+	@mkdir -p _build
+	@echo 'testing the Rust crates'
+	@$(CARGO) test --quiet --workspace --locked >_build/cargo-test.log 2>&1 || { cat _build/cargo-test.log; exit 1; }
+	@awk '/^test result: ok/ { passed += $$4; ignored += $$8 } \
+	      END { printf "cargo test: %d tests passed, %d ignored\n", passed, ignored; exit passed == 0 }' _build/cargo-test.log
+
+test-clients: $(clients)/node_modules/.package-lock.json
+
+$(clients)/node_modules/.package-lock.json: $(clients)/package-lock.json
+	@echo 'installing the XMPP clients of the tests (npm ci)'
+	@npm ci --prefix $(clients) --silent --no-audit --no-fund
+	@touch $@
+
+test-erlang: test-clients
+	@echo 'testing the application in ejabberd'
+	@QUIET=1 $(REBAR3) ct --readable=compact >_build/ct.log 2>&1 || { cat _build/ct.log; exit 1; }
+	@printf 'common_test: '; tail -n 1 _build/ct.log
+
+lint: deps lint-rust lint-erlang
+
+lint-rust:
+	@echo 'cargo fmt'
+	@$(CARGO) fmt --all --check
+	@echo 'cargo clippy'
+	@$(CARGO) clippy --quiet --workspace --all-targets --locked -- -D warnings
+
+lint-erlang:
+	@echo 'xref'
+	@QUIET=1 $(REBAR3) as lint xref
+	@echo 'dialyzer (the first time it reads all of ejabberd, which takes minutes)'
+	@QUIET=1 $(REBAR3) as lint dialyzer
+	@echo 'shellcheck'
+	@shellcheck .ci/run native/nif/build.sh test/run/deps.sh test/run/run.sh
+
+# As root, after `make build`: nothing is built here.
+install:
+	@test -e $(built_application)/ebin/megaphone.app -a -e $(CARGO_TARGET_DIR)/release/megaphone-ecm || \
+	    { echo 'nothing is built yet; try: make build' >&2; exit 1; }
+	install -d $(application)/ebin $(application)/priv $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSCONFDIR)/megaphone
+	install -m 644 $(built_application)/ebin/* $(application)/ebin/
+	install -m 644 $(built_application)/priv/megaphone_nif.so $(application)/priv/megaphone_nif.so.tmp
+	mv $(application)/priv/megaphone_nif.so.tmp $(application)/priv/megaphone_nif.so
+	install -m 755 $(CARGO_TARGET_DIR)/release/megaphone-ecm $(DESTDIR)$(PREFIX)/bin/
+	test -e $(DESTDIR)$(SYSCONFDIR)/megaphone/ecm.toml || \
+	    install -m 644 native/ecm/ecm.toml $(DESTDIR)$(SYSCONFDIR)/megaphone/
+
+clean:
+	rm -rf _build _run erlang/priv target

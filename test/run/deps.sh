@@ -1,0 +1,96 @@
+#!/bin/sh
+# Installs the Debian packages that are missing.
+#
+#   test/run/deps.sh run     what `make run` needs
+#   test/run/deps.sh test    what `make test` and the linters need as well
+#
+# Nothing is done, and nothing is said, when none is missing.
+set -eu
+
+say() { echo "megaphone: $*"; }
+
+fail() {
+    echo "megaphone: $*" >&2
+    exit 1
+}
+
+installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# Tools that may as well come from elsewhere are looked for by their command, libraries by their
+# package. The Erlang packages are versioned together, so they come from Debian alone.
+missing_packages() {
+    for package in ejabberd erlang-base erlang-dev; do
+        installed "$package" || echo "$package"
+    done
+    command -v rebar3 >/dev/null || echo rebar3
+    command -v cc >/dev/null || echo gcc libc6-dev
+    [ "$1" = test ] || return 0
+    for package in erlang-common-test erlang-dialyzer erlang-eunit erlang-tools \
+        erlang-proper erlang-proper-dev erlang-meck; do
+        installed "$package" || echo "$package"
+    done
+    command -v curl >/dev/null || echo curl
+    command -v node >/dev/null || echo nodejs
+    command -v npm >/dev/null || echo npm
+    command -v shellcheck >/dev/null || echo shellcheck
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt_get() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"
+}
+
+policy=/usr/sbin/policy-rc.d
+
+# Debian starts a service as it installs it. policy-rc.d is Debian's way to say no.
+hold_services() {
+    if [ -e "$policy" ]; then
+        say "$policy is there already and stays as it is: it decides whether ejabberd's service starts"
+        return
+    fi
+    trap 'as_root rm -f "$policy"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    say "$policy keeps the service ejabberd from being started; it is removed afterwards"
+}
+
+case ${1:-} in
+run | test) ;;
+*) fail "usage: $0 run|test" ;;
+esac
+
+# Word by word: the names are known to hold no spaces.
+# shellcheck disable=SC2046
+set -- $(missing_packages "$1")
+[ $# -gt 0 ] || exit 0
+
+command -v apt-get >/dev/null ||
+    fail "these Debian packages are missing, and there is no apt-get to install them: $*"
+[ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
+    fail "these Debian packages are missing: $*. Install them as root: apt-get install $*"
+
+say "installing missing Debian packages: $*"
+case " $* " in *" ejabberd "*) fresh_ejabberd=yes ;; *) fresh_ejabberd=no ;; esac
+[ $fresh_ejabberd = no ] || hold_services
+
+if apt-cache policy "$@" 2>/dev/null | grep -q 'Candidate: (none)' ||
+    [ "$(apt-cache policy "$@" 2>/dev/null | grep -c Candidate:)" -lt $# ]; then
+    apt_get update
+fi
+# Package lists that are old name files that are gone: one more try with new ones.
+apt_get install -y --no-install-recommends "$@" || {
+    apt_get update
+    apt_get install -y --no-install-recommends "$@"
+}
+
+if [ $fresh_ejabberd = yes ] && [ -d /run/systemd/system ]; then
+    say "Debian's own ejabberd service isn't running, but it starts at the next boot;"
+    say "to keep it off: systemctl disable ejabberd"
+fi
