@@ -232,3 +232,133 @@ fn hex_value(digit: u8) -> u8 {
         _ => (digit | 0x20) - b'a' + 10,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body of `input` and how many bytes it took, in pieces of `piece` bytes. `None`: it's not
+    /// whole.
+    fn decode(
+        input: &[u8],
+        limit: u64,
+        piece: usize,
+    ) -> Result<Option<(Vec<u8>, usize)>, RequestError> {
+        let mut decoder = ChunkDecoder::new(limit);
+        let mut body = Vec::new();
+        let mut at = 0;
+        for part in input.chunks(piece) {
+            let mut rest = part;
+            while !rest.is_empty() {
+                let used = match decoder.step(rest)? {
+                    ChunkStep::More => rest.len(),
+                    ChunkStep::Data { skip, len } => {
+                        body.extend_from_slice(&rest[skip..skip + len]);
+                        skip + len
+                    }
+                    ChunkStep::End { skip } => return Ok(Some((body, at + skip))),
+                };
+                at += used;
+                rest = &rest[used..];
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn accepted() {
+        let long_extension = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(1023));
+        let rows: [(&[u8], &[u8]); 14] = [
+            (b"0\r\n\r\n", b""),
+            (b"000\r\n\r\n", b""),
+            (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+            (b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", b"abc"),
+            (b"A\r\n0123456789\r\n0\r\n\r\n", b"0123456789"),
+            (b"a\r\n0123456789\r\n0\r\n\r\n", b"0123456789"),
+            (b"0000000000000001\r\na\r\n0\r\n\r\n", b"a"),
+            (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n"),
+            (b"1;name=value\r\na\r\n0;last\r\n\r\n", b"a"),
+            (b"1 ;name=\"v\"\r\na\r\n0\r\n\r\n", b"a"),
+            (b"1\t; a;b\r\na\r\n0\r\n\r\n", b"a"),
+            (b"1\r\na\r\n0\r\nTrailer: v\r\n\r\n", b"a"),
+            (b"1\r\na\r\n0\r\nA: v\r\nB:\r\nC: \xff\t\r\n\r\n", b"a"),
+            (long_extension.as_bytes(), b"a"),
+        ];
+        for (input, expected) in rows {
+            for piece in [1, 2, 3, input.len()] {
+                let followed = [input, b"GET"].concat();
+                let found = decode(&followed, 100, piece);
+                let expected = Ok(Some((expected.to_vec(), input.len())));
+                assert_eq!(found, expected, "{} by {piece}", input.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn refused() {
+        let long_line = format!("1;{}\r\n", "x".repeat(1024));
+        let extensions = format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(17);
+        let trailers = format!("0\r\n{}", "A: b\r\n".repeat(1400));
+        let rows: [(&[u8], &str); 34] = [
+            (b"\r\n", "bad_chunk_size"),
+            (b"\n", "bad_chunk_size"),
+            (b";", "bad_chunk_size"),
+            (b" 5\r\n", "bad_chunk_size"),
+            (b"+5\r\n", "bad_chunk_size"),
+            (b"-5\r\n", "bad_chunk_size"),
+            (b"0x5\r\n", "bad_chunk_size"),
+            (b"5_0\r\n", "bad_chunk_size"),
+            (b"g\r\n", "bad_chunk_size"),
+            (b"5 \r\n", "bad_chunk_size"),
+            (b"5 5\r\n", "bad_chunk_size"),
+            (b"\xef\xbc\x95\r\n", "bad_chunk_size"),
+            (b"5,\r\n", "bad_chunk_size"),
+            (b"00000000000000001\r\n", "chunk_size_overflow"),
+            (b"10000000000000005\r\n", "chunk_size_overflow"),
+            (b"5\n", "chunk_bare_lf"),
+            (b"5;a\n", "chunk_bare_lf"),
+            (b"5\r5", "chunk_bare_cr"),
+            (b"5;a\rb\r\n", "chunk_bare_cr"),
+            (b"5;a\x00", "bad_chunk_extension"),
+            (b"5;a\x7f", "bad_chunk_extension"),
+            (b"1\r\nab", "missing_chunk_end"),
+            (b"1\r\na\n", "missing_chunk_end"),
+            (b"1\r\na\rb", "missing_chunk_end"),
+            (b"1\r\na0\r\n\r\n", "missing_chunk_end"),
+            (b"0\r\nA b\r\n", "bad_trailer"),
+            (b"0\r\n A: b\r\n", "bad_trailer"),
+            (b"0\r\nA: b\x00\r\n", "bad_trailer"),
+            (b"0\r\n:\r\n", "bad_trailer"),
+            (b"0\r\nA: b\n", "chunk_bare_lf"),
+            (b"0\r\n\n", "chunk_bare_lf"),
+            (long_line.as_bytes(), "chunk_line_too_long"),
+            (extensions.as_bytes(), "chunk_extensions_too_large"),
+            (trailers.as_bytes(), "trailers_too_large"),
+        ];
+        for (input, expected) in rows {
+            for piece in [1, 2, input.len()] {
+                let found = decode(input, 100, piece).expect_err(expected);
+                assert_eq!(
+                    found.name(),
+                    expected,
+                    "{} by {piece}",
+                    input.escape_ascii()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_past_the_limit_is_refused_before_its_data() {
+        let limit = |limit| RequestError::ChunkedBodyTooLarge { limit };
+        assert_eq!(decode(b"b\r\n", 10, 3), Err(limit(10)));
+        assert_eq!(decode(b"a\r\n0123456789\r\n1\r\n", 10, 3), Err(limit(10)));
+        assert_eq!(decode(b"ffffffffffffffff\r\n", 10, 3), Err(limit(10)));
+        let two = b"8000000000000000\r\n";
+        assert_eq!(decode(two, u64::MAX, 3), Ok(None), "fits 64 bits");
+        assert!(
+            decode(b"1\r\na\r\nffffffffffffffff\r\n", u64::MAX, 3).is_err(),
+            "the sum doesn't"
+        );
+    }
+}

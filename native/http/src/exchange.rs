@@ -543,27 +543,4 @@ impl Found {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_is_small() {
-        assert_eq!(size_of::<Exchange>(), 72);
-    }
-
-    #[test]
-    fn smoke() {
-        let mut exchange = Exchange::new(Limits::default());
-        exchange.receive(b"POST /bosh HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \r\n\r\nhelloGET / HTTP/1.1\r\nHost: b\r\n\r\n");
-        assert_eq!(
-            exchange.piece(),
-            b"POST /bosh HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
-        );
-        exchange.consume(exchange.piece().len());
-        assert_eq!(exchange.piece(), b"hello");
-        exchange.consume(5);
-        assert_eq!(exchange.readable(), 0);
-        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        assert_eq!(exchange.piece(), b"GET / HTTP/1.1\r\nHost: b\r\n\r\n");
-    }
-}
+mod tests;

@@ -277,3 +277,6 @@ impl HeadScan {
     #[cfg(not(test))]
     fn count(&mut self, _bytes: usize) {}
 }
+
+#[cfg(test)]
+mod tests;

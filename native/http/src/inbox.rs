@@ -64,6 +64,11 @@ impl Inbox {
         }
     }
 
+    #[cfg(test)]
+    pub fn allocated(&self) -> usize {
+        self.allocated
+    }
+
     /// Takes `count` bytes off the reader's.
     pub fn consume(&mut self, count: usize) {
         let count = count.min(self.readable.len());

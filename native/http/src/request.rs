@@ -312,3 +312,6 @@ impl HeadFields for RequestHead {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -336,3 +336,6 @@ fn decimal(value: &[u8]) -> Option<u64> {
         sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
     })
 }
+
+#[cfg(test)]
+mod tests;
