@@ -1,3 +1,9 @@
-//! Placeholder.
+//! The program `megaphone-ecm`; see the library of the same name.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    megaphone_ecm::cli::main()
+}

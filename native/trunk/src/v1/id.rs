@@ -12,6 +12,21 @@ pub const CONNECTION_ID_LEN: usize = 20;
 pub struct ConnectionId([u8; CONNECTION_ID_LEN]);
 
 impl ConnectionId {
+    /// The id that stands for a number: the lowest 100 bits of it as 20 digits of base 32 (0-9, a-v).
+    #[must_use]
+    pub const fn from_number(number: u128) -> Self {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+        let mut bytes = [0; CONNECTION_ID_LEN];
+        let mut left = number;
+        let mut place = CONNECTION_ID_LEN;
+        while place > 0 {
+            place -= 1;
+            bytes[place] = DIGITS[(left & 31) as usize];
+            left >>= 5;
+        }
+        Self(bytes)
+    }
+
     /// The id's bytes as they are on the trunk.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; CONNECTION_ID_LEN] {
@@ -107,6 +122,20 @@ mod tests {
             let bytes = vec![b'a'; length];
             let found = ConnectionId::try_from(bytes.as_slice());
             assert_eq!(found, Err(IdError::Length { found: length }));
+        }
+    }
+
+    #[test]
+    fn numbers_have_ids() {
+        for (number, text) in [
+            (0, "00000000000000000000"),
+            (31, "0000000000000000000v"),
+            (32, "00000000000000000010"),
+            (u128::MAX, "vvvvvvvvvvvvvvvvvvvv"),
+        ] {
+            let id = ConnectionId::from_number(number);
+            assert_eq!(id.as_str(), text);
+            assert_eq!(ConnectionId::try_from(*id.as_bytes()), Ok(id));
         }
     }
 

@@ -1,0 +1,106 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::{Config, ConfigError, SAMPLE};
+use crate::logging::Logging;
+use crate::server::{self, Exit};
+
+/// The external connection manager of Megaphone: takes the clients' connections off ejabberd and
+/// carries them all to it over a trunk.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The configuration file. Without it the defaults apply.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration and exit: 0 if it is right, 1 if not.
+    #[arg(long)]
+    check_config: bool,
+    /// Print a configuration file with every key, its default and what it means, and exit.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// Runs the program with the arguments of its process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.print_config {
+        return match std::io::stdout().write_all(SAMPLE.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_nobody_reads) => ExitCode::FAILURE,
+        };
+    }
+    let config = match read_config(&arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("megaphone-ecm: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if arguments.check_config {
+        return ExitCode::SUCCESS;
+    }
+    serve(config, arguments.config)
+}
+
+fn read_config(arguments: &Arguments) -> Result<Config, ConfigError> {
+    arguments
+        .config
+        .as_deref()
+        .map_or_else(|| Ok(Config::default()), Config::read)
+}
+
+fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
+    let logging = Logging::start(&config.log.level);
+    raise_open_files(config.limits.max_connections);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("can't start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(server::run(config, config_file, logging));
+    // Nothing is waited for any more: what was due is done, or has been given up.
+    runtime.shutdown_background();
+    match result {
+        Ok(Exit::Orderly) => ExitCode::SUCCESS,
+        Ok(Exit::AtOnce) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Each client takes a file descriptor, and shells start programs with 1024 of them though far more
+/// are allowed.
+fn raise_open_files(max_connections: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// Listeners, the trunk, the runtime's own, and clients that are refused.
+    const OTHERS: u64 = 512;
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    if let Some(files) = getrlimit(Resource::Nofile).current
+        && files < max_connections.saturating_add(OTHERS)
+    {
+        tracing::warn!(
+            "the limit of open files ({files}) is less than max_connections ({max_connections}) \
+             needs; raise it (ulimit -n, LimitNOFILE)"
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! The answers that this program gives itself.
+
+use bytes::Bytes;
+use megaphone_http::RequestKind;
+
+/// An answer that doesn't come from ejabberd. Each one ends the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// A request did not come whole in time.
+    RequestTimeout,
+    /// The trunk was lost before ejabberd's answer began.
+    TrunkLost,
+    /// There is no trunk.
+    NoTrunk,
+    /// There are too many clients.
+    TooManyClients,
+}
+
+impl Reply {
+    /// The answer's bytes, without a body if the request was HEAD.
+    pub fn to_bytes(self, kind: Option<RequestKind>) -> Bytes {
+        let (status, retry, text) = match self {
+            Self::RequestTimeout => (
+                "408 Request Timeout",
+                "",
+                "the request took too long to arrive",
+            ),
+            Self::TrunkLost => (
+                "502 Bad Gateway",
+                "Retry-After: 5\r\n",
+                "the connection to the server was lost before it answered; try again",
+            ),
+            Self::NoTrunk => (
+                "503 Service Unavailable",
+                "Retry-After: 5\r\n",
+                "the server can't be reached at the moment; try again",
+            ),
+            Self::TooManyClients => (
+                "503 Service Unavailable",
+                "Retry-After: 30\r\n",
+                "there are too many clients at the moment; try again",
+            ),
+        };
+        let length = text.len() + 1;
+        let body = match kind {
+            Some(RequestKind::Head) => String::new(),
+            _ => format!("{text}\n"),
+        };
+        Bytes::from(format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {length}\r\n{retry}Connection: close\r\n\r\n{body}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reply_is_a_whole_answer() {
+        for reply in [
+            Reply::RequestTimeout,
+            Reply::TrunkLost,
+            Reply::NoTrunk,
+            Reply::TooManyClients,
+        ] {
+            for kind in [RequestKind::Other, RequestKind::Head] {
+                let mut tracker = megaphone_http::ResponseTracker::new();
+                tracker.start(kind);
+                let bytes = reply.to_bytes(Some(kind));
+                let progress = tracker.follow(&bytes);
+                let complete = megaphone_http::Progress::Complete {
+                    consumed: bytes.len(),
+                };
+                assert_eq!(progress, complete, "{reply:?} {kind:?}");
+                assert!(tracker.closes());
+            }
+        }
+    }
+}

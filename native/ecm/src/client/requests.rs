@@ -1,0 +1,514 @@
+//! A client's requests, made ready for ejabberd. Sans-IO.
+
+use std::net::IpAddr;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use megaphone_http::{
+    BodyLength, Event, FieldValue, HeadEdit, Limits, RequestDecoder, RequestError, RequestHead,
+    RequestKind,
+};
+
+/// A body up to this size goes to ejabberd in one piece with its head; a larger one in pieces of
+/// about this size, as they come.
+pub const COLLECTED: usize = 64 * 1024;
+
+/// Where a request's answer has to be told apart from the next one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// What the answer's framing depends on.
+    pub kind: RequestKind,
+    /// Whether the client wants to ask more on this connection.
+    pub keep_alive: bool,
+}
+
+/// Bytes for ejabberd.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The request that begins with them; `None` for more of one that has begun.
+    pub asked: Option<Asked>,
+}
+
+/// What follows from the input so far.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// These bytes go to ejabberd.
+    Send(Outgoing),
+    /// More input is needed, or an answer.
+    Wait,
+    /// The client's bytes can't be read, or are too many. Nothing after them will be read.
+    Refuse(RequestError),
+}
+
+/// What the client's next bytes will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// The first of a request.
+    BetweenRequests,
+    /// More of a request's head.
+    InHead,
+    /// More of a request's body.
+    InBody,
+    /// Not known before an answer: it may switch protocols.
+    Held,
+    /// Of another protocol.
+    Raw,
+}
+
+/// The address that ejabberd will see as the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedFor {
+    /// The client is none of our proxies: its address takes the place of what it claims.
+    Replace(IpAddr),
+    /// The client is a trusted proxy: its address is added to those that it names.
+    Append(IpAddr),
+}
+
+/// Reads requests in any chunking and writes them again for ejabberd.
+#[derive(Debug)]
+pub struct RequestReader {
+    decoder: RequestDecoder,
+    input: BytesMut,
+    forwarded_for: ForwardedFor,
+    /// What was written and is not yet given out.
+    outgoing: BytesMut,
+    /// The request whose head was read and whose end was not.
+    current: Option<Current>,
+    requests: u64,
+    body_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Current {
+    /// Taken with the first bytes that are given out.
+    asked: Option<Asked>,
+    framing: Framing,
+    /// Whether its bytes are given out as they come.
+    pace: Pace,
+    body: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Length,
+    Chunks,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Collect,
+    Stream,
+}
+
+impl RequestReader {
+    /// A reader for a client's first byte.
+    pub fn new(limits: Limits, forwarded_for: ForwardedFor) -> Self {
+        Self {
+            decoder: RequestDecoder::new(limits),
+            input: BytesMut::new(),
+            forwarded_for,
+            outgoing: BytesMut::new(),
+            current: None,
+            requests: 0,
+            body_bytes: 0,
+        }
+    }
+
+    /// Takes bytes from the client. [`next`](Self::next) has to be asked until it waits before there
+    /// is more.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// Goes on with the input.
+    pub fn next(&mut self) -> Next {
+        loop {
+            match self.decoder.decode(&mut self.input) {
+                Err(error) => return Next::Refuse(error),
+                Ok(Some(event)) => {
+                    if let Some(outgoing) = self.handle(event) {
+                        return Next::Send(outgoing);
+                    }
+                }
+                Ok(None) => {
+                    if self.input.is_empty() {
+                        // An idle client keeps no buffer.
+                        self.input = BytesMut::new();
+                    }
+                    let streams = self
+                        .current
+                        .as_ref()
+                        .is_some_and(|request| request.pace == Pace::Stream);
+                    return match streams && !self.outgoing.is_empty() {
+                        true => Next::Send(self.give_out()),
+                        false => Next::Wait,
+                    };
+                }
+            }
+        }
+    }
+
+    /// What the client's next bytes will be, once [`next`](Self::next) waits.
+    pub fn position(&self) -> Position {
+        if self.current.is_some() {
+            Position::InBody
+        } else if self.decoder.is_held() {
+            Position::Held
+        } else if !self.decoder.is_between_requests() {
+            Position::Raw
+        } else if self.input.is_empty() {
+            Position::BetweenRequests
+        } else {
+            Position::InHead
+        }
+    }
+
+    /// Whether a part of a request was given out, and its end was not.
+    pub fn is_partly_sent(&self) -> bool {
+        self.current
+            .as_ref()
+            .is_some_and(|request| request.asked.is_none())
+    }
+
+    /// How many heads were read.
+    pub const fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// How many bytes of bodies were read.
+    pub const fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    /// The answer did not switch protocols: another request may follow.
+    pub fn resume_http(&mut self) {
+        self.decoder.resume_http();
+    }
+
+    /// The answer switched protocols: what follows is passed on as it is.
+    pub fn switch_to_raw(&mut self) {
+        self.decoder.switch_to_raw();
+    }
+
+    fn handle(&mut self, event: Event) -> Option<Outgoing> {
+        match event {
+            Event::Head(head) => {
+                self.start(&head);
+                None
+            }
+            Event::Body(bytes) => {
+                self.body(&bytes);
+                (self.outgoing.len() >= COLLECTED && self.streams()).then(|| self.give_out())
+            }
+            Event::End => {
+                let chunked = self
+                    .current
+                    .as_ref()
+                    .is_some_and(|c| c.framing == Framing::Chunks);
+                if chunked {
+                    self.outgoing.put_slice(b"0\r\n\r\n");
+                }
+                let last = (!self.outgoing.is_empty()).then(|| self.give_out());
+                self.current = None;
+                last
+            }
+            Event::Raw(bytes) => Some(Outgoing { bytes, asked: None }),
+        }
+    }
+
+    fn start(&mut self, head: &RequestHead) {
+        let edit = match self.forwarded_for {
+            ForwardedFor::Replace(ip) => {
+                HeadEdit::new().replace("X-Forwarded-For", FieldValue::from(ip))
+            }
+            ForwardedFor::Append(ip) => {
+                HeadEdit::new().append("X-Forwarded-For", FieldValue::from(ip))
+            }
+        };
+        head.write(&edit, &mut self.outgoing);
+        let large = matches!(head.body(), BodyLength::Length(length) if length > COLLECTED as u64);
+        self.requests += 1;
+        self.current = Some(Current {
+            asked: Some(Asked {
+                kind: head.kind(),
+                keep_alive: head.keep_alive(),
+            }),
+            framing: match head.body() {
+                BodyLength::Chunked => Framing::Chunks,
+                BodyLength::None | BodyLength::Length(_) => Framing::Length,
+            },
+            // A client that waits for 100 Continue sends no body before ejabberd has the head.
+            pace: if large || head.expects_continue() {
+                Pace::Stream
+            } else {
+                Pace::Collect
+            },
+            body: 0,
+        });
+    }
+
+    fn body(&mut self, bytes: &[u8]) {
+        self.body_bytes += bytes.len() as u64;
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        current.body += bytes.len();
+        if current.framing == Framing::Chunks {
+            self.outgoing
+                .put_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+            self.outgoing.put_slice(bytes);
+            self.outgoing.put_slice(b"\r\n");
+        } else {
+            self.outgoing.put_slice(bytes);
+        }
+    }
+
+    /// Whether the current request's bytes are given out as they come. One that turns out to be
+    /// larger than what is collected is, from then on.
+    fn streams(&mut self) -> bool {
+        match &mut self.current {
+            None => false,
+            Some(current) => {
+                if current.body > COLLECTED {
+                    current.pace = Pace::Stream;
+                }
+                current.pace == Pace::Stream
+            }
+        }
+    }
+
+    fn give_out(&mut self) -> Outgoing {
+        Outgoing {
+            bytes: std::mem::take(&mut self.outgoing).freeze(),
+            asked: self
+                .current
+                .as_mut()
+                .and_then(|current| current.asked.take()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+    fn reader() -> RequestReader {
+        RequestReader::new(Limits::default(), ForwardedFor::Replace(CLIENT))
+    }
+
+    /// All that goes to ejabberd, and how it ended.
+    fn read(reader: &mut RequestReader, pieces: &[&[u8]]) -> (Vec<Outgoing>, Next) {
+        let mut outgoing = Vec::new();
+        for piece in pieces {
+            reader.feed(piece);
+            loop {
+                match reader.next() {
+                    Next::Send(next) => outgoing.push(next),
+                    Next::Wait => break,
+                    refusal @ Next::Refuse(_) => return (outgoing, refusal),
+                }
+            }
+        }
+        (outgoing, Next::Wait)
+    }
+
+    fn text(outgoing: &[Outgoing]) -> Vec<String> {
+        outgoing
+            .iter()
+            .map(|out| String::from_utf8_lossy(&out.bytes).into_owned())
+            .collect()
+    }
+
+    const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+    const POST: &[u8] = b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+
+    #[test]
+    fn each_request_goes_out_whole_with_the_clients_address() {
+        let (outgoing, _) = read(&mut reader(), &[&[GET, POST].concat()]);
+        assert_eq!(
+            text(&outgoing),
+            [
+                "GET /a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n",
+                "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\
+                 X-Forwarded-For: 192.0.2.7\r\n\r\nhello",
+            ]
+        );
+        let asked = Asked {
+            kind: RequestKind::Other,
+            keep_alive: true,
+        };
+        assert!(outgoing.iter().all(|out| out.asked == Some(asked)));
+    }
+
+    #[test]
+    fn what_a_client_claims_is_replaced_and_what_a_proxy_says_is_extended() {
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.1.1.1\r\n\
+            x-forwarded-for: 10.2.2.2\r\n\r\n";
+        let (outgoing, _) = read(&mut reader(), &[request]);
+        assert_eq!(
+            text(&outgoing),
+            ["GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"]
+        );
+        let mut proxied = RequestReader::new(Limits::default(), ForwardedFor::Append(CLIENT));
+        let (outgoing, _) = read(&mut proxied, &[request]);
+        assert_eq!(
+            text(&outgoing),
+            ["GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.1.1.1, 10.2.2.2, 192.0.2.7\r\n\r\n"]
+        );
+    }
+
+    #[test]
+    fn a_chunked_body_goes_on_in_chunks() {
+        let request = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+            5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: x\r\n\r\n";
+        let (outgoing, _) = read(&mut reader(), &[request]);
+        assert_eq!(
+            text(&outgoing),
+            [
+                "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
+              X-Forwarded-For: 192.0.2.7\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_large_body_goes_out_as_it_comes() {
+        let mut reader = reader();
+        let head = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+        let (first, _) = read(&mut reader, &[head]);
+        assert_eq!(first.len(), 1);
+        assert!(first[0].asked.is_some() && reader.is_partly_sent());
+        let (more, _) = read(&mut reader, &[&[b'a'; 60_000]]);
+        assert_eq!(
+            (more.len(), more[0].bytes.len(), more[0].asked),
+            (1, 60_000, None)
+        );
+        assert_eq!(reader.position(), Position::InBody);
+        let (last, _) = read(&mut reader, &[&[b'a'; 40_000]]);
+        assert_eq!(
+            (last.len(), last[0].bytes.len(), last[0].asked),
+            (1, 40_000, None)
+        );
+        assert_eq!(reader.position(), Position::BetweenRequests);
+    }
+
+    #[test]
+    fn a_chunked_body_that_grows_large_goes_out_as_it_comes() {
+        let mut reader = reader();
+        let head = b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut chunk = b"7d00\r\n".to_vec();
+        chunk.extend_from_slice(&[b'a'; 32_000]);
+        chunk.extend_from_slice(b"\r\n");
+        assert_eq!(read(&mut reader, &[head, &chunk, &chunk]).0, []);
+        let (pieces, _) = read(&mut reader, &[&chunk, &chunk, b"0\r\n\r\n"]);
+        assert!(pieces.len() >= 2, "{} pieces", pieces.len());
+        assert_eq!(
+            pieces.iter().filter(|piece| piece.asked.is_some()).count(),
+            1
+        );
+        assert!(
+            pieces
+                .last()
+                .is_some_and(|last| last.bytes.ends_with(b"0\r\n\r\n"))
+        );
+    }
+
+    #[test]
+    fn a_client_that_waits_for_100_continue_has_its_head_sent() {
+        let mut reader = reader();
+        let head =
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+        let (outgoing, _) = read(&mut reader, &[head]);
+        assert_eq!(outgoing.len(), 1);
+        let (outgoing, _) = read(&mut reader, &[b"hello"]);
+        assert_eq!(text(&outgoing), ["hello"]);
+    }
+
+    #[test]
+    fn after_an_upgrade_bytes_wait_for_the_answer() {
+        let request =
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let mut reader = reader();
+        let (outgoing, _) = read(&mut reader, &[request, b"\x81\x00"]);
+        assert_eq!(outgoing.len(), 1);
+        assert_eq!(reader.position(), Position::Held);
+        reader.switch_to_raw();
+        let Next::Send(raw) = reader.next() else {
+            panic!("the frame goes on")
+        };
+        assert_eq!(
+            raw,
+            Outgoing {
+                bytes: Bytes::from_static(b"\x81\x00"),
+                asked: None
+            }
+        );
+        assert_eq!(reader.position(), Position::Raw);
+    }
+
+    #[test]
+    fn an_upgrade_that_was_declined_leaves_http() {
+        let request =
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let mut reader = reader();
+        assert_eq!(read(&mut reader, &[request, GET]).0.len(), 1);
+        reader.resume_http();
+        assert!(matches!(
+            reader.next(),
+            Next::Send(Outgoing { asked: Some(_), .. })
+        ));
+    }
+
+    #[test]
+    fn a_refusal_comes_after_the_requests_before_it() {
+        let (outgoing, next) = read(
+            &mut reader(),
+            &[&[GET, b"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n"].concat()],
+        );
+        assert_eq!(outgoing.len(), 1);
+        assert!(matches!(next, Next::Refuse(_)), "{next:?}");
+    }
+
+    #[test]
+    fn an_idle_reader_holds_no_buffer() {
+        let mut reader = reader();
+        read(&mut reader, &[&[GET, POST].concat()]);
+        assert_eq!(
+            (reader.input.capacity(), reader.outgoing.capacity()),
+            (0, 0)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_input_is_cut_changes_no_byte_that_goes_out(sizes in proptest::collection::vec(1usize..200, 1..20)) {
+            let chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+            let input = [GET, POST, chunked, POST, GET].concat();
+            let mut pieces = Vec::new();
+            let mut rest = &input[..];
+            for size in sizes.iter().cycle() {
+                let (piece, left) = rest.split_at((*size).min(rest.len()));
+                pieces.push(piece);
+                rest = left;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let (whole, _) = read(&mut reader(), &[&input]);
+            let (cut, _) = read(&mut reader(), &pieces);
+            // Only where a chunk ends may differ.
+            prop_assert_eq!(whole.len(), cut.len());
+            for (n, (whole, cut)) in whole.iter().zip(&cut).enumerate() {
+                prop_assert_eq!(whole.asked, cut.asked);
+                if n != 2 {
+                    prop_assert_eq!(&whole.bytes, &cut.bytes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How many clients there are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// Counts the clients that are connected.
+#[derive(Debug, Default)]
+pub struct Clients {
+    count: AtomicU64,
+    left: Notify,
+}
+
+/// One client's place among them. Dropping it frees it.
+#[derive(Debug)]
+pub struct Place(Arc<Clients>);
+
+impl Clients {
+    /// A place, if there are fewer than `max` clients.
+    pub fn place(self: &Arc<Self>, max: u64) -> Option<Place> {
+        let one_more = |count| (count < max).then_some(count + 1);
+        self.count
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+            .ok()?;
+        Some(Place(Arc::clone(self)))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are none.
+    pub async fn all_left(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.count() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.left.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn places_are_limited_and_come_back() {
+        let clients = Arc::new(Clients::default());
+        let one = clients.place(2);
+        let two = clients.place(2);
+        assert!(one.is_some() && two.is_some() && clients.place(2).is_none());
+        drop(one);
+        let three = clients.place(2);
+        assert_eq!(clients.count(), 2);
+        tokio::join!(clients.all_left(), async {
+            drop(two);
+            drop(three);
+        });
+        assert_eq!(clients.count(), 0);
+    }
+}

@@ -1,0 +1,213 @@
+//! Values with units and bounds, each refused with a text that says what is allowed.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use tracing_subscriber::EnvFilter;
+
+use super::Protocol;
+
+/// Where ejabberd listens for trunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrunkAddress {
+    /// `HOST:PORT`
+    Tcp(String),
+    /// `unix:/PATH`
+    Unix(PathBuf),
+}
+
+impl fmt::Display for TrunkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TrunkAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = text(deserializer, "an address as text, HOST:PORT or unix:/PATH")?;
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.starts_with('/') {
+                return Ok(Self::Unix(path.into()));
+            }
+        } else if let Some((host, port)) = text.rsplit_once(':')
+            && !host.is_empty()
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+        {
+            return Ok(Self::Tcp(text));
+        }
+        Err(D::Error::custom(format_args!(
+            "{text:?} is not an address, write HOST:PORT, such as \"127.0.0.1:5290\", or unix:/PATH"
+        )))
+    }
+}
+
+/// An address to listen on; names would leave open which of their addresses is meant.
+pub(super) fn socket_address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    let text = text(d, "an address as text, IP:PORT")?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format_args!(
+            "{text:?} is not an address to listen on, write IP:PORT, such as \"0.0.0.0:5280\" or \
+             \"[::]:5280\""
+        ))
+    })
+}
+
+pub(super) fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
+    match text(deserializer, "a protocol as text")?.as_str() {
+        "v1" => Ok(Protocol::V1),
+        "v2" => Err(D::Error::custom(
+            "\"v2\" is not supported yet, the only protocol is \"v1\"",
+        )),
+        other => Err(D::Error::custom(format_args!(
+            "{other:?} is not a protocol, the only one is \"v1\""
+        ))),
+    }
+}
+
+pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = text(deserializer, "a level as text")?;
+    // A filter takes any word for a module's name, so a misspelt level would silence everything.
+    let named =
+        |part: &str| part.contains('=') || part.parse::<tracing::Level>().is_ok() || part == "off";
+    if text.split(',').all(named) && EnvFilter::try_new(&text).is_ok() {
+        return Ok(text);
+    }
+    Err(D::Error::custom(format_args!(
+        "{text:?} is not a level, write error, warn, info, debug, trace, or a filter such as \
+         \"info,megaphone_ecm::trunk=debug\""
+    )))
+}
+
+/// A size in bytes, written with a unit, within bounds.
+pub(super) fn size<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
+    Quantity::SIZE.read(deserializer, MIN, MAX)
+}
+
+/// A length of time, written with a unit, within bounds that are in milliseconds.
+pub(super) fn interval<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    Quantity::TIME
+        .read(deserializer, MIN, MAX)
+        .map(Duration::from_millis)
+}
+
+/// A plain number within bounds.
+pub(super) fn count<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    u64::try_from(number)
+        .ok()
+        .filter(|number| (MIN..=MAX).contains(number))
+        .ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "{number} is out of bounds, allowed are {MIN} to {MAX}"
+            ))
+        })
+}
+
+/// A number with a unit, as text.
+struct Quantity {
+    what: &'static str,
+    example: &'static str,
+    unit_names: &'static str,
+    /// Between the number and its unit when it is shown.
+    gap: &'static str,
+    /// The units from the smallest, and what they are worth of the smallest.
+    units: &'static [(&'static str, u64)],
+}
+
+impl Quantity {
+    const SIZE: Self = Self {
+        what: "a size",
+        example: "64 KiB",
+        unit_names: "B, KiB, MiB, GiB",
+        gap: " ",
+        units: &[
+            ("B", 1),
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+        ],
+    };
+    const TIME: Self = Self {
+        what: "a length of time",
+        example: "30s",
+        unit_names: "ms, s, m, h",
+        gap: "",
+        units: &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)],
+    };
+
+    fn read<'de, D: Deserializer<'de>>(&self, d: D, min: u64, max: u64) -> Result<u64, D::Error> {
+        let Self {
+            what,
+            example,
+            unit_names,
+            ..
+        } = self;
+        let expected = format!("{what} as text, such as \"{example}\" (units: {unit_names})");
+        let text = text(d, &expected)?;
+        let value = self.parse(&text).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "{text:?} is not {what}, write one such as \"{example}\" (units: {unit_names})"
+            ))
+        })?;
+        if (min..=max).contains(&value) {
+            return Ok(value);
+        }
+        let (min, max) = (self.show(min), self.show(max));
+        Err(D::Error::custom(format_args!(
+            "{text:?} is out of bounds, allowed are {min} to {max}"
+        )))
+    }
+
+    fn parse(&self, text: &str) -> Option<u64> {
+        let digits = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim_start();
+        let (_, worth) = self.units.iter().find(|(name, _)| *name == unit)?;
+        number.parse::<u64>().ok()?.checked_mul(*worth)
+    }
+
+    /// In the largest unit that it is a whole number of.
+    fn show(&self, value: u64) -> String {
+        let whole = |(_, worth): &&(&str, u64)| value >= *worth && value % worth == 0;
+        let (unit, worth) = self
+            .units
+            .iter()
+            .rev()
+            .find(whole)
+            .unwrap_or(&self.units[0]);
+        format!("{}{}{unit}", value / worth, self.gap)
+    }
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<String, D::Error> {
+    struct Text<'e>(&'e str);
+
+    impl Visitor<'_> for Text<'_> {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+            if text.is_empty() {
+                return Err(E::invalid_value(Unexpected::Str(text), &self));
+            }
+            Ok(text.to_owned())
+        }
+    }
+
+    deserializer.deserialize_str(Text(expected))
+}

@@ -1,0 +1,22 @@
+//! The external connection manager: clients connect to it, and it carries all of them to ejabberd
+//! over a trunk.
+//!
+//! ```text
+//!   client ── listener ──> client task ──> trunk ──> ejabberd
+//! ```
+//!
+//! This library is the program `megaphone-ecm`; its only use is to be run by [`cli::main`].
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+mod client;
+mod clients;
+mod config;
+mod ids;
+mod listener;
+mod logging;
+mod server;
+mod settings;
+mod shutdown;
+mod trunk;

@@ -1,0 +1,209 @@
+//! The program as a whole: what is started, in which order, and how it ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::ids::IdSource;
+use crate::listener::{BindError, Context, Listener};
+use crate::logging::Logging;
+use crate::settings::{CurrentSettings, Settings};
+use crate::shutdown::Phase;
+use crate::trunk::{OutputBudget, TrunkPool, Trunks};
+
+/// How long the last closes may take to be written to the trunk, and to the clients.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Why the program can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A listener's address can't be used.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system has no random numbers.
+    #[error("no random numbers from the system: {0}")]
+    Random(#[from] getrandom::Error),
+    /// Signals can't be received.
+    #[error("can't receive signals: {0}")]
+    Signals(std::io::Error),
+    /// The frame size is none of the protocol's.
+    #[error(transparent)]
+    FrameSize(#[from] megaphone_trunk::v1::LimitError),
+}
+
+/// How the program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All that was due was done, or its time was up.
+    Orderly,
+    /// A second signal said not to wait.
+    AtOnce,
+}
+
+/// Serves until a signal says to end.
+///
+/// # Errors
+/// [`ServerError`] if it can't start.
+pub async fn run(
+    config: Config,
+    config_file: Option<PathBuf>,
+    logging: Logging,
+) -> Result<Exit, ServerError> {
+    let mut signals = Signals::new().map_err(ServerError::Signals)?;
+    let settings = Arc::new(CurrentSettings::new(Settings::new(&config)));
+    let budget = Arc::new(OutputBudget::new(&config.limits));
+    let clients = Arc::new(Clients::default());
+    let trunks = Arc::new(Trunks::new(IdSource::new()?));
+    let (phase, phase_receiver) = watch::channel(Phase::Serving);
+    let (finish, finish_receiver) = watch::channel(false);
+
+    let pool = TrunkPool::new(
+        config.trunk.clone(),
+        Arc::clone(&budget),
+        Arc::clone(&trunks),
+    )?;
+    let context = Arc::new(Context {
+        trunks,
+        settings: Arc::clone(&settings),
+        clients: Arc::clone(&clients),
+        phase: phase_receiver,
+    });
+    let listeners = config
+        .listeners
+        .iter()
+        .map(|listener| Listener::bind(listener, Arc::clone(&context)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let pool = tokio::spawn(pool.run(finish_receiver));
+    for listener in listeners {
+        tokio::spawn(listener.run());
+    }
+
+    let mut reloading = Reloading {
+        config,
+        config_file,
+        settings,
+        budget,
+        logging,
+    };
+    loop {
+        match signals.next().await {
+            Received::Reload => reloading.reload(),
+            Received::End => break,
+        }
+    }
+    let limits = reloading.settings.get().limits.clone();
+    tracing::info!(
+        clients = clients.count(),
+        "ending; answers in flight have {:?}, a second signal ends at once",
+        limits.shutdown_timeout
+    );
+    let ending = end(&phase, &finish, &clients, pool, limits.shutdown_timeout);
+    tokio::select! {
+        () = ending => Ok(Exit::Orderly),
+        () = signals.end() => Ok(Exit::AtOnce),
+    }
+}
+
+async fn end(
+    phase: &watch::Sender<Phase>,
+    finish: &watch::Sender<bool>,
+    clients: &Clients,
+    pool: JoinHandle<()>,
+    shutdown_timeout: Duration,
+) {
+    phase.send_replace(Phase::Draining);
+    if timeout(shutdown_timeout, clients.all_left()).await.is_err() {
+        tracing::warn!(
+            clients = clients.count(),
+            "shutdown_timeout passed: closing what is left"
+        );
+    }
+    phase.send_replace(Phase::Ended);
+    let _ = timeout(LAST_WORDS, clients.all_left()).await;
+    finish.send_replace(true);
+    if timeout(LAST_WORDS, pool).await.is_err() {
+        tracing::warn!("ejabberd did not take the last closes");
+    }
+}
+
+/// What a signal asks for.
+enum Received {
+    Reload,
+    End,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.terminate.recv() => Received::End,
+            _ = self.interrupt.recv() => Received::End,
+            _ = self.hangup.recv() => Received::Reload,
+        }
+    }
+
+    async fn end(&mut self) {
+        while !matches!(self.next().await, Received::End) {}
+    }
+}
+
+/// What a reload changes, and what it is compared with.
+struct Reloading {
+    config: Config,
+    config_file: Option<PathBuf>,
+    settings: Arc<CurrentSettings>,
+    budget: Arc<OutputBudget>,
+    logging: Logging,
+}
+
+impl Reloading {
+    fn reload(&mut self) {
+        let Some(file) = &self.config_file else {
+            tracing::warn!("there is no configuration file to read again");
+            return;
+        };
+        let config = match Config::read(file) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
+        self.logging.set_level(&config.log.level);
+        self.budget.set_limits(&config.limits);
+        self.settings.set(Settings::new(&config));
+        if config.trunk != self.config.trunk {
+            tracing::warn!("[trunk] was changed; that needs a restart");
+        }
+        if config.listeners != self.config.listeners {
+            tracing::warn!("[[listener]] was changed; that needs a restart");
+        }
+        // What is compared next time is what runs.
+        self.config = Config {
+            trunk: self.config.trunk.clone(),
+            listeners: self.config.listeners.clone(),
+            ..config
+        };
+        tracing::info!("configuration reloaded from {}", file.display());
+    }
+}

@@ -1,0 +1,68 @@
+//! The part of the configuration that can change while the program runs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::config::{Config, LimitsConfig, Network};
+
+/// What a client is held to. A client keeps the settings that it was accepted with.
+#[derive(Debug)]
+pub struct Settings {
+    /// `[limits]`
+    pub limits: LimitsConfig,
+    /// The part of it that the HTTP decoder looks after.
+    pub http: megaphone_http::Limits,
+    trusted_proxies: Vec<Network>,
+}
+
+impl Settings {
+    /// The settings of a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let limits = config.limits.clone();
+        let http = megaphone_http::Limits {
+            max_head: usize::try_from(limits.max_head).unwrap_or(usize::MAX),
+            max_headers: usize::try_from(limits.max_headers).unwrap_or(usize::MAX),
+            max_chunked_body: limits.max_chunked_body,
+            ..megaphone_http::Limits::default()
+        };
+        Self {
+            limits,
+            http,
+            trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    /// Whether `X-Forwarded-For` is believed from this address.
+    #[must_use]
+    pub fn is_trusted_proxy(&self, address: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(address))
+    }
+}
+
+/// The settings that new clients get.
+#[derive(Debug)]
+pub struct CurrentSettings(RwLock<Arc<Settings>>);
+
+impl CurrentSettings {
+    /// Starts with these.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self(RwLock::new(Arc::new(settings)))
+    }
+
+    /// The settings now.
+    #[must_use]
+    pub fn get(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// Goes on with others.
+    pub fn set(&self, settings: Settings) {
+        *self.0.write() = Arc::new(settings);
+    }
+}

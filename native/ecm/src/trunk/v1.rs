@@ -1,0 +1,327 @@
+//! A trunk that speaks version 1.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use megaphone_trunk::v1::{
+    ConnectionId, Decoder, Event, FrameError, HEADER_LEN, MaxFrameSize, put_close, put_content,
+};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::TrunkLost;
+use super::budget::OutputBudget;
+use super::dial::{Reader, Writer};
+use super::mailbox::{Delivery, End, Mailbox};
+use super::queue::{Batch, Room, SendQueue};
+use crate::ids::IdSource;
+
+/// How much is read from a trunk at once.
+const READ_SIZE: usize = 256 * 1024;
+/// How much a buffer of the writer keeps for the next batch.
+const KEPT_BATCH: usize = 256 * 1024;
+
+/// One trunk and its connections.
+#[derive(Debug)]
+pub struct Link {
+    max_frame_size: MaxFrameSize,
+    budget: Arc<OutputBudget>,
+    queue: SendQueue,
+    /// The connections that are open; `None` once the trunk is lost.
+    mailboxes: Mutex<Option<HashMap<ConnectionId, Arc<Mailbox>>>>,
+}
+
+/// Why a trunk ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// ejabberd closed it.
+    #[error("closed by ejabberd")]
+    Closed,
+    /// ejabberd closed it inside a frame.
+    #[error("closed by ejabberd inside a frame, at trunk byte {offset}")]
+    ClosedInFrame {
+        /// How many bytes came.
+        offset: u64,
+    },
+    /// It can't be read.
+    #[error("reading failed: {0}")]
+    Read(#[source] io::Error),
+    /// It can't be written.
+    #[error("writing failed: {0}")]
+    Write(#[source] io::Error),
+    /// What came is not the protocol.
+    #[error("not version 1 of the protocol: {0}")]
+    Protocol(#[from] FrameError),
+    /// This side ended it, after all was written.
+    #[error("ended here")]
+    Finished,
+}
+
+impl Link {
+    /// A trunk without connections.
+    pub fn new(max_frame_size: MaxFrameSize, budget: Arc<OutputBudget>) -> Self {
+        Self {
+            max_frame_size,
+            budget,
+            queue: SendQueue::new(),
+            mailboxes: Mutex::new(Some(HashMap::new())),
+        }
+    }
+
+    /// Opens a connection; ejabberd hears of it with its first content.
+    ///
+    /// # Errors
+    /// [`TrunkLost`] if the trunk is lost by now.
+    pub fn open(self: &Arc<Self>, ids: &IdSource) -> Result<Connection, TrunkLost> {
+        let id = ids.next();
+        let mailbox = Arc::new(Mailbox::new(Arc::clone(&self.budget)));
+        let mut mailboxes = self.mailboxes.lock();
+        mailboxes
+            .as_mut()
+            .ok_or(TrunkLost)?
+            .insert(id, Arc::clone(&mailbox));
+        drop(mailboxes);
+        Ok(Connection {
+            link: Arc::clone(self),
+            id,
+            mailbox,
+            sent: Sent::Nothing,
+        })
+    }
+
+    /// Reads and writes the trunk until one of the two is not possible any more, or until
+    /// [`finish`](Self::finish) and all is written. Then all connections end.
+    ///
+    /// Returns whether anything came, and why it ended.
+    pub async fn run(&self, reader: Reader, writer: Writer) -> (Traffic, Lost) {
+        let mut traffic = Traffic::Silent;
+        let lost = tokio::select! {
+            lost = self.read(reader, &mut traffic) => lost,
+            lost = self.write(writer) => lost,
+        };
+        self.queue.close();
+        let mailboxes = self.mailboxes.lock().take();
+        for mailbox in mailboxes.unwrap_or_default().into_values() {
+            mailbox.end(End::TrunkLost);
+        }
+        (traffic, lost)
+    }
+
+    /// Ends the trunk once all that waits is written.
+    pub fn finish(&self) {
+        self.queue.finish();
+    }
+}
+
+/// Whether ejabberd said anything on a trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Not a byte.
+    Silent,
+    /// At least one frame.
+    Frames,
+}
+
+impl Link {
+    async fn read(&self, mut reader: Reader, traffic: &mut Traffic) -> Lost {
+        let mut decoder = Decoder::new(self.max_frame_size);
+        let mut buffer = vec![0; READ_SIZE];
+        loop {
+            let length = match reader.read(&mut buffer).await {
+                Ok(0) if decoder.is_between_frames() => return Lost::Closed,
+                Ok(0) => {
+                    return Lost::ClosedInFrame {
+                        offset: decoder.offset(),
+                    };
+                }
+                Ok(length) => length,
+                Err(error) => return Lost::Read(error),
+            };
+            for event in decoder.decode(&buffer[..length]) {
+                match event {
+                    Ok(event) => self.handle(event),
+                    Err(error) => return error.into(),
+                }
+                *traffic = Traffic::Frames;
+            }
+            if self.budget.is_exceeded() {
+                self.evict_greediest();
+            }
+        }
+    }
+
+    fn handle(&self, event: Event<'_>) {
+        match event {
+            Event::Content { id, bytes, part: _ } => match self.mailbox(&id) {
+                Some(mailbox) => mailbox.put(bytes),
+                // Ids are never used again, so this was closed here while ejabberd was sending.
+                None => {
+                    tracing::trace!(%id, bytes = bytes.len(), "content for a closed connection")
+                }
+            },
+            Event::Close { id } => {
+                let mailbox = self
+                    .mailboxes
+                    .lock()
+                    .as_mut()
+                    .and_then(|open| open.remove(&id));
+                if let Some(mailbox) = mailbox {
+                    mailbox.end(End::Closed);
+                }
+            }
+        }
+    }
+
+    fn mailbox(&self, id: &ConnectionId) -> Option<Arc<Mailbox>> {
+        self.mailboxes.lock().as_ref()?.get(id).cloned()
+    }
+
+    /// Takes their output from those with the most, until the budget has some room again.
+    fn evict_greediest(&self) {
+        let mut holders: Vec<_> = match &*self.mailboxes.lock() {
+            None => return,
+            Some(open) => open
+                .values()
+                .map(|mailbox| (mailbox.held(), Arc::clone(mailbox)))
+                .collect(),
+        };
+        holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let mut evicted = 0;
+        for (held, mailbox) in holders {
+            if held == 0 || self.budget.to_free() == 0 {
+                break;
+            }
+            mailbox.evict();
+            evicted += 1;
+        }
+        tracing::warn!(
+            connections = evicted,
+            "max_output_buffer is reached: closing the connections with the most output waiting"
+        );
+    }
+
+    async fn write(&self, mut writer: Writer) -> Lost {
+        let mut batch = Vec::new();
+        loop {
+            let Batch::Bytes { room } = self.queue.take(&mut batch).await else {
+                return match writer.shutdown().await {
+                    Ok(()) => Lost::Finished,
+                    Err(error) => Lost::Write(error),
+                };
+            };
+            if let Err(error) = writer.write_all(&batch).await {
+                return Lost::Write(error);
+            }
+            self.queue.written(room);
+            batch.clear();
+            batch.shrink_to(KEPT_BATCH);
+        }
+    }
+}
+
+/// A virtual connection in a trunk. Dropping it closes it.
+#[derive(Debug)]
+pub struct Connection {
+    link: Arc<Link>,
+    id: ConnectionId,
+    mailbox: Arc<Mailbox>,
+    sent: Sent,
+}
+
+/// Whether ejabberd knows of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Nothing,
+    Content,
+}
+
+impl Connection {
+    /// The connection's id, for logs.
+    pub const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Sends content if there is room for it at once.
+    ///
+    /// # Errors
+    /// [`TrunkLost`]; the mailbox says so too, after what still came.
+    pub fn try_send(&mut self, content: &[u8]) -> Result<SendResult, TrunkLost> {
+        match self.link.queue.try_room(self.framed(content.len()))? {
+            Some(room) => {
+                self.send(room, content);
+                Ok(SendResult::Sent)
+            }
+            None => Ok(SendResult::NoRoom),
+        }
+    }
+
+    /// Waits for room for this much content.
+    pub fn room(
+        &self,
+        content_len: usize,
+    ) -> impl Future<Output = Result<Room, TrunkLost>> + Send + use<> {
+        let link = Arc::clone(&self.link);
+        let framed = self.framed(content_len);
+        async move { link.queue.room(framed).await }
+    }
+
+    /// Sends content into room that was got for it.
+    pub fn send(&mut self, room: Room, content: &[u8]) {
+        let max = self.link.max_frame_size;
+        self.link
+            .queue
+            .put(room, |out| put_content(out, &self.id, content, max));
+        self.sent = Sent::Content;
+    }
+
+    /// What has come for the client.
+    pub fn take(&self) -> Delivery {
+        self.mailbox.take()
+    }
+
+    /// See [`Mailbox::has_overflowed`].
+    pub fn has_overflowed(&self) -> bool {
+        self.mailbox.has_overflowed()
+    }
+
+    /// See [`Mailbox::delivered`].
+    pub fn delivered(&self, bytes: usize) {
+        self.mailbox.delivered(bytes);
+    }
+
+    /// Waits until something may have come.
+    pub async fn changed(&self) {
+        self.mailbox.changed().await;
+    }
+
+    /// Content's length with the headers of its frames.
+    fn framed(&self, content_len: usize) -> usize {
+        let frames = content_len.div_ceil(self.link.max_frame_size.max_content());
+        content_len.saturating_add(frames.saturating_mul(HEADER_LEN))
+    }
+}
+
+/// What became of content that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendResult {
+    /// It is on its way.
+    Sent,
+    /// There was no room for it.
+    NoRoom,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(open) = self.link.mailboxes.lock().as_mut() {
+            open.remove(&self.id);
+        } else {
+            return;
+        }
+        // ejabberd's close is answered too: it lets ejabberd forget the id.
+        if self.sent == Sent::Content {
+            self.link.queue.put_urgent(|out| put_close(out, &self.id));
+        }
+    }
+}

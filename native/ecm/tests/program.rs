@@ -1,0 +1,217 @@
+//! The program from outside: its arguments, its configuration, its signals, its exit codes.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::net::TcpListener;
+
+use common::{Ecm, Peer, command, get, ok, status, wait, write_config};
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = command().args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn version_and_help() {
+    let (code, out, _) = run(&["--version"]);
+    assert_eq!(
+        (code, out.as_str()),
+        (
+            Some(0),
+            concat!("megaphone-ecm ", env!("CARGO_PKG_VERSION"), "\n")
+        )
+    );
+    let (code, out, _) = run(&["--help"]);
+    assert_eq!(code, Some(0));
+    for option in [
+        "--config <FILE>",
+        "--check-config",
+        "--print-config",
+        "--version",
+        "--help",
+    ] {
+        assert!(out.contains(option), "no {option} in:\n{out}");
+    }
+}
+
+#[test]
+fn what_it_prints_as_configuration_it_accepts() {
+    let (code, sample, _) = run(&["--print-config"]);
+    assert_eq!(code, Some(0));
+    let file = write_config(&sample);
+    let checked = run(&["--config", file.to_str().unwrap(), "--check-config"]);
+    assert_eq!(checked, (Some(0), String::new(), String::new()));
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_wrong_configuration_is_an_error_with_its_place() {
+    let file = write_config("[limits]\nmax_head = \"big\"\n");
+    let name = file.to_str().unwrap();
+    for arguments in [
+        &["--config", name, "--check-config"][..],
+        &["--config", name],
+    ] {
+        let (code, out, error) = run(arguments);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        assert!(
+            error.contains(&format!(
+                "{name}:2:12: limits.max_head: \"big\" is not a size"
+            )),
+            "{error}"
+        );
+    }
+    std::fs::remove_file(&file).unwrap();
+    let (code, _, error) = run(&["--config", name]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains(&format!("can't read {name}: ")), "{error}");
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let file = write_config(&format!("[[listener]]\naddress = \"{address}\"\n"));
+    let (code, _, error) = run(&["--config", file.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains(&format!(
+            "can't listen on {address}: Address already in use"
+        )),
+        "{error}"
+    );
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn too_many_clients_get_503() {
+    let peer = Peer::start();
+    let mut ecm = Ecm::start(&peer, "[limits]\nmax_connections = 1\n");
+    let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    let mut first = ecm.client();
+    first.send(&get("/"));
+    let (id, _) = trunk.request();
+    let answer = ecm.client().rest();
+    assert_eq!(status(&answer), 503, "{answer}");
+    assert!(answer.contains("too many clients"), "{answer}");
+    trunk.answer(&id, "hello");
+    first.expect(&ok("hello"));
+}
+
+#[test]
+fn sigterm_lets_answers_finish_and_closes_the_idle() {
+    for signal in ["TERM", "INT"] {
+        let peer = Peer::start();
+        let mut ecm = Ecm::start(&peer, "");
+        let mut trunk = peer.accept();
+        ecm.wait_for_log("is up");
+        let mut busy = ecm.client();
+        busy.send(&get("/busy"));
+        let (busy_id, _) = trunk.request();
+        let mut idle = ecm.client();
+        idle.send(&get("/idle"));
+        let (idle_id, _) = trunk.request();
+        trunk.answer(&idle_id, "idle");
+        idle.expect(&ok("idle"));
+        ecm.signal(signal);
+        assert_eq!(idle.rest(), "");
+        assert_eq!(trunk.closed(), idle_id);
+        assert!(
+            std::net::TcpStream::connect(ecm.address).is_err(),
+            "it still accepts"
+        );
+        trunk.answer(&busy_id, "finished");
+        assert_eq!(busy.rest(), ok("finished"));
+        assert_eq!(trunk.closed(), busy_id);
+        assert_eq!(trunk.next(), None, "the trunk ends in order");
+        assert_eq!(ecm.wait_for_exit().code(), Some(0));
+    }
+}
+
+#[test]
+fn shutdown_timeout_ends_what_does_not_finish() {
+    let peer = Peer::start();
+    let mut ecm = Ecm::start(&peer, "[limits]\nshutdown_timeout = \"50ms\"\n");
+    let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    let mut client = ecm.client();
+    client.send(&get("/"));
+    let (id, _) = trunk.request();
+    ecm.signal("TERM");
+    assert_eq!(client.rest(), "");
+    assert_eq!(trunk.closed(), id);
+    assert_eq!(trunk.next(), None);
+    assert_eq!(ecm.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let peer = Peer::start();
+    let mut ecm = Ecm::start(&peer, "[limits]\nshutdown_timeout = \"1h\"\n");
+    let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    let mut client = ecm.client();
+    client.send(&get("/"));
+    trunk.request();
+    ecm.signal("TERM");
+    ecm.wait_for_log("a second signal ends at once");
+    ecm.signal("TERM");
+    assert_eq!(ecm.wait_for_exit().code(), Some(1));
+}
+
+#[test]
+fn sighup_applies_what_can_change_and_names_what_cannot() {
+    let peer = Peer::start();
+    let mut ecm = Ecm::start(&peer, "");
+    let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    let text = std::fs::read_to_string(&ecm.config).unwrap();
+    let changed = text.replace("10ms", "20ms") + "[limits]\nmax_headers = 1\n";
+    std::fs::write(&ecm.config, changed).unwrap();
+    ecm.signal("HUP");
+    ecm.wait_for_log("[trunk] was changed; that needs a restart");
+    ecm.wait_for_log("configuration reloaded from");
+    let mut client = ecm.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\n\r\n");
+    assert_eq!(status(&client.rest()), 431);
+    std::fs::write(&ecm.config, "[limits]\nmax_headers = 0\n").unwrap();
+    ecm.signal("HUP");
+    let line = ecm.wait_for_log("the configuration stays as it was");
+    assert!(
+        line.contains(":2:15: limits.max_headers: 0 is out of bounds"),
+        "{line}"
+    );
+    let mut client = ecm.client();
+    client.send(&get("/"));
+    assert!(
+        trunk.request().1.starts_with("GET / "),
+        "it goes on with what it had"
+    );
+}
+
+#[test]
+fn without_a_configuration_file_the_defaults_apply() {
+    // Their port may be in use here; either way the default address is the one that is named.
+    let mut child = command()
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stderr), &mut line).unwrap();
+    child.kill().unwrap();
+    assert!(wait(&mut child).code() != Some(0));
+    assert!(
+        line.contains("127.0.0.1:5280") || line.contains("limit of open files"),
+        "{line}"
+    );
+}

@@ -1,0 +1,255 @@
+//! One stream: whose turn it is to end it, and the two windows.
+
+use std::collections::VecDeque;
+
+use super::event::Tag;
+use super::header::{INITIAL_WINDOW, StreamId};
+
+/// What became of a stream's two directions.
+///
+/// ```text
+///     SYN, either side's
+///            |
+///            v           finish, bytes queued                 last byte framed, with FIN
+///          Open --------------------------------> Finishing ---------------------------> SendClosed
+///            |  \                                     |                                      ^  |
+///            |   `------------ finish, nothing queued: FIN at once ------------------------ /   |
+///   peer's   |                                        | peer's                                  | peer's
+///   FIN      |                                        | FIN                                     | FIN
+///            v           finish, bytes queued         v           last byte framed, with FIN    v
+///      ReceiveClosed -------------------------> LastBytes --------------------------------->  gone
+///             \                                                                                 ^
+///              `-------------- finish, nothing queued: FIN at once ---------------------------- /
+///
+///   RST, from either side and in every state: gone
+/// ```
+///
+/// A stream that is gone has no entry in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Bytes may go both ways.
+    Open,
+    /// Ours to send is in the queue, FIN comes after it; the peer may still send.
+    Finishing,
+    /// Our FIN is framed; the peer may still send.
+    SendClosed,
+    /// The peer's FIN came; we may still send.
+    ReceiveClosed,
+    /// The peer's FIN came, and ours comes after the queue.
+    LastBytes,
+}
+
+impl State {
+    /// Whether the owner may still write.
+    pub(super) const fn can_write(self) -> bool {
+        matches!(self, Self::Open | Self::ReceiveClosed)
+    }
+
+    /// Whether the peer may still send.
+    pub(super) const fn can_receive(self) -> bool {
+        matches!(self, Self::Open | Self::Finishing | Self::SendClosed)
+    }
+
+    /// Whether a FIN follows the queue.
+    pub(super) const fn is_finishing(self) -> bool {
+        matches!(self, Self::Finishing | Self::LastBytes)
+    }
+
+    /// The owner writes no more and has bytes queued.
+    pub(super) const fn finishing(self) -> Self {
+        match self {
+            Self::Open => Self::Finishing,
+            Self::ReceiveClosed => Self::LastBytes,
+            other => other,
+        }
+    }
+
+    /// Our FIN is framed; `None`: the stream is gone.
+    pub(super) const fn send_closed(self) -> Option<Self> {
+        match self {
+            Self::Open | Self::Finishing | Self::SendClosed => Some(Self::SendClosed),
+            Self::ReceiveClosed | Self::LastBytes => None,
+        }
+    }
+
+    /// The peer's FIN came; `None`: the stream is gone.
+    pub(super) const fn receive_closed(self) -> Option<Self> {
+        match self {
+            Self::Open | Self::ReceiveClosed => Some(Self::ReceiveClosed),
+            Self::Finishing | Self::LastBytes => Some(Self::LastBytes),
+            Self::SendClosed => None,
+        }
+    }
+}
+
+/// Small facts of a stream, one bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    /// The peer opened it and was not told yet that it is accepted.
+    pub(super) const OWES_ACK: Self = Self(1);
+    /// It stands in the queue of acknowledgements and window updates.
+    pub(super) const IN_CONTROL: Self = Self(2);
+    /// It stands in the queue of streams with data to send.
+    pub(super) const IN_TURNS: Self = Self(4);
+    /// A write was refused; the owner waits for room.
+    pub(super) const REFUSED: Self = Self(8);
+    /// The peer sent a byte.
+    pub(super) const RECEIVED: Self = Self(16);
+    /// A byte of ours was framed.
+    pub(super) const SENT: Self = Self(32);
+    /// Nobody reads it any more: what comes is dropped.
+    pub(super) const RELEASED: Self = Self(64);
+
+    pub(super) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) const fn set(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(super) const fn clear(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+}
+
+/// Bytes that found no room in the output. It is made by the first and given back after the last.
+#[derive(Debug, Default)]
+pub(super) struct SendQueue {
+    pub(super) bytes: VecDeque<u8>,
+}
+
+/// A stream's entry in the table: 40 bytes, and a queue only while something waits in it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) tag: Tag,
+    pub(super) queue: Option<Box<SendQueue>>,
+    pub(super) id: StreamId,
+    /// Bytes we may send.
+    pub(super) send_window: u32,
+    /// Bytes the peer may send.
+    pub(super) receive_window: u32,
+    /// Bytes the owner took that were not returned to the peer yet.
+    pub(super) owed: u32,
+    /// How far the receive window opens: what the peer may send, what the owner holds and what is
+    /// owed add up to it.
+    pub(super) window: u32,
+    pub(super) state: State,
+    pub(super) marks: Marks,
+}
+
+impl Stream {
+    pub(super) const fn new(id: StreamId, tag: Tag) -> Self {
+        Self {
+            tag,
+            queue: None,
+            id,
+            send_window: INITIAL_WINDOW,
+            receive_window: INITIAL_WINDOW,
+            owed: 0,
+            window: INITIAL_WINDOW,
+            state: State::Open,
+            marks: Marks(0),
+        }
+    }
+
+    /// Bytes that wait to be framed.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes.len())
+    }
+
+    /// Bytes that came and that the owner has not taken yet.
+    pub(super) const fn held(&self) -> u32 {
+        self.window
+            .saturating_sub(self.receive_window)
+            .saturating_sub(self.owed)
+    }
+
+    /// The owner took `n` bytes; a window that was made larger for a waiting reader shrinks again
+    /// to its first size. `None` if there never were so many.
+    pub(super) fn consume(&mut self, n: u32) -> Option<()> {
+        if n > self.held() {
+            return None;
+        }
+        let shrink = n.min(self.window - INITIAL_WINDOW);
+        self.window -= shrink;
+        self.owed += n - shrink;
+        Some(())
+    }
+
+    /// Opens the window so far that `n` bytes may come before the owner takes one. `n` was checked
+    /// against the largest window.
+    pub(super) fn demand(&mut self, n: u32) {
+        if n > self.window {
+            self.owed += n - self.window;
+            self.window = n;
+        }
+    }
+
+    /// Whether so much is owed that the peer has to hear of it.
+    pub(super) const fn must_return(&self) -> bool {
+        self.owed >= INITIAL_WINDOW / 2
+    }
+
+    /// What the peer is given back now.
+    pub(super) fn take_owed(&mut self) -> u32 {
+        let owed = std::mem::take(&mut self.owed);
+        self.receive_window += owed;
+        owed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> Stream {
+        Stream::new(StreamId::new(1), 0)
+    }
+
+    #[test]
+    fn an_idle_stream_is_small() {
+        assert_eq!(size_of::<Stream>(), 40);
+    }
+
+    #[test]
+    fn both_ends_close_in_any_order() {
+        use State::{Finishing, LastBytes, Open, ReceiveClosed, SendClosed};
+        assert_eq!(Open.send_closed(), Some(SendClosed));
+        assert_eq!(SendClosed.receive_closed(), None);
+        assert_eq!(Open.receive_closed(), Some(ReceiveClosed));
+        assert_eq!(ReceiveClosed.send_closed(), None);
+        assert_eq!(Open.finishing(), Finishing);
+        assert_eq!(Finishing.receive_closed(), Some(LastBytes));
+        assert_eq!(ReceiveClosed.finishing(), LastBytes);
+        assert_eq!(LastBytes.send_closed(), None);
+        assert_eq!(Finishing.send_closed(), Some(SendClosed));
+    }
+
+    #[test]
+    fn a_window_opens_for_a_reader_and_shrinks_as_it_reads() {
+        let mut stream = stream();
+        stream.demand(1_000_000);
+        assert_eq!(stream.take_owed(), 1_000_000 - INITIAL_WINDOW);
+        assert_eq!(stream.receive_window, 1_000_000);
+        stream.receive_window = 0;
+        assert_eq!(stream.held(), 1_000_000);
+        stream.consume(1_000_000).expect("all of it came");
+        assert_eq!(
+            (stream.window, stream.owed),
+            (INITIAL_WINDOW, INITIAL_WINDOW)
+        );
+    }
+
+    #[test]
+    fn nobody_takes_more_than_came() {
+        let mut stream = stream();
+        assert_eq!(stream.consume(1), None);
+        stream.receive_window -= 10;
+        assert_eq!(stream.consume(11), None);
+        assert_eq!(stream.consume(10), Some(()));
+        assert_eq!(stream.consume(1), None);
+    }
+}
