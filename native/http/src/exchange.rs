@@ -25,8 +25,8 @@
 //! 4. After both, [`take_reply`](Exchange::take_reply) to the client, behind the server's bytes; then
 //!    close if [`must_close`](Exchange::must_close).
 //!
-//! What isn't read stays here: [`buffered`](Exchange::buffered) is what the caller's flow control
-//! should look at. One request costs `max_head` and `max_collected_body`, or `max_chunked_body`; what
+//! What isn't read stays here: [`buffered`](Exchange::buffered) and
+//! [`wants_input`](Exchange::wants_input) are what the caller's flow control should look at. One request costs `max_head` and `max_collected_body`, or `max_chunked_body`; what
 //! the client pipelines behind it has no limit of its own.
 
 use std::sync::Arc;
@@ -247,6 +247,17 @@ impl Exchange {
     /// All bytes held.
     pub fn buffered(&self) -> usize {
         self.inbox.as_ref().map_or(0, |inbox| inbox.len())
+    }
+
+    /// Whether the reader gets nothing more unless the client sends more. While this is so, a caller
+    /// whose flow control counts what the reader consumed has to let the client send all the same: a
+    /// head or body that is being collected is read only when it's whole.
+    pub fn wants_input(&self) -> bool {
+        match self.phase {
+            Phase::Head | Phase::Collect { .. } | Phase::Chunks | Phase::Discard { .. } => true,
+            Phase::Stream { .. } | Phase::Raw => self.readable() == 0,
+            Phase::Answer | Phase::Over => false,
+        }
     }
 
     /// Whether nothing is held that a new `Exchange` wouldn't have: no request in flight, no bytes, no

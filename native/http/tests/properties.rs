@@ -195,7 +195,18 @@ fn handed_over<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Option<R
     (read, exchange.refusal().cloned())
 }
 
+/// A third of the usual cases: these inputs are large. `PROPTEST_CASES` still scales it.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: default.cases.div_ceil(3),
+        ..default
+    }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn a_decoder_gives_the_same_events_in_any_chunking(bytes in connection(), cuts in cuts()) {
         prop_assert_eq!(events(cut(&bytes, &cuts)), events(std::iter::once(&bytes[..])));

@@ -472,3 +472,49 @@ fn a_small_rest_does_not_keep_a_large_allocation() {
         inbox.allocated()
     );
 }
+
+#[test]
+fn it_wants_input_while_the_reader_can_get_nothing() {
+    assert!(exchange().wants_input());
+    assert!(given(b"GET / HT").wants_input());
+    assert!(given(post(5).as_bytes()).wants_input());
+    assert!(given((chunked("") + "1\r\na").as_bytes()).wants_input());
+    assert!(!given(GET).wants_input());
+    let mut exchange = given(post(200).as_bytes());
+    assert!(!exchange.wants_input(), "the head is readable");
+    exchange.consume(usize::MAX);
+    assert!(exchange.wants_input());
+    exchange.send(OK);
+    assert!(
+        exchange.wants_input(),
+        "the rest of the body is to be dropped"
+    );
+    exchange.send(OK);
+    assert!(!exchange.wants_input(), "it's over");
+}
+
+#[test]
+fn a_client_that_did_not_wait_needs_no_continue() {
+    let mut exchange = given((chunked("Expect: 100-continue\r\n") + "5\r\nhel").as_bytes());
+    assert_eq!(exchange.take_reply(), None);
+
+    // Part of the body came, so all of it will: what follows it is clear.
+    let request = b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let mut exchange = given(request);
+    exchange.receive(b"hel");
+    exchange.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    exchange.receive(&[b"lo", GET].concat());
+    reads(&mut exchange, GET);
+}
+
+#[test]
+fn empty_lines_are_counted_for_each_request_anew() {
+    let mut exchange = exchange();
+    for _ in 0..3 {
+        exchange.receive(&[&b"\r\n".repeat(8), GET].concat());
+        reads(&mut exchange, GET);
+        exchange.send(OK);
+    }
+    exchange.receive(&b"\r\n".repeat(9));
+    is_refused(&mut exchange, "too_many_empty_lines");
+}

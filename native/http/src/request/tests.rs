@@ -444,3 +444,21 @@ fn a_value_cant_bring_a_line_end() {
         Ok("a\tb".into())
     );
 }
+
+#[test]
+fn a_head_may_have_its_limit_and_no_more() {
+    let whole = |length: usize| {
+        let head = "GET / HTTP/1.0\r\nA: \r\n\r\n";
+        head.replace("A: ", &format!("A: {}", "x".repeat(length - head.len())))
+    };
+    for piece in [1000, 65_537] {
+        let largest = events(whole(65_536).as_bytes(), piece).map(|events| events.len());
+        assert_eq!(largest, Ok(2), "by {piece}");
+        let larger = events(whole(65_537).as_bytes(), piece);
+        assert_eq!(
+            larger,
+            Err(RequestError::HeadTooLarge { limit: 65_536 }),
+            "by {piece}"
+        );
+    }
+}
