@@ -92,11 +92,8 @@ pub async fn run(
         budget,
         logging,
     };
-    loop {
-        match signals.next().await {
-            Received::Reload => reloading.reload(),
-            Received::End => break,
-        }
+    while let Received::Reload = signals.next().await {
+        reloading.reload();
     }
     let limits = reloading.settings.get().limits.clone();
     tracing::info!(

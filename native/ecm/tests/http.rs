@@ -166,13 +166,13 @@ fn a_large_answer_arrives_whole() {
 #[test]
 fn frames_keep_to_the_configured_size() {
     let peer = Peer::start();
-    let ecm = Ecm::start_with_config(&format!(
+    let mut ecm = Ecm::start_with_config(&format!(
         "[trunk]\naddress = \"{}\"\nmax_frame_size = \"100 B\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n",
         peer.address
     ));
     let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
     let mut client = ecm.client();
-    // The trunk may not be up for the program yet, though it is for the peer.
     client.send(&get(&format!("/{}", "a".repeat(150))));
     let mut whole = String::new();
     while !whole.ends_with("\r\n\r\n") {

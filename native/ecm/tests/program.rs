@@ -124,6 +124,7 @@ fn sigterm_lets_answers_finish_and_closes_the_idle() {
         idle.expect(&ok("idle"));
         ecm.signal(signal);
         assert_eq!(idle.rest(), "");
+        drop(idle);
         assert_eq!(trunk.closed(), idle_id);
         assert!(
             std::net::TcpStream::connect(ecm.address).is_err(),
@@ -131,6 +132,7 @@ fn sigterm_lets_answers_finish_and_closes_the_idle() {
         );
         trunk.answer(&busy_id, "finished");
         assert_eq!(busy.rest(), ok("finished"));
+        drop(busy);
         assert_eq!(trunk.closed(), busy_id);
         assert_eq!(trunk.next(), None, "the trunk ends in order");
         assert_eq!(ecm.wait_for_exit().code(), Some(0));

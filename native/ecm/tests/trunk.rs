@@ -58,7 +58,10 @@ fn it_redials_until_there_is_a_trunk_and_tells_each_state_once() {
     let (id, _) = trunk.request();
     trunk.answer(&id, "hello");
     client.expect(&ok("hello"));
-    assert_eq!((ecm.logged("WARN"), ecm.logged("INFO trunk")), (1, 1));
+    assert_eq!(
+        (ecm.logged("WARN no trunk"), ecm.logged("INFO trunk")),
+        (1, 1)
+    );
 }
 
 #[test]

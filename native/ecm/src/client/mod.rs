@@ -94,7 +94,7 @@ struct Client {
     connection: Option<Connection>,
     /// What waits for room in the trunk.
     outgoing: Option<Outgoing>,
-    room: Option<Pin<Box<dyn Future<Output = Result<Room, TrunkLost>> + Send>>>,
+    room: Option<RoomToCome>,
     /// What the client's socket is to take next.
     output: Bytes,
     /// The answer to give once those of ejabberd that are due are complete.
@@ -103,6 +103,10 @@ struct Client {
     ending: Option<Ending>,
     phase: Phase,
 }
+
+/// Room in the trunk that is being waited for. It is kept from one wait to the next, because who
+/// asks anew is the last in the queue.
+type RoomToCome = Pin<Box<dyn Future<Output = Result<Room, TrunkLost>> + Send>>;
 
 /// What [`Client::progress`] came to.
 enum Progress {

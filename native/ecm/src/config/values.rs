@@ -180,7 +180,7 @@ impl Quantity {
 
     /// In the largest unit that it is a whole number of.
     fn show(&self, value: u64) -> String {
-        let whole = |(_, worth): &&(&str, u64)| value >= *worth && value % worth == 0;
+        let whole = |(_, worth): &&(&str, u64)| value >= *worth && value.is_multiple_of(*worth);
         let (unit, worth) = self
             .units
             .iter()

@@ -110,11 +110,11 @@ impl TrunkPool {
             Ok(halves) => halves,
             Err(error) => return Ended::Lost(error.to_string()),
         };
-        tracing::info!("trunk to {} is up", self.config.address);
-        *down_told = false;
         let started = Instant::now();
         let link = Arc::new(Link::new(self.max_frame_size, Arc::clone(&self.budget)));
         *self.trunks.up.write() = Some(Arc::clone(&link));
+        tracing::info!("trunk to {} is up", self.config.address);
+        *down_told = false;
         let running = link.run(reader, writer);
         tokio::pin!(running);
         let (traffic, lost) = tokio::select! {
