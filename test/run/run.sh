@@ -263,8 +263,8 @@ announce() {
   BOSH                 http://$base/bosh
   WebSocket            ws://$base/ws
   API                  http://$base/api/status
-  uploads (XEP-0363)   http://$base/upload
-  files                http://$base/files/    from $run_dir/files
+  uploads (XEP-0363)   http://$base/upload/
+  files                http://$base/files/NAME    from $run_dir/files
   trunk                127.0.0.1:$trunk_port
 
   users                alice@localhost, bob@localhost, carol@localhost$([ "$users" -eq 0 ] || echo ", user0 to user$((users - 1))")
