@@ -101,6 +101,8 @@ impl Marks {
     pub(super) const SENT: Self = Self(32);
     /// Nobody reads it any more: what comes is dropped.
     pub(super) const RELEASED: Self = Self(64);
+    /// It was opened from here and the peer has not said yet that it accepts it.
+    pub(super) const AWAITS_ACK: Self = Self(128);
 
     pub(super) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -119,6 +121,28 @@ impl Marks {
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     pub(super) bytes: VecDeque<u8>,
+}
+
+/// A queue with more room than this gives some back as it empties.
+const KEPT_ROOM: usize = 64 << 10;
+
+impl SendQueue {
+    /// The first `len` bytes, or all if there are less.
+    pub(super) fn front(&self, len: usize) -> [&[u8]; 2] {
+        let (first, second) = self.bytes.as_slices();
+        let from_first = len.min(first.len());
+        let from_second = (len - from_first).min(second.len());
+        [&first[..from_first], &second[..from_second]]
+    }
+
+    /// Drops the first `len` bytes, or all if there are less.
+    pub(super) fn remove(&mut self, len: usize) {
+        self.bytes.drain(..len.min(self.bytes.len()));
+        let room = self.bytes.capacity();
+        if room > KEPT_ROOM && self.bytes.len() < room / 4 {
+            self.bytes.shrink_to(room / 2);
+        }
+    }
 }
 
 /// A stream's entry in the table: 40 bytes, and a queue only while something waits in it.
@@ -141,7 +165,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) const fn new(id: StreamId, tag: Tag) -> Self {
+    pub(super) const fn new(id: StreamId, tag: Tag, marks: Marks) -> Self {
         Self {
             tag,
             queue: None,
@@ -151,7 +175,7 @@ impl Stream {
             owed: 0,
             window: INITIAL_WINDOW,
             state: State::Open,
-            marks: Marks(0),
+            marks,
         }
     }
 
@@ -193,6 +217,14 @@ impl Stream {
         self.owed >= INITIAL_WINDOW / 2
     }
 
+    /// Whether nobody reads it, our last byte is framed and the peer goes on sending: it could soon
+    /// stand in front of a window that never opens again.
+    pub(super) const fn is_unread(&self) -> bool {
+        self.marks.has(Marks::RELEASED)
+            && matches!(self.state, State::SendClosed)
+            && self.held() >= self.window / 2
+    }
+
     /// What the peer is given back now.
     pub(super) fn take_owed(&mut self) -> u32 {
         let owed = std::mem::take(&mut self.owed);
@@ -206,7 +238,7 @@ mod tests {
     use super::*;
 
     fn stream() -> Stream {
-        Stream::new(StreamId::new(1), 0)
+        Stream::new(StreamId::new(1), 0, Marks::default())
     }
 
     #[test]

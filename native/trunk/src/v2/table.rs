@@ -11,6 +11,7 @@
 //! takes tens of microseconds, where one large table would take tens of milliseconds. What was
 //! removed gives its memory back as it goes.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use super::header::StreamId;
@@ -24,6 +25,13 @@ pub(super) struct Table {
     shards: Box<[Shard]>,
     hasher: Hasher,
     len: usize,
+}
+
+/// The hash's secret stays out of logs.
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} streams", self.len)
+    }
 }
 
 impl Table {
@@ -45,11 +53,6 @@ impl Table {
         let shard = &mut self.shards[shard_of(hash)];
         let place = shard.find(id, hash)?.place;
         shard.streams.get_mut(place as usize)
-    }
-
-    pub(super) fn contains(&self, id: StreamId) -> bool {
-        let hash = self.hasher.hash(id);
-        self.shards[shard_of(hash)].find(id, hash).is_some()
     }
 
     /// Takes a stream in, whose id must not be there yet.
@@ -245,10 +248,15 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::stream::Marks;
     use super::*;
 
     fn id(number: u32) -> StreamId {
         StreamId::new(number)
+    }
+
+    fn stream(number: u32, tag: u64) -> Stream {
+        Stream::new(id(number), tag, Marks::default())
     }
 
     proptest! {
@@ -259,9 +267,9 @@ mod tests {
             let mut map = HashMap::new();
             for (number, insert) in steps {
                 let present = map.contains_key(&number);
-                prop_assert_eq!(table.contains(id(number)), present);
+                prop_assert_eq!(table.get_mut(id(number)).is_some(), present);
                 if insert && !present {
-                    table.insert(Stream::new(id(number), u64::from(number) * 3));
+                    table.insert(stream(number, u64::from(number) * 3));
                     map.insert(number, u64::from(number) * 3);
                 } else if !insert {
                     let removed = table.remove(id(number)).map(|stream| stream.tag);
@@ -281,7 +289,7 @@ mod tests {
         let mut table = Table::new();
         let empty = table.allocated();
         for number in 0..1_000_000 {
-            table.insert(Stream::new(id(2 * number + 1), 0));
+            table.insert(stream(2 * number + 1, 0));
         }
         let each = table.allocated() / 1_000_000;
         assert!(each < 80, "{each} bytes for an idle stream");
@@ -296,10 +304,13 @@ mod tests {
         for stride in [2, 512, 1 << 16] {
             let mut table = Table::new();
             for number in 0..10_000 {
-                table.insert(Stream::new(id(1 + number * stride), 0));
+                table.insert(stream(1 + number * stride, 0));
             }
             let longest = table.shards.iter().map(|shard| shard.streams.len()).max();
-            assert!(longest < Some(120), "{longest:?} in one shard, 39 on average");
+            assert!(
+                longest < Some(120),
+                "{longest:?} in one shard, 39 on average"
+            );
         }
     }
 }

@@ -1,0 +1,40 @@
+//! A session's limits.
+
+use super::ceilings::Ceilings;
+
+/// The limits of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How many streams may be open at once; more are refused with RST.
+    pub max_streams: usize,
+    /// How far a reader may open a window for one read, in bytes: at least the first window of
+    /// 256 KiB, which is what a smaller number means.
+    pub max_window: u32,
+    /// A write is refused while this many bytes of its stream are queued ...
+    pub high_watermark: usize,
+    /// ... and the owner is told once no more than this many are.
+    pub low_watermark: usize,
+    /// How many bytes of frames are made ahead of the writer; past it streams queue for turns.
+    pub output_ahead: usize,
+    /// A ping is sent after this long without a byte from the peer, in milliseconds.
+    pub keepalive_interval: u64,
+    /// The session ends when nothing came for this long after a ping, in milliseconds.
+    pub keepalive_timeout: u64,
+    /// What a peer may do that brings no progress.
+    pub ceilings: Ceilings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_streams: 1_000_000,
+            max_window: 64 << 20,
+            high_watermark: 64 << 10,
+            low_watermark: 32 << 10,
+            output_ahead: 64 << 10,
+            keepalive_interval: 30_000,
+            keepalive_timeout: 15_000,
+            ceilings: Ceilings::default(),
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What a session has to say, and in which order.
+//!
+//! ```text
+//!   1  go-away, ping, answers to pings          of the session
+//!   2  frames that were made as they were asked  at most `output_ahead` bytes of data; SYN, RST
+//!   3  acknowledgements, window updates          one for each stream that needs one
+//!   4  queued data                               a frame of each stream in turn
+//! ```
+//!
+//! 2 counts as sent. A stream's SYN is there, so no window update can come before it. Data is
+//! framed there only while no stream waits in 4, so nobody overtakes a stream that waits.
+
+use std::collections::VecDeque;
+
+use super::error::GoAwayCode;
+use super::event::{Event, Events};
+use super::header::{Flags, Header, StreamId};
+use super::session::{Remains, Session};
+use super::stream::{Marks, Stream};
+use super::totals::Totals;
+
+/// The most data in one frame, in bytes: streams take turns by frames.
+pub const MAX_DATA: usize = 16 << 10;
+
+/// Answers to pings that may wait; a peer that asks for more without reading one is flooding.
+pub(super) const MAX_PONGS: usize = 256;
+
+/// A queue of ids that was longer than this gives its memory back when it is empty.
+const KEPT_IDS: usize = 1024;
+
+/// What [`Session::take_output`] took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// How many bytes were appended.
+    pub bytes: usize,
+    /// Whether there is more.
+    pub more: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    go_away: Option<GoAwayCode>,
+    ping: Option<u32>,
+    pongs: VecDeque<u32>,
+    /// Whole frames, in the order they were made.
+    framed: Vec<u8>,
+    /// Streams that owe an acknowledgement or window; ids of streams that are gone are skipped.
+    control: VecDeque<StreamId>,
+    /// Streams with data and a window for it; ids of streams that are gone are skipped.
+    turns: VecDeque<StreamId>,
+    /// Bytes in the queues of all streams.
+    queued: usize,
+}
+
+impl Output {
+    pub(super) fn is_empty(&self) -> bool {
+        self.go_away.is_none()
+            && self.ping.is_none()
+            && self.pongs.is_empty()
+            && self.framed.is_empty()
+            && self.control.is_empty()
+            && self.turns.is_empty()
+    }
+
+    pub(super) const fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// How many bytes wait here, queues included; for the ids of streams that wait, four each.
+    pub(super) fn held(&self) -> usize {
+        let ids = self.pongs.len() + self.control.len() + self.turns.len();
+        self.framed.len() + self.queued + ids * size_of::<StreamId>()
+    }
+
+    pub(super) const fn go_away(&mut self, code: GoAwayCode) {
+        self.go_away = Some(code);
+    }
+
+    /// Nothing else is said any more.
+    pub(super) fn end(&mut self, last_words: Option<GoAwayCode>) {
+        *self = Self {
+            go_away: last_words,
+            ..Self::default()
+        };
+    }
+
+    pub(super) const fn ping(&mut self, number: u32) {
+        self.ping = Some(number);
+    }
+
+    /// Answers a ping; false if too many answers wait already.
+    pub(super) fn pong(&mut self, number: u32) -> bool {
+        let room = self.pongs.len() < MAX_PONGS;
+        if room {
+            self.pongs.push_back(number);
+        }
+        room
+    }
+
+    pub(super) fn frame(&mut self, header: Header) {
+        self.framed.extend_from_slice(&header.encode());
+    }
+
+    /// Says SYN for a new stream, with its first bytes if there are any.
+    pub(super) fn open(&mut self, stream: &mut Stream, first: &[u8], totals: &mut Totals) {
+        if first.is_empty() {
+            self.frame(Header::window_update(stream.id, Flags::SYN, 0));
+        } else {
+            put_data(&mut self.framed, stream, Flags::SYN, [first, &[]], totals);
+        }
+    }
+
+    /// A stream has to be told something that is no data.
+    pub(super) fn needs_control(&mut self, stream: &mut Stream) {
+        if !stream.marks.has(Marks::IN_CONTROL) {
+            stream.marks.set(Marks::IN_CONTROL);
+            self.control.push_back(stream.id);
+        }
+    }
+
+    /// A stream may have got something to send, or a window to send it in.
+    pub(super) fn needs_turn(&mut self, stream: &mut Stream) {
+        if stream.send_window > 0 && stream.queue.is_some() && !stream.marks.has(Marks::IN_TURNS) {
+            stream.marks.set(Marks::IN_TURNS);
+            self.turns.push_back(stream.id);
+        }
+    }
+
+    /// The stream goes and its queue with it.
+    pub(super) fn forget(&mut self, stream: &Stream) {
+        self.queued -= stream.queued();
+    }
+
+    /// Frames as much of `bytes` as it may now, and queues the rest.
+    pub(super) fn write(
+        &mut self,
+        stream: &mut Stream,
+        mut bytes: &[u8],
+        ahead: usize,
+        totals: &mut Totals,
+    ) {
+        if stream.queue.is_none() && self.turns.is_empty() {
+            while !bytes.is_empty() && stream.send_window > 0 && self.framed.len() < ahead {
+                let (data, rest) = bytes.split_at(next_frame(stream, bytes.len()));
+                put_data(&mut self.framed, stream, Flags::NONE, [data, &[]], totals);
+                bytes = rest;
+            }
+        }
+        if !bytes.is_empty() {
+            let queue = stream.queue.get_or_insert_with(Box::default);
+            queue.bytes.extend(bytes);
+            self.queued += bytes.len();
+            self.needs_turn(stream);
+        }
+    }
+
+    /// Says FIN for a stream with nothing queued.
+    pub(super) fn finish(&mut self, stream: &mut Stream, totals: &mut Totals) {
+        put_data(&mut self.framed, stream, Flags::FIN, [&[], &[]], totals);
+    }
+
+    fn take_session_frames(&mut self, out: &mut Vec<u8>) {
+        if let Some(code) = self.go_away.take() {
+            out.extend_from_slice(&Header::go_away(code as u32).encode());
+        }
+        if let Some(number) = self.ping.take() {
+            out.extend_from_slice(&Header::ping(Flags::SYN, number).encode());
+        }
+        for number in self.pongs.drain(..) {
+            out.extend_from_slice(&Header::ping(Flags::ACK, number).encode());
+        }
+    }
+
+    fn take_framed(&mut self, out: &mut Vec<u8>) {
+        if out.is_empty() {
+            // No copy, and the caller's buffer is the next one to fill.
+            std::mem::swap(out, &mut self.framed);
+        } else {
+            out.append(&mut self.framed);
+        }
+    }
+}
+
+impl Session {
+    /// Appends output to `out` until there is no more or `out` has `limit` bytes, whole frames
+    /// alone: it may pass the limit by what was framed ahead and one frame.
+    ///
+    /// An empty `out` is exchanged for the buffer that was framed ahead, so it is best given back
+    /// as it was when it is written. `events` gets [`Event::Writable`] and [`Event::Closed`].
+    pub fn take_output<'a>(
+        &mut self,
+        limit: usize,
+        out: &mut Vec<u8>,
+        events: &mut impl Events<'a>,
+    ) -> Taken {
+        let before = out.len();
+        self.output.take_session_frames(out);
+        self.output.take_framed(out);
+        while out.len() < limit
+            && let Some(id) = pop(&mut self.output.control)
+        {
+            self.take_control(id, out);
+        }
+        while out.len() < limit
+            && let Some(id) = pop(&mut self.output.turns)
+        {
+            self.take_turn(id, out, events);
+        }
+        Taken {
+            bytes: out.len() - before,
+            more: !self.output.is_empty(),
+        }
+    }
+
+    fn take_control(&mut self, id: StreamId, out: &mut Vec<u8>) {
+        let Some(stream) = self.table.get_mut(id) else {
+            return;
+        };
+        stream.marks.clear(Marks::IN_CONTROL);
+        let flags = acknowledgement(stream);
+        let owed = match stream.state.can_receive() {
+            true => stream.take_owed(),
+            false => 0,
+        };
+        // Data may have carried the acknowledgement meanwhile.
+        if flags != Flags::NONE || owed > 0 {
+            let header = Header::window_update(id, flags, owed);
+            out.extend_from_slice(&header.encode());
+        }
+    }
+
+    fn take_turn<'a>(&mut self, id: StreamId, out: &mut Vec<u8>, events: &mut impl Events<'a>) {
+        let Some(stream) = self.table.get_mut(id) else {
+            return;
+        };
+        stream.marks.clear(Marks::IN_TURNS);
+        let Some(mut queue) = stream.queue.take() else {
+            return;
+        };
+        let len = next_frame(stream, queue.bytes.len());
+        let is_last = len == queue.bytes.len();
+        let flags = match is_last && stream.state.is_finishing() {
+            true => Flags::FIN,
+            false => Flags::NONE,
+        };
+        put_data(out, stream, flags, queue.front(len), &mut self.totals);
+        self.output.queued -= len;
+        if !is_last {
+            queue.remove(len);
+            stream.queue = Some(queue);
+            self.output.needs_turn(stream);
+        }
+        if stream.queued() <= self.config.low_watermark && stream.marks.has(Marks::REFUSED) {
+            stream.marks.clear(Marks::REFUSED);
+            let tag = stream.tag;
+            events.event(Event::Writable { id, tag });
+        }
+        if flags == Flags::FIN {
+            let (tag, is_released) = (stream.tag, stream.marks.has(Marks::RELEASED));
+            if self.sent_fin(id) == Remains::Nothing && !is_released {
+                events.event(Event::Closed { id, tag });
+            }
+        }
+    }
+}
+
+/// The oldest id; the queue gives its memory back when it was long and is empty.
+fn pop(ids: &mut VecDeque<StreamId>) -> Option<StreamId> {
+    let id = ids.pop_front();
+    if ids.is_empty() && ids.capacity() > KEPT_IDS {
+        *ids = VecDeque::new();
+    }
+    id
+}
+
+/// How much of `len` queued bytes goes in the next frame.
+fn next_frame(stream: &Stream, len: usize) -> usize {
+    // A window that a usize can't hold is larger than any slice.
+    let window = usize::try_from(stream.send_window).unwrap_or(usize::MAX);
+    len.min(window).min(MAX_DATA)
+}
+
+/// The ACK that a stream's first frame carries.
+fn acknowledgement(stream: &mut Stream) -> Flags {
+    if stream.marks.has(Marks::OWES_ACK) {
+        stream.marks.clear(Marks::OWES_ACK);
+        Flags::ACK
+    } else {
+        Flags::NONE
+    }
+}
+
+/// Appends a data frame; `data` is as long as [`next_frame`] says, or less.
+fn put_data(
+    out: &mut Vec<u8>,
+    stream: &mut Stream,
+    flags: Flags,
+    data: [&[u8]; 2],
+    totals: &mut Totals,
+) {
+    let [first, second] = data;
+    let len = first.len() + second.len();
+    debug_assert!(len <= next_frame(stream, len));
+    // At most 16 KiB.
+    let length = len as u32;
+    stream.send_window -= length;
+    if length > 0 {
+        stream.marks.set(Marks::SENT);
+    }
+    totals.data_frames_sent += 1;
+    totals.bytes_sent += u64::from(length);
+    let header = Header::data(stream.id, acknowledgement(stream).with(flags), length);
+    out.extend_from_slice(&header.encode());
+    out.extend_from_slice(first);
+    out.extend_from_slice(second);
+}
