@@ -7,8 +7,10 @@
 %%% <ul>
 %%% <li>After a close, by either side, recv and send answer `{error, closed}' for ever, where an
 %%%     inet socket changes to `enotconn' or `einval'.</li>
-%%% <li>A socket is binary; `{mode, list}' is refused with `einval'.</li>
-%%% <li>A send that times out has sent nothing of its data.</li>
+%%% <li>A socket is binary, and its packet modes are raw and those of HTTP; `{mode, list}',
+%%%     `{packet, 4}' and the like are refused with `einval'.</li>
+%%% <li>A send that times out has sent nothing of its data, or, above 64 KiB, whole pieces of 64
+%%%     KiB from its start; long sends of several processes may mix by such pieces.</li>
 %%% <li>shutdown/2 of the writing side is told to the peer by the close that follows it: version
 %%%     1 of the trunk has no half-close.</li>
 %%% <li>getstat's recv_dvi is 0: nobody is known to read it, and it would cost each connection
@@ -39,6 +41,8 @@
 -define(WAKE(Wait), {'$megaphone', Wait}).
 %% A recv above this is copied on a dirty scheduler (bytes).
 -define(DIRTY_RECV, 1048576).
+%% More than any recv is given (bytes), and a number that the NIF takes.
+-define(TOO_LONG, 16#ffffffff).
 %% A send above this is made in pieces, each of which may have to wait (bytes).
 -define(PIECE, 65536).
 %% A wake that was sent as its wait was cancelled is here at once; this long is never.
@@ -76,7 +80,7 @@ recv(Socket, Length) ->
 %% @doc gen_tcp:recv/3: exactly `Length' bytes, or what there is for 0.
 -spec recv(socket(), non_neg_integer(), timeout()) -> {ok, term()} | {error, atom()}.
 recv(?SOCKET(Trunk, Handle), Length, Timeout) when is_integer(Length), Length >= 0 ->
-    recv_until(Trunk, Handle, Length, deadline(Timeout));
+    recv_until(Trunk, Handle, min(Length, ?TOO_LONG), deadline(Timeout));
 recv(?SOCKET(_, _), _Length, _Timeout) ->
     {error, einval}.
 
@@ -135,8 +139,10 @@ send_piece(Trunk, Handle, Data, Deadline) ->
           {ok, non_neg_integer()} | {error, atom()}.
 sendfile(Socket, File, Offset, 0) ->
     sendfile(Socket, File, Offset, infinity, 0);
-sendfile(Socket, File, Offset, Count) ->
-    sendfile(Socket, File, Offset, Count, 0).
+sendfile(Socket, File, Offset, Count) when Count > 0 ->
+    sendfile(Socket, File, Offset, Count, 0);
+sendfile(_Socket, _File, _Offset, _Count) ->
+    {error, einval}.
 
 sendfile(_Socket, _File, _Offset, Count, Sent) when Sent =:= Count ->
     {ok, Sent};
@@ -182,34 +188,52 @@ controlling_process(?SOCKET(_, _), _) ->
     {error, badarg}.
 
 hand_over(?SOCKET(Trunk, Handle) = Socket, NewOwner) ->
-    %% Passive meanwhile, so that no message comes behind those that are moved.
-    {ok, [{active, Active}]} = getopts(Socket, [active]),
-    ok = megaphone_nif:setopts(Trunk, Handle, [{active, false}]),
-    move_messages(Socket, NewOwner),
+    case {is_alive(NewOwner), getopts(Socket, [active])} of
+        {true, {ok, [{active, Active}]}} ->
+            %% Passive meanwhile, so that no message comes behind those that are moved.
+            _ = megaphone_nif:setopts(Trunk, Handle, [{active, false}]),
+            hand_over(Socket, NewOwner, Active, move_messages(Socket, NewOwner, open));
+        {false, _} ->
+            {error, badarg};
+        {true, {error, _}} ->
+            {error, closed}
+    end.
+
+%% The peer's close may come at any step, and closes an active socket.
+hand_over(_Socket, _NewOwner, _Active, closed) ->
+    ok;
+hand_over(?SOCKET(Trunk, Handle), NewOwner, Active, open) ->
     case megaphone_nif:own(Trunk, Handle, NewOwner) of
         ok when Active =:= false -> ok;
         ok -> megaphone_nif:setopts(Trunk, Handle, [{active, Active}]);
         closed -> {error, closed}
     end.
 
-move_messages(Socket, NewOwner) ->
+%% Answers whether the new owner was told that the socket is closed.
+move_messages(Socket, NewOwner, State) ->
     receive
         {Tag, Socket, _} = Message when Tag =:= tcp; Tag =:= http; Tag =:= tcp_error ->
             NewOwner ! Message,
-            move_messages(Socket, NewOwner);
-        {Tag, Socket} = Message when Tag =:= tcp_closed; Tag =:= tcp_passive ->
+            move_messages(Socket, NewOwner, State);
+        {tcp_passive, Socket} = Message ->
             NewOwner ! Message,
-            move_messages(Socket, NewOwner)
+            move_messages(Socket, NewOwner, State);
+        {tcp_closed, Socket} = Message ->
+            NewOwner ! Message,
+            move_messages(Socket, NewOwner, closed)
     after 0 ->
-        ok
+        State
     end.
+
+is_alive(Pid) ->
+    node(Pid) =:= node() andalso is_process_alive(Pid).
 
 %% @doc inet:setopts/2: `active', `packet' and `send_timeout' take effect; inet's other options
 %% of a TCP socket are for a real one and accepted.
 -spec setopts(socket(), [gen_tcp:option() | term()]) -> ok | {error, atom()}.
 setopts(?SOCKET(Trunk, Handle), Options) ->
-    try [Option || {_, _} = Option <- lists:filtermap(fun effective/1, Options)] of
-        Effective -> megaphone_nif:setopts(Trunk, Handle, Effective)
+    try
+        megaphone_nif:setopts(Trunk, Handle, lists:filter(fun effective/1, Options))
     catch
         error:_ -> {error, einval}
     end.
