@@ -21,12 +21,13 @@ application := $(DESTDIR)$(PREFIX)/lib/erlang/lib/megaphone-$(version)
 built_application := _build/default/lib/megaphone
 clients := test/clients
 
-.PHONY: help deps deps-run build run test test-rust test-clients test-erlang lint lint-rust \
+.PHONY: help deps deps-run build run status test test-rust test-clients test-erlang lint lint-rust \
 	lint-erlang bench-nif install clean
 
 help:
 	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
 	@echo '                TRUNK_PORT; USERS=N adds user0 to userN-1); Ctrl-C ends it'
+	@echo 'make status     the trunks and connections of the ejabberd that make run started'
 	@echo 'make test       all tests'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
@@ -55,6 +56,9 @@ run: deps-run
 	@$(MAKE) --no-print-directory build
 	@if [ -t 2 ]; then job_control=-m; fi; \
 	exec env --default-signal=INT,TERM,HUP bash $$job_control test/run/run.sh "$$RUN_DIR"
+
+status:
+	@bash test/run/status.sh "$$RUN_DIR"
 
 # Each part is quiet when it passes and shows all it has when it doesn't.
 test: deps
@@ -94,7 +98,7 @@ lint-erlang:
 	@echo 'dialyzer (the first time it reads all of ejabberd, which takes minutes)'
 	@QUIET=1 $(REBAR3) as lint dialyzer
 	@echo 'shellcheck'
-	@shellcheck .ci/run native/nif/build.sh test/run/deps.sh test/run/run.sh
+	@shellcheck .ci/run native/nif/build.sh test/run/*.sh
 
 # As root, after `make build`: nothing is built here.
 install:

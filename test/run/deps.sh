@@ -6,6 +6,7 @@
 #
 # Nothing is done, and nothing is said, when none is missing.
 set -eu
+cd "$(dirname "$0")/../.."
 
 say() { echo "megaphone: $*"; }
 
@@ -41,8 +42,10 @@ as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+log=_build/apt.log
+
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@" >>"$log" 2>&1
 }
 
 policy=/usr/sbin/policy-rc.d
@@ -76,19 +79,27 @@ command -v apt-get >/dev/null ||
 [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
     fail "these Debian packages are missing: $*. Install them as root: apt-get install $*"
 
-say "installing missing Debian packages: $*"
+mkdir -p _build
+: >"$log"
+say "installing missing Debian packages, with what they need: $*"
+say "what apt-get does is in $log"
 case " $* " in *" ejabberd "*) fresh_ejabberd=yes ;; *) fresh_ejabberd=no ;; esac
 [ $fresh_ejabberd = no ] || hold_services
 
-if apt-cache policy "$@" 2>/dev/null | grep -q 'Candidate: (none)' ||
-    [ "$(apt-cache policy "$@" 2>/dev/null | grep -c Candidate:)" -lt $# ]; then
-    apt_get update
+if LC_ALL=C apt-cache policy "$@" 2>/dev/null | grep -q 'Candidate: (none)' ||
+    [ "$(LC_ALL=C apt-cache policy "$@" 2>/dev/null | grep -c Candidate:)" -lt $# ]; then
+    say "fetching the package lists"
+    apt_get update || { tail -n 20 "$log"; fail "apt-get update failed; see $log"; }
 fi
 # Package lists that are old name files that are gone: one more try with new ones.
-apt_get install -y --no-install-recommends "$@" || {
-    apt_get update
-    apt_get install -y --no-install-recommends "$@"
-}
+if ! apt_get install -y --no-install-recommends "$@"; then
+    say "trying again with new package lists"
+    apt_get update || true
+    apt_get install -y --no-install-recommends "$@" || {
+        tail -n 20 "$log"
+        fail "apt-get can't install them; all it said is in $log"
+    }
+fi
 
 if [ $fresh_ejabberd = yes ] && [ -d /run/systemd/system ]; then
     say "Debian's own ejabberd service isn't running, but it starts at the next boot;"

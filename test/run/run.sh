@@ -142,6 +142,7 @@ start_ejabberd() {
     local ejabberd_ebin port
     ejabberd_ebin=$(ejabberd_ebin)
     port=$(free_port)
+    echo "$port" >"$run_dir/distribution_port"
     unset ERL_AFLAGS ERL_FLAGS ERL_ZFLAGS XDG_CONFIG_HOME
     HOME=$run_dir \
     EJABBERD_CONFIG_PATH=$run_dir/ejabberd.yml \
@@ -298,6 +299,7 @@ stop_all() {
     signals=0
     [ -z "$ecm_pid" ] || stop megaphone-ecm "$ecm_pid" 15
     [ -z "$ejabberd_pid" ] || stop ejabberd "$ejabberd_pid" 30
+    rm -f "$run_dir/distribution_port" "$run_dir/events"
 }
 
 # stop NAME PID SECONDS: SIGTERM ends both programs in order (Erlang makes it init:stop/0).
