@@ -249,7 +249,7 @@ impl<P: Copy + Eq> Connection<P> {
         if self.hold == Hold::Released {
             return Recv::Failed(Reason::Closed);
         }
-        if self.active != Active::Passive {
+        if self.active != Active::Passive || (length > 0 && self.mode != Mode::Raw) {
             return Recv::Failed(Reason::Invalid);
         }
         if self.reader.is_some() {
