@@ -97,8 +97,7 @@ large_message(Config) ->
 poll_held_until_message(Config) ->
     {_, Alice} = login(Config, <<"alice">>, #{}),
     {_, #{state := Idle} = Bob} = login(Config, <<"bob">>, #{}),
-    #{waiting := [Poll]} = Held = hold_poll(Idle),
-    ok = megaphone_test_http:recv_nothing(Poll, 300),
+    Held = hold_poll(Idle),
     Alice1 = megaphone_test_xmpp:send_message(Alice, megaphone_test_xmpp:jid(Bob), "wake up"),
     {{From, Body}, Bob1} = megaphone_test_xmpp:recv_message(megaphone_test_xmpp:update(Bob, Held)),
     ?assertEqual({megaphone_test_xmpp:jid(Alice), <<"wake up">>}, {From, Body}),
@@ -183,9 +182,12 @@ login(Config, Name, Options) ->
     User = megaphone_test_stage:user(Config, Name),
     {User, megaphone_test_xmpp:login(?BOSH, megaphone_test_stage:target(Config), User, Options)}.
 
-%% A poll alone, whatever the login left open.
+%% A poll alone, whatever the login left open. It has to be held before the next request is sent, since
+%% they go over different connections.
 hold_poll(#{waiting := []} = Session) ->
-    ?BOSH:post(Session, []);
+    #{waiting := [Poll]} = Held = ?BOSH:post(Session, []),
+    ok = megaphone_test_http:recv_nothing(Poll, 200),
+    Held;
 hold_poll(Session) ->
     {ok, _, Answered} = ?BOSH:await(Session),
     hold_poll(Answered).

@@ -8,12 +8,13 @@
 %% On both paths.
 -export([command/1, upload_and_download/1, file_download/1, head/1, options/1, not_found/1,
          http_1_0/1, http_1_0_keep_alive/1, keep_alive/1, connection_close/1, absolute_form/1,
-         request_byte_by_byte/1, expect_continue/1, half_closed_client/1, client_address/1,
+         request_byte_by_byte/1, expect_continue/1, client_address/1,
          largest_head/1]).
 %% Where Megaphone does what plain ejabberd_http doesn't.
 -export([pipelined_posts/1, pipelined_mix/1, request_behind_an_upload/1, chunked_post/1,
          chunked_byte_by_byte/1, chunked_upload/1, chunked_expects_continue/1, refused_requests/1,
-         refused_behind_a_good_one/1, forged_address/1, refused_body_is_no_request/1]).
+         refused_behind_a_good_one/1, forged_address/1, refused_body_is_no_request/1,
+         half_closed_client_has_left/1]).
 
 -define(MIB, (1 bsl 20)).
 
@@ -29,11 +30,12 @@ groups() ->
      {http, [parallel],
       [command, upload_and_download, file_download, head, options, not_found, http_1_0,
        http_1_0_keep_alive, keep_alive, connection_close, absolute_form, request_byte_by_byte,
-       expect_continue, half_closed_client, client_address, largest_head]},
+       expect_continue, client_address, largest_head]},
      {beyond, [parallel],
       [pipelined_posts, pipelined_mix, request_behind_an_upload, chunked_post,
        chunked_byte_by_byte, chunked_upload, chunked_expects_continue, refused_requests,
-       refused_behind_a_good_one, forged_address, refused_body_is_no_request]}].
+       refused_behind_a_good_one, forged_address, refused_body_is_no_request,
+       half_closed_client_has_left]}].
 
 init_per_group(Path, Config) when Path =:= plain; Path =:= ecm ->
     %% The ECM tells the client's address in X-Forwarded-For.
@@ -161,14 +163,6 @@ expect_continue(Config) ->
     assert_echo(Bytes, Echo),
     ?assertMatch(#{status := 200}, request(Connection, "GET", "/echo", [])),
     close(Connection).
-
-%% Confirms that a client that closes its sending side after the request still gets the answer.
-half_closed_client(Config) ->
-    Connection = connect(Config),
-    ok = megaphone_test_http:send(Connection, megaphone_test_http:encode("GET", "/echo", [], [])),
-    ok = gen_tcp:shutdown(Connection, write),
-    ?assertMatch(#{status := 200}, megaphone_test_http:recv(Connection)),
-    ?assertEqual(ok, megaphone_test_http:recv_close(Connection)).
 
 %% Confirms that ejabberd sees the client's own address, on every request of a connection.
 client_address(Config) ->
@@ -320,6 +314,22 @@ refused_body_is_no_request(Config) ->
         #{status := 200, body := Echo} -> ?assertMatch(#{<<"path">> := [<<"honest">>]}, decode(Echo));
         {error, _} -> ok
     end.
+
+%% Confirms that a client that closes its sending side is taken for one that has left, also while its
+%% request is worked on: its connection closes. (Plain ejabberd_http would answer. A client that left
+%% while its long poll is held looks just the same.)
+half_closed_client_has_left(Config) ->
+    Connection = connect(Config),
+    Ejabberd = megaphone_test_stage:ejabberd(Config),
+    ok = megaphone_test_http:send(Connection, megaphone_test_http:encode(
+                                                "GET", "/echo/hold/half", [], [])),
+    _ = megaphone_test_wait:until("a request in work",
+                                  fun() -> megaphone_test_ejabberd:call(
+                                             Ejabberd, megaphone_test_handler, held, [<<"half">>])
+                                  end),
+    ok = gen_tcp:shutdown(Connection, write),
+    ?assertEqual(ok, megaphone_test_http:recv_close(Connection)),
+    ok = megaphone_test_ejabberd:call(Ejabberd, megaphone_test_handler, release, [<<"half">>]).
 
 refused(Config, {_, Bytes, _, _} = Row) ->
     Connection = connect(Config),

@@ -12,11 +12,14 @@
 -define(EXIT_TIMEOUT, 20_000).
 
 -type ecm() :: pid().
-%% Where it listens for clients and where the trunk goes. `config' replaces the whole text.
+%% Where it listens for clients and where the trunk goes; `top' and `more' stand before and behind that
+%% in the configuration, and `config' replaces it all.
+%% It serves when its trunk is up, or already when its port is open.
 -type settings() :: #{dir := file:name(), port := inet:port_number(),
-                      trunk_port := inet:port_number(), more => iodata(), config => iodata()}.
+                      trunk_port := inet:port_number(), top => iodata(), more => iodata(),
+                      config => iodata(), await => trunk | port}.
 
-%% @doc Starts the ECM and answers when its port takes connections.
+%% @doc Starts the ECM and answers when it serves: its port is open and its trunk is up.
 -spec start(settings()) -> {ok, ecm()} | {error, {not_started, Output :: binary()}}.
 start(Settings) ->
     {ok, Ecm} = gen_server:start(?MODULE, Settings, []),
@@ -86,7 +89,7 @@ handle_call(restart, _From, #{settings := #{dir := Dir} = Settings, program := n
     ConfigPath = write_config(Settings),
     {ok, Program} = megaphone_test_program:start(path(), ["--config", ConfigPath],
                                                  #{log => filename:join(Dir, "ecm.log")}),
-    case await_listening(Program, Settings, 1000) of
+    case await_serving(Program, Settings, 1000) of
         ok ->
             {reply, ok, State#{program := Program}};
         error ->
@@ -127,10 +130,13 @@ write_config(#{dir := Dir} = Settings) ->
 config(#{config := Config}) ->
     Config;
 config(#{port := Port, trunk_port := TrunkPort} = Settings) ->
-    ["[http]\n"
-     "listen = \"127.0.0.1:", integer_to_list(Port), "\"\n"
+    [maps:get(top, Settings, ""),
      "[trunk]\n"
-     "connect = \"127.0.0.1:", integer_to_list(TrunkPort), "\"\n",
+     "address = \"127.0.0.1:", integer_to_list(TrunkPort), "\"\n"
+     %% A test that restarts ejabberd waits for the trunk.
+     "backoff_max = \"200ms\"\n"
+     "[[listener]]\n"
+     "address = \"127.0.0.1:", integer_to_list(Port), "\"\n",
      maps:get(more, Settings, "")].
 
 %% `make build' puts the program under cargo's target folder.
@@ -144,18 +150,29 @@ path() ->
             Path
     end.
 
-await_listening(_Program, _Settings, 0) ->
+await_serving(_Program, _Settings, 0) ->
     error;
-await_listening(Program, #{port := Port} = Settings, Attempts) ->
+await_serving(Program, Settings, Attempts) ->
+    case {serves(Program, Settings), megaphone_test_program:status(Program)} of
+        {true, _} ->
+            ok;
+        {false, running} ->
+            receive after 10 -> ok end,
+            await_serving(Program, Settings, Attempts - 1);
+        {false, _Ended} ->
+            error
+    end.
+
+serves(Program, #{port := Port} = Settings) ->
+    Output = megaphone_test_program:output(Program),
+    Up = case maps:get(await, Settings, trunk) of
+             trunk -> "trunk to \\S+ is up";
+             port -> "listening on"
+         end,
+    re:run(Output, Up, [{capture, none}]) =:= match andalso takes_connections(Port).
+
+takes_connections(Port) ->
     case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
-        {ok, Socket} ->
-            gen_tcp:close(Socket);
-        {error, _} ->
-            case megaphone_test_program:status(Program) of
-                running ->
-                    receive after 10 -> ok end,
-                    await_listening(Program, Settings, Attempts - 1);
-                _Ended ->
-                    error
-            end
+        {ok, Socket} -> gen_tcp:close(Socket), true;
+        {error, _} -> false
     end.

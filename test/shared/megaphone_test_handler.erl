@@ -2,12 +2,12 @@
 %% answers when a test says so, which no handler of ejabberd's does.
 -module(megaphone_test_handler).
 
--export([process/2, release/1, held/1, http_processes/0]).
+-export([process/2, release/1, release_all/1, release_the_rest/0, held/1, held_all/1, http_processes/0]).
 
 -include_lib("ejabberd/include/ejabberd_http.hrl").
 
 %% @doc `/echo': the request as JSON text, its body as a hash. `/echo/ip': the client's address.
-%% `/echo/hold/Name': waits for release(Name), then answers `released'.
+%% `/echo/hold/Name': waits for release(Name), then answers the name.
 %% `/echo/body': the request's body itself.
 process([<<"ip">>], #request{ip = {Address, _Port}}) ->
     {200, [text_plain()], misc:ip_to_list(Address)};
@@ -16,7 +16,7 @@ process([<<"body">>], #request{data = Data}) ->
 process([<<"hold">>, Name], _Request) ->
     true = register(hold_name(Name), self()),
     receive
-        release -> {200, [text_plain()], <<"released">>}
+        release -> {200, [text_plain()], Name}
     end;
 process(Path, #request{method = Method, raw_path = RawPath, length = Length, data = Data,
                        headers = Headers, host = Host, port = Port}) ->
@@ -44,6 +44,24 @@ held(Name) ->
         undefined -> false;
         Pid -> Pid
     end.
+
+-spec release_all([binary()]) -> ok.
+release_all(Names) ->
+    lists:foreach(fun release/1, Names).
+
+%% @doc Lets all requests that still wait be answered.
+-spec release_the_rest() -> ok.
+release_the_rest() ->
+    lists:foreach(fun(Name) ->
+                          case atom_to_list(Name) of
+                              "megaphone_test_hold_" ++ _ -> Name ! release;
+                              _ -> ok
+                          end
+                  end, registered()).
+
+-spec held_all([binary()]) -> [pid() | false].
+held_all(Names) ->
+    lists:map(fun held/1, Names).
 
 %% @doc The processes of ejabberd_http, one a connection.
 -spec http_processes() -> [pid()].

@@ -1,143 +1,196 @@
-%% @doc A trunk of version 1 in the NIF without a TCP connection: the test feeds what its peer sends
-%% and takes what its peer would get. The caller of open/1 is the trunk's reader.
+%% @doc A trunk's far end: speaks version 1 of the trunk protocol itself, over a plain socket, and
+%% knows nothing of ours.
 -module(megaphone_test_trunk).
 
--export([open/0, open/1, connect/1, connect/3, id/1, frame/2, close_frame/1,
-         feed/2, peer_send/3, peer_close/2, take/1, output/1, output/2, content/2, frames/1,
-         status/1, waiters/2]).
+-export([connect/1, connect/2, close/1, id/1, frame/2, frame/3, close_frame/1, send/2, port/1,
+         recv/2, recv_close/2, recv_content/3, recv_response/2, recv_response/3, request/3,
+         recv_end/1]).
 
--export_type([event/0]).
+-export_type([trunk/0, id/0]).
 
--define(HEADER, 32).
--define(BATCH, 262144).
--define(DIRTY_FEED, 65536).
+-define(TIMEOUT, 10_000).
 
-%% What the peer gets: a frame's content, or the frame that closes.
--type event() :: {id(), binary() | close}.
--type id() :: <<_:160>>.
--type socket() :: megaphone:socket().
--type trunk() :: megaphone_nif:trunk().
+%% `buffer' is part of a frame. `content' is what came for connections and wasn't asked for yet,
+%% `closed' those that the other side has closed.
+-type trunk() :: #{socket := gen_tcp:socket(), port := inet:port_number() | undefined,
+                   buffer := binary(),
+                   content := #{id() => binary()}, closed := #{id() => true}}.
+%% 20 bytes of 0x21 to 0x7e.
+-type id() :: binary().
 
-%% @doc A trunk that carries bytes.
--spec open() -> trunk().
-open() ->
-    open(#{}).
+-spec connect({inet:ip_address(), inet:port_number()} | {local, file:name()}) -> trunk().
+connect(Address) ->
+    connect(Address, <<>>).
 
-%% @doc A trunk with settings that differ from what cases need most often.
--spec open(map()) -> trunk().
-open(Settings) ->
-    Defaults = #{content => raw,
-                 max_frame_size => 1 bsl 20,
-                 max_connections => 1_000_000,
-                 max_trunk_buffer => 64 bsl 20,
-                 idle_timeout => infinity,
-                 send_timeout => 15_000,
-                 peername => {{192, 0, 2, 1}, 4711},
-                 sockname => {{127, 0, 0, 1}, 5290}},
-    megaphone_nif:open(maps:merge(Defaults, Settings)).
+%% @doc The same with bytes that go before the first frame.
+-spec connect({inet:ip_address(), inet:port_number()} | {local, file:name()}, iodata()) -> trunk().
+connect(Address, Before) ->
+    {Host, Port} = case Address of
+                       {local, _} -> {Address, 0};
+                       _ -> Address
+                   end,
+    case gen_tcp:connect(Host, Port, [binary, {active, false}, {buffer, 65536}] ++
+                             [{nodelay, true} || Port =/= 0], ?TIMEOUT) of
+        {ok, Socket} ->
+            ok = gen_tcp:send(Socket, Before),
+            #{socket => Socket, port => port_of(Socket), buffer => <<>>, content => #{},
+              closed => #{}};
+        {error, Reason} ->
+            error({cannot_connect, Address, Reason})
+    end.
 
-%% @doc A new connection that the caller owns, all it received taken.
--spec connect(trunk()) -> {socket(), id()}.
-connect(Trunk) ->
-    Id = id(erlang:unique_integer([positive])),
-    Socket = connect(Trunk, Id, <<"!">>),
-    {ok, <<"!">>} = megaphone:recv(Socket, 1, 0),
-    {Socket, Id}.
+-spec close(trunk()) -> ok.
+close(#{socket := Socket}) ->
+    gen_tcp:close(Socket).
 
-%% @doc The connection that a frame opens, the caller its owner; the frame's content waits.
--spec connect(trunk(), id(), iodata()) -> socket().
-connect(Trunk, Id, Content) ->
-    {ok, [Handle], []} = feed(Trunk, frame(Id, Content)),
-    ok = megaphone_nif:own(Trunk, Handle, self()),
-    megaphone:socket(Trunk, Handle).
+%% @doc Our port, by which ejabberd's log names the trunk.
+-spec port(trunk()) -> inet:port_number() | undefined.
+port(#{port := Port}) ->
+    Port.
 
+%% @doc The id of the connection with that number.
 -spec id(non_neg_integer()) -> id().
 id(Number) ->
-    iolist_to_binary(io_lib:format("~20..0b", [Number])).
+    iolist_to_binary(string:pad(integer_to_list(Number), 20, leading, $-)).
 
--spec frame(id(), iodata()) -> binary().
+%% @doc One frame with content.
+-spec frame(id(), iodata()) -> iodata().
 frame(Id, Content) ->
-    Length = integer_to_binary(?HEADER + iolist_size(Content)),
-    Zeros = binary:copy(<<"0">>, 10 - byte_size(Length)),
-    iolist_to_binary([Zeros, Length, $|, Id, $|, Content]).
+    frame(Id, Content, 32 + iolist_size(Content)).
 
--spec close_frame(id()) -> binary().
+%% @doc A frame that says another length.
+-spec frame(id(), iodata(), integer()) -> iodata().
+frame(Id, Content, Length) ->
+    [io_lib:format("~10..0b|", [Length]), Id, "|", Content].
+
+%% @doc The frame that closes a connection.
+-spec close_frame(id()) -> iodata().
 close_frame(Id) ->
-    frame(Id, <<>>).
+    frame(Id, []).
 
-%% @doc Feeds bytes of the trunk as megaphone_trunk does.
--spec feed(trunk(), iodata()) -> tuple().
-feed(Trunk, Bytes) ->
-    case iolist_to_binary(Bytes) of
-        Binary when byte_size(Binary) > ?DIRTY_FEED -> megaphone_nif:feed_dirty(Trunk, Binary);
-        Binary -> megaphone_nif:feed(Trunk, Binary)
+%% @doc Sends bytes as they stand.
+-spec send(trunk(), iodata()) -> ok | {error, term()}.
+send(#{socket := Socket}, Bytes) ->
+    gen_tcp:send(Socket, Bytes).
+
+%% @doc The next frame. It isn't put aside: don't mix this with the functions below.
+-spec recv(trunk(), timeout()) -> {ok, id(), Content :: binary(), trunk()} | {error, term()}.
+recv(#{socket := Socket, buffer := Buffer} = Trunk, Timeout) ->
+    case split(Buffer) of
+        {Id, Content, Rest} ->
+            {ok, Id, Content, Trunk#{buffer := Rest}};
+        {more, Missing} ->
+            case gen_tcp:recv(Socket, Missing, Timeout) of
+                {ok, Bytes} -> recv(Trunk#{buffer := <<Buffer/binary, Bytes/binary>>}, Timeout);
+                {error, _} = Error -> Error
+            end
     end.
 
-%% @doc A frame for a connection that is open.
--spec peer_send(trunk(), id(), iodata()) -> ok.
-peer_send(Trunk, Id, Content) ->
-    {ok, [], _} = feed(Trunk, frame(Id, Content)),
-    ok.
-
--spec peer_close(trunk(), id()) -> ok.
-peer_close(Trunk, Id) ->
-    {ok, [], _} = feed(Trunk, close_frame(Id)),
-    ok.
-
-%% @doc One batch, as the writer takes it.
--spec take(trunk()) -> [event()].
-take(Trunk) ->
-    case megaphone_nif:take_output(Trunk, ?BATCH) of
-        none -> [];
-        Batch -> frames(Batch)
+%% @doc Waits until the other side closes the connection. What came before is recv_content/3's.
+-spec recv_close(trunk(), id()) -> {ok, trunk()} | {error, term()}.
+recv_close(#{closed := Closed} = Trunk, Id) ->
+    case is_map_key(Id, Closed) of
+        true ->
+            {ok, Trunk#{closed := maps:remove(Id, Closed)}};
+        false ->
+            case collect(Trunk) of
+                {ok, Collected} -> recv_close(Collected, Id);
+                {error, _} = Error -> Error
+            end
     end.
 
-%% @doc All frames that there are for the peer.
--spec output(trunk()) -> [event()].
-output(Trunk) ->
-    case take(Trunk) of
-        [] -> [];
-        Events -> Events ++ output(Trunk)
+%% @doc Exactly so many bytes of a connection's content; all that came until its close for `all'.
+-spec recv_content(trunk(), id(), non_neg_integer() | all) ->
+          {ok, binary(), trunk()} | {error, term()}.
+recv_content(#{content := Contents, closed := Closed} = Trunk, Id, Length) ->
+    case maps:get(Id, Contents, <<>>) of
+        Content when Length =:= all, is_map_key(Id, Closed) ->
+            {ok, Content, Trunk#{content := maps:remove(Id, Contents)}};
+        <<Content:Length/binary, Rest/binary>> when is_integer(Length) ->
+            {ok, Content, Trunk#{content := Contents#{Id => Rest}}};
+        Content when is_map_key(Id, Closed) ->
+            {error, {closed_after, Content}};
+        _ ->
+            case collect(Trunk) of
+                {ok, Collected} -> recv_content(Collected, Id, Length);
+                {error, _} = Error -> Error
+            end
     end.
 
-%% @doc What there is for one connection's peer: its bytes, and whether a close frame ends them.
-%% What others would get is lost.
--spec output(trunk(), id()) -> {binary(), open | closed}.
-output(Trunk, Id) ->
-    content(Id, output(Trunk)).
+-spec recv_response(trunk(), id()) -> {ok, Status :: pos_integer(), Body :: binary(), trunk()} |
+          {error, term()}.
+recv_response(Trunk, Id) ->
+    recv_response(Trunk, Id, <<>>).
 
-%% @doc The bytes of one connection among frames, and whether a close frame ends them.
--spec content(id(), [event()]) -> {binary(), open | closed}.
-content(Id, Events) ->
-    Own = [Content || {EventId, Content} <- Events, EventId =:= Id],
-    case lists:splitwith(fun is_binary/1, Own) of
-        {Contents, []} -> {iolist_to_binary(Contents), open};
-        {Contents, [close]} -> {iolist_to_binary(Contents), closed}
+%% @doc The next HTTP answer on a connection; its body is as long as Content-Length says.
+-spec recv_response(trunk(), id(), Head :: binary()) ->
+          {ok, Status :: pos_integer(), Body :: binary(), trunk()} | {error, term()}.
+recv_response(Trunk, Id, Head) ->
+    case recv_content(Trunk, Id, 1) of
+        {ok, Byte, Received} ->
+            case <<Head/binary, Byte/binary>> of
+                <<"HTTP/1.", _, " ", Status:3/binary, Rest/binary>> = Whole
+                  when binary_part(Whole, byte_size(Whole), -4) =:= <<"\r\n\r\n">> ->
+                    recv_body(Received, Id, binary_to_integer(Status), Rest);
+                Longer ->
+                    recv_response(Received, Id, Longer)
+            end;
+        {error, Reason} ->
+            {error, {in_response, Head, Reason}}
     end.
 
-%% @doc Reads frames; what follows the last whole one is an error.
--spec frames(binary()) -> [event()].
-frames(<<>>) ->
-    [];
-frames(<<Length:10/binary, $|, Id:20/binary, $|, Rest/binary>>) ->
-    case binary_to_integer(Length) - ?HEADER of
-        0 ->
-            [{Id, close} | frames(Rest)];
-        Size ->
-            <<Content:Size/binary, Others/binary>> = Rest,
-            [{Id, Content} | frames(Others)]
+%% @doc Sends one HTTP request as one frame and waits for its answer.
+-spec request(trunk(), id(), iodata()) ->
+          {ok, Status :: pos_integer(), Body :: binary(), trunk()} | {error, term()}.
+request(Trunk, Id, Request) ->
+    ok = send(Trunk, frame(Id, Request)),
+    recv_response(Trunk, Id).
+
+%% @doc Confirms that the other side ends the trunk; passes over frames that come before.
+-spec recv_end(trunk()) -> ok | {error, term()}.
+recv_end(#{socket := Socket} = Trunk) ->
+    case gen_tcp:recv(Socket, 0, ?TIMEOUT) of
+        {error, Reason} when Reason =:= closed; Reason =:= econnreset -> ok;
+        {error, timeout} -> {error, still_open};
+        {ok, _} -> recv_end(Trunk)
     end.
 
--spec status(trunk()) -> map().
-status(Trunk) ->
-    {ok, Status} = megaphone:status(megaphone_nif:number(Trunk)),
-    Status.
+port_of(Socket) ->
+    case inet:sockname(Socket) of
+        {ok, {local, _}} -> undefined;
+        {ok, {_, Port}} -> Port
+    end.
 
-%% @doc Waits until so many processes wait on the trunk's connections.
--spec waiters(trunk(), non_neg_integer()) -> ok.
-waiters(Trunk, Count) ->
-    What = lists:flatten(io_lib:format("~b processes that wait", [Count])),
-    megaphone_test_wait:until(What, fun() -> waits(Trunk) =:= Count andalso ok end).
+%% Puts the next frame aside.
+collect(Trunk) ->
+    case recv(Trunk, ?TIMEOUT) of
+        {ok, Id, <<>>, #{closed := Closed} = Received} ->
+            {ok, Received#{closed := Closed#{Id => true}}};
+        {ok, Id, Content, #{content := Contents} = Received} ->
+            Before = maps:get(Id, Contents, <<>>),
+            {ok, Received#{content := Contents#{Id => <<Before/binary, Content/binary>>}}};
+        {error, _} = Error ->
+            Error
+    end.
 
-waits(Trunk) ->
-    maps:get(waiters, status(Trunk)).
+split(<<Digits:10/binary, "|", Id:20/binary, "|", Rest/binary>>) ->
+    case binary_to_integer(Digits) - 32 of
+        Length when byte_size(Rest) >= Length ->
+            <<Content:Length/binary, Next/binary>> = Rest,
+            {Id, Content, Next};
+        Length ->
+            {more, Length - byte_size(Rest)}
+    end;
+split(Buffer) when byte_size(Buffer) < 32 ->
+    {more, 32 - byte_size(Buffer)}.
+
+recv_body(Trunk, Id, Status, Headers) ->
+    case re:run(Headers, "content-length: *([0-9]+)", [caseless, {capture, [1], binary}]) of
+        {match, [Length]} ->
+            case recv_content(Trunk, Id, binary_to_integer(Length)) of
+                {ok, Body, Received} -> {ok, Status, Body, Received};
+                {error, Reason} -> {error, {in_body, Status, Reason}}
+            end;
+        nomatch ->
+            {ok, Status, <<>>, Trunk}
+    end.
