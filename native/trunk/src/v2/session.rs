@@ -493,3 +493,23 @@ fn find(
         None => table.get_mut(id).ok_or(StreamError::Gone),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_end_well_before_their_bits_do() {
+        for mut session in [
+            Session::client(Config::default(), 0),
+            Session::server(Config::default(), 0),
+        ] {
+            session.next_id = ID_END - 4 + session.next_id % 2;
+            assert_eq!(session.ids_left(), 2);
+            let last = [session.open(0, b""), session.open(0, b"")];
+            assert!(last.iter().all(Result::is_ok), "{last:?}");
+            assert_eq!(session.open(0, b""), Err(OpenError::Exhausted));
+            assert_eq!(session.ids_left(), 0);
+        }
+    }
+}
