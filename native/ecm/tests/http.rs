@@ -307,6 +307,16 @@ fn an_upgrade_that_is_declined_leaves_http() {
 }
 
 #[test]
+fn a_client_that_leaves_before_its_upgrade_is_answered_closes_its_connection() {
+    let (ecm, mut trunk) = start("");
+    let mut client = ecm.client();
+    client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nearly");
+    let (id, _) = trunk.request();
+    drop(client);
+    assert_eq!(trunk.closed(), id);
+}
+
+#[test]
 fn bad_requests_are_refused_and_never_reach_ejabberd() {
     let (ecm, mut trunk) = start("");
     for (request, code) in [

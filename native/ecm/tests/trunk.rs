@@ -95,6 +95,21 @@ fn a_lost_trunk_never_makes_a_cut_answer_look_whole() {
 }
 
 #[test]
+fn a_body_that_went_on_after_its_answer_does_not_go_on_in_another_trunk() {
+    let (peer, mut ecm, mut trunk) = start("");
+    let mut client = ecm.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nstart");
+    let (id, _) = trunk.request();
+    trunk.answer(&id, "no need");
+    client.expect(&ok("no need"));
+    drop(trunk);
+    let mut trunk = peer.accept();
+    assert_eq!(client.drain().0, 0);
+    let _other = ask_until_up(&mut ecm);
+    assert!(trunk.request().1.starts_with("GET / "));
+}
+
+#[test]
 fn a_lost_trunk_closes_a_websocket() {
     let (_peer, ecm, mut trunk) = start("");
     let mut client = ecm.client();

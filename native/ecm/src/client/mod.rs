@@ -6,9 +6,12 @@
 
 mod answers;
 mod deadlines;
+mod forward;
+mod relay;
 mod replies;
 mod requests;
 mod socket;
+mod wait;
 
 use std::future::Future;
 use std::io;
@@ -16,20 +19,19 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{Buf as _, Bytes};
-use tokio::io::Interest;
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-use self::answers::{Abandoned, Answers, Then};
-use self::deadlines::{Deadlines, Expected, Missed, Waiting};
+use self::answers::{Abandoned, Answers};
+use self::deadlines::Deadlines;
 pub use self::replies::Reply;
-use self::requests::{ForwardedFor, Next, Outgoing, Position, RequestReader};
+use self::requests::{ForwardedFor, Outgoing, RequestReader};
 pub use self::socket::prepare;
 use crate::settings::Settings;
 use crate::shutdown::Phase;
-use crate::trunk::{Connection, Delivery, End, Room, SendResult, TrunkLost, Trunks};
+use crate::trunk::{Connection, Room, TrunkLost, Trunks};
 
 /// A client may send this much of further requests before its first one is answered.
 const PIPELINED: usize = 64 * 1024;
@@ -176,7 +178,6 @@ impl Client {
                     self.next_output()?,
                     self.next_requests()?,
                     self.send_outgoing(),
-                    self.read_input()?,
                 ];
                 Ok(moved.contains(&Moved::Yes))
             });
@@ -207,205 +208,6 @@ impl Client {
         (draining && (self.answers.is_raw() || !due)).then_some(Ending::Close)
     }
 
-    // From ejabberd to the client.
-
-    fn write_output(&mut self) -> Result<Moved, Ending> {
-        if self.output.is_empty() {
-            self.deadlines.output_moves();
-            return Ok(Moved::No);
-        }
-        if self
-            .connection
-            .as_ref()
-            .is_some_and(Connection::has_overflowed)
-        {
-            return Err(self.overflowed());
-        }
-        match self.stream.try_write(&self.output) {
-            Ok(written) => {
-                self.output.advance(written);
-                self.deadlines.output_moves();
-                if self.output.is_empty() {
-                    self.output = Bytes::new();
-                }
-                if let Some(connection) = &self.connection {
-                    connection.delivered(written);
-                }
-                Ok(Moved::Yes)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.deadlines.output_is_stuck(Instant::now());
-                Ok(Moved::No)
-            }
-            Err(error) => Err(self.left(&error)),
-        }
-    }
-
-    /// Takes what comes next for the client, once its socket has taken all before.
-    fn next_output(&mut self) -> Result<Moved, Ending> {
-        if !self.output.is_empty() || self.ending.is_some() {
-            return Ok(Moved::No);
-        }
-        match self
-            .connection
-            .as_ref()
-            .map_or(Delivery::Nothing, Connection::take)
-        {
-            Delivery::Content(content) => {
-                self.relay(content);
-                Ok(Moved::Yes)
-            }
-            Delivery::End(End::Closed) => {
-                self.connection = None;
-                self.ending = Some(Ending::Close);
-                Ok(Moved::Yes)
-            }
-            Delivery::End(End::TrunkLost) => self.trunk_lost(),
-            Delivery::End(End::Overflowed) => Err(self.overflowed()),
-            Delivery::Nothing if self.refusal.is_some() && self.answers.is_idle() => {
-                self.output = self.refusal.take().unwrap_or_default();
-                self.ending = Some(Ending::Close);
-                Ok(Moved::Yes)
-            }
-            Delivery::Nothing => Ok(Moved::No),
-        }
-    }
-
-    fn relay(&mut self, mut content: Bytes) {
-        let followed = self.answers.follow(&content);
-        match followed.then {
-            Then::SwitchToRaw => self.requests.switch_to_raw(),
-            Then::GoOn if self.answers.is_idle() => self.requests.resume_http(),
-            Then::GoOn => {}
-            Then::Close => {
-                content.truncate(followed.relay);
-                self.connection = None;
-                self.ending = Some(Ending::Close);
-            }
-        }
-        self.output = content;
-    }
-
-    fn trunk_lost(&mut self) -> Result<Moved, Ending> {
-        self.connection = None;
-        self.room = None;
-        if self.answers.is_raw() {
-            return Err(Ending::Close);
-        }
-        if self.answers.is_idle() {
-            // Nothing is lost: the next request goes through the next trunk.
-            return Ok(Moved::Yes);
-        }
-        if self.answers.has_begun() {
-            return Err(Ending::Reset);
-        }
-        self.reply(Reply::TrunkLost, self.answers.due());
-        Ok(Moved::Yes)
-    }
-
-    fn overflowed(&self) -> Ending {
-        tracing::info!(
-            peer = %self.peer,
-            "closing a client that takes its output slower than it comes: too much waited"
-        );
-        Ending::Reset
-    }
-
-    // From the client to ejabberd.
-
-    /// Makes the next bytes for ejabberd of what was read.
-    fn next_requests(&mut self) -> Result<Moved, Ending> {
-        if self.outgoing.is_some() || !self.takes_requests() {
-            return Ok(Moved::No);
-        }
-        match self.requests.next() {
-            Next::Wait => Ok(Moved::No),
-            Next::Send(outgoing) => {
-                self.outgoing = Some(outgoing);
-                Ok(Moved::Yes)
-            }
-            Next::Refuse(error) => {
-                tracing::debug!(peer = %self.peer, reason = error.name(), "refused: {error}");
-                self.refuse(error.response())?;
-                Ok(Moved::Yes)
-            }
-        }
-    }
-
-    /// Sends what waits, if there is a trunk and room in it.
-    fn send_outgoing(&mut self) -> Moved {
-        if self.room.is_some() || self.ending.is_some() {
-            return Moved::No;
-        }
-        let Some(outgoing) = self.outgoing.take() else {
-            return Moved::No;
-        };
-        if self.connection.is_none() {
-            self.connection = self.trunks.open();
-            if let Some(connection) = &self.connection {
-                tracing::debug!(peer = %self.peer, id = %connection.id(), "connection opened");
-            }
-        }
-        let Some(connection) = &mut self.connection else {
-            self.reply(Reply::NoTrunk, outgoing.asked.map(|asked| asked.kind));
-            return Moved::Yes;
-        };
-        match connection.try_send(&outgoing.bytes) {
-            Ok(SendResult::Sent) => {
-                self.sent(&outgoing);
-                Moved::Yes
-            }
-            Ok(SendResult::NoRoom) => {
-                self.room = Some(Box::pin(connection.room(outgoing.bytes.len())));
-                self.outgoing = Some(outgoing);
-                Moved::No
-            }
-            // The connection's end says what becomes of the answers that are due.
-            Err(TrunkLost) => {
-                self.outgoing = Some(outgoing);
-                Moved::No
-            }
-        }
-    }
-
-    fn sent(&mut self, outgoing: &Outgoing) {
-        match outgoing.asked {
-            Some(asked) => self.answers.asked(asked, outgoing.bytes.len()),
-            None => self.answers.sent_more(outgoing.bytes.len()),
-        }
-    }
-
-    fn read_input(&mut self) -> Result<Moved, Ending> {
-        if !self.wants_input() {
-            return Ok(Moved::No);
-        }
-        match socket::try_read(&self.stream, |bytes| self.requests.feed(bytes)) {
-            Ok(0) => Err(Ending::ClientLeft),
-            Ok(_) => Ok(Moved::Yes),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Moved::No),
-            Err(error) => Err(self.left(&error)),
-        }
-    }
-
-    /// Whether a request may be taken from what was read.
-    fn takes_requests(&self) -> bool {
-        let may_start =
-            self.phase == Phase::Serving || self.requests.position() == Position::InBody;
-        self.ending.is_none()
-            && self.refusal.is_none()
-            && may_start
-            && self.answers.waiting_bytes() < PIPELINED
-    }
-
-    /// Whether the client's socket is read: not while what was read before waits for something.
-    fn wants_input(&self) -> bool {
-        self.outgoing.is_none()
-            && self.takes_requests()
-            && self.requests.position() != Position::Held
-    }
-
-    // How it ends.
-
     /// Answers the request that is being read, after those before it.
     fn refuse(&mut self, response: Bytes) -> Result<(), Ending> {
         if self.requests.is_partly_sent()
@@ -427,96 +229,6 @@ impl Client {
     fn left(&self, error: &io::Error) -> Ending {
         tracing::debug!(peer = %self.peer, "a client left: {error}");
         Ending::ClientLeft
-    }
-
-    fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
-        tracing::debug!(peer = %self.peer, "a deadline passed: {missed:?}");
-        match missed {
-            Missed::Idle => Err(Ending::Close),
-            Missed::Output => Err(Ending::Reset),
-            Missed::Request if self.requests.position() == Position::BetweenRequests => {
-                Err(Ending::Close)
-            }
-            Missed::Request => self.refuse(Reply::RequestTimeout.to_bytes(None)),
-        }
-    }
-
-    // Waiting.
-
-    async fn wait(
-        &mut self,
-        mut timer: Pin<&mut Sleep>,
-        phase: &mut watch::Receiver<Phase>,
-    ) -> Result<(), Ending> {
-        let wants_input = self.wants_input();
-        let interest = match (wants_input, self.output.is_empty()) {
-            (true, true) => Some(Interest::READABLE),
-            (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
-            (false, false) => Some(Interest::WRITABLE),
-            (false, true) => None,
-        };
-        let deadline = self.deadline(wants_input);
-        if let Some((deadline, _)) = deadline
-            && (timer.is_elapsed() || deadline < timer.deadline())
-        {
-            // A timer that fires too early costs less than one that is moved at each request.
-            timer.as_mut().reset(deadline);
-        }
-        let connection = self.connection.as_ref();
-        let got_room = tokio::select! {
-            ready = async {
-                match interest {
-                    Some(interest) => self.stream.ready(interest).await.map(|_ready| ()),
-                    None => std::future::pending().await,
-                }
-            } => return ready.map_err(|error| self.left(&error)),
-            () = async {
-                match connection {
-                    Some(connection) => connection.changed().await,
-                    None => std::future::pending().await,
-                }
-            } => return Ok(()),
-            room = async {
-                match &mut self.room {
-                    Some(room) => room.await,
-                    None => std::future::pending().await,
-                }
-            } => room,
-            () = timer.as_mut(), if deadline.is_some() => {
-                return match deadline {
-                    Some((deadline, missed)) if deadline <= Instant::now() => self.missed(missed),
-                    _ => Ok(()),
-                };
-            }
-            // The phase itself is looked at by the caller.
-            changed = phase.changed() => return changed.map_err(|_gone| Ending::Close),
-        };
-        self.room = None;
-        if let (Ok(room), Some(connection)) = (got_room, &mut self.connection)
-            && let Some(outgoing) = self.outgoing.take()
-        {
-            connection.send(room, &outgoing.bytes);
-            self.sent(&outgoing);
-        }
-        Ok(())
-    }
-
-    fn deadline(&mut self, wants_input: bool) -> Option<(Instant, Missed)> {
-        let waiting = match self.answers.is_idle() {
-            true => Waiting::ForClient,
-            false => Waiting::ForServer,
-        };
-        let expected = match wants_input {
-            false => Expected::Nothing,
-            true => Expected::at(
-                self.requests.position(),
-                self.requests.requests(),
-                self.requests.body_bytes(),
-                waiting,
-            ),
-        };
-        self.deadlines.expect(expected, Instant::now());
-        self.deadlines.next(&self.settings.limits)
     }
 }
 

@@ -164,6 +164,14 @@ impl RequestReader {
         }
     }
 
+    /// How many bytes of input wait for an answer that says what they are.
+    pub fn unread(&self) -> usize {
+        match self.position() {
+            Position::Held => self.input.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether a part of a request was given out, and its end was not.
     pub fn is_partly_sent(&self) -> bool {
         self.current

@@ -1,12 +1,16 @@
 //! What a client's socket is asked to do.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
 /// How much is read at once. The buffer is the thread's, so a client that is idle has none.
@@ -32,16 +36,23 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))
 }
 
-/// Reads what is there and gives it to `feed`; 0 when the client has closed its side.
+/// Waits for bytes and gives them to `feed`; 0 when the client has closed its side.
+///
+/// Unlike a wait for readiness and a read that follows, this needs no second read to learn that there
+/// is no more.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] when nothing is there, or why the socket failed.
-pub fn try_read(stream: &TcpStream, feed: impl FnOnce(&[u8])) -> io::Result<usize> {
-    READ_BUFFER.with_borrow_mut(|buffer| {
-        let length = stream.try_read(buffer)?;
-        feed(&buffer[..length]);
-        Ok(length)
+/// Why the socket failed.
+pub async fn read(stream: &mut ReadHalf<'_>, mut feed: impl FnMut(&[u8])) -> io::Result<usize> {
+    poll_fn(|context| {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+            feed(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
     })
+    .await
 }
 
 /// Closes a client's connection so that it gets all that was written: a socket that is closed while
@@ -51,15 +62,13 @@ pub async fn close_gently(mut stream: TcpStream) {
     if stream.shutdown().await.is_err() {
         return;
     }
+    let (mut reader, _writer) = stream.split();
     let drain = async {
-        let mut drained = 0;
-        while drained < LINGER_BYTES && stream.readable().await.is_ok() {
-            match try_read(&stream, |_bytes| ()) {
-                Ok(0) => break,
-                Ok(length) => drained += length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_gone) => break,
-            }
+        let mut left = LINGER_BYTES;
+        while let Ok(length @ 1..) = read(&mut reader, |_bytes| ()).await
+            && length < left
+        {
+            left -= length;
         }
     };
     // A client that takes longer than this gets a reset, or nothing.

@@ -36,7 +36,7 @@ pub struct Config {
     /// The way to ejabberd.
     pub trunk: TrunkConfig,
     /// Where clients connect.
-    #[serde(rename = "listener")]
+    #[serde(rename = "listener", deserialize_with = "values::at_least_one")]
     pub listeners: Vec<ListenerConfig>,
     /// What one client, and all of them, may cost.
     pub limits: LimitsConfig,
@@ -123,7 +123,7 @@ pub struct LimitsConfig {
     #[serde(deserialize_with = "count::<1, 10_000_000, _>")]
     pub max_connections: u64,
     /// The most output that waits for one client.
-    #[serde(deserialize_with = "size::<{ 64 * KIB }, TIB, _>")]
+    #[serde(deserialize_with = "size::<MIB, TIB, _>")]
     pub max_client_buffer: u64,
     /// The most output that waits for all clients together.
     #[serde(deserialize_with = "size::<MIB, TIB, _>")]
@@ -415,6 +415,10 @@ mod tests {
                 "trusted_proxies = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/33\"\n]\n",
                 "ecm.toml:1:19: trusted_proxies: \"10.0.0.0/33\" is not a network, write an IP or \
                  IP/BITS, such as \"10.0.0.0/8\" or \"::1\"",
+            ),
+            (
+                "listener = []\n",
+                "ecm.toml:1:12: listener: nothing to listen on, write at least one [[listener]]",
             ),
             (
                 "[log]\nlevel = \"loud\"\n",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use tracing_subscriber::EnvFilter;
 
-use super::Protocol;
+use super::{ListenerConfig, Protocol};
 
 /// Where ejabberd listens for trunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,18 @@ pub(super) fn socket_address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAd
              \"[::]:5280\""
         ))
     })
+}
+
+pub(super) fn at_least_one<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<ListenerConfig>, D::Error> {
+    let listeners = Vec::deserialize(deserializer)?;
+    if listeners.is_empty() {
+        return Err(D::Error::custom(
+            "nothing to listen on, write at least one [[listener]]",
+        ));
+    }
+    Ok(listeners)
 }
 
 pub(super) fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {

@@ -115,7 +115,7 @@ impl TrunkPool {
         *self.trunks.up.write() = Some(Arc::clone(&link));
         tracing::info!("trunk to {} is up", self.config.address);
         *down_told = false;
-        let running = link.run(reader, writer);
+        let running = Arc::clone(&link).run(reader, writer);
         tokio::pin!(running);
         let (traffic, lost) = tokio::select! {
             ended = &mut running => ended,

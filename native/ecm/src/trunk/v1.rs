@@ -10,6 +10,7 @@ use megaphone_trunk::v1::{
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
 
 use super::TrunkLost;
 use super::budget::OutputBudget;
@@ -95,11 +96,16 @@ impl Link {
     /// [`finish`](Self::finish) and all is written. Then all connections end.
     ///
     /// Returns whether anything came, and why it ended.
-    pub async fn run(&self, reader: Reader, writer: Writer) -> (Traffic, Lost) {
+    pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> (Traffic, Lost) {
+        // A task of its own, so that one processor can read while another one writes. It ends with
+        // the set.
+        let mut writing = JoinSet::new();
+        let link = Arc::clone(&self);
+        writing.spawn(async move { link.write(writer).await });
         let mut traffic = Traffic::Silent;
         let lost = tokio::select! {
             lost = self.read(reader, &mut traffic) => lost,
-            lost = self.write(writer) => lost,
+            Some(Ok(lost)) = writing.join_next() => lost,
         };
         self.queue.close();
         let mailboxes = self.mailboxes.lock().take();
@@ -182,15 +188,18 @@ impl Link {
     fn evict_greediest(&self) {
         let mut holders: Vec<_> = match &*self.mailboxes.lock() {
             None => return,
-            Some(open) => open
-                .values()
-                .map(|mailbox| (mailbox.held(), Arc::clone(mailbox)))
-                .collect(),
+            Some(open) => {
+                let all = open.values().map(|mailbox| (mailbox.held(), mailbox));
+                let holders = all.filter(|(held, _)| *held > 0);
+                holders
+                    .map(|(held, mailbox)| (held, Arc::clone(mailbox)))
+                    .collect()
+            }
         };
         holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
         let mut evicted = 0;
-        for (held, mailbox) in holders {
-            if held == 0 || self.budget.to_free() == 0 {
+        for (_, mailbox) in holders {
+            if self.budget.to_free() == 0 {
                 break;
             }
             mailbox.evict();

@@ -1,0 +1,128 @@
+//! From ejabberd to the client.
+
+use std::io;
+
+use bytes::{Buf as _, Bytes};
+use tokio::time::Instant;
+
+use super::answers::Then;
+use super::replies::Reply;
+use super::{Client, Ending, Moved};
+use crate::trunk::{Connection, Delivery, End};
+
+impl Client {
+    pub(super) fn write_output(&mut self) -> Result<Moved, Ending> {
+        if self.output.is_empty() {
+            self.deadlines.output_moves();
+            return Ok(Moved::No);
+        }
+        if self
+            .connection
+            .as_ref()
+            .is_some_and(Connection::has_overflowed)
+        {
+            return Err(self.overflowed());
+        }
+        match self.stream.try_write(&self.output) {
+            Ok(written) => {
+                self.output.advance(written);
+                self.deadlines.output_moves();
+                if self.output.is_empty() {
+                    self.output = Bytes::new();
+                }
+                if let Some(connection) = &self.connection {
+                    connection.delivered(written);
+                }
+                Ok(Moved::Yes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.deadlines.output_is_stuck(Instant::now());
+                Ok(Moved::No)
+            }
+            Err(error) => Err(self.left(&error)),
+        }
+    }
+
+    /// Takes what comes next for the client, once its socket has taken all before.
+    pub(super) fn next_output(&mut self) -> Result<Moved, Ending> {
+        if !self.output.is_empty() || self.ending.is_some() {
+            return Ok(Moved::No);
+        }
+        match self
+            .connection
+            .as_ref()
+            .map_or(Delivery::Nothing, Connection::take)
+        {
+            Delivery::Content(content) => {
+                self.relay(content);
+                Ok(Moved::Yes)
+            }
+            Delivery::End(End::Closed) => {
+                self.connection = None;
+                self.ending = Some(Ending::Close);
+                Ok(Moved::Yes)
+            }
+            Delivery::End(End::TrunkLost) => self.trunk_lost(),
+            Delivery::End(End::Overflowed) => Err(self.overflowed()),
+            Delivery::Nothing if self.refusal.is_some() && self.answers.is_idle() => {
+                self.output = self.refusal.take().unwrap_or_default();
+                self.ending = Some(Ending::Close);
+                Ok(Moved::Yes)
+            }
+            Delivery::Nothing => Ok(Moved::No),
+        }
+    }
+
+    fn relay(&mut self, mut content: Bytes) {
+        let followed = self.answers.follow(&content);
+        match followed.then {
+            Then::SwitchToRaw => self.requests.switch_to_raw(),
+            // An upgrade that still waits to be sent was not declined by this.
+            Then::GoOn if self.answers.is_idle() && self.outgoing.is_none() => {
+                self.requests.resume_http();
+            }
+            Then::GoOn => {}
+            Then::Close => {
+                content.truncate(followed.relay);
+                self.connection = None;
+                self.ending = Some(Ending::Close);
+            }
+        }
+        self.output = content;
+    }
+
+    fn trunk_lost(&mut self) -> Result<Moved, Ending> {
+        self.connection = None;
+        self.room = None;
+        if self.answers.is_raw() {
+            return Err(Ending::Close);
+        }
+        if self.answers.is_idle() {
+            // If nothing of a request is lost, it goes through the next trunk. One whose answer did
+            // not wait for its end is lost in part.
+            let cut = self.requests.is_partly_sent()
+                || self
+                    .outgoing
+                    .as_ref()
+                    .is_some_and(|outgoing| outgoing.asked.is_none());
+            return if cut {
+                Err(Ending::Close)
+            } else {
+                Ok(Moved::Yes)
+            };
+        }
+        if self.answers.has_begun() {
+            return Err(Ending::Reset);
+        }
+        self.reply(Reply::TrunkLost, self.answers.due());
+        Ok(Moved::Yes)
+    }
+
+    fn overflowed(&self) -> Ending {
+        tracing::info!(
+            peer = %self.peer,
+            "closing a client that takes its output slower than it comes: too much waited"
+        );
+        Ending::Reset
+    }
+}

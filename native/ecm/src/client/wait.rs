@@ -1,0 +1,137 @@
+//! Waiting for whatever lets a client go on.
+
+use std::future::pending;
+use std::io;
+use std::pin::Pin;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::deadlines::{Expected, Missed, Waiting};
+use super::replies::Reply;
+use super::requests::Position;
+use super::{Client, Ending, RoomToCome, socket};
+use crate::shutdown::Phase;
+use crate::trunk::{Connection, Room, TrunkLost};
+
+/// What a client waited for.
+enum Happened {
+    /// The client sent this many bytes, which were fed to the request reader.
+    Read(io::Result<usize>),
+    CanWrite(io::Result<()>),
+    /// Output came, or its end.
+    Output,
+    /// There is room in the trunk, or the trunk is lost.
+    Room(Result<Room, TrunkLost>),
+    Timer,
+    /// The program's end begins, or goes on.
+    Phase,
+}
+
+impl Client {
+    /// Waits until there may be something to do.
+    pub(super) async fn wait(
+        &mut self,
+        mut timer: Pin<&mut Sleep>,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<(), Ending> {
+        let deadline = self.deadline();
+        if let Some((deadline, _)) = deadline
+            && (timer.is_elapsed() || deadline < timer.deadline())
+        {
+            // A timer that fires too early costs less than one that is moved at each request.
+            timer.as_mut().reset(deadline);
+        }
+        let timer = deadline.is_some().then_some(timer);
+        match self.next_event(timer, phase).await {
+            Happened::Read(Ok(0)) => Err(Ending::ClientLeft),
+            Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
+            Happened::Room(room) => {
+                self.use_room(room);
+                Ok(())
+            }
+            Happened::Timer => match deadline {
+                Some((deadline, missed)) if deadline <= Instant::now() => self.missed(missed),
+                _ => Ok(()),
+            },
+            Happened::Read(Ok(_))
+            | Happened::CanWrite(Ok(()))
+            | Happened::Output
+            | Happened::Phase => Ok(()),
+        }
+    }
+
+    fn deadline(&mut self) -> Option<(Instant, Missed)> {
+        let waiting = match self.answers.is_idle() {
+            true => Waiting::ForClient,
+            false => Waiting::ForServer,
+        };
+        let expected = match self.wants_input() {
+            false => Expected::Nothing,
+            true => Expected::at(
+                self.requests.position(),
+                self.requests.requests(),
+                self.requests.body_bytes(),
+                waiting,
+            ),
+        };
+        self.deadlines.expect(expected, Instant::now());
+        self.deadlines.next(&self.settings.limits)
+    }
+
+    async fn next_event(
+        &mut self,
+        timer: Option<Pin<&mut Sleep>>,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Happened {
+        let wants_input = self.wants_input();
+        let has_output = !self.output.is_empty();
+        let (mut reader, writer) = self.stream.split();
+        // Deadlines come before input, so that a client which always has some can't outrun them.
+        tokio::select! {
+            biased;
+            // An error says that the program is gone, and this with it in a moment.
+            Ok(()) = phase.changed() => Happened::Phase,
+            () = elapsed(timer) => Happened::Timer,
+            room = room_to_come(&mut self.room) => Happened::Room(room),
+            () = output_changed(self.connection.as_ref()) => Happened::Output,
+            ready = writer.writable(), if has_output => Happened::CanWrite(ready),
+            read = socket::read(&mut reader, |bytes| self.requests.feed(bytes)), if wants_input => {
+                Happened::Read(read)
+            }
+        }
+    }
+
+    fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
+        tracing::debug!(peer = %self.peer, "a deadline passed: {missed:?}");
+        match missed {
+            Missed::Idle => Err(Ending::Close),
+            Missed::Output => Err(Ending::Reset),
+            Missed::Request if self.requests.position() == Position::BetweenRequests => {
+                Err(Ending::Close)
+            }
+            Missed::Request => self.refuse(Reply::RequestTimeout.to_bytes(None)),
+        }
+    }
+}
+
+async fn elapsed(timer: Option<Pin<&mut Sleep>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => pending().await,
+    }
+}
+
+async fn room_to_come(room: &mut Option<RoomToCome>) -> Result<Room, TrunkLost> {
+    match room {
+        Some(room) => room.await,
+        None => pending().await,
+    }
+}
+
+async fn output_changed(connection: Option<&Connection>) {
+    match connection {
+        Some(connection) => connection.changed().await,
+        None => pending().await,
+    }
+}
