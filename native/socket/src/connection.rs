@@ -325,7 +325,7 @@ impl<P: Copy + Eq> Connection<P> {
         self.last_active = around.now;
         self.sent.count(data.len());
         self.write(around, data);
-        self.change_input(around, |input, _| input.answer(data));
+        self.change_input(around, |input, config| input.answer(&config.http, data));
         self.reply(around);
         self.pump(around);
         Send::Done
@@ -423,8 +423,10 @@ impl<P: Copy + Eq> Connection<P> {
         if self.link != Link::Open {
             return;
         }
-        if self.output.is_some() {
+        if let Some(output) = &mut self.output {
             self.link = Link::Closing;
+            // Nobody can send any more, whenever there is room.
+            wake_all(&mut output.writers, around);
         } else {
             self.link = Link::Gone;
             around.close_frame(&self.id);
@@ -448,6 +450,13 @@ impl<P: Copy + Eq> Connection<P> {
             around
                 .sink
                 .deliver(self.owner, around.handle, Delivery::Passive);
+        }
+        // Input goes to the owner now: a process that waits in recv would wait for nothing.
+        if active != Active::Passive
+            && let Some(reader) = self.reader.take()
+        {
+            around.sink.wake(reader.process, reader.number);
+            around.counters.waiters.fetch_sub(1, Relaxed);
         }
         self.pump(around);
         Ok(())
@@ -517,6 +526,17 @@ impl<P: Copy + Eq> Connection<P> {
             sent: self.sent,
             pending: self.output.as_ref().map_or(0, |output| output.queue.len()),
         }
+    }
+
+    /// How many processes wait, counted anew.
+    #[cfg(test)]
+    pub(crate) fn waits(&self) -> usize {
+        usize::from(self.reader.is_some())
+            + self
+                .output
+                .as_ref()
+                .map_or(0, |output| output.writers.len())
+            + self.watchers.as_ref().map_or(0, |watchers| watchers.len())
     }
 
     /// One frame of what waits, into the writer's batch; says whether the connection has more

@@ -31,7 +31,11 @@ impl Input {
     }
 
     /// The server's answer passes by; it decides when the next request is due.
-    pub(crate) fn answer(&mut self, data: &[u8]) {
+    pub(crate) fn answer(&mut self, limits: &Arc<Limits>, data: &[u8]) {
+        // An answer to nothing is one that the exchange has to judge.
+        if matches!(self, Input::Idle(Content::Http)) {
+            *self = Input::Http(Box::new(Exchange::new(Arc::clone(limits))));
+        }
         if let Input::Http(exchange) = self {
             exchange.send(data);
         }

@@ -26,6 +26,8 @@ pub mod options;
 mod outbox;
 pub mod sink;
 mod slab;
+#[cfg(test)]
+mod tests;
 mod trunk;
 mod watch;
 

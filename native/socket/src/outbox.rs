@@ -17,9 +17,9 @@ const AHEAD: usize = 256 << 10;
 
 /// Frames that are ready, and the connections that have more to say, in turn.
 ///
-/// A connection's small sends go straight to `framed`, one copy. Once that is full, or the
-/// connection has output of its own waiting, its bytes stay with it and it stands in `queue`
-/// for a turn of one frame.
+/// A connection's small sends go straight to `framed`, one copy. Once that is full, or a
+/// connection waits for its turn, the bytes stay with their connection and it stands in `queue`
+/// for a turn of one frame: nobody who queues is overtaken for ever.
 #[derive(Default)]
 pub(crate) struct Outbox {
     frames: Mutex<Frames>,
@@ -40,7 +40,7 @@ impl Outbox {
     pub(crate) fn frame(&self, id: &ConnectionId, content: &[u8]) -> Framed {
         let mut frames = self.frames.lock();
         let mut done = Framed::default();
-        while done.bytes < content.len() && frames.framed.len() < AHEAD {
+        while done.bytes < content.len() && frames.framed.len() < AHEAD && frames.queue.is_empty() {
             let end = content.len().min(done.bytes + CONTENT_LEN);
             put_frame(&mut frames.framed, id, &content[done.bytes..end]);
             done.bytes = end;
@@ -66,6 +66,12 @@ impl Outbox {
 
     pub(crate) fn next_turn(&self) -> Option<Handle> {
         self.frames.lock().queue.pop_front()
+    }
+
+    /// The connections that stand in the queue.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> Vec<Handle> {
+        self.frames.lock().queue.iter().copied().collect()
     }
 
     /// What is framed so far; the caller gives the buffer back when it is written.

@@ -1,5 +1,8 @@
 //! One trunk's connections: what its reader feeds, its writer takes and the owners call.
 
+#[cfg(test)]
+pub(crate) mod audit;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
@@ -116,7 +119,8 @@ impl<P: Process> Trunk<P> {
         self.reader
     }
 
-    /// The process to wake, by [`WRITER`], when there is output. It can be set once.
+    /// The process to wake, by [`WRITER`], when there is output. It can be set once, and has to be
+    /// before the first feed: a wake without a writer is lost.
     pub fn set_writer(&self, writer: P) {
         let _ = self.writer.set(writer);
     }
@@ -221,7 +225,8 @@ impl<P: Process> Trunk<P> {
         // A close for an id that we don't know, or ended ourselves, needs no answer.
         if let Some(Name::Live(handle)) = name {
             let busy = self.visit(handle, sink, |connection, around| {
-                connection.peer_closed(around).then_some(connection.owner)
+                let busy = connection.peer_closed(around);
+                self.owner_at_work(connection, busy)
             });
             fed.busy.extend(busy.flatten());
         }
@@ -246,7 +251,8 @@ impl<P: Process> Trunk<P> {
         {
             self.counters.count_error("max_trunk_buffer");
             let busy = self.visit(handle, sink, |connection, around| {
-                connection.reset(around).then_some(connection.owner)
+                let busy = connection.reset(around);
+                self.owner_at_work(connection, busy)
             });
             fed.busy.extend(busy.flatten());
         }
@@ -304,14 +310,15 @@ impl<P: Process> Trunk<P> {
         sink: &mut S,
         take: impl FnOnce(crate::sink::Piece<'_>) -> R,
     ) -> Recv<R> {
-        let mut owner = process;
+        let mut owner = None;
         let answer = self.visit(handle, sink, |connection, around| {
-            owner = connection.owner;
+            owner = Some(connection.owner);
             connection.recv(around, process, length, take)
         });
         let answer = answer.unwrap_or(Recv::Failed(Reason::Closed));
-        // An owner is watched as long as it owns; another process while it waits.
-        if owner != process {
+        // An owner is watched as long as it owns; another process while it waits, which may be
+        // longer than the connection lasts.
+        if owner != Some(process) {
             match answer {
                 Recv::Wait(_) => self.tie(process, handle, sink),
                 _ => self.watch.lock().remove(process, handle),
@@ -329,9 +336,9 @@ impl<P: Process> Trunk<P> {
         sink: &mut S,
     ) -> Send {
         let draining = self.draining.load(Relaxed);
-        let mut owner = process;
+        let mut owner = None;
         let answer = self.visit(handle, sink, |connection, around| {
-            owner = connection.owner;
+            owner = Some(connection.owner);
             let answer = connection.send(around, process, data);
             if draining && connection.between_requests() {
                 connection.retire(around);
@@ -339,7 +346,7 @@ impl<P: Process> Trunk<P> {
             answer
         });
         let answer = answer.unwrap_or(Send::Failed(Reason::Closed));
-        if owner != process {
+        if owner != Some(process) {
             match answer {
                 Send::Wait(_) => self.tie(process, handle, sink),
                 _ => self.watch.lock().remove(process, handle),
@@ -367,12 +374,12 @@ impl<P: Process> Trunk<P> {
 
     /// Ends a wait; false if its wake was sent, or is about to be.
     pub fn cancel(&self, handle: Handle, process: P, number: u64) -> bool {
-        let mut owner = process;
+        let mut owner = None;
         let cancelled = self.connections.visit(handle, |connection| {
-            owner = connection.owner;
+            owner = Some(connection.owner);
             connection.cancel(&self.counters, number)
         });
-        if owner != process {
+        if owner != Some(process) {
             self.watch.lock().remove(process, handle);
         }
         cancelled.unwrap_or(false)
@@ -462,12 +469,16 @@ impl<P: Process> Trunk<P> {
         take: impl FnOnce(&[u8]) -> R,
     ) -> Option<R> {
         self.outbox.looked();
+        let draining = self.draining.load(Relaxed);
         let mut batch = self.outbox.take_framed();
         while batch.len() < limit
             && let Some(handle) = self.outbox.next_turn()
         {
             self.visit(handle, sink, |connection, around| {
-                connection.take_turn(around, &mut batch)
+                connection.take_turn(around, &mut batch);
+                if draining && connection.between_requests() {
+                    connection.retire(around);
+                }
             });
         }
         if batch.is_empty() {
@@ -497,9 +508,9 @@ impl<P: Process> Trunk<P> {
                 return None;
             }
             around.counters.count_error("idle_timeout");
-            let busy = connection.is_busy().then_some(connection.owner);
+            let busy = connection.is_busy();
             connection.retire(around);
-            busy
+            self.owner_at_work(connection, busy)
         })
     }
 
@@ -537,7 +548,7 @@ impl<P: Process> Trunk<P> {
         for shard in 0..SHARDS {
             busy.extend(self.visit_shard(shard, sink, |connection, around| {
                 let busy = connection.lose(around, Reason::ConnectionReset);
-                busy.then_some(connection.owner)
+                self.owner_at_work(connection, busy)
             }));
         }
         busy
@@ -594,6 +605,11 @@ impl<P: Process> Trunk<P> {
             self.forget(handle, &connection);
         }
         results
+    }
+
+    /// The reader owns a connection until its process has started, and is never to be looked after.
+    fn owner_at_work(&self, connection: &Connection<P>, busy: bool) -> Option<P> {
+        (busy && connection.owner != self.reader).then_some(connection.owner)
     }
 
     fn around<'a, S>(&'a self, handle: Handle, sink: &'a mut S) -> Surroundings<'a, S> {

@@ -71,6 +71,17 @@ impl<P: Copy + Eq + Hash> Watch<P> {
         }
     }
 
+    /// How many connections are tied to processes.
+    #[cfg(test)]
+    pub(crate) fn ties(&self) -> usize {
+        let ties = |connections: &Connections| match connections {
+            Connections::None => 0,
+            Connections::One(_) => 1,
+            Connections::Many(many) => many.len(),
+        };
+        self.processes.values().map(ties).sum()
+    }
+
     /// The process died: what it was tied to.
     pub(crate) fn take(&mut self, process: P) -> Vec<Handle> {
         match self.processes.remove(&process) {

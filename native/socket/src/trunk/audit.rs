@@ -1,0 +1,70 @@
+//! What the counters say, counted anew; and time that passes without waiting.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Trunk;
+use crate::sink::Process;
+use crate::slab::SHARDS;
+
+/// What a trunk holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    pub(crate) connections: usize,
+    /// Bytes of input.
+    pub(crate) buffered: usize,
+    /// Waits in recv, send and watch.
+    pub(crate) waiters: usize,
+    /// Ids that mean something, ended ones included.
+    pub(crate) names: usize,
+    /// Connections that a process's death would change.
+    pub(crate) ties: usize,
+    /// Bytes of output that no frame was made of.
+    pub(crate) pending: usize,
+}
+
+impl<P: Process> Trunk<P> {
+    /// Counts everything anew; fails where a counter says something else.
+    pub(crate) fn audit(&self) -> Holdings {
+        let mut truth = Holdings {
+            names: self.names.lock().len(),
+            ties: self.watch.lock().ties(),
+            ..Holdings::default()
+        };
+        let mut queued = self.outbox.queued();
+        queued.sort_unstable();
+        let in_queue = queued.len();
+        queued.dedup();
+        assert_eq!(queued.len(), in_queue, "a connection queues twice");
+        for shard in 0..SHARDS {
+            self.connections.for_each(shard, |handle, connection| {
+                let pending = connection.statistics().pending;
+                truth.connections += 1;
+                truth.buffered += connection.buffered();
+                truth.waiters += connection.waits();
+                truth.pending += pending;
+                assert!(
+                    pending == 0 || queued.binary_search(&handle).is_ok(),
+                    "{handle:?} has output and stands in no queue"
+                );
+            });
+        }
+        let status = self.status();
+        assert_eq!(status.connections, truth.connections, "connections");
+        assert_eq!(status.buffered, truth.buffered, "buffered");
+        assert_eq!(status.waiters, truth.waiters, "waiters");
+        truth
+    }
+
+    /// Lets time pass; the next feed or sweep notices.
+    pub(crate) fn age(&mut self, time: Duration) {
+        let earlier = self.started.checked_sub(time);
+        self.started = earlier.expect("the machine runs longer than a test's time");
+    }
+
+    /// Looks after all shards once.
+    pub(crate) fn sweep_all<S: crate::Sink<P>>(&self, sink: &mut S) -> Vec<P> {
+        self.next_sweep.store(0, Relaxed);
+        (0..SHARDS).flat_map(|_| self.sweep(sink)).collect()
+    }
+}
