@@ -3,7 +3,7 @@
 
 -behaviour(gen_server).
 
--export([start/1, start_program/1, restart/1, terminate/1, kill/1, stop/1, output/1, os_pid/1,
+-export([start/1, start_program/1, restart/1, ensure_running/1, terminate/1, kill/1, stop/1, output/1, os_pid/1,
          await_output/2]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
@@ -38,6 +38,14 @@ start_program(#{dir := Dir} = Settings) ->
 -spec restart(ecm()) -> ok | {error, {not_started, Output :: binary()}}.
 restart(Ecm) ->
     gen_server:call(Ecm, restart, infinity).
+
+%% @doc Starts it again unless it runs.
+-spec ensure_running(ecm()) -> ok | {error, {not_started, Output :: binary()}}.
+ensure_running(Ecm) ->
+    case gen_server:call(Ecm, is_running) of
+        true -> ok;
+        false -> restart(Ecm)
+    end.
 
 %% @doc Ends it as an admin does, by SIGTERM, and answers its exit status.
 -spec terminate(ecm()) -> Status :: non_neg_integer().
@@ -111,6 +119,8 @@ handle_call(kill, _From, #{program := none} = State) ->
 handle_call(kill, _From, #{program := Program} = State) ->
     ok = megaphone_test_program:kill(Program),
     {reply, ok, State#{program := none}};
+handle_call(is_running, _From, #{program := Program} = State) ->
+    {reply, Program =/= none, State};
 handle_call(output, _From, #{program := none} = State) ->
     {reply, <<>>, State};
 handle_call(output, _From, #{program := Program} = State) ->

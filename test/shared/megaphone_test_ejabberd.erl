@@ -5,7 +5,7 @@
 
 -behaviour(gen_server).
 
--export([start/1, start_node/1, stop/1, halt/1, kill/1, restart/1, call/4, call/5, cast/4,
+-export([start/1, start_node/1, stop/1, halt/1, start_halt/1, await_halt/1, kill/1, restart/1, call/4, call/5, peer/1,
          register_users/2, configure/2, reload/2, log/1, await_log/2, await_log/3, os_pid/1, dir/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
@@ -16,8 +16,9 @@
 -define(HALT_TIMEOUT, 30_000).
 
 -type ejabberd() :: pid().
-%% `dir' is made if need be; the rest is megaphone_test_config's.
--type settings() :: #{dir := file:name(), listeners := [iodata()],
+%% `dir' is made if need be. `megaphone' is the ebin folder of another Megaphone than the one that the
+%% tests run with. The rest is megaphone_test_config's.
+-type settings() :: #{dir := file:name(), listeners := [iodata()], megaphone => file:name(),
                       top => iodata(), modules => iodata()}.
 
 %% @doc Starts ejabberd and answers when it is ready. The error has the end of its log.
@@ -45,6 +46,16 @@ stop(Ejabberd) ->
 halt(Ejabberd) ->
     gen_server:call(Ejabberd, halt, infinity).
 
+%% @doc Begins to stop it and doesn't wait for the end, which await_halt/1 does.
+-spec start_halt(ejabberd()) -> gen_server:request_id().
+start_halt(Ejabberd) ->
+    gen_server:send_request(Ejabberd, halt).
+
+-spec await_halt(gen_server:request_id()) -> ok.
+await_halt(Request) ->
+    {reply, ok} = gen_server:wait_response(Request, infinity),
+    ok.
+
 %% @doc Kills the OS process; restart/1 brings it back.
 -spec kill(ejabberd()) -> ok.
 kill(Ejabberd) ->
@@ -62,12 +73,12 @@ call(Ejabberd, Module, Function, Arguments) ->
 
 -spec call(ejabberd(), module(), atom(), [term()], timeout()) -> term().
 call(Ejabberd, Module, Function, Arguments, Timeout) ->
-    peer:call(gen_server:call(Ejabberd, peer), Module, Function, Arguments, Timeout).
+    peer:call(peer(Ejabberd), Module, Function, Arguments, Timeout).
 
-%% @doc The same without an answer.
--spec cast(ejabberd(), module(), atom(), [term()]) -> ok.
-cast(Ejabberd, Module, Function, Arguments) ->
-    peer:cast(gen_server:call(Ejabberd, peer), Module, Function, Arguments).
+%% @doc OTP's peer process, for calls while ejabberd stops.
+-spec peer(ejabberd()) -> pid().
+peer(Ejabberd) ->
+    gen_server:call(Ejabberd, peer).
 
 %% @doc Makes accounts at localhost, and the same at impatient.localhost, password `megaphone'.
 -spec register_users(ejabberd(), [binary()]) -> ok.
@@ -160,7 +171,7 @@ handle_cast(_, State) ->
 handle_info(_, State) ->
     {noreply, State}.
 
-start_peer(#{settings := #{dir := Dir}} = State) ->
+start_peer(#{settings := #{dir := Dir} = Settings} = State) ->
     {ok, Peer, _Node} =
         peer:start(#{connection => standard_io,
                      %% What the emulator and its port programs say on standard error.
@@ -171,7 +182,7 @@ start_peer(#{settings := #{dir := Dir}} = State) ->
                      args => ["+S", "2", "+K", "true",
                               "-mnesia", "dir", "\"" ++ filename:join(Dir, "spool") ++ "\"",
                               "-ejabberd", "quiet", "true", "log_rate_limit", "100000",
-                              "-pa" | code_path()],
+                              "-pa" | code_path(Settings)],
                      env => [{"EJABBERD_CONFIG_PATH", filename:join(Dir, "ejabberd.yml")},
                              {"EJABBERD_LOG_PATH", log_path(Dir)},
                              {"EJABBERD_PID_PATH", ""},
@@ -208,9 +219,10 @@ write_config(#{dir := Dir, listeners := Listeners} = Settings) ->
                     megaphone_test_config:yaml(Listeners, Settings)).
 
 %% ejabberd is Debian's, unless ERL_LIBS names another. The handler of the tests is this folder's.
-code_path() ->
-    lists:usort([filename:dirname(code:which(megaphone_test_handler)),
-                 ebin(megaphone, "."), ebin(ejabberd, "/usr/lib/*/ejabberd-*/ebin")]).
+code_path(Settings) ->
+    [maps:get(megaphone, Settings, ebin(megaphone, ".")),
+     ebin(ejabberd, "/usr/lib/*/ejabberd-*/ebin"),
+     filename:dirname(code:which(megaphone_test_handler))].
 
 ebin(Module, Pattern) ->
     case {code:which(Module), filelib:wildcard(Pattern)} of

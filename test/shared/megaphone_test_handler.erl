@@ -8,11 +8,13 @@
 
 %% @doc `/echo': the request as JSON text, its body as a hash. `/echo/ip': the client's address.
 %% `/echo/hold/Name': waits for release(Name), then answers the name.
-%% `/echo/body': the request's body itself.
+%% `/echo/body': the request's body itself. `/echo/after/N': `done', after N milliseconds.
 process([<<"ip">>], #request{ip = {Address, _Port}}) ->
     {200, [text_plain()], misc:ip_to_list(Address)};
 process([<<"body">>], #request{data = Data}) ->
     {200, [text_plain()], Data};
+process([<<"after">>, Milliseconds], _Request) ->
+    receive after binary_to_integer(Milliseconds) -> {200, [text_plain()], <<"done">>} end;
 process([<<"hold">>, Name], _Request) ->
     true = register(hold_name(Name), self()),
     receive
