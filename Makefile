@@ -51,10 +51,12 @@ build:
 	@$(CARGO) build --quiet --release --locked -p megaphone-ecm
 
 # `bash -m` takes the terminal's Ctrl-C for itself, so that make, which would end with an error, sees
-# an orderly end. env makes sure that signals count, even where a script started make with `&`.
+# an orderly end; that needs a terminal whose foreground this is (fields 5 and 8 of proc's stat). env
+# makes sure that signals count, even where a script started make with `&`.
 run: deps-run
 	@$(MAKE) --no-print-directory build
-	@if [ -t 2 ]; then job_control=-m; fi; \
+	@set -- $$(cut -d ' ' -f 5,8 /proc/self/stat); \
+	if [ "$$1" = "$$2" ] && [ -t 2 ]; then job_control=-m; fi; \
 	exec env --default-signal=INT,TERM,HUP bash $$job_control test/run/run.sh "$$RUN_DIR"
 
 status:
