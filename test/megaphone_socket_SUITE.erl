@@ -127,8 +127,7 @@ table_follows_opens_and_closes(_Config) ->
 data_waits_for_its_reader(_Config) ->
     Trunk = ?TRUNK:open(),
     Id = ?TRUNK:id(1),
-    %% The reader owns it still, and is at work: it is told.
-    {ok, [Handle], [_]} = ?TRUNK:feed(Trunk, [?TRUNK:frame(Id, <<"early">>), ?TRUNK:close_frame(Id)]),
+    {ok, [Handle], []} = ?TRUNK:feed(Trunk, [?TRUNK:frame(Id, <<"early">>), ?TRUNK:close_frame(Id)]),
     ?assertMatch(#{buffered := 5}, ?TRUNK:status(Trunk)),
     Reader = spawn_monitor(fun() ->
                                    Socket = megaphone:socket(Trunk, Handle),
@@ -313,28 +312,29 @@ send_ends_when_the_peer_closes(_Config) ->
     [?assertEqual({error, closed}, ended(Sender)) || Sender <- Senders],
     ?TRUNK:waiters(Trunk, 0).
 
-%% Confirms that a connection with 10 MiB to send delays another's 100 bytes by what the writer had
-%% framed ahead (256 KiB) and one frame of its own, and three others of its kind by one frame each.
+%% Confirms that three connections with 10 MiB to send each delay another's 100 bytes by what is framed
+%% ahead of the writer (256 KiB) and by one frame each, and then by nothing but one frame each.
 output_takes_turns(_Config) ->
     Trunk = ?TRUNK:open(#{send_timeout => infinity}),
     Greedy = [greedy(Trunk, 10 bsl 20) || _ <- [1, 2, 3]],
     ?TRUNK:waiters(Trunk, 3),
     {Modest, ModestId} = ?TRUNK:connect(Trunk),
-    Framed = ?TRUNK:take(Trunk),
-    ?assert(lists:sum([byte_size(Content) + 32 || {_, Content} <- Framed]) < 280_000),
-    %% Its frame may stand behind one of each of the others and what is framed already.
     ok = gen_tcp:send(Modest, binary:copy(<<"m">>, 100)),
-    {Before, [{ModestId, Content} | _]} =
-        lists:splitwith(fun({Id, _}) -> Id =/= ModestId end, ?TRUNK:take(Trunk)),
-    ?assertEqual(binary:copy(<<"m">>, 100), Content),
-    ?assert(length(Before) =< length(Greedy), {frames_before, length(Before)}),
+    Ahead = bytes_before(ModestId, 100, Trunk),
+    ?assert(Ahead =< 262144 + 4 * 16384, {bytes_ahead, Ahead}),
+    ok = gen_tcp:send(Modest, binary:copy(<<"n">>, 99)),
+    Next = bytes_before(ModestId, 99, Trunk),
+    ?assert(Next =< 3 * 16384, {bytes_ahead, Next}),
     [exit(Pid, kill) || {Pid, _} <- Greedy].
 
-%% Confirms that the writer gets one message for any number of sends, and another after it looked.
+%% Confirms that the writer gets one message as it begins, for what may be there, one for any number of
+%% sends, and another after it looked.
 writer_is_told_once(_Config) ->
     Trunk = ?TRUNK:open(),
     {Socket, Id} = ?TRUNK:connect(Trunk),
     ok = megaphone_nif:set_writer(Trunk, self()),
+    ?assertEqual([{'$megaphone', 0}], mailbox()),
+    ?assertEqual([], ?TRUNK:output(Trunk)),
     [ok = gen_tcp:send(Socket, "a") || _ <- lists:seq(1, 5)],
     ?assertEqual([{'$megaphone', 0}], mailbox()),
     ?assertEqual({<<"aaaaa">>, open}, ?TRUNK:output(Trunk, Id)),
@@ -750,6 +750,16 @@ greedy(Trunk, Size) ->
     ok = gen_tcp:controlling_process(Socket, element(1, Owner)),
     element(1, Owner) ! go,
     Owner.
+
+%% How many bytes of frames come before one of this connection with so much content.
+bytes_before(Id, Size, Trunk) ->
+    Events = ?TRUNK:take(Trunk),
+    Other = fun({EventId, _}) -> EventId =/= Id end,
+    Bytes = fun(Before) -> lists:sum([byte_size(Content) + 32 || {_, Content} <- Before]) end,
+    case lists:splitwith(Other, Events) of
+        {Before, []} -> Bytes(Before) + bytes_before(Id, Size, Trunk);
+        {Before, [{Id, <<_:Size/binary>>} | _]} -> Bytes(Before)
+    end.
 
 %% All that comes until a close frame; the caller is the trunk's writer.
 take_until_close(Trunk) ->
