@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
-use crate::client::{self, Reply};
-use crate::clients::{Clients, Place};
+use crate::client::{self, Arrival, Reply};
+use crate::clients::Clients;
 use crate::config::{ListenerConfig, ListenerKind};
 use crate::settings::CurrentSettings;
 use crate::shutdown::Phase;
@@ -104,12 +104,14 @@ impl Listener {
         }
         match self.context.clients.place(settings.limits.max_connections) {
             Some(place) => {
-                let trunks = Arc::clone(&self.context.trunks);
-                let phase = self.context.phase.clone();
-                tokio::spawn(async move {
-                    client::serve(stream, peer, settings, trunks, phase).await;
-                    drop::<Place>(place);
-                });
+                tokio::spawn(client::serve(Arrival {
+                    stream,
+                    peer,
+                    place,
+                    settings,
+                    trunks: Arc::clone(&self.context.trunks),
+                    phase: self.context.phase.clone(),
+                }));
             }
             None => {
                 if let Ok(permit) = Arc::clone(refusals).try_acquire_owned() {

@@ -22,13 +22,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep};
 
 use self::answers::{Abandoned, Answers};
 use self::deadlines::Deadlines;
 pub use self::replies::Reply;
 use self::requests::{ForwardedFor, Outgoing, RequestReader};
 pub use self::socket::prepare;
+use crate::clients::Place;
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, Room, TrunkLost, Trunks};
@@ -39,28 +40,48 @@ const PIPELINED: usize = 64 * 1024;
 /// How often a client may read, write and send before others have a turn.
 const STEPS: usize = 16;
 
+/// A client that just connected, and what it is served with.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// Its place among the clients.
+    pub place: Place,
+    /// What it is held to.
+    pub settings: Arc<Settings>,
+    /// The way to ejabberd.
+    pub trunks: Arc<Trunks>,
+    /// How far the program's end has come.
+    pub phase: watch::Receiver<Phase>,
+}
+
 /// Serves a client until it or ejabberd is done.
-pub async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    settings: Arc<Settings>,
-    trunks: Arc<Trunks>,
-    mut phase: watch::Receiver<Phase>,
-) {
-    let mut client = Client::new(stream, peer, settings, trunks);
-    let ending = client.run(&mut phase).await;
-    // ejabberd hears of it before the client has taken the last of its output.
-    let Client {
-        stream, connection, ..
-    } = client;
-    drop(connection);
-    match ending {
-        Ending::ClientLeft => {}
-        Ending::Reset => socket::reset(&stream),
-        Ending::Close => tokio::select! {
-            () = socket::close_gently(stream) => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
-        },
+///
+/// The client is made outside of the future: an argument of an async function takes its room twice,
+/// and there is one such future for each client.
+pub fn serve(arrival: Arrival) -> impl Future<Output = ()> + Send {
+    let mut phase = arrival.phase.clone();
+    let mut client = Client::new(arrival);
+    async move {
+        let ending = client.run(&mut phase).await;
+        let Client {
+            stream,
+            connection,
+            place: _place,
+            ..
+        } = client;
+        // ejabberd hears of it before the client has taken the last of its output.
+        drop(connection);
+        match ending {
+            Ending::ClientLeft => {}
+            Ending::Reset => socket::reset(&stream),
+            Ending::Close => tokio::select! {
+                () = socket::close_gently(stream) => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
+            },
+        }
     }
 }
 
@@ -85,12 +106,15 @@ enum Ending {
 
 struct Client {
     stream: TcpStream,
+    place: Place,
     peer: SocketAddr,
     settings: Arc<Settings>,
     trunks: Arc<Trunks>,
     requests: RequestReader,
     answers: Answers,
     deadlines: Deadlines,
+    /// Fires at the next deadline or before it; there is none while there is none.
+    timer: Option<Pin<Box<Sleep>>>,
     /// The connection in a trunk; there is none before the first request, nor after a trunk was
     /// lost while nothing was due.
     connection: Option<Connection>,
@@ -120,12 +144,15 @@ enum Progress {
 }
 
 impl Client {
-    fn new(
-        stream: TcpStream,
-        peer: SocketAddr,
-        settings: Arc<Settings>,
-        trunks: Arc<Trunks>,
-    ) -> Self {
+    fn new(arrival: Arrival) -> Self {
+        let Arrival {
+            stream,
+            peer,
+            place,
+            settings,
+            trunks,
+            phase: _,
+        } = arrival;
         let ip = peer.ip().to_canonical();
         let forwarded_for = match settings.is_trusted_proxy(ip) {
             true => ForwardedFor::Append(ip),
@@ -135,6 +162,7 @@ impl Client {
             requests: RequestReader::new(settings.http, forwarded_for),
             answers: Answers::default(),
             deadlines: Deadlines::new(Instant::now()),
+            timer: None,
             connection: None,
             outgoing: None,
             room: None,
@@ -143,6 +171,7 @@ impl Client {
             ending: None,
             phase: Phase::Serving,
             stream,
+            place,
             peer,
             settings,
             trunks,
@@ -150,8 +179,6 @@ impl Client {
     }
 
     async fn run(&mut self, phase: &mut watch::Receiver<Phase>) -> Ending {
-        let timer = sleep_until(Instant::now());
-        tokio::pin!(timer);
         loop {
             self.phase = *phase.borrow_and_update();
             if self.phase == Phase::Ended {
@@ -161,7 +188,7 @@ impl Client {
                 Progress::Ended(ending) => return ending,
                 Progress::Yield => tokio::task::yield_now().await,
                 Progress::Wait => {
-                    if let Err(ending) = self.wait(timer.as_mut(), phase).await {
+                    if let Err(ending) = self.wait(phase).await {
                         return ending;
                     }
                 }
@@ -237,4 +264,33 @@ impl Client {
 enum Moved {
     Yes,
     No,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::clients::Clients;
+    use crate::config::Config;
+    use crate::ids::IdSource;
+
+    /// Each client has such a task for as long as it is connected, so a field too much in it, or a
+    /// future that is kept twice, costs as much as a million of them.
+    #[tokio::test]
+    async fn a_clients_task_stays_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = listener.local_addr().unwrap();
+        let (_sender, phase) = watch::channel(Phase::Serving);
+        let task = serve(Arrival {
+            stream: TcpStream::connect(peer).await.unwrap(),
+            peer,
+            place: Arc::new(Clients::default()).place(1).unwrap(),
+            settings: Arc::new(Settings::new(&Config::default())),
+            trunks: Arc::new(Trunks::new(IdSource::new().unwrap())),
+            phase,
+        });
+        let size = size_of_val(&task);
+        assert!(size <= 1_200, "{size} bytes");
+    }
 }

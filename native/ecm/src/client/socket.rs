@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::ReadHalf;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 /// How much is read at once. The buffer is the thread's, so a client that is idle has none.
@@ -53,6 +53,14 @@ pub async fn read(stream: &mut ReadHalf<'_>, mut feed: impl FnMut(&[u8])) -> io:
         })
     })
     .await
+}
+
+/// Waits until the socket may take bytes.
+///
+/// # Errors
+/// Why the socket failed.
+pub async fn writable(stream: &WriteHalf<'_>) -> io::Result<()> {
+    poll_fn(|context| stream.as_ref().poll_write_ready(context)).await
 }
 
 /// Closes a client's connection so that it gets all that was written: a socket that is closed while

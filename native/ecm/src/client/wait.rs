@@ -1,11 +1,12 @@
 //! Waiting for whatever lets a client go on.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::task::Poll;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::deadlines::{Expected, Missed, Waiting};
 use super::replies::Reply;
@@ -30,20 +31,10 @@ enum Happened {
 
 impl Client {
     /// Waits until there may be something to do.
-    pub(super) async fn wait(
-        &mut self,
-        mut timer: Pin<&mut Sleep>,
-        phase: &mut watch::Receiver<Phase>,
-    ) -> Result<(), Ending> {
+    pub(super) async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
         let deadline = self.deadline();
-        if let Some((deadline, _)) = deadline
-            && (timer.is_elapsed() || deadline < timer.deadline())
-        {
-            // A timer that fires too early costs less than one that is moved at each request.
-            timer.as_mut().reset(deadline);
-        }
-        let timer = deadline.is_some().then_some(timer);
-        match self.next_event(timer, phase).await {
+        self.set_timer(deadline);
+        match self.next_event(deadline, phase).await {
             Happened::Read(Ok(0)) => Err(Ending::ClientLeft),
             Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
             Happened::Room(room) => {
@@ -79,9 +70,24 @@ impl Client {
         self.deadlines.next(&self.settings.limits)
     }
 
+    fn set_timer(&mut self, deadline: Option<(Instant, Missed)>) {
+        match (deadline, &mut self.timer) {
+            (Some((deadline, _)), None) => self.timer = Some(Box::pin(sleep_until(deadline))),
+            // A timer that fires too early costs less than one that is moved at each request.
+            (Some((deadline, _)), Some(timer)) => {
+                if timer.is_elapsed() || deadline < timer.deadline() {
+                    timer.as_mut().reset(deadline);
+                }
+            }
+            // Most that are connected are idle WebSockets, and those have no deadline.
+            (None, _) if self.answers.is_raw() => self.timer = None,
+            (None, _) => {}
+        }
+    }
+
     async fn next_event(
         &mut self,
-        timer: Option<Pin<&mut Sleep>>,
+        deadline: Option<(Instant, Missed)>,
         phase: &mut watch::Receiver<Phase>,
     ) -> Happened {
         let wants_input = self.wants_input();
@@ -92,10 +98,10 @@ impl Client {
             biased;
             // An error says that the program is gone, and this with it in a moment.
             Ok(()) = phase.changed() => Happened::Phase,
-            () = elapsed(timer) => Happened::Timer,
+            () = elapsed(self.timer.as_mut()), if deadline.is_some() => Happened::Timer,
             room = room_to_come(&mut self.room) => Happened::Room(room),
             () = output_changed(self.connection.as_ref()) => Happened::Output,
-            ready = writer.writable(), if has_output => Happened::CanWrite(ready),
+            ready = socket::writable(&writer), if has_output => Happened::CanWrite(ready),
             read = socket::read(&mut reader, |bytes| self.requests.feed(bytes)), if wants_input => {
                 Happened::Read(read)
             }
@@ -115,7 +121,9 @@ impl Client {
     }
 }
 
-async fn elapsed(timer: Option<Pin<&mut Sleep>>) {
+/// Each of these is polled together with all others and keeps nothing but a reference, because an idle
+/// client is little more than what it waits with.
+async fn elapsed(timer: Option<&mut Pin<Box<Sleep>>>) {
     match timer {
         Some(timer) => timer.await,
         None => pending().await,
@@ -130,8 +138,9 @@ async fn room_to_come(room: &mut Option<RoomToCome>) -> Result<Room, TrunkLost> 
 }
 
 async fn output_changed(connection: Option<&Connection>) {
-    match connection {
-        Some(connection) => connection.changed().await,
-        None => pending().await,
-    }
+    poll_fn(|context| match connection {
+        Some(connection) => connection.poll_changed(context),
+        None => Poll::Pending,
+    })
+    .await;
 }

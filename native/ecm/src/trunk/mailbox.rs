@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::budget::OutputBudget;
 
@@ -38,7 +38,6 @@ pub enum Delivery {
 #[derive(Debug)]
 pub struct Mailbox {
     state: Mutex<State>,
-    changed: Notify,
     budget: Arc<OutputBudget>,
 }
 
@@ -47,6 +46,10 @@ struct State {
     pieces: VecDeque<BytesMut>,
     held: usize,
     end: Option<End>,
+    /// Something came that the client was not told of yet.
+    news: bool,
+    /// The client that waits for it.
+    waiting: Option<Waker>,
 }
 
 /// Small pieces are joined up to this, so that a client which reads slowly costs no more than what
@@ -58,7 +61,6 @@ impl Mailbox {
     pub fn new(budget: Arc<OutputBudget>) -> Self {
         Self {
             state: Mutex::default(),
-            changed: Notify::new(),
             budget,
         }
     }
@@ -78,24 +80,24 @@ impl Mailbox {
         } else {
             state.append(content);
         }
-        let overflowed = state.end.is_some();
-        drop(state);
         // A client that has not taken what was there needs no second word of it.
-        if was_empty || overflowed {
-            self.changed.notify_one();
+        if was_empty || state.end.is_some() {
+            self.tell(state);
         }
     }
 
     /// Says that nothing more comes. What waits can still be taken.
     pub fn end(&self, end: End) {
-        self.state.lock().end.get_or_insert(end);
-        self.changed.notify_one();
+        let mut state = self.state.lock();
+        state.end.get_or_insert(end);
+        self.tell(state);
     }
 
     /// Drops what waits, and everything that would come, because all clients together hold too much.
     pub fn evict(&self) {
-        self.overflow(&mut self.state.lock());
-        self.changed.notify_one();
+        let mut state = self.state.lock();
+        self.overflow(&mut state);
+        self.tell(state);
     }
 
     /// How many bytes wait.
@@ -133,18 +135,35 @@ impl Mailbox {
         self.budget.subtract(bytes);
     }
 
-    /// Waits until there may be something to take that was not there at the last
-    /// [`take`](Self::take). May return without a reason.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Whether there may be something to take that was not there when this was last ready. It wakes
+    /// the one that asked last.
+    pub fn poll_changed(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.news) {
+            return Poll::Ready(());
+        }
+        match &mut state.waiting {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => state.waiting = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn overflow(&self, state: &mut State) {
         self.budget.subtract(state.held);
-        *state = State {
-            end: Some(End::Overflowed),
-            ..State::default()
-        };
+        state.pieces = VecDeque::new();
+        state.held = 0;
+        state.end = Some(End::Overflowed);
+    }
+
+    /// Wakes the client, after the lock is free.
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        state.news = true;
+        let waiting = state.waiting.take();
+        drop(state);
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
     }
 }
 
@@ -169,8 +188,25 @@ impl Drop for Mailbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    use std::task::Wake;
+
     use super::*;
     use crate::config::LimitsConfig;
+
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A waker, and how often it was used.
+    fn counting_waker() -> (Waker, Arc<Count>) {
+        let count = Arc::new(Count(AtomicU32::new(0)));
+        (Waker::from(Arc::clone(&count)), count)
+    }
 
     fn mailbox(max_client: u64) -> Mailbox {
         let limits = LimitsConfig {
@@ -247,6 +283,24 @@ mod tests {
         assert_eq!(budget.to_free(), 5, "only the other's output is still held");
         drop(other);
         assert_eq!(budget.to_free(), 0);
+    }
+
+    #[test]
+    fn the_client_is_woken_once_for_all_that_waits() {
+        let mailbox = mailbox(100);
+        let (waker, count) = counting_waker();
+        let context = Context::from_waker(&waker);
+        assert!(mailbox.poll_changed(&context).is_pending());
+        mailbox.put(b"one");
+        mailbox.put(b"two");
+        assert_eq!(count.0.load(Relaxed), 1);
+        assert!(mailbox.poll_changed(&context).is_ready());
+        assert!(mailbox.poll_changed(&context).is_pending());
+        mailbox.take();
+        mailbox.put(b"three");
+        mailbox.end(End::Closed);
+        assert_eq!(count.0.load(Relaxed), 2);
+        assert!(mailbox.poll_changed(&context).is_ready());
     }
 
     #[test]

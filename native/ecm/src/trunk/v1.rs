@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use megaphone_trunk::v1::{
     ConnectionId, Decoder, Event, FrameError, HEADER_LEN, MaxFrameSize, put_close, put_content,
@@ -300,9 +301,9 @@ impl Connection {
         self.mailbox.delivered(bytes);
     }
 
-    /// Waits until something may have come.
-    pub async fn changed(&self) {
-        self.mailbox.changed().await;
+    /// See [`Mailbox::poll_changed`].
+    pub fn poll_changed(&self, context: &Context<'_>) -> Poll<()> {
+        self.mailbox.poll_changed(context)
     }
 
     /// Content's length with the headers of its frames.

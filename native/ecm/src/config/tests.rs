@@ -1,0 +1,170 @@
+//! What can be written in the file, and how what can't is refused.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("ecm.toml"), text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_sample_says_the_defaults() {
+    assert_eq!(parse(SAMPLE), Ok(Config::default()));
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    assert_eq!(parse(""), Ok(Config::default()));
+}
+
+#[test]
+fn the_sample_has_every_key_with_a_comment_above_it() {
+    let lines: Vec<_> = SAMPLE.lines().collect();
+    let mut keys = 0;
+    for (n, line) in lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.contains(" = "))
+    {
+        if !line.starts_with('#') {
+            keys += 1;
+            assert!(
+                n > 0 && lines[n - 1].starts_with("# "),
+                "no comment above: {line}"
+            );
+        }
+    }
+    // trusted_proxies, 6 of the trunk, 2 of a listener, 11 limits, the log level.
+    assert_eq!(keys, 21);
+}
+
+#[test]
+fn what_can_be_written() {
+    let config = parse(
+        "trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
+         [trunk]\naddress = \"unix:/run/ejabberd/trunk.sock\"\n\
+         [[listener]]\naddress = \"[::]:80\"\n\
+         [[listener]]\naddress = \"127.0.0.1:81\"\nkind = \"http\"\n\
+         [limits]\nmax_head = \"16 KiB\"\nidle_timeout = \"500ms\"\nmax_connections = 7\n\
+         [log]\nlevel = \"warn,megaphone_ecm::trunk=debug\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(
+        config.trunk.address,
+        TrunkAddress::Unix("/run/ejabberd/trunk.sock".into())
+    );
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.limits.max_head, 16 * KIB);
+    assert_eq!(config.limits.idle_timeout, Duration::from_millis(500));
+    assert_eq!(config.limits.max_connections, 7);
+}
+
+/// Each row: a file, and the error's text in full.
+#[test]
+fn each_error_names_its_place_its_key_and_what_is_allowed() {
+    for (text, expected) in [
+        (
+            "[limits]\nmax_heads = \"1 KiB\"\n",
+            "ecm.toml:2:1: limits.max_heads: unknown field `max_heads`, expected one of \
+             `head_timeout`, `body_timeout`, `idle_timeout`, `send_timeout`, \
+             `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
+             `max_connections`, `max_client_buffer`, `max_output_buffer`",
+        ),
+        (
+            "trunks = 4\n",
+            "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
+             `trusted_proxies`, `trunk`, `listener`, `limits`, `log`",
+        ),
+        (
+            "\n[limits]\n  max_head = 4096\n",
+            "ecm.toml:3:14: limits.max_head: invalid type: integer `4096`, expected a size \
+             as text, such as \"64 KiB\" (units: B, KiB, MiB, GiB)",
+        ),
+        (
+            "[limits]\nmax_head = \"4 kB\"\n",
+            "ecm.toml:2:12: limits.max_head: \"4 kB\" is not a size, write one such as \
+             \"64 KiB\" (units: B, KiB, MiB, GiB)",
+        ),
+        (
+            "[limits]\nmax_head = \"10 B\"\n",
+            "ecm.toml:2:12: limits.max_head: \"10 B\" is out of bounds, allowed are 256 B to \
+             1 MiB",
+        ),
+        (
+            "[limits]\nhead_timeout = \"ten seconds\"\n",
+            "ecm.toml:2:16: limits.head_timeout: \"ten seconds\" is not a length of time, \
+             write one such as \"30s\" (units: ms, s, m, h)",
+        ),
+        (
+            "[limits]\nhead_timeout = \"2h\"\n",
+            "ecm.toml:2:16: limits.head_timeout: \"2h\" is out of bounds, allowed are 10ms to \
+             1h",
+        ),
+        (
+            "[limits]\nmax_connections = 0\n",
+            "ecm.toml:2:19: limits.max_connections: 0 is out of bounds, allowed are 1 to \
+             10000000",
+        ),
+        (
+            "[trunk]\nprotocol = \"v2\"\n",
+            "ecm.toml:2:12: trunk.protocol: \"v2\" is not supported yet, the only protocol \
+             is \"v1\"",
+        ),
+        (
+            "[trunk]\naddress = \"localhost\"\n",
+            "ecm.toml:2:11: trunk.address: \"localhost\" is not an address, write HOST:PORT, \
+             such as \"127.0.0.1:5290\", or unix:/PATH",
+        ),
+        (
+            "[trunk]\nbackoff_min = \"20s\"\n",
+            "ecm.toml:1:1: trunk: backoff_min is more than backoff_max; it may be as much or \
+             less",
+        ),
+        (
+            "[[listener]]\nkind = \"http\"\n",
+            "ecm.toml:1:1: listener: missing field `address`",
+        ),
+        (
+            "[[listener]]\naddress = \"localhost:80\"\n",
+            "ecm.toml:2:11: listener.address: \"localhost:80\" is not an address to listen \
+             on, write IP:PORT, such as \"0.0.0.0:5280\" or \"[::]:5280\"",
+        ),
+        (
+            "[[listener]]\naddress = \"127.0.0.1:80\"\nkind = \"gopher\"\n",
+            "ecm.toml:3:8: listener.kind: unknown variant `gopher`, expected `http`",
+        ),
+        (
+            "trusted_proxies = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/33\"\n]\n",
+            "ecm.toml:1:19: trusted_proxies: \"10.0.0.0/33\" is not a network, write an IP or \
+             IP/BITS, such as \"10.0.0.0/8\" or \"::1\"",
+        ),
+        (
+            "listener = []\n",
+            "ecm.toml:1:12: listener: nothing to listen on, write at least one [[listener]]",
+        ),
+        (
+            "[log]\nlevel = \"loud\"\n",
+            "ecm.toml:2:9: log.level: \"loud\" is not a level, write error, warn, info, \
+             debug, trace, or a filter such as \"info,megaphone_ecm::trunk=debug\"",
+        ),
+    ] {
+        assert_eq!(parse(text), Err(expected.to_owned()), "for:\n{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_with_its_place() {
+    let error = parse("[limits]\nmax_head = \n").unwrap_err();
+    assert!(error.starts_with("ecm.toml:2:"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::read(Path::new("/nonexistent/ecm.toml")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("can't read /nonexistent/ecm.toml: "),
+        "{error}"
+    );
+}
