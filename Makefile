@@ -46,7 +46,7 @@ deps-run:
 build:
 	@mkdir -p _build
 	@echo 'building the NIF and the Erlang application'
-	@QUIET=1 flock _build/make.lock $(REBAR3) compile
+	@QUIET=1 flock _build/make.lock $(REBAR3) compile </dev/null
 	@echo 'building megaphone-ecm'
 	@$(CARGO) build --quiet --release --locked -p megaphone-ecm
 
@@ -54,6 +54,7 @@ build:
 # an orderly end; that needs a terminal whose foreground this is (fields 5 and 8 of proc's stat). env
 # makes sure that signals count, even where a script started make with `&`.
 run: deps-run
+	@bash test/run/run.sh --check "$$RUN_DIR"
 	@$(MAKE) --no-print-directory build
 	@set -- $$(cut -d ' ' -f 5,8 /proc/self/stat); \
 	if [ "$$1" = "$$2" ] && [ -t 2 ]; then job_control=-m; fi; \

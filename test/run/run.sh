@@ -1,7 +1,8 @@
 #!/bin/bash
 # `make run`: an ejabberd with the trunk listener, the ECM in front of it, and a few users.
 #
-#   run.sh RUN_DIR      with HTTP_PORT, TRUNK_PORT and USERS from the environment
+#   run.sh RUN_DIR          with HTTP_PORT, TRUNK_PORT and USERS from the environment
+#   run.sh --check RUN_DIR  only says what would be wrong with these, before time goes into a build
 #
 # All it writes is below RUN_DIR, and each process it starts names RUN_DIR in its command line. It
 # runs until SIGINT, SIGTERM or SIGHUP and then ends what it started. A second signal is impatient.
@@ -10,7 +11,12 @@ set -euo pipefail
 # needs no process groups of bash's.
 set +m
 
-[ -n "${1:-}" ] || { echo "usage: $0 RUN_DIR" >&2; exit 2; }
+action=run
+if [ "${1:-}" = --check ]; then
+    action=check
+    shift
+fi
+[ -n "${1:-}" ] || { echo "usage: $0 [--check] RUN_DIR" >&2; exit 2; }
 http_port=${HTTP_PORT:-5280}
 trunk_port=${TRUNK_PORT:-5290}
 users=${USERS:-0}
@@ -43,6 +49,7 @@ main() {
     open_run_dir "$1"
     check_port HTTP_PORT "$http_port"
     check_port TRUNK_PORT "$trunk_port"
+    [ $action = run ] || exit 0
     prepare
     say "starting ejabberd    its log: $run_dir/logs/ejabberd.log"
     start_ejabberd
