@@ -23,18 +23,28 @@ impl<'a> Decoder<'a> for Address {
             let path: Binary<'a> = port.decode()?;
             return Ok(Address::Local(path.as_slice().to_vec()));
         }
-        let port: u16 = port.decode()?;
-        if let Ok(v4) = host.decode() {
-            return Ok(Address::V4(v4, port));
+        let port = narrow(port)?;
+        let numbers = rustler::types::tuple::get_tuple(host)?;
+        match numbers.as_slice() {
+            [a, b, c, d] => {
+                let v4 = (narrow(*a)?, narrow(*b)?, narrow(*c)?, narrow(*d)?);
+                Ok(Address::V4(v4, port))
+            }
+            numbers => {
+                let groups: Vec<u16> = numbers
+                    .iter()
+                    .map(|number| narrow(*number))
+                    .collect::<NifResult<_>>()?;
+                let groups = groups.try_into().map_err(|_| Error::BadArg)?;
+                Ok(Address::V6(groups, port))
+            }
         }
-        let groups = rustler::types::tuple::get_tuple(host)?;
-        let groups: Vec<u16> = groups
-            .into_iter()
-            .map(|term| term.decode())
-            .collect::<NifResult<_>>()?;
-        let groups = groups.try_into().map_err(|_| Error::BadArg)?;
-        Ok(Address::V6(groups, port))
     }
+}
+
+/// A number of 8 or 16 bits; rustler's own decoder cuts a larger one.
+fn narrow<T: TryFrom<u32>>(term: Term<'_>) -> NifResult<T> {
+    T::try_from(term.decode::<u32>()?).map_err(|_| Error::BadArg)
 }
 
 impl Encoder for Address {
