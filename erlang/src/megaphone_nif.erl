@@ -66,7 +66,8 @@
 load_error() ->
     persistent_term:get({?MODULE, load_error}, none).
 
-%% @doc A new trunk, read by the caller.
+%% @doc A new trunk, read by the caller. Raises a text that names the setting where one is of the
+%% wrong type.
 -spec open(settings()) -> trunk().
 open(_Settings) -> ?NOT_LOADED.
 
