@@ -6,5 +6,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod proxy;
 pub mod v1;
 pub mod v2;

@@ -1,0 +1,83 @@
+//! What can be wrong with a header.
+
+/// Why bytes are no PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The first bytes are not the signature.
+    #[error("byte {index} of a PROXY header is 0x{found:02x}, no version 2 signature")]
+    Signature {
+        /// Which byte, from 0.
+        index: usize,
+        /// The byte that was found.
+        found: u8,
+    },
+    /// The version is not 2.
+    #[error("version {found} of the PROXY protocol, it has to be 2")]
+    Version {
+        /// The version that was found.
+        found: u8,
+    },
+    /// The command is neither LOCAL nor PROXY.
+    #[error("command {found} in a PROXY header, allowed are 0 (LOCAL) and 1 (PROXY)")]
+    Command {
+        /// The command that was found.
+        found: u8,
+    },
+    /// The header is longer than is read.
+    #[error("a PROXY header of {found} bytes after its first 16, the most is {limit}")]
+    TooLong {
+        /// The length that was found, in bytes.
+        found: usize,
+        /// The most that is read, in bytes.
+        limit: usize,
+    },
+    /// The addresses do not fit the header's length.
+    #[error("{found} bytes for addresses in a PROXY header, their family takes {needed}")]
+    Addresses {
+        /// How many bytes there are.
+        found: usize,
+        /// How many the family takes.
+        needed: usize,
+    },
+    /// A TLV is cut off by the header's end.
+    #[error("TLV 0x{kind:02x} at byte {at} of a PROXY header goes past its end")]
+    Tlv {
+        /// The TLV's type.
+        kind: u8,
+        /// Where the TLV starts.
+        at: usize,
+    },
+    /// A TLV's value is not what its type says.
+    #[error("the value of TLV 0x{kind:02x} at byte {at} of a PROXY header is not valid")]
+    Value {
+        /// The TLV's type.
+        kind: u8,
+        /// Where the TLV starts.
+        at: usize,
+    },
+    /// The CRC32c does not match.
+    #[error("the CRC32c of a PROXY header is 0x{found:08x}, it has to be 0x{computed:08x}")]
+    Checksum {
+        /// The checksum in the header.
+        found: u32,
+        /// That of its bytes.
+        computed: u32,
+    },
+}
+
+impl ProxyError {
+    /// The error's name in counters: `proxy_signature` ...
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Signature { .. } => "proxy_signature",
+            Self::Version { .. } => "proxy_version",
+            Self::Command { .. } => "proxy_command",
+            Self::TooLong { .. } => "proxy_too_long",
+            Self::Addresses { .. } => "proxy_addresses",
+            Self::Tlv { .. } => "proxy_tlv",
+            Self::Value { .. } => "proxy_value",
+            Self::Checksum { .. } => "proxy_checksum",
+        }
+    }
+}

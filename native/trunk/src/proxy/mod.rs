@@ -1,0 +1,49 @@
+//! The PROXY protocol, version 2 (HAProxy's proxy-protocol.txt): where a connection comes from,
+//! said before its first byte.
+//!
+//! ```text
+//!  byte  0              12     13     14      16
+//!        0D0A0D0A 000D0A515549540A | 2c | fp | length | addresses | TLVs ...
+//! ```
+//!
+//! - `2c`: version 2 and the [`Command`]; `fp`: address family and transport.
+//! - `length`, big-endian: of the addresses and TLVs together, at most [`MAX_LENGTH`] here.
+//! - A TLV is a type (1 byte), a length (2 bytes, big-endian) and a value.
+//!
+//! Each stream of a version 2 trunk starts with one. Its TLVs say what follows ([`Header::alpn`])
+//! and how the client came ([`Header::transport`], type 0xE0, which the specification leaves to
+//! applications).
+
+mod error;
+mod header;
+mod read;
+mod write;
+
+pub use error::ProxyError;
+pub use header::{Addresses, Command, Header, Tls, Transport};
+pub use read::read;
+pub use write::write;
+
+/// The first bytes of every header.
+pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+
+/// The longest `length` that is read, in bytes: addresses take 216 at most, and a certificate's
+/// name or a unique id a few hundred.
+pub const MAX_LENGTH: usize = 2048;
+
+/// The fixed part, in bytes.
+const FIXED: usize = 16;
+
+const TYPE_ALPN: u8 = 0x01;
+const TYPE_AUTHORITY: u8 = 0x02;
+const TYPE_CRC32C: u8 = 0x03;
+const TYPE_UNIQUE_ID: u8 = 0x05;
+const TYPE_SSL: u8 = 0x20;
+const TYPE_SSL_VERSION: u8 = 0x21;
+const TYPE_SSL_CN: u8 = 0x22;
+const TYPE_TRANSPORT: u8 = 0xe0;
+/// The longest unique id, in bytes.
+const MAX_UNIQUE_ID: usize = 128;
+
+#[cfg(test)]
+mod tests;
