@@ -282,7 +282,9 @@ fn in_flight(trunk: Trunk) -> Vec<LocalPid> {
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn lose(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
-    trunk.0.trunk.lose(&mut Mailbox::new(env, &trunk))
+    let busy = trunk.0.trunk.lose(&mut Mailbox::new(env, &trunk));
+    trunk.0.retire();
+    busy
 }
 
 #[rustler::nif]

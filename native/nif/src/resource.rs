@@ -63,14 +63,25 @@ pub(crate) fn ended() -> Status {
     ENDED.lock().clone().unwrap_or_default()
 }
 
-impl Drop for SharedTrunk {
-    fn drop(&mut self) {
-        TRUNKS.lock().remove(&self.number);
+impl SharedTrunk {
+    /// Takes a lost trunk off the list and keeps what it had counted. Its references can outlive it
+    /// for long: ejabberd hands sockets around in its messages, and they stay in heaps until these
+    /// are collected.
+    pub(crate) fn retire(&self) {
+        if TRUNKS.lock().remove(&self.number).is_none() {
+            return;
+        }
         let mut status = self.trunk.status();
         status.connections = 0;
         status.buffered = 0;
         status.waiters = 0;
         ENDED.lock().get_or_insert_default().add(&status);
+    }
+}
+
+impl Drop for SharedTrunk {
+    fn drop(&mut self) {
+        self.retire();
     }
 }
 
