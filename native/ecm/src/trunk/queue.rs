@@ -101,6 +101,8 @@ impl SendQueue {
     /// Waits for bytes to write and gives them in exchange for an empty buffer.
     pub async fn take(&self, batch: &mut Vec<u8>) -> Batch {
         loop {
+            // The clients that are ready go first, so that what they send is one write together.
+            tokio::task::yield_now().await;
             {
                 let mut waiting = self.waiting.lock();
                 if !waiting.bytes.is_empty() {
