@@ -2,7 +2,8 @@
 %% answers when a test says so, which no handler of ejabberd's does.
 -module(megaphone_test_handler).
 
--export([process/2, release/1, release_all/1, release_the_rest/0, held/1, held_all/1, http_processes/0]).
+-export([process/2, release/1, release_all/1, release_the_rest/0, held/1, held_all/1, http_processes/0,
+         register_users/3]).
 
 -include_lib("ejabberd/include/ejabberd_http.hrl").
 
@@ -69,6 +70,11 @@ held_all(Names) ->
 -spec http_processes() -> [pid()].
 http_processes() ->
     [Pid || Pid <- processes(), proc_lib:translate_initial_call(Pid) =:= {ejabberd_http, init, 3}].
+
+%% @doc Makes many accounts in one call.
+-spec register_users([binary()], Host :: binary(), Password :: binary()) -> ok.
+register_users(Users, Host, Password) ->
+    lists:foreach(fun(User) -> ok = ejabberd_auth:try_register(User, Host, Password) end, Users).
 
 text_plain() ->
     {<<"Content-Type">>, <<"text/plain">>}.
