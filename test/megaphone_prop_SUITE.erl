@@ -1,0 +1,71 @@
+%% The properties (PropEr). Each runs a fixed number of tests from a fresh seed; a failure prints the
+%% seed, and MEGAPHONE_SEED="{A,B,C}" repeats it.
+-module(megaphone_prop_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0]).
+-export([frames/1, decode_packet_near_valid/1, decode_packet_random/1, decode_packet_differences/1,
+         packets_on_a_socket/1]).
+
+suite() ->
+    [{timetrap, {seconds, 120}}].
+
+all() ->
+    [frames, decode_packet_near_valid, decode_packet_random, decode_packet_differences,
+     packets_on_a_socket].
+
+%% Confirms that the cutting of a trunk's bytes means nothing.
+frames(_Config) ->
+    holds(prop_frames:prop_any_cut(), 1000).
+
+%% Confirms that lines that are right, or nearly so, are decoded as erlang:decode_packet/3 does.
+decode_packet_near_valid(Config) ->
+    holds(prop_decode_packet:prop_near_valid(differences(Config)), 20_000).
+
+%% Confirms the same for bytes that are mostly no line.
+decode_packet_random(Config) ->
+    holds(prop_decode_packet:prop_random(differences(Config)), 10_000).
+
+%% Confirms each row of the table: that we answer as it says, and that this release answers otherwise, or
+%% isn't said to.
+decode_packet_differences(Config) ->
+    Release = list_to_integer(erlang:system_info(otp_release)),
+    [begin
+         ?assertNotEqual(Ours, Theirs, Name),
+         ?assertEqual(Ours, megaphone_nif:decode_packet(Type, Input), Name),
+         ?assertEqual(match, re:run(Input, Lines, [caseless, {capture, none}]), Name),
+         ?assert(lists:member(Type, Types), Name),
+         Expected = if Release >= First, Release =< Last -> Theirs; true -> Ours end,
+         ?assertEqual(Expected, erlang:decode_packet(Type, Input, []), Name)
+     end || {Name, #{type := Type, types := Types, input := Input, lines := Lines, ours := Ours,
+                     theirs := Theirs, otp := {First, Last}}} <- differences(Config)].
+
+%% Confirms that a socket in a packet mode gives the same packets, however their bytes come.
+packets_on_a_socket(_Config) ->
+    holds(prop_decode_packet:prop_on_a_socket(), 1000).
+
+%% The table is beside the suites, not in a folder of this one's.
+differences(Config) ->
+    Suites = filename:dirname(filename:dirname(proplists:get_value(data_dir, Config))),
+    prop_decode_packet:differences(filename:join(Suites, "data")).
+
+holds(Property, Tests) ->
+    Seed = seed(),
+    _ = rand:seed(exsplus, Seed),
+    Log = fun(Format, Arguments) -> put(?MODULE, [get(?MODULE), io_lib:format(Format, Arguments)]) end,
+    put(?MODULE, []),
+    case proper:quickcheck(Property, [{numtests, Tests}, {on_output, Log}, {max_size, 40}, nocolors]) of
+        true -> ok;
+        _ -> ct:fail("with MEGAPHONE_SEED=\"~w\":~n~ts", [Seed, get(?MODULE)])
+    end.
+
+seed() ->
+    case os:getenv("MEGAPHONE_SEED") of
+        false ->
+            {rand:uniform(1 bsl 32), rand:uniform(1 bsl 32), rand:uniform(1 bsl 32)};
+        Text ->
+            {ok, Tokens, _} = erl_scan:string(Text ++ "."),
+            {ok, Seed} = erl_parse:parse_term(Tokens),
+            Seed
+    end.
