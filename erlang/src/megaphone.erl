@@ -262,12 +262,12 @@ getopts(?SOCKET(Trunk, Handle), Names) ->
 %% version 1, which tells none.
 -spec peername(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
 peername(?SOCKET(Trunk, Handle)) ->
-    address(megaphone_nif:owner(Trunk, Handle), megaphone_nif:peername(Trunk)).
+    address(megaphone_nif:owner(Trunk, Handle), megaphone_nif:peername(Trunk, Handle)).
 
-%% @doc inet:sockname/1: our end of the trunk.
+%% @doc inet:sockname/1: the address the client connected to; our end of the trunk in version 1.
 -spec sockname(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
 sockname(?SOCKET(Trunk, Handle)) ->
-    address(megaphone_nif:owner(Trunk, Handle), megaphone_nif:sockname(Trunk)).
+    address(megaphone_nif:owner(Trunk, Handle), megaphone_nif:sockname(Trunk, Handle)).
 
 %% @doc inet:socknames/1.
 -spec socknames(socket()) -> {ok, [megaphone_nif:address()]} | {error, einval}.

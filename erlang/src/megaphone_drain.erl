@@ -1,7 +1,7 @@
 %%% @doc Lets the trunks' answers in flight finish.
 -module(megaphone_drain).
 
--export([all/0]).
+-export([all/0, one/2]).
 
 %% How often to look whether they are done (milliseconds).
 -define(LOOK, 20).
@@ -14,6 +14,12 @@ all() ->
     Drained = lists:filtermap(fun megaphone_trunk:drain/1, Readers),
     Now = erlang:monotonic_time(millisecond),
     wait([{Trunk, Now + Timeout} || {Trunk, Timeout} <- Drained]).
+
+%% @doc Drains one trunk, within `Timeout' (milliseconds).
+-spec one(megaphone_nif:trunk(), non_neg_integer()) -> ok.
+one(Trunk, Timeout) ->
+    ok = megaphone_nif:drain(Trunk),
+    wait([{Trunk, erlang:monotonic_time(millisecond) + Timeout}]).
 
 wait([]) ->
     ok;

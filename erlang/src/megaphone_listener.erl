@@ -18,8 +18,9 @@
 
 -export([start/3, start_link/3, accept/1, tcp_init/2,
          listen_opt_type/1, listen_options/0]).
-%% ejabberd's hook
--export([ejabberd_stopping/0]).
+-export([option/2]).
+%% ejabberd's hooks
+-export([ejabberd_stopping/0, config_reloaded/0]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -42,38 +43,72 @@ accept(Trunk) ->
 -spec tcp_init(inet:socket(), [{atom(), term()}]) -> [{atom(), term()}].
 tcp_init(ListenSocket, Opts) ->
     {ok, Address} = inet:sockname(ListenSocket),
-    case check(Address, proplists:get_bool(allow_plain, Opts)) of
+    case check(Address, Opts) of
         ok ->
             ejabberd_hooks:add(ejabberd_stopping, ?MODULE, ejabberd_stopping, 50),
-            Opts;
+            ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, 10),
+            %% A trunk drains when the listener that accepted it is stopped.
+            [{acceptor, self()} | Opts];
         {error, Text} ->
             ?LOG_ERROR("megaphone_listener at ~ts does not start: ~ts",
-                       [format_address(Address), Text]),
+                       [megaphone_address:format(Address), Text]),
             exit(normal)
     end.
 
-check(Address, AllowPlain) ->
-    case {megaphone_nif:load_error(), is_local(Address) orelse AllowPlain} of
-        {none, true} ->
+check(Address, Opts) ->
+    Checks = [fun() -> check_nif() end,
+              fun() -> check_tls(Opts) end,
+              fun() -> check_trust(Address, Opts) end],
+    first_error(Checks).
+
+first_error([]) ->
+    ok;
+first_error([Check | Checks]) ->
+    case Check() of
+        ok -> first_error(Checks);
+        {error, _} = Error -> Error
+    end.
+
+check_nif() ->
+    case megaphone_nif:load_error() of
+        none ->
             ok;
-        {none, false} ->
-            {error, "a trunk's peer speaks for all its users, and this address can be reached "
-                    "from elsewhere without TLS. Set 'ip: 127.0.0.1' or 'port: unix:/path', or "
-                    "'allow_plain: true' if the network itself is trusted."};
-        {LoadError, _} ->
+        LoadError ->
             {error, ["the NIF can't be loaded: ", LoadError, ". Build it where ejabberd runs "
                      "('make build', or 'rebar3 compile') and put priv/megaphone_nif.so next to "
                      "Megaphone's ebin folder."]}
     end.
 
-is_local({local, _Path}) -> true;
-is_local({{127, _, _, _}, _Port}) -> true;
-is_local({{0, 0, 0, 0, 0, 0, 0, 1}, _Port}) -> true;
-is_local({{0, 0, 0, 0, 0, 16#ffff, High, _}, _Port}) -> High bsr 8 =:= 127;
-is_local(_) -> false.
+check_tls(Opts) ->
+    Missing = [Name || Name <- [certfile, cafile], option(Name, Opts) =:= undefined],
+    case option(tls, Opts) andalso Missing of
+        false ->
+            ok;
+        [] ->
+            {ok, _} = application:ensure_all_started(ssl),
+            ok;
+        [Name | _] ->
+            {error, io_lib:format("'tls: true' needs '~ts': a trunk's peer shows a certificate, "
+                                  "signed by 'cafile', as we show 'certfile'.", [Name])}
+    end.
 
-format_address({local, Path}) -> ["unix:", Path];
-format_address({IP, Port}) -> [inet:ntoa(IP), $:, integer_to_list(Port)].
+check_trust(Address, Opts) ->
+    Trusted = option(tls, Opts) orelse option(allow_plain, Opts)
+        orelse megaphone_address:is_local(Address),
+    case Trusted of
+        true ->
+            ok;
+        false ->
+            {error, "a trunk's peer speaks for all its users, and this address can be reached "
+                    "from elsewhere without TLS. Set 'ip: 127.0.0.1' or 'port: unix:/path', or "
+                    "'tls: true' with certificates, or 'allow_plain: true' if the network "
+                    "itself is trusted."}
+    end.
+
+%% @doc An option's value, or its default.
+-spec option(atom(), [{atom(), term()}]) -> term().
+option(Name, Opts) ->
+    proplists:get_value(Name, Opts, proplists:get_value(Name, listen_options())).
 
 %% @doc The validator of each option: our own, or ejabberd_http's, which also loads the request
 %% handlers. ejabberd tries its common options where this fails.
@@ -92,11 +127,20 @@ listen_opt_type(shutdown_timeout) ->
     econf:timeout(second);
 listen_opt_type(allow_plain) ->
     econf:bool();
-listen_opt_type(tls) ->
-    %% TLS on a trunk comes with version 2; on a virtual connection it would make no sense.
-    econf:enum([false]);
+listen_opt_type(protocols) ->
+    econf:list(econf:enum([http, 'xmpp-client']), [unique]);
+listen_opt_type(c2s) ->
+    Names = [Name || {Name, _} <- ejabberd_c2s:listen_options(), Name =/= tls],
+    econf:options(maps:from_list([{Name, c2s_opt_type(Name)} || Name <- Names]), [unique]);
 listen_opt_type(Option) ->
     ejabberd_http:listen_opt_type(Option).
+
+c2s_opt_type(Name) ->
+    try
+        ejabberd_c2s:listen_opt_type(Name)
+    catch
+        error:_ -> ejabberd_listener:listen_opt_type(Name)
+    end.
 
 %% @doc The options and their defaults; times in milliseconds, sizes in bytes.
 -spec listen_options() -> [{atom(), term()}].
@@ -107,6 +151,11 @@ listen_options() ->
            {idle_timeout, 600000},
            {send_timeout, 15000},
            {shutdown_timeout, 5000},
+           {protocols, [http, 'xmpp-client']},
+           {c2s, []},
+           {tls, false},
+           {certfile, undefined},
+           {cafile, undefined},
            {allow_plain, false},
            {ip, {127, 0, 0, 1}}],
     Own ++ [Option || {Name, _} = Option <- ejabberd_http:listen_options(),
@@ -116,3 +165,8 @@ listen_options() ->
 -spec ejabberd_stopping() -> ok.
 ejabberd_stopping() ->
     megaphone_drain:all().
+
+%% @doc The configuration was read again: so are certificates, at the next handshake.
+-spec config_reloaded() -> ok.
+config_reloaded() ->
+    ssl:clear_pem_cache().

@@ -11,17 +11,17 @@
 -export([load_error/0]).
 %% The trunk: its reader feeds it, its writer takes its output.
 -export([open/1, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
-         sweep/1, drain/1, in_flight/1, lose/1, number/1]).
+         sweep/1, tick/1, drain/1, in_flight/1, lose/1, number/1, version/1]).
 %% A connection.
--export([recv/3, recv_dirty/3, send/3, cancel/3, close/2, shutdown/3, owner/2,
-         setopts/3, getopts/2, getstat/2, is_open/2, watch/2,
-         peername/1, sockname/1]).
+-export([recv/3, recv_dirty/3, send/3, cancel/3, close/2, reset/2, shutdown/3, owner/2,
+         setopts/3, getopts/2, getstat/2, is_open/2, watch/2, protocol/2,
+         peername/2, sockname/2]).
 %% All trunks.
 -export([trunks/0, ended/0]).
 %% The decoder by itself.
 -export([decode_packet/2]).
 
--export_type([trunk/0, handle/0, settings/0, wait/0, status/0, trunk_status/0, address/0]).
+-export_type([trunk/0, handle/0, protocol/0, settings/0, wait/0, status/0, trunk_status/0, address/0]).
 
 -on_load(load/0).
 
@@ -30,6 +30,7 @@
 -type handle() :: non_neg_integer().
 %% What a process waits for: it gets `{'$megaphone', wait()}' and calls again.
 -type wait() :: pos_integer().
+-type protocol() :: http | 'xmpp-client' | 'xmpp-framing' | raw.
 -type address() :: {inet:ip_address(), inet:port_number()} | {local, binary()} | undefined.
 -type settings() ::
     #{content := http | raw,
@@ -101,6 +102,10 @@ own(_Trunk, _Handle, _Owner) -> ?NOT_LOADED.
 -spec sweep(trunk()) -> [pid()].
 sweep(_Trunk) -> ?NOT_LOADED.
 
+%% @doc Asks a silent peer of version 2 whether it is there; an error ends the trunk.
+-spec tick(trunk()) -> ok | {error, binary()}.
+tick(_Trunk) -> ?NOT_LOADED.
+
 %% @doc Refuses new connections, closes those between requests and the others after their answer.
 -spec drain(trunk()) -> ok.
 drain(_Trunk) -> ?NOT_LOADED.
@@ -116,6 +121,10 @@ lose(_Trunk) -> ?NOT_LOADED.
 %% @doc The trunk's number, unique in the VM's life.
 -spec number(trunk()) -> pos_integer().
 number(_Trunk) -> ?NOT_LOADED.
+
+%% @doc The trunk protocol's version; 0 until the first byte has come.
+-spec version(trunk()) -> 0..2.
+version(_Trunk) -> ?NOT_LOADED.
 
 %% @doc Exactly `Length' bytes, or what there is for 0; a packet in the http modes.
 -spec recv(trunk(), handle(), Length :: non_neg_integer()) ->
@@ -139,6 +148,10 @@ cancel(_Trunk, _Handle, _Wait) -> ?NOT_LOADED.
 %% @doc Closes a connection; what was sent on it still goes out.
 -spec close(trunk(), handle()) -> ok.
 close(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc Ends a connection at once: what waits in either direction is lost.
+-spec reset(trunk(), handle()) -> ok.
+reset(_Trunk, _Handle) -> ?NOT_LOADED.
 
 %% @doc Ends one direction, or both.
 -spec shutdown(trunk(), handle(), read | write | read_write) -> ok | closed.
@@ -169,13 +182,17 @@ is_open(_Trunk, _Handle) -> ?NOT_LOADED.
 -spec watch(trunk(), handle()) -> {wait, wait()} | closed.
 watch(_Trunk, _Handle) -> ?NOT_LOADED.
 
-%% @doc The address of the trunk's peer.
--spec peername(trunk()) -> address().
-peername(_Trunk) -> ?NOT_LOADED.
+%% @doc What the connection carries, which says who is to own it.
+-spec protocol(trunk(), handle()) -> protocol() | closed.
+protocol(_Trunk, _Handle) -> ?NOT_LOADED.
 
-%% @doc The address of our end of the trunk.
--spec sockname(trunk()) -> address().
-sockname(_Trunk) -> ?NOT_LOADED.
+%% @doc The client's address; that of the trunk's peer if the trunk does not tell it.
+-spec peername(trunk(), handle()) -> address().
+peername(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc The address the client connected to; our end of the trunk if the trunk does not tell it.
+-spec sockname(trunk(), handle()) -> address().
+sockname(_Trunk, _Handle) -> ?NOT_LOADED.
 
 %% @doc All trunks, oldest first. Reads counters, asks no process.
 -spec trunks() -> [trunk_status()].

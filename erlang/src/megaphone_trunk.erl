@@ -18,10 +18,12 @@
 -include_lib("kernel/include/logger.hrl").
 
 -record(state, {socket :: inet:socket(),
+                tls :: megaphone_transport:tls(),
+                transport :: undefined | megaphone_transport:transport(),
                 trunk :: megaphone_nif:trunk(),
-                writer :: pid(),
+                writer :: undefined | pid(),
                 peer :: megaphone_nif:address(),
-                http_opts :: [{atom(), term()}],
+                owners :: megaphone_owner:options(),
                 sweep_interval :: pos_integer(),
                 shutdown_timeout :: non_neg_integer()}).
 
@@ -29,7 +31,6 @@
 -define(ACTIVE, 100).
 %% A feed above this goes to a dirty scheduler (bytes).
 -define(DIRTY_FEED, 65536).
--define(BUFFERS, [{buffer, 65536}, {recbuf, 262144}, {sndbuf, 262144}, {nodelay, true}]).
 %% Sweeps see a 64th of the connections each: all of them four times in an idle timeout.
 -define(SWEEPS, 256).
 
@@ -60,10 +61,7 @@ drain(Pid) ->
 -spec init({inet:socket(), [{atom(), term()}]}) -> {ok, #state{}} | {stop, term()}.
 init({Socket, Opts}) ->
     process_flag(trap_exit, true),
-    Get = fun(Name) ->
-                  Default = proplists:get_value(Name, megaphone_listener:listen_options()),
-                  proplists:get_value(Name, Opts, Default)
-          end,
+    Get = fun(Name) -> megaphone_listener:option(Name, Opts) end,
     Peer = peername(Socket, proplists:get_value(sock_peer_name, Opts)),
     Trunk = megaphone_nif:open(#{content => http,
                                  max_frame_size => Get(max_frame_size),
@@ -73,11 +71,12 @@ init({Socket, Opts}) ->
                                  send_timeout => Get(send_timeout),
                                  peername => Peer,
                                  sockname => sockname(Socket)}),
+    watch_acceptor(proplists:get_value(acceptor, Opts)),
     State = #state{socket = Socket,
+                   tls = megaphone_transport:tls_options(Opts),
                    trunk = Trunk,
-                   writer = megaphone_writer:start_link(Trunk, Socket),
                    peer = Peer,
-                   http_opts = http_opts(Opts),
+                   owners = megaphone_owner:options(Opts),
                    sweep_interval = sweep_interval(Get(idle_timeout)),
                    shutdown_timeout = Get(shutdown_timeout)},
     schedule_sweep(State),
@@ -89,38 +88,56 @@ handle_call(drain, _From, #state{trunk = Trunk} = State) ->
     {reply, {Trunk, State#state.shutdown_timeout}, State}.
 
 -spec handle_cast(accept, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_cast(accept, #state{socket = Socket} = State) ->
-    case inet:setopts(Socket, [{active, ?ACTIVE} | ?BUFFERS]) of
-        ok -> {noreply, State};
-        {error, Reason} -> stop(Reason, State)
+handle_cast(accept, #state{socket = Socket, tls = Tls, trunk = Trunk} = State) ->
+    case megaphone_transport:handshake(Socket, Tls) of
+        {ok, Transport} ->
+            Writer = megaphone_writer:start_link(Trunk, Transport),
+            activate(State#state{transport = Transport, writer = Writer});
+        {error, Reason} ->
+            stop({error, Reason}, State)
     end.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({tcp, Socket, Data}, #state{socket = Socket} = State) ->
-    feed(Data, State);
-handle_info({tcp_passive, Socket}, #state{socket = Socket} = State) ->
-    case inet:setopts(Socket, [{active, ?ACTIVE}]) of
-        ok -> {noreply, State};
-        {error, Reason} -> stop(Reason, State)
-    end;
-handle_info({tcp_closed, Socket}, #state{socket = Socket} = State) ->
-    stop(closed, State);
-handle_info({tcp_error, Socket, Reason}, #state{socket = Socket} = State) ->
-    stop(Reason, State);
 handle_info(sweep, #state{trunk = Trunk} = State) ->
     megaphone_reaper:reap(megaphone_nif:sweep(Trunk)),
-    schedule_sweep(State),
+    case megaphone_nif:tick(Trunk) of
+        ok ->
+            schedule_sweep(State),
+            {noreply, State};
+        {error, Text} ->
+            fail(Text, State)
+    end;
+handle_info({'DOWN', _, process, _Acceptor, _}, State) ->
+    drain_alone(State),
     {noreply, State};
+handle_info(drained, State) ->
+    stop(drained, State);
 handle_info({'EXIT', Writer, Reason}, #state{writer = Writer} = State) ->
-    stop(Reason, State);
+    stop({error, Reason}, State);
 handle_info({'EXIT', _Parent, Reason}, State) ->
     {stop, Reason, State};
-handle_info(Message, State) ->
-    ?LOG_WARNING("megaphone: a trunk process got a message that it does not know: ~p", [Message]),
-    {noreply, State}.
+handle_info(Message, #state{transport = Transport} = State) ->
+    case megaphone_transport:event(Transport, Message) of
+        {data, Data} -> feed(Data, State);
+        passive -> activate(State);
+        closed -> stop(closed, State);
+        {error, Reason} -> stop({error, Reason}, State);
+        none ->
+            ?LOG_WARNING("megaphone: a trunk process got a message that it does not know: ~p",
+                         [Message]),
+            {noreply, State}
+    end.
+
+activate(#state{transport = Transport} = State) ->
+    case megaphone_transport:activate(Transport, ?ACTIVE) of
+        ok -> {noreply, State};
+        {error, Reason} -> stop({error, Reason}, State)
+    end.
 
 %% The connections end with an error, nothing else does.
 -spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{trunk = Trunk, writer = undefined}) ->
+    megaphone_reaper:reap(megaphone_nif:lose(Trunk));
 terminate(_Reason, #state{trunk = Trunk, writer = Writer}) ->
     megaphone_writer:flush(Writer),
     megaphone_reaper:reap(megaphone_nif:lose(Trunk)).
@@ -136,43 +153,47 @@ feed(Data, #state{trunk = Trunk} = State) ->
             {noreply, State};
         {error, Opened, Busy, Text} ->
             attend(Opened, Busy, State),
-            ?LOG_ERROR("megaphone: the trunk from ~ts ends: ~ts. Its peer does not speak version 1 "
-                       "of the trunk protocol, or lost its place in it.",
-                       [format_address(State#state.peer), Text]),
-            {stop, normal, State}
+            fail(Text, State)
     end.
 
-attend(Opened, Busy, State) ->
-    lists:foreach(fun(Handle) -> start_owner(Handle, State) end, Opened),
+fail(Text, #state{peer = Peer} = State) ->
+    ?LOG_ERROR("megaphone: the trunk from ~ts ends: ~ts", [megaphone_address:format(Peer), Text]),
+    {stop, normal, State}.
+
+attend(Opened, Busy, #state{trunk = Trunk, owners = Owners}) ->
+    lists:foreach(fun(Handle) -> megaphone_owner:start(Trunk, Handle, Owners) end, Opened),
     megaphone_reaper:reap(Busy).
 
-%% The owner finds its data waiting, however late it asks for it.
-start_owner(Handle, #state{trunk = Trunk, http_opts = Opts}) ->
-    case ejabberd_http:start(gen_tcp, megaphone:socket(Trunk, Handle), Opts) of
-        {ok, Owner} -> megaphone_nif:own(Trunk, Handle, Owner);
-        _ -> megaphone_nif:close(Trunk, Handle)
+%% The listener that accepted the trunk is gone, and its options with it. A peer that speaks
+%% version 2 is told so and comes back to the new one; one that speaks version 1 stays.
+drain_alone(#state{trunk = Trunk, shutdown_timeout = Timeout}) ->
+    case megaphone_nif:version(Trunk) of
+        2 ->
+            Self = self(),
+            _ = spawn(fun() -> megaphone_drain:one(Trunk, Timeout), Self ! drained end),
+            ok;
+        _ ->
+            ok
     end.
 
+stop(drained, State) ->
+    {stop, normal, State};
 stop(closed, State) ->
     log_end("closed by its peer", State),
     {stop, normal, State};
-stop(normal, State) ->
+stop({error, normal}, State) ->
     {stop, normal, State};
-stop(Reason, State) when is_atom(Reason) ->
-    log_end(inet:format_error(Reason), State),
-    {stop, normal, State};
-stop(Reason, State) ->
-    {stop, Reason, State}.
+stop({error, Reason}, State) ->
+    log_end(megaphone_transport:format_error(Reason), State),
+    {stop, normal, State}.
 
 log_end(Why, #state{trunk = Trunk, peer = Peer}) ->
     {ok, #{connections := Connections}} = megaphone:status(megaphone_nif:number(Trunk)),
     ?LOG_NOTICE("megaphone: the trunk from ~ts is lost with ~b connections: ~ts",
-                [format_address(Peer), Connections, Why]).
+                [megaphone_address:format(Peer), Connections, Why]).
 
-%% Our own options mean nothing to ejabberd_http; the peer's name comes from the socket.
-http_opts(Opts) ->
-    Known = [Name || {Name, _} <- ejabberd_http:listen_options(), Name =/= tls],
-    [Opt || {Name, _} = Opt <- Opts, lists:member(Name, Known)].
+watch_acceptor(undefined) -> ok;
+watch_acceptor(Acceptor) -> _ = monitor(process, Acceptor), ok.
 
 %% With use_proxy_protocol ejabberd's listener has read the trunk's real peer.
 peername(_Socket, {_Local, Peer}) ->
@@ -188,10 +209,6 @@ sockname(Socket) ->
         {ok, Name} -> Name;
         {error, _} -> undefined
     end.
-
-format_address({local, _Path}) -> "a Unix socket";
-format_address({IP, Port}) -> [inet:ntoa(IP), $:, integer_to_list(Port)];
-format_address(undefined) -> "an unknown address".
 
 sweep_interval(infinity) -> 1000;
 sweep_interval(IdleTimeout) -> max(10, min(1000, IdleTimeout div ?SWEEPS)).

@@ -5,18 +5,15 @@
 
 %% About how much is written at once (bytes).
 -define(BATCH, 262144).
-%% A peer that takes nothing for so long has lost its trunk (milliseconds). A connection that
-%% waits for room gives up sooner, by its own send_timeout.
--define(SEND_TIMEOUT, 60000).
 %% How long the last output may take when the trunk ends (milliseconds).
 -define(FLUSH_TIMEOUT, 2000).
 -define(WAKE, {'$megaphone', 0}).
 
 %% @doc Starts the writer of a trunk, linked to the caller, which reads it.
--spec start_link(megaphone_nif:trunk(), inet:socket()) -> pid().
-start_link(Trunk, Socket) ->
+-spec start_link(megaphone_nif:trunk(), megaphone_transport:transport()) -> pid().
+start_link(Trunk, Transport) ->
     Reader = self(),
-    Writer = proc_lib:spawn_link(fun() -> init(Reader, Trunk, Socket) end),
+    Writer = proc_lib:spawn_link(fun() -> init(Reader, Trunk, Transport) end),
     % Before anything is fed: the first wake must not be lost.
     ok = megaphone_nif:set_writer(Trunk, Writer),
     Writer.
@@ -33,26 +30,25 @@ flush(Writer) ->
         ok
     end.
 
-init(Reader, Trunk, Socket) ->
+init(Reader, Trunk, Transport) ->
     process_flag(trap_exit, true),
-    _ = inet:setopts(Socket, [{send_timeout, ?SEND_TIMEOUT}, {send_timeout_close, true}]),
-    loop(Reader, Trunk, Socket).
+    loop(Reader, Trunk, Transport).
 
-loop(Reader, Trunk, Socket) ->
+loop(Reader, Trunk, Transport) ->
     receive
         ?WAKE ->
-            case write(Trunk, Socket) of
-                ok -> loop(Reader, Trunk, Socket);
+            case write(Trunk, Transport) of
+                ok -> loop(Reader, Trunk, Transport);
                 {error, closed} -> await_end(Reader, Trunk);
                 {error, Reason} -> exit(Reason)
             end;
         {flush, Reader} ->
-            write(Trunk, Socket);
+            write(Trunk, Transport);
         {'EXIT', Reader, _Reason} ->
             %% It was killed, and had no time for this.
             megaphone_reaper:reap(megaphone_nif:lose(Trunk));
         {'EXIT', _, _} ->
-            loop(Reader, Trunk, Socket)
+            loop(Reader, Trunk, Transport)
     end.
 
 %% The reader sees the close too, after the peer's last frames.
@@ -62,13 +58,13 @@ await_end(Reader, Trunk) ->
         {'EXIT', Reader, _Reason} -> megaphone_reaper:reap(megaphone_nif:lose(Trunk))
     end.
 
-write(Trunk, Socket) ->
+write(Trunk, Transport) ->
     case megaphone_nif:take_output(Trunk, ?BATCH) of
         none ->
             ok;
         Batch ->
-            case gen_tcp:send(Socket, Batch) of
-                ok -> write(Trunk, Socket);
+            case megaphone_transport:send(Transport, Batch) of
+                ok -> write(Trunk, Transport);
                 {error, _} = Error -> Error
             end
     end.

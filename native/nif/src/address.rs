@@ -1,5 +1,7 @@
 //! The addresses of a trunk's socket, in inet's terms.
 
+use std::net::{IpAddr, SocketAddr};
+
 use rustler::{Binary, Decoder, Encoder, Env, Error, NewBinary, NifResult, Term};
 
 use crate::atoms;
@@ -38,6 +40,18 @@ impl<'a> Decoder<'a> for Address {
                 let groups = groups.try_into().map_err(|_| Error::BadArg)?;
                 Ok(Address::V6(groups, port))
             }
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Address {
+        match address.ip() {
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                Address::V4((a, b, c, d), address.port())
+            }
+            IpAddr::V6(ip) => Address::V6(ip.segments(), address.port()),
         }
     }
 }

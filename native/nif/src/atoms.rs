@@ -32,6 +32,8 @@ rustler::atoms! {
     local,
     undefined,
     invalid,
+    xmpp_client = "xmpp-client",
+    xmpp_framing = "xmpp-framing",
     http_request,
     http_response,
     http_header,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use megaphone_socket::origin::Protocol;
 use megaphone_socket::sink::{Reason, WRITER};
 use megaphone_socket::{Direction, Handle, Recv, Send};
 use rustler::schedule::consume_timeslice;
@@ -9,6 +10,7 @@ use rustler::{
     Atom, Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, ResourceArc, Term,
 };
 
+use crate::address::Address;
 use crate::atoms;
 use crate::mailbox::{Mailbox, piece_term, reason_atom};
 use crate::resource::{self, TrunkResource};
@@ -30,8 +32,9 @@ fn open(env: Env<'_>, settings: Settings) -> NifResult<Trunk> {
 }
 
 #[rustler::nif]
-fn set_writer(trunk: Trunk, writer: LocalPid) -> Atom {
-    trunk.0.trunk.set_writer(writer);
+fn set_writer(env: Env<'_>, trunk: Trunk, writer: LocalPid) -> Atom {
+    let mut mailbox = Mailbox::new(env, &trunk);
+    trunk.0.trunk.set_writer(writer, &mut mailbox);
     atoms::ok()
 }
 
@@ -252,13 +255,39 @@ fn watch(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
 }
 
 #[rustler::nif]
-fn peername(env: Env<'_>, trunk: Trunk) -> Term<'_> {
-    trunk.0.peername.encode(env)
+fn protocol(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
+    match trunk.0.trunk.protocol(Handle::from_raw(handle)) {
+        Some(protocol) => protocol_atom(protocol).encode(env),
+        None => atoms::closed().encode(env),
+    }
 }
 
 #[rustler::nif]
-fn sockname(env: Env<'_>, trunk: Trunk) -> Term<'_> {
-    trunk.0.sockname.encode(env)
+fn reset(env: Env<'_>, trunk: Trunk, handle: u64) -> Atom {
+    let handle = Handle::from_raw(handle);
+    trunk.0.trunk.reset(handle, &mut Mailbox::new(env, &trunk));
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn version(trunk: Trunk) -> u8 {
+    trunk.0.trunk.version()
+}
+
+#[rustler::nif]
+fn peername(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
+    match trunk.0.trunk.origin(Handle::from_raw(handle)) {
+        Some(origin) => Address::from(origin.source).encode(env),
+        None => trunk.0.peername.encode(env),
+    }
+}
+
+#[rustler::nif]
+fn sockname(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
+    match trunk.0.trunk.origin(Handle::from_raw(handle)) {
+        Some(origin) => Address::from(origin.destination).encode(env),
+        None => trunk.0.sockname.encode(env),
+    }
 }
 
 #[rustler::nif]
@@ -267,6 +296,14 @@ fn sweep(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
     let busy = trunk.0.trunk.sweep(&mut Mailbox::new(env, &trunk));
     charge(env, started.elapsed());
     busy
+}
+
+#[rustler::nif]
+fn tick<'a>(env: Env<'a>, trunk: Trunk) -> Term<'a> {
+    match trunk.0.trunk.tick(&mut Mailbox::new(env, &trunk)) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(error) => (atoms::error(), text(env, &error.to_string())).encode(env),
+    }
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -303,6 +340,15 @@ fn ended(env: Env<'_>) -> Term<'_> {
 #[rustler::nif]
 fn number(trunk: Trunk) -> u64 {
     trunk.0.number
+}
+
+fn protocol_atom(protocol: Protocol) -> Atom {
+    match protocol {
+        Protocol::Http => atoms::http(),
+        Protocol::XmppClient => atoms::xmpp_client(),
+        Protocol::XmppFraming => atoms::xmpp_framing(),
+        Protocol::Raw => atoms::raw(),
+    }
 }
 
 fn failed(env: Env<'_>, reason: Reason) -> Term<'_> {

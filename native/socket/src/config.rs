@@ -6,6 +6,8 @@ use std::time::Duration;
 use megaphone_http::Limits;
 use megaphone_trunk::v1::MaxFrameSize;
 
+use crate::origin::Protocol;
+
 /// What a new connection's bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
@@ -13,6 +15,15 @@ pub enum Content {
     Http,
     /// Anything: the reader gets the bytes as they come.
     Raw,
+}
+
+impl Content {
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Content::Http => Protocol::Http,
+            Content::Raw => Protocol::Raw,
+        }
+    }
 }
 
 /// The settings of one trunk.

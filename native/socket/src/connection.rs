@@ -20,14 +20,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::BytesMut;
 use megaphone_http::packet::{self, Decoded};
-use megaphone_trunk::v1::ConnectionId;
+use megaphone_trunk::v2::Written;
 
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::handle::Handle;
 use crate::input::Input;
+use crate::link::{Key, Link};
 use crate::options::{Active, ActiveChange, Mode};
-use crate::outbox::{CONTENT_LEN, Outbox, put_frame};
+use crate::origin::{self, Origin, Protocol};
+use crate::outbox::{CONTENT_LEN, Framed, put_frame};
 use crate::sink::{Delivery, Piece, Reason, Sink};
 use crate::slab::Fate;
 
@@ -39,14 +41,17 @@ const MAX_PIECE: usize = 128 << 10;
 const HIGH_WATERMARK: usize = 64 << 10;
 /// ... and goes on below this.
 const LOW_WATERMARK: usize = 32 << 10;
+/// A window is returned in lumps (bytes), so that few frames say so: with the session's own lump
+/// of half a window, the peer always has a quarter of it.
+const WINDOW_LUMP: usize = 64 << 10;
 
 /// Numbers for waits: unique in the VM, never [`crate::sink::WRITER`].
 static NEXT_WAIT: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct Connection<P> {
-    pub(crate) id: ConnectionId,
+    pub(crate) key: Key,
     pub(crate) owner: P,
-    link: Link,
+    linked: Linked,
     hold: Hold,
     incoming: Incoming,
     write_shut: bool,
@@ -59,12 +64,16 @@ pub(crate) struct Connection<P> {
     watchers: Option<Box<Vec<(P, u64)>>>,
     send_timeout: u32,
     last_active: u32,
+    /// Bytes that came and whose window was not returned.
+    unreturned: usize,
+    protocol: Protocol,
+    origin: Option<Box<Origin>>,
     received: Traffic,
     sent: Traffic,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Link {
+enum Linked {
     Open,
     Closing,
     Gone,
@@ -91,10 +100,20 @@ struct Reader<P> {
     need: usize,
 }
 
-/// Bytes that found no room in the outbox, and who waits for it.
+/// Who waits for room; in version 1 also the bytes that found none in the outbox, which version
+/// 2 leaves with the session.
 struct Output<P> {
     queue: BytesMut,
     writers: Vec<(P, u64)>,
+}
+
+impl<P> Default for Output<P> {
+    fn default() -> Output<P> {
+        Output {
+            queue: BytesMut::new(),
+            writers: Vec::new(),
+        }
+    }
 }
 
 /// Bytes and calls in one direction, as getstat answers them.
@@ -127,6 +146,15 @@ pub struct Statistics {
     pub pending: usize,
 }
 
+/// What came of bytes from the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Bytes, for the owner or for nobody.
+    Data,
+    /// The end of a stream's PROXY header: now it can have an owner.
+    Introduced,
+}
+
 /// recv's answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Recv<R> {
@@ -154,7 +182,7 @@ pub(crate) struct Surroundings<'a, S> {
     pub(crate) handle: Handle,
     pub(crate) config: &'a Config,
     pub(crate) counters: &'a Counters,
-    pub(crate) outbox: &'a Outbox,
+    pub(crate) link: &'a Link,
     pub(crate) sink: &'a mut S,
     /// Seconds since the trunk's start.
     pub(crate) now: u32,
@@ -163,53 +191,115 @@ pub(crate) struct Surroundings<'a, S> {
 }
 
 impl<S> Surroundings<'_, S> {
-    fn close_frame(&mut self, id: &ConnectionId) {
-        self.outbox.frame_close(id);
-        self.counters.frames_out.fetch_add(1, Relaxed);
+    fn close(&mut self, key: &Key) {
+        self.link.close(key, self.counters);
         self.wrote = true;
     }
 }
 
 impl<P: Copy + Eq> Connection<P> {
-    pub(crate) fn new(id: ConnectionId, owner: P, config: &Config, now: u32) -> Connection<P> {
+    pub(crate) fn new(key: Key, owner: P, config: &Config, now: u32) -> Connection<P> {
         Connection {
-            id,
+            key,
             owner,
-            link: Link::Open,
+            linked: Linked::Open,
             hold: Hold::Held,
             incoming: Incoming::Open,
             write_shut: false,
             mode: Mode::Raw,
             active: Active::Passive,
-            input: Input::Idle(config.content),
+            input: match key {
+                Key::V1(_) => Input::Idle(config.content),
+                Key::V2(_) => Input::Preface(Box::default()),
+            },
             reader: None,
             output: None,
             watchers: None,
             send_timeout: config.send_timeout.unwrap_or(u32::MAX),
             last_active: now,
+            unreturned: 0,
+            protocol: config.content.protocol(),
+            origin: None,
             received: Traffic::default(),
             sent: Traffic::default(),
         }
     }
 
-    /// Content of a frame from the peer.
-    pub(crate) fn receive<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, data: &[u8]) {
+    /// Bytes from the peer.
+    pub(crate) fn receive<S: Sink<P>>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        data: &[u8],
+    ) -> Received {
         self.last_active = around.now;
-        if self.link != Link::Open || self.incoming != Incoming::Open {
-            return;
+        if self.linked != Linked::Open || self.incoming != Incoming::Open {
+            return Received::Data;
         }
         self.received.count(data.len());
+        if around.link.has_windows() {
+            self.unreturned = self.unreturned.saturating_add(data.len());
+        }
+        if let Input::Preface(_) = self.input {
+            return self.introduce(around, data);
+        }
         self.change_input(around, |input, config| input.receive(&config.http, data));
         self.reply(around);
         self.pump(around);
+        Received::Data
+    }
+
+    /// More of a stream's PROXY header, and what follows it.
+    fn introduce<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, data: &[u8]) -> Received {
+        self.change_input(around, |input, config| input.receive(&config.http, data));
+        let Input::Preface(buffer) = &mut self.input else {
+            return Received::Data;
+        };
+        match origin::read(buffer) {
+            Ok(None) => Received::Data,
+            Ok(Some(preface)) => {
+                let rest = buffer.split_off(preface.length.min(buffer.len()));
+                self.protocol = preface.protocol;
+                self.origin = preface.origin.map(Box::new);
+                self.change_input(around, |input, config| {
+                    *input = Input::Idle(preface.protocol.content());
+                    if !rest.is_empty() {
+                        input.receive(&config.http, &rest);
+                    }
+                });
+                self.reply(around);
+                Received::Introduced
+            }
+            Err(error) => {
+                around.counters.count_error(error.name());
+                around.link.reject(&self.key);
+                around.wrote = true;
+                self.linked = Linked::Gone;
+                self.release(around);
+                Received::Data
+            }
+        }
+    }
+
+    /// The peer's FIN: it sends no more, and may still read.
+    pub(crate) fn peer_finished<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.change_input(around, |input, _| input.finish());
+        self.reply(around);
+        self.end_input(around, Incoming::Finished);
+    }
+
+    /// There is room for output again.
+    pub(crate) fn writable<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        if let Some(mut output) = self.output.take() {
+            wake_all(&mut output.writers, around);
+        }
     }
 
     /// The peer's close frame, which is answered by ours unless it answers ours. True if the
     /// owner is busy with a request and won't notice.
     pub(crate) fn peer_closed<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
         let busy = self.is_busy();
-        if self.link != Link::Gone {
-            around.close_frame(&self.id);
+        if self.linked != Linked::Gone {
+            around.close(&self.key);
         }
         self.lose_link(around);
         self.end_input(around, Incoming::Finished);
@@ -230,10 +320,11 @@ impl<P: Copy + Eq> Connection<P> {
         busy
     }
 
-    /// Resets the connection alone: the peer is told by a close frame.
+    /// Resets the connection alone: the peer is told by RST, or a close frame in version 1.
     pub(crate) fn reset<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
-        if self.link != Link::Gone {
-            around.close_frame(&self.id);
+        if self.linked != Linked::Gone {
+            around.link.reset(&self.key, around.counters);
+            around.wrote = true;
         }
         self.lose(around, Reason::ConnectionReset)
     }
@@ -291,6 +382,7 @@ impl<P: Copy + Eq> Connection<P> {
                     need,
                 }));
                 around.counters.waiters.fetch_add(1, Relaxed);
+                self.return_window(around);
                 Recv::Wait(number)
             }
             Incoming::Finished => Recv::Failed(Reason::Closed),
@@ -308,23 +400,24 @@ impl<P: Copy + Eq> Connection<P> {
         process: P,
         data: &[u8],
     ) -> Send {
-        if self.hold == Hold::Released || self.link != Link::Open || self.write_shut {
+        if self.hold == Hold::Released || self.linked != Linked::Open || self.write_shut {
             return Send::Failed(match self.incoming {
                 Incoming::Broken(reason) => reason,
                 _ => Reason::Closed,
             });
         }
-        if let Some(output) = &mut self.output
-            && output.queue.len() >= HIGH_WATERMARK
-        {
-            let number = NEXT_WAIT.fetch_add(1, Relaxed);
-            output.writers.push((process, number));
-            around.counters.waiters.fetch_add(1, Relaxed);
-            return Send::Wait(number);
+        match self.write(around, data) {
+            Written::Taken => {}
+            Written::Refused => {
+                let number = NEXT_WAIT.fetch_add(1, Relaxed);
+                let output = self.output.get_or_insert_default();
+                output.writers.push((process, number));
+                around.counters.waiters.fetch_add(1, Relaxed);
+                return Send::Wait(number);
+            }
         }
         self.last_active = around.now;
         self.sent.count(data.len());
-        self.write(around, data);
         self.change_input(around, |input, config| input.answer(&config.http, data));
         self.reply(around);
         self.pump(around);
@@ -406,9 +499,14 @@ impl<P: Copy + Eq> Connection<P> {
         }
     }
 
-    /// gen_tcp:shutdown/2 of the writing side. Version 1 has no half-close: the peer learns of
-    /// it by the close frame that follows the owner's close or death.
-    pub(crate) fn shutdown_write(&mut self) {
+    /// gen_tcp:shutdown/2 of the writing side: FIN, after what was sent. Version 1 has no
+    /// half-close: there the peer learns of it by the close frame that follows the owner's close
+    /// or death.
+    pub(crate) fn shutdown_write<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        if self.linked == Linked::Open && !self.write_shut {
+            around.link.finish(&self.key);
+            around.wrote = true;
+        }
         self.write_shut = true;
     }
 
@@ -420,16 +518,24 @@ impl<P: Copy + Eq> Connection<P> {
 
     /// Closes towards the peer once the output is written; the owner reads `{error, closed}`.
     pub(crate) fn close_link<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
-        if self.link != Link::Open {
+        if self.linked != Linked::Open {
             return;
         }
         if let Some(output) = &mut self.output {
-            self.link = Link::Closing;
             // Nobody can send any more, whenever there is room.
             wake_all(&mut output.writers, around);
+        }
+        // Version 2 has the output already, and closes behind it.
+        let has_output = self
+            .output
+            .as_ref()
+            .is_some_and(|output| !output.queue.is_empty());
+        if has_output {
+            self.linked = Linked::Closing;
         } else {
-            self.link = Link::Gone;
-            around.close_frame(&self.id);
+            self.linked = Linked::Gone;
+            self.output = None;
+            around.close(&self.key);
         }
     }
 
@@ -484,7 +590,7 @@ impl<P: Copy + Eq> Connection<P> {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.hold == Hold::Held && self.incoming == Incoming::Open && self.link == Link::Open
+        self.hold == Hold::Held && self.incoming == Incoming::Open && self.linked == Linked::Open
     }
 
     pub(crate) fn is_released(&self) -> bool {
@@ -496,11 +602,19 @@ impl<P: Copy + Eq> Connection<P> {
     }
 
     pub(crate) fn in_flight(&self) -> bool {
-        self.link != Link::Gone && (self.input.in_flight() || self.output.is_some())
+        self.linked != Linked::Gone && (self.input.in_flight() || self.output.is_some())
     }
 
     pub(crate) fn buffered(&self) -> usize {
         self.input.buffered()
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
     }
 
     pub(crate) fn last_active(&self) -> u32 {
@@ -508,7 +622,7 @@ impl<P: Copy + Eq> Connection<P> {
     }
 
     pub(crate) fn fate(&self) -> Fate {
-        if self.hold == Hold::Released && self.link == Link::Gone {
+        if self.hold == Hold::Released && self.linked == Linked::Gone {
             Fate::Remove
         } else {
             Fate::Keep
@@ -520,12 +634,19 @@ impl<P: Copy + Eq> Connection<P> {
         self.hold == Hold::Held && self.active == Active::Passive && self.reader.is_none()
     }
 
-    pub(crate) fn statistics(&self) -> Statistics {
+    pub(crate) fn statistics(&self, link: &Link) -> Statistics {
+        let queued = self.output.as_ref().map_or(0, |output| output.queue.len());
         Statistics {
             received: self.received,
             sent: self.sent,
-            pending: self.output.as_ref().map_or(0, |output| output.queue.len()),
+            pending: queued + link.queued(&self.key),
         }
+    }
+
+    /// Bytes that wait for this connection's turn, in version 1.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output.queue.len())
     }
 
     /// How many processes wait, counted anew.
@@ -546,54 +667,69 @@ impl<P: Copy + Eq> Connection<P> {
         around: &mut Surroundings<'_, S>,
         batch: &mut Vec<u8>,
     ) {
-        let Some(output) = &mut self.output else {
+        let (Some(output), Link::V1(v1), Key::V1(id)) = (&mut self.output, around.link, self.key)
+        else {
             return;
         };
         let end = output.queue.len().min(CONTENT_LEN);
         if end > 0 {
-            put_frame(batch, &self.id, &output.queue.split_to(end));
+            put_frame(batch, &id, &output.queue.split_to(end));
             around.counters.frames_out.fetch_add(1, Relaxed);
         }
         if output.queue.len() < LOW_WATERMARK {
             wake_all(&mut output.writers, around);
         }
         if !output.queue.is_empty() {
-            around.outbox.enqueue(around.handle);
+            v1.outbox.enqueue(around.handle);
             return;
         }
         self.output = None;
-        if self.link == Link::Closing {
-            self.link = Link::Gone;
-            put_frame(batch, &self.id, &[]);
+        if self.linked == Linked::Closing {
+            self.linked = Linked::Gone;
+            put_frame(batch, &id, &[]);
             around.counters.frames_out.fetch_add(1, Relaxed);
         }
     }
 
-    fn write<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, mut data: &[u8]) {
-        if self.output.is_none() {
-            let framed = around.outbox.frame(&self.id, data);
-            around.counters.frames_out.fetch_add(framed.frames, Relaxed);
-            data = &data[framed.bytes..];
-        }
-        if !data.is_empty() {
-            match &mut self.output {
-                Some(output) => output.queue.extend_from_slice(data),
-                None => {
-                    self.output = Some(Box::new(Output {
-                        queue: BytesMut::from(data),
-                        writers: Vec::new(),
-                    }));
-                    around.outbox.enqueue(around.handle);
-                }
-            }
-        }
+    /// Gives bytes to the trunk, or keeps them for this connection's turn: all of them, or none if
+    /// too much is there already.
+    fn write<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, data: &[u8]) -> Written {
         around.wrote = true;
+        match (around.link, &self.key) {
+            (Link::V1(v1), Key::V1(id)) => {
+                let queued = self.output.as_ref().map_or(0, |output| output.queue.len());
+                if queued >= HIGH_WATERMARK {
+                    return Written::Refused;
+                }
+                let framed = match queued {
+                    0 => v1.outbox.frame(id, data),
+                    _ => Framed::default(),
+                };
+                around.counters.frames_out.fetch_add(framed.frames, Relaxed);
+                let rest = &data[framed.bytes..];
+                if !rest.is_empty() {
+                    let output = self.output.get_or_insert_default();
+                    output.queue.extend_from_slice(rest);
+                    if queued == 0 {
+                        v1.outbox.enqueue(around.handle);
+                    }
+                }
+                Written::Taken
+            }
+            // A stream that the peer has reset takes all: its event is on the way.
+            (Link::V2(v2), Key::V2(id)) => {
+                let written = v2.session.lock().write(*id, data);
+                written.unwrap_or(Written::Taken)
+            }
+            _ => Written::Taken,
+        }
     }
 
     /// Sends what the HTTP exchange itself has to say, and closes after its end.
     fn reply<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
         while let Some(reply) = self.input.take_reply() {
-            self.write(around, &reply);
+            // Refused only where a client reads nothing of a large answer: the close says enough.
+            let _ = self.write(around, &reply);
         }
         if self.input.must_close() {
             if let Some(kind) = self.input.refusal() {
@@ -675,6 +811,29 @@ impl<P: Copy + Eq> Connection<P> {
         true
     }
 
+    /// Lets the peer send as much as was taken: what the owner consumed or nobody will. A reader
+    /// that waits for more than is there, and a body that is collected, take it as it comes.
+    fn return_window<S>(&mut self, around: &mut Surroundings<'_, S>) {
+        if self.unreturned < WINDOW_LUMP {
+            return;
+        }
+        let available = self.input.peek().len();
+        let reader = self
+            .reader
+            .as_ref()
+            .is_some_and(|reader| reader.need > available);
+        let held = match reader || self.input.wants_input() {
+            true => 0,
+            false => self.input.buffered(),
+        };
+        let taken = self.unreturned.saturating_sub(held);
+        if taken >= WINDOW_LUMP {
+            self.unreturned -= taken;
+            around.link.consumed(&self.key, taken);
+            around.wrote = true;
+        }
+    }
+
     /// Changes the input and keeps the trunk's count of buffered bytes true.
     fn change_input<S>(
         &mut self,
@@ -689,6 +848,7 @@ impl<P: Copy + Eq> Connection<P> {
         } else {
             around.counters.buffered.fetch_sub(before - after, Relaxed);
         }
+        self.return_window(around);
     }
 
     fn clear_input<S>(&mut self, around: &mut Surroundings<'_, S>) {
@@ -704,7 +864,7 @@ impl<P: Copy + Eq> Connection<P> {
 
     /// The peer is gone: output has nowhere to go.
     fn lose_link<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
-        self.link = Link::Gone;
+        self.linked = Linked::Gone;
         if let Some(mut output) = self.output.take() {
             wake_all(&mut output.writers, around);
         }

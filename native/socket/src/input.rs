@@ -10,6 +10,8 @@ use crate::config::Content;
 /// A connection's input. An idle connection has no buffer: it is made by the first byte and
 /// given back after the last.
 pub(crate) enum Input {
+    /// The start of a version 2 stream: its PROXY header, not whole yet.
+    Preface(Box<BytesMut>),
     Idle(Content),
     Raw(Box<BytesMut>),
     Http(Box<Exchange>),
@@ -25,7 +27,7 @@ impl Input {
         }
         match self {
             Input::Idle(_) => {}
-            Input::Raw(buffer) => buffer.extend_from_slice(data),
+            Input::Preface(buffer) | Input::Raw(buffer) => buffer.extend_from_slice(data),
             Input::Http(exchange) => exchange.receive(data),
         }
     }
@@ -71,7 +73,7 @@ impl Input {
     /// What a reader may have now, in one piece.
     pub(crate) fn peek(&self) -> &[u8] {
         match self {
-            Input::Idle(_) => &[],
+            Input::Idle(_) | Input::Preface(_) => &[],
             Input::Raw(buffer) => buffer,
             Input::Http(exchange) => exchange.peek(),
         }
@@ -87,18 +89,35 @@ impl Input {
 
     pub(crate) fn consume(&mut self, length: usize) {
         match self {
-            Input::Idle(_) => {}
+            Input::Idle(_) | Input::Preface(_) => {}
             Input::Raw(buffer) => buffer.advance(length.min(buffer.len())),
             Input::Http(exchange) => exchange.consume(length),
         }
         self.give_back();
     }
 
+    /// The peer sends no more.
+    pub(crate) fn finish(&mut self) {
+        if let Input::Http(exchange) = self {
+            exchange.finish_input();
+        }
+        self.give_back();
+    }
+
+    /// Whether more bytes are needed before a reader gets any: they are collected meanwhile.
+    pub(crate) fn wants_input(&self) -> bool {
+        match self {
+            Input::Preface(_) => true,
+            Input::Http(exchange) => exchange.wants_input(),
+            _ => false,
+        }
+    }
+
     /// All bytes held, those of later requests included.
     pub(crate) fn buffered(&self) -> usize {
         match self {
             Input::Idle(_) => 0,
-            Input::Raw(buffer) => buffer.len(),
+            Input::Preface(buffer) | Input::Raw(buffer) => buffer.len(),
             Input::Http(exchange) => exchange.buffered(),
         }
     }

@@ -1,7 +1,6 @@
 //! The trunk's output: frames that the writer takes in batches.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use megaphone_trunk::v1::{self, ConnectionId, HEADER_LEN};
 use parking_lot::Mutex;
@@ -23,15 +22,11 @@ const AHEAD: usize = 256 << 10;
 #[derive(Default)]
 pub(crate) struct Outbox {
     frames: Mutex<Frames>,
-    /// Whether the writer has been told and not looked yet.
-    told: AtomicBool,
 }
 
 #[derive(Default)]
 struct Frames {
     framed: Vec<u8>,
-    /// A buffer that the writer gave back.
-    spare: Vec<u8>,
     queue: VecDeque<Handle>,
 }
 
@@ -74,28 +69,9 @@ impl Outbox {
         self.frames.lock().queue.iter().copied().collect()
     }
 
-    /// What is framed so far; the caller gives the buffer back when it is written.
-    pub(crate) fn take_framed(&self) -> Vec<u8> {
-        let mut frames = self.frames.lock();
-        let spare = std::mem::take(&mut frames.spare);
-        std::mem::replace(&mut frames.framed, spare)
-    }
-
-    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        if buffer.capacity() <= 2 * AHEAD {
-            self.frames.lock().spare = buffer;
-        }
-    }
-
-    /// Whether the writer has to be told that there is output; true once until it looks.
-    pub(crate) fn tell(&self) -> bool {
-        !self.told.swap(true, Ordering::AcqRel)
-    }
-
-    /// The writer looks now: what comes from here on has to be told again.
-    pub(crate) fn looked(&self) {
-        self.told.store(false, Ordering::Release);
+    /// Exchanges what is framed so far for an empty buffer.
+    pub(crate) fn take_framed(&self, batch: &mut Vec<u8>) {
+        std::mem::swap(&mut self.frames.lock().framed, batch);
     }
 }
 

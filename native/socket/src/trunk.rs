@@ -4,48 +4,51 @@
 pub(crate) mod audit;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::time::Instant;
 
-use megaphone_trunk::v1::{ConnectionId, Decoder, Event, FrameError, FramePart};
+use megaphone_trunk::v1::{Decoder, FrameError};
+use megaphone_trunk::v2::{self, GoAwayCode, Session, SessionError};
 use parking_lot::Mutex;
 
-use crate::config::{Config, Content};
+use crate::config::Config;
 use crate::connection::{Connection, Recv, Send, Statistics, Surroundings};
 use crate::counters::{Counters, Status};
 use crate::handle::Handle;
+use crate::link::{Key, Link, V1, V2};
 use crate::names::{Name, Names};
 use crate::options::{Active, ActiveChange, Mode};
+use crate::origin::{Origin, Protocol};
 use crate::outbox::Outbox;
 use crate::sink::{Process, Reason, Sink, WRITER};
 use crate::slab::{SHARDS, Slab};
 use crate::watch::{Known, Watch};
 
-/// What an HTTP client gets when there is no room for its connection.
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    Content-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 46\r\n\
-    Retry-After: 5\r\n\
-    Connection: close\r\n\r\n\
-    The server takes no more connections for now.\n";
+/// The largest buffer that is kept for the next batch (bytes).
+const MAX_SPARE: usize = 512 << 10;
 
 /// The connections of one trunk.
 ///
-/// Locks are taken in the order names, shard, outbox; `watch` is never held with another.
+/// Locks are taken in the order names, shard, and last outbox or session; `watch` is never held
+/// with another.
 pub struct Trunk<P> {
-    config: Config,
-    reader: P,
+    pub(crate) config: Config,
+    pub(crate) reader: P,
     writer: OnceLock<P>,
-    decoder: Mutex<Decoder>,
-    names: Mutex<Names>,
-    connections: Slab<Connection<P>>,
-    outbox: Outbox,
+    /// Whether the writer has been told of output and not looked yet.
+    told: AtomicBool,
+    /// The buffer that the writer's last batch was in.
+    spare: Mutex<Vec<u8>>,
+    /// The protocol, once the first byte has come.
+    pub(crate) link: OnceLock<Link>,
+    pub(crate) connections: Slab<Connection<P>>,
     watch: Mutex<Watch<P>>,
-    counters: Counters,
-    draining: AtomicBool,
+    pub(crate) counters: Counters,
+    pub(crate) draining: AtomicBool,
     started: Instant,
     /// Seconds since the start, as of the last feed or sweep: a send need not ask the clock.
-    now: AtomicU32,
+    pub(crate) now: AtomicU32,
     next_sweep: AtomicUsize,
 }
 
@@ -57,7 +60,49 @@ pub struct Fed<P> {
     /// Owners at work whose connection ended: they wait for something else and won't notice.
     pub busy: Vec<P>,
     /// Why the trunk has to end; what came before it in the same bytes was taken.
-    pub error: Option<FrameError>,
+    pub error: Option<TrunkError>,
+}
+
+/// Why a trunk has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrunkError {
+    /// The bytes are no frames of version 1.
+    V1(FrameError),
+    /// The session of version 2 failed, by what came or by what did not.
+    V2(SessionError),
+}
+
+impl TrunkError {
+    /// The error's name in counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TrunkError::V1(error) => error.fault.name(),
+            TrunkError::V2(error) => error.fault.name(),
+        }
+    }
+}
+
+impl std::fmt::Display for TrunkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TrunkError::V1(error) => error.fmt(f),
+            TrunkError::V2(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TrunkError {}
+
+impl From<FrameError> for TrunkError {
+    fn from(error: FrameError) -> TrunkError {
+        TrunkError::V1(error)
+    }
+}
+
+impl From<SessionError> for TrunkError {
+    fn from(error: SessionError) -> TrunkError {
+        TrunkError::V2(error)
+    }
 }
 
 /// A socket's options as getopts answers them.
@@ -98,13 +143,13 @@ impl<P: Process> Trunk<P> {
     /// [`Trunk::own`] gives it to its own process.
     pub fn new(config: Config, reader: P) -> Trunk<P> {
         Trunk {
-            decoder: Mutex::new(Decoder::new(config.max_frame_size)),
             config,
             reader,
             writer: OnceLock::new(),
-            names: Mutex::default(),
+            told: AtomicBool::new(false),
+            spare: Mutex::default(),
+            link: OnceLock::new(),
             connections: Slab::new(),
-            outbox: Outbox::default(),
             watch: Mutex::new(Watch::new()),
             counters: Counters::default(),
             draining: AtomicBool::new(false),
@@ -119,10 +164,13 @@ impl<P: Process> Trunk<P> {
         self.reader
     }
 
-    /// The process to wake, by [`WRITER`], when there is output. It can be set once, and has to be
-    /// before the first feed: a wake without a writer is lost.
-    pub fn set_writer(&self, writer: P) {
-        let _ = self.writer.set(writer);
+    /// The process to wake, by [`WRITER`], when there is output. It can be set once, and is woken
+    /// at once: there may be output that nobody could be told of.
+    pub fn set_writer<S: Sink<P>>(&self, writer: P, sink: &mut S) {
+        if self.writer.set(writer).is_ok() {
+            self.told.store(true, Release);
+            sink.wake(writer, WRITER);
+        }
     }
 
     /// Takes bytes from the trunk's socket, cut anywhere.
@@ -134,101 +182,50 @@ impl<P: Process> Trunk<P> {
             busy: Vec::new(),
             error: None,
         };
-        let mut decoder = self.decoder.lock();
-        for event in decoder.decode(data) {
-            match event {
-                Ok(Event::Content { id, bytes, part }) => {
-                    if part == FramePart::Last {
-                        self.counters.frames_in.fetch_add(1, Relaxed);
-                    }
-                    self.content(id, bytes, &mut fed, sink);
-                }
-                Ok(Event::Close { id }) => self.peer_close(id, &mut fed, sink),
-                Err(error) => {
-                    self.counters.count_error(error.fault.name());
-                    fed.error = Some(error);
-                    break;
-                }
-            }
+        let taken = match self.link(data) {
+            None => Ok(()),
+            Some(Link::V1(v1)) => self.feed_v1(v1, data, &mut fed, sink),
+            Some(Link::V2(v2)) => self.feed_v2(v2, data, &mut fed, sink),
+        };
+        if let Err(error) = taken {
+            self.counters.count_error(error.name());
+            fed.error = Some(error);
         }
-        drop(decoder);
         if self.counters.buffered.load(Relaxed) > self.config.max_trunk_buffer {
             self.reset_greediest(&mut fed, sink);
         }
         fed
     }
 
-    fn content<S: Sink<P>>(&self, id: ConnectionId, bytes: &[u8], fed: &mut Fed<P>, sink: &mut S) {
-        let name = self.names.lock().get(&id);
-        let handle = match name {
-            Some(Name::Live(handle)) => Some(handle),
-            Some(Name::Ended { .. }) => None,
-            None => self.open(id, fed, sink),
-        };
-        if let Some(handle) = handle {
-            self.visit(handle, sink, |connection, around| {
-                connection.receive(around, bytes)
-            });
+    /// The trunk's protocol: version 2 if its first byte is 0, yamux's version; else version 1,
+    /// whose decoder says what is wrong if it isn't a digit.
+    fn link(&self, data: &[u8]) -> Option<&Link> {
+        let first = *data.first()?;
+        Some(self.link.get_or_init(|| match first {
+            0 => Link::V2(V2 {
+                session: Mutex::new(Session::server(self.session_config(), self.milliseconds())),
+            }),
+            _ => Link::V1(V1 {
+                decoder: Mutex::new(Decoder::new(self.config.max_frame_size)),
+                names: Mutex::<Names>::default(),
+                outbox: Outbox::default(),
+            }),
+        }))
+    }
+
+    fn session_config(&self) -> v2::Config {
+        v2::Config {
+            max_streams: self.config.max_connections,
+            ..v2::Config::default()
         }
     }
 
-    fn open<S: Sink<P>>(&self, id: ConnectionId, fed: &mut Fed<P>, sink: &mut S) -> Option<Handle> {
-        let now = self.now.load(Relaxed);
-        let mut names = self.names.lock();
-        let refusal = if self.draining.load(Relaxed) {
-            Some("draining")
-        } else if self.connections.len() >= self.config.max_connections {
-            Some("max_connections")
-        } else {
-            None
-        };
-        let opened = match refusal {
-            Some(_) => None,
-            None => {
-                let connection = Connection::new(id, self.reader, &self.config, now);
-                self.connections.insert(connection).ok()
-            }
-        };
-        let Some(handle) = opened else {
-            self.counters
-                .count_error(refusal.unwrap_or("max_connections"));
-            // Ended ids take memory too: past twice the limit each frame is refused anew.
-            if names.len() < self.config.max_connections.saturating_mul(2) {
-                names.end(id, now);
-            }
-            drop(names);
-            if self.outbox.has_room() {
-                if self.config.content == Content::Http {
-                    let framed = self.outbox.frame(&id, NO_ROOM);
-                    self.counters.frames_out.fetch_add(framed.frames, Relaxed);
-                }
-                self.outbox.frame_close(&id);
-                self.counters.frames_out.fetch_add(1, Relaxed);
-                self.tell_writer(sink);
-            }
-            return None;
-        };
-        names.insert(id, handle);
-        self.counters.opened.fetch_add(1, Relaxed);
-        fed.opened.push(handle);
-        Some(handle)
-    }
-
-    fn peer_close<S: Sink<P>>(&self, id: ConnectionId, fed: &mut Fed<P>, sink: &mut S) {
-        self.counters.frames_in.fetch_add(1, Relaxed);
-        let name = {
-            let mut names = self.names.lock();
-            let name = names.get(&id);
-            names.forget(&id);
-            name
-        };
-        // A close for an id that we don't know, or ended ourselves, needs no answer.
-        if let Some(Name::Live(handle)) = name {
-            let busy = self.visit(handle, sink, |connection, around| {
-                let busy = connection.peer_closed(around);
-                self.owner_at_work(connection, busy)
-            });
-            fed.busy.extend(busy.flatten());
+    /// The protocol's version; 0 until the first byte has come.
+    pub fn version(&self) -> u8 {
+        match self.link.get() {
+            None => 0,
+            Some(Link::V1(_)) => 1,
+            Some(Link::V2(_)) => 2,
         }
     }
 
@@ -399,7 +396,7 @@ impl<P: Process> Trunk<P> {
                 return false;
             }
             if how != Direction::Read {
-                connection.shutdown_write();
+                connection.shutdown_write(around);
             }
             if how != Direction::Write {
                 connection.shutdown_read(around);
@@ -446,10 +443,33 @@ impl<P: Process> Trunk<P> {
 
     /// inet:getstat/2; `None` if the connection is closed.
     pub fn statistics(&self, handle: Handle) -> Option<Statistics> {
+        let link = self.link.get()?;
         let statistics = self.connections.visit(handle, |connection| {
-            (!connection.is_released()).then(|| connection.statistics())
+            (!connection.is_released()).then(|| connection.statistics(link))
         });
         statistics.flatten()
+    }
+
+    /// What the connection carries.
+    pub fn protocol(&self, handle: Handle) -> Option<Protocol> {
+        self.connections
+            .visit(handle, |connection| connection.protocol())
+    }
+
+    /// Where the connection comes from, as its PROXY header says; `None` if it is closed or had
+    /// none: it comes from the trunk's peer itself.
+    pub fn origin(&self, handle: Handle) -> Option<Origin> {
+        self.connections
+            .visit(handle, |connection| connection.origin().copied())
+            .flatten()
+    }
+
+    /// Ends a connection by RST, whoever owns it.
+    pub fn reset<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
+        self.visit(handle, sink, |connection, around| {
+            connection.reset(around);
+            connection.release(around);
+        });
     }
 
     /// Whether bytes can still pass: neither side has closed.
@@ -468,36 +488,47 @@ impl<P: Process> Trunk<P> {
         sink: &mut S,
         take: impl FnOnce(&[u8]) -> R,
     ) -> Option<R> {
-        self.outbox.looked();
+        // What comes from here on has to be told again.
+        self.told.store(false, Release);
+        let mut batch = std::mem::take(&mut *self.spare.lock());
+        match self.link.get()? {
+            Link::V1(v1) => self.take_turns(v1, limit, &mut batch, sink),
+            Link::V2(v2) => self.take_frames(v2, limit, &mut batch, sink),
+        }
+        let taken = (!batch.is_empty()).then(|| {
+            let bytes = batch.len() as u64;
+            self.counters.bytes_out.fetch_add(bytes, Relaxed);
+            take(&batch)
+        });
+        batch.clear();
+        if batch.capacity() <= MAX_SPARE {
+            *self.spare.lock() = batch;
+        }
+        taken
+    }
+
+    fn take_turns<S: Sink<P>>(&self, v1: &V1, limit: usize, batch: &mut Vec<u8>, sink: &mut S) {
         let draining = self.draining.load(Relaxed);
-        let mut batch = self.outbox.take_framed();
+        v1.outbox.take_framed(batch);
         while batch.len() < limit
-            && let Some(handle) = self.outbox.next_turn()
+            && let Some(handle) = v1.outbox.next_turn()
         {
             self.visit(handle, sink, |connection, around| {
-                connection.take_turn(around, &mut batch);
+                connection.take_turn(around, batch);
                 if draining && connection.between_requests() {
                     connection.retire(around);
                 }
             });
         }
-        if batch.is_empty() {
-            self.outbox.give_back(batch);
-            return None;
-        }
-        self.counters
-            .bytes_out
-            .fetch_add(batch.len() as u64, Relaxed);
-        let taken = take(&batch);
-        self.outbox.give_back(batch);
-        Some(taken)
     }
 
     /// Looks after one shard: closes what was idle too long, forgets ended ids whose time has
     /// passed. 64 calls see all; gives the owners at work whose connection was closed.
     pub fn sweep<S: Sink<P>>(&self, sink: &mut S) -> Vec<P> {
         let now = self.look_at_the_clock();
-        self.names.lock().expire(now);
+        if let Some(Link::V1(v1)) = self.link.get() {
+            v1.names.lock().expire(now);
+        }
         let Some(idle) = self.config.idle_timeout else {
             return Vec::new();
         };
@@ -514,10 +545,37 @@ impl<P: Process> Trunk<P> {
         })
     }
 
-    /// Takes no new connections (503), closes those between two requests, and the others as
-    /// their answers end.
+    /// Looks after the session of version 2: pings a silent peer.
+    ///
+    /// # Errors
+    /// The trunk has to end: the peer does not answer, or the session has failed otherwise.
+    pub fn tick<S: Sink<P>>(&self, sink: &mut S) -> Result<(), TrunkError> {
+        let Some(Link::V2(v2)) = self.link.get() else {
+            return Ok(());
+        };
+        let (ticked, has_output) = {
+            let mut session = v2.session.lock();
+            let ticked = session.tick(self.milliseconds());
+            (ticked, session.has_output())
+        };
+        if has_output {
+            self.tell_writer(sink);
+        }
+        ticked.map_err(|error| {
+            let error = TrunkError::from(error);
+            self.counters.count_error(error.name());
+            error
+        })
+    }
+
+    /// Takes no new connections (a go-away; 503 in version 1), closes those between two requests,
+    /// and the others as their answers end.
     pub fn drain<S: Sink<P>>(&self, sink: &mut S) {
         self.draining.store(true, Relaxed);
+        if let Some(Link::V2(v2)) = self.link.get() {
+            v2.session.lock().go_away(GoAwayCode::Normal);
+            self.tell_writer(sink);
+        }
         for shard in 0..SHARDS {
             self.visit_shard(shard, sink, |connection, around| {
                 if connection.between_requests() {
@@ -556,17 +614,24 @@ impl<P: Process> Trunk<P> {
 
     /// The counters.
     pub fn status(&self) -> Status {
-        self.counters.read(self.connections.len())
+        let mut status = self.counters.read(self.connections.len());
+        if let Some(Link::V2(v2)) = self.link.get() {
+            let totals = v2.session.lock().totals();
+            status.frames_in = totals.frames_received;
+            status.frames_out = totals.data_frames_sent;
+        }
+        status
     }
 
     /// Visits a connection; tells the writer and forgets the connection as its state asks.
-    fn visit<S: Sink<P>, R>(
+    pub(crate) fn visit<S: Sink<P>, R>(
         &self,
         handle: Handle,
         sink: &mut S,
         visit: impl FnOnce(&mut Connection<P>, &mut Surroundings<'_, S>) -> R,
     ) -> Option<R> {
-        let mut around = self.around(handle, sink);
+        let link = self.link.get()?;
+        let mut around = self.around(link, handle, sink);
         let (result, removed) = self.connections.settle(handle, |connection| {
             let result = visit(connection, &mut around);
             (result, connection.fate())
@@ -576,7 +641,7 @@ impl<P: Process> Trunk<P> {
             self.tell_writer(sink);
         }
         if let Some(connection) = removed {
-            self.forget(handle, &connection);
+            self.forget(link, handle, &connection);
         }
         result
     }
@@ -588,11 +653,14 @@ impl<P: Process> Trunk<P> {
         sink: &mut S,
         mut visit: impl FnMut(&mut Connection<P>, &mut Surroundings<'_, S>) -> Option<R>,
     ) -> Vec<R> {
+        let Some(link) = self.link.get() else {
+            return Vec::new();
+        };
         let mut results = Vec::new();
         let mut removed = Vec::new();
         let mut wrote = false;
         let settle = |handle, connection: &mut Connection<P>| {
-            let mut around = self.around(handle, sink);
+            let mut around = self.around(link, handle, sink);
             results.extend(visit(connection, &mut around));
             wrote |= around.wrote;
             connection.fate()
@@ -602,43 +670,55 @@ impl<P: Process> Trunk<P> {
             self.tell_writer(sink);
         }
         for (handle, connection) in removed {
-            self.forget(handle, &connection);
+            self.forget(link, handle, &connection);
         }
         results
     }
 
     /// The reader owns a connection until its process has started, and is never to be looked after.
-    fn owner_at_work(&self, connection: &Connection<P>, busy: bool) -> Option<P> {
+    pub(crate) fn owner_at_work(&self, connection: &Connection<P>, busy: bool) -> Option<P> {
         (busy && connection.owner != self.reader).then_some(connection.owner)
     }
 
-    fn around<'a, S>(&'a self, handle: Handle, sink: &'a mut S) -> Surroundings<'a, S> {
+    fn around<'a, S>(
+        &'a self,
+        link: &'a Link,
+        handle: Handle,
+        sink: &'a mut S,
+    ) -> Surroundings<'a, S> {
         Surroundings {
             handle,
             config: &self.config,
             counters: &self.counters,
-            outbox: &self.outbox,
+            link,
             sink,
             now: self.now.load(Relaxed),
             wrote: false,
         }
     }
 
-    fn forget(&self, handle: Handle, connection: &Connection<P>) {
+    fn forget(&self, link: &Link, handle: Handle, connection: &Connection<P>) {
         self.watch.lock().remove(connection.owner, handle);
-        let mut names = self.names.lock();
-        // Still there: the peer hasn't closed it, we did.
-        if names.get(&connection.id) == Some(Name::Live(handle)) {
-            names.end(connection.id, self.now.load(Relaxed));
+        if let (Link::V1(v1), Key::V1(id)) = (link, connection.key) {
+            let mut names = v1.names.lock();
+            // Still there: the peer hasn't closed it, we did.
+            if names.get(&id) == Some(Name::Live(handle)) {
+                names.end(id, self.now.load(Relaxed));
+            }
         }
     }
 
-    fn tell_writer<S: Sink<P>>(&self, sink: &mut S) {
-        if self.outbox.tell()
+    pub(crate) fn tell_writer<S: Sink<P>>(&self, sink: &mut S) {
+        if !self.told.swap(true, AcqRel)
             && let Some(writer) = self.writer.get()
         {
             sink.wake(*writer, WRITER);
         }
+    }
+
+    /// Milliseconds since the start: the session's clock.
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn look_at_the_clock(&self) -> u32 {

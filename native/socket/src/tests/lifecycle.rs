@@ -1,5 +1,7 @@
 //! How connections open, whose they are, and how they end from either side.
 
+use crate::TrunkError;
+
 use super::*;
 
 #[test]
@@ -309,7 +311,10 @@ fn bytes_that_are_no_frame_end_the_trunk_after_what_came_before() {
     let mut world = World::new(raw());
     let fed = world.feed(&[&frame(1, b"good"), &b"GET / HTTP/1.1\r\n"[..]].concat());
     assert_eq!(fed.opened.len(), 1);
-    assert_eq!(fed.error.map(|error| error.offset), Some(36));
+    let Some(TrunkError::V1(error)) = fed.error else {
+        panic!("expected a frame's error, not {:?}", fed.error);
+    };
+    assert_eq!(error.offset, 36);
     assert_eq!(world.errors("frame_length_byte"), 1);
     assert_eq!(
         world.read_all(fed.opened[0], READER),

@@ -9,6 +9,7 @@ mod model;
 mod output;
 mod recv;
 mod threads;
+mod v2;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -150,7 +151,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(config: Config) -> World {
         let trunk = Trunk::new(config, READER);
-        trunk.set_writer(WRITER);
+        let mut sink = Recorder::default();
+        trunk.set_writer(WRITER, &mut sink);
+        // It is woken as it begins, and looks.
+        let _ = trunk.take_output(1, &mut sink, |_| ());
         World {
             trunk,
             sink: Recorder::default(),
@@ -268,6 +272,19 @@ impl World {
                 heard => all.extend(heard),
             }
         }
+    }
+
+    /// All output there is, as bytes.
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(batch) = self
+            .trunk
+            .take_output(1 << 20, &mut self.sink, <[u8]>::to_vec)
+        {
+            self.trunk.audit();
+            all.extend(batch);
+        }
+        all
     }
 
     fn hear(&mut self, batch: &[u8]) -> Vec<Heard> {

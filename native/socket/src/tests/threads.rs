@@ -185,7 +185,7 @@ fn echoes_come_back_whole_and_in_order_and_no_wake_is_lost() {
     const GATE: u32 = 3;
     let mut trunk = Trunk::new(raw(), READER);
     let mail = Mail::default();
-    trunk.set_writer(WRITER);
+    trunk.set_writer(WRITER, &mut Recorder::default());
     let waits = AtomicUsize::new(0);
     let (done, hang_up) = mpsc::channel();
 
@@ -293,7 +293,7 @@ fn connections_that_come_and_go_on_all_sides_leave_nothing() {
     const GUEST: u32 = 5;
     let mut trunk = Trunk::new(raw(), READER);
     let mail = Mail::default();
-    trunk.set_writer(WRITER);
+    trunk.set_writer(WRITER, &mut Recorder::default());
 
     let work = |handles: mpsc::Receiver<(u64, Handle)>| {
         for (n, handle) in handles {

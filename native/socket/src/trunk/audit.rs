@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Trunk;
+use crate::link::Link;
 use crate::sink::Process;
 use crate::slab::SHARDS;
 
@@ -27,18 +28,21 @@ impl<P: Process> Trunk<P> {
     /// Counts everything anew; fails where a counter says something else.
     pub(crate) fn audit(&self) -> Holdings {
         let mut truth = Holdings {
-            names: self.names.lock().len(),
+            names: self.names(),
             ties: self.watch.lock().ties(),
             ..Holdings::default()
         };
-        let mut queued = self.outbox.queued();
+        let mut queued = match self.link.get() {
+            Some(Link::V1(v1)) => v1.outbox.queued(),
+            _ => Vec::new(),
+        };
         queued.sort_unstable();
         let in_queue = queued.len();
         queued.dedup();
         assert_eq!(queued.len(), in_queue, "a connection queues twice");
         for shard in 0..SHARDS {
             self.connections.for_each(shard, |handle, connection| {
-                let pending = connection.statistics().pending;
+                let pending = connection.queued();
                 truth.connections += 1;
                 truth.buffered += connection.buffered();
                 truth.waiters += connection.waits();
@@ -54,6 +58,13 @@ impl<P: Process> Trunk<P> {
         assert_eq!(status.buffered, truth.buffered, "buffered");
         assert_eq!(status.waiters, truth.waiters, "waiters");
         truth
+    }
+
+    fn names(&self) -> usize {
+        match self.link.get() {
+            Some(Link::V1(v1)) => v1.names.lock().len(),
+            _ => 0,
+        }
     }
 
     /// Lets time pass; the next feed or sweep notices.

@@ -1,0 +1,61 @@
+%%% @doc Starts the process that a new connection belongs to, by what the connection carries.
+%%%
+%%% | ALPN | owner |
+%%% |---|---|
+%%% | `http/1.1', and all of version 1 | ejabberd_http |
+%%% | `xmpp-client' | ejabberd_c2s, on a raw XML stream |
+-module(megaphone_owner).
+
+-export([options/1, start/3]).
+
+-export_type([options/0]).
+
+-include_lib("kernel/include/logger.hrl").
+
+-type options() :: #{protocols := [http | 'xmpp-client'],
+                     http := [{atom(), term()}],
+                     c2s := [{atom(), term()}]}.
+
+%% @doc What owners need of a listener's options.
+-spec options([{atom(), term()}]) -> options().
+options(Opts) ->
+    %% Our own options mean nothing to ejabberd_http, and TLS is the trunk's.
+    Http = [Name || {Name, _} <- ejabberd_http:listen_options(), Name =/= tls],
+    #{protocols => megaphone_listener:option(protocols, Opts),
+      http => [Opt || {Name, _} = Opt <- Opts, lists:member(Name, Http)],
+      c2s => megaphone_listener:option(c2s, Opts)}.
+
+%% @doc Gives a connection its owner, which finds its data waiting, however late it asks. A
+%% connection that carries what the listener does not serve is reset.
+-spec start(megaphone_nif:trunk(), megaphone_nif:handle(), options()) -> ok.
+start(Trunk, Handle, #{protocols := Protocols} = Options) ->
+    Protocol = megaphone_nif:protocol(Trunk, Handle),
+    Started = case lists:member(Protocol, Protocols) of
+                  true -> start_owner(Protocol, megaphone:socket(Trunk, Handle), Options);
+                  false -> {error, {"the listener's 'protocols' do not have ~ts", [Protocol]}}
+              end,
+    case Started of
+        {ok, Owner} ->
+            _ = megaphone_nif:own(Trunk, Handle, Owner),
+            accept(Protocol, Owner);
+        Error ->
+            {Format, Arguments} = reason(Error),
+            ?LOG_WARNING("megaphone: a connection from ~ts is reset: " ++ Format,
+                         [format_address(megaphone_nif:peername(Trunk, Handle)) | Arguments]),
+            megaphone_nif:reset(Trunk, Handle)
+    end.
+
+start_owner(http, Socket, #{http := Opts}) ->
+    ejabberd_http:start(gen_tcp, Socket, Opts);
+start_owner('xmpp-client', Socket, #{c2s := Opts}) ->
+    ejabberd_c2s:start(gen_tcp, Socket, Opts).
+
+%% ejabberd_http reads by itself; ejabberd_c2s waits for the word.
+accept(http, _Owner) -> ok;
+accept('xmpp-client', Owner) -> ejabberd_c2s:accept(Owner), ok.
+
+reason({error, {[_ | _] = Format, Arguments}}) -> {Format, Arguments};
+reason(Error) -> {"its process does not start: ~p", [Error]}.
+
+format_address(closed) -> "a client that left";
+format_address(Address) -> megaphone_address:format(Address).

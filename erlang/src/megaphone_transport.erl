@@ -1,0 +1,75 @@
+%%% @doc A trunk's own socket, with or without TLS.
+-module(megaphone_transport).
+
+-export([tls_options/1, handshake/2, activate/2, send/2, event/2, format_error/1]).
+
+-export_type([transport/0, tls/0]).
+
+-opaque transport() :: {gen_tcp, inet:socket()} | {ssl, ssl:sslsocket()}.
+-type tls() :: none | [ssl:tls_server_option()].
+
+%% {buffer, _}: how much one message may carry; see DESIGN's cost model for what it is worth.
+-define(BUFFERS, [{buffer, 65536}, {recbuf, 262144}, {sndbuf, 262144}, {nodelay, true}]).
+%% A peer that takes nothing for so long has lost its trunk (milliseconds). A connection that
+%% waits for room gives up sooner, by its own send_timeout.
+-define(SEND_TIMEOUT, [{send_timeout, 60000}, {send_timeout_close, true}]).
+%% How long a peer may take for the TLS handshake (milliseconds).
+-define(HANDSHAKE_TIMEOUT, 10000).
+
+%% @doc The TLS side of a listener's options: mutual TLS, 1.2 or 1.3, or none. Certificates are
+%% read again for each handshake, once ssl's cache of files is cleared.
+-spec tls_options([{atom(), term()}]) -> tls().
+tls_options(Opts) ->
+    case proplists:get_bool(tls, Opts) of
+        false ->
+            none;
+        true ->
+            [{certfile, proplists:get_value(certfile, Opts)},
+             {cacertfile, proplists:get_value(cafile, Opts)},
+             {verify, verify_peer},
+             {fail_if_no_peer_cert, true},
+             {versions, ['tlsv1.3', 'tlsv1.2']},
+             {reuse_sessions, false}]
+    end.
+
+%% @doc Makes an accepted socket, owned by the caller, ready for a trunk.
+-spec handshake(inet:socket(), tls()) -> {ok, transport()} | {error, term()}.
+handshake(Socket, Tls) ->
+    case inet:setopts(Socket, ?BUFFERS ++ ?SEND_TIMEOUT) of
+        ok when Tls =:= none -> {ok, {gen_tcp, Socket}};
+        ok -> tls_handshake(Socket, Tls);
+        {error, _} = Error -> Error
+    end.
+
+tls_handshake(Socket, Tls) ->
+    case ssl:handshake(Socket, Tls, ?HANDSHAKE_TIMEOUT) of
+        {ok, TlsSocket} -> {ok, {ssl, TlsSocket}};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Asks for `Count' messages more.
+-spec activate(transport(), 1..32767) -> ok | {error, term()}.
+activate({gen_tcp, Socket}, Count) -> inet:setopts(Socket, [{active, Count}]);
+activate({ssl, Socket}, Count) -> ssl:setopts(Socket, [{active, Count}]).
+
+%% @doc Sends all of it, or fails; any process may.
+-spec send(transport(), iodata()) -> ok | {error, term()}.
+send({gen_tcp, Socket}, Data) -> gen_tcp:send(Socket, Data);
+send({ssl, Socket}, Data) -> ssl:send(Socket, Data).
+
+%% @doc What a message says of the transport; `none' if it is about something else.
+-spec event(transport(), term()) -> {data, binary()} | passive | closed | {error, term()} | none.
+event({gen_tcp, Socket}, {tcp, Socket, Data}) -> {data, Data};
+event({gen_tcp, Socket}, {tcp_passive, Socket}) -> passive;
+event({gen_tcp, Socket}, {tcp_closed, Socket}) -> closed;
+event({gen_tcp, Socket}, {tcp_error, Socket, Reason}) -> {error, Reason};
+event({ssl, _}, {ssl, _, Data}) -> {data, Data};
+event({ssl, _}, {ssl_passive, _}) -> passive;
+event({ssl, _}, {ssl_closed, _}) -> closed;
+event({ssl, _}, {ssl_error, _, Reason}) -> {error, Reason};
+event(_, _) -> none.
+
+%% @doc An error of {@link handshake/2}, {@link send/2} or {@link event/2} as text.
+-spec format_error(term()) -> string().
+format_error(Reason) when is_atom(Reason) -> inet:format_error(Reason);
+format_error(Reason) -> ssl:format_error(Reason).

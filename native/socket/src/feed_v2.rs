@@ -1,0 +1,163 @@
+//! Version 2: what its streams mean for the connections.
+//!
+//! The session's lock is taken by every send, with the sender's connection locked: no connection
+//! may be touched under it here. So a feed first reads all events, then handles them.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use megaphone_trunk::v2::{Event, Events, StreamId, Tag};
+
+use crate::connection::{Connection, Received};
+use crate::handle::Handle;
+use crate::link::{Key, V2};
+use crate::sink::{Process, Reason, Sink};
+use crate::trunk::{Fed, Trunk, TrunkError};
+
+/// The tag of a stream whose connection isn't there yet; no handle is 0, generations begin at 1.
+const NO_TAG: Tag = 0;
+
+/// What the session told, in order.
+#[derive(Default)]
+struct Told<'a>(Vec<Event<'a>>);
+
+impl<'a> Events<'a> for Told<'a> {
+    fn opened(&mut self, id: StreamId) -> Tag {
+        self.0.push(Event::Opened { id });
+        NO_TAG
+    }
+
+    fn event(&mut self, event: Event<'a>) {
+        self.0.push(event);
+    }
+}
+
+/// The connections that opened in a feed: their streams' later events in it have no tag yet.
+#[derive(Default)]
+struct Opened(Vec<(StreamId, Handle)>);
+
+impl Opened {
+    fn handle(&self, id: StreamId, tag: Tag) -> Option<Handle> {
+        if tag != NO_TAG {
+            return Some(Handle::from_raw(tag));
+        }
+        // Ours come in order and the newest is the likely one; other peers' may not.
+        let found = self.0.iter().rev().find(|(opened, _)| *opened == id);
+        found.map(|(_, handle)| *handle)
+    }
+}
+
+impl<P: Process> Trunk<P> {
+    pub(crate) fn feed_v2<S: Sink<P>>(
+        &self,
+        v2: &V2,
+        data: &[u8],
+        fed: &mut Fed<P>,
+        sink: &mut S,
+    ) -> Result<(), TrunkError> {
+        let mut told = Told::default();
+        let (received, has_output) = {
+            let mut session = v2.session.lock();
+            let received = session.receive(data, &mut told);
+            (received, session.has_output())
+        };
+        let mut opened = Opened::default();
+        for event in told.0 {
+            self.stream_event(v2, event, &mut opened, fed, sink);
+        }
+        if has_output {
+            self.tell_writer(sink);
+        }
+        Ok(received?)
+    }
+
+    fn stream_event<S: Sink<P>>(
+        &self,
+        v2: &V2,
+        event: Event<'_>,
+        opened: &mut Opened,
+        fed: &mut Fed<P>,
+        sink: &mut S,
+    ) {
+        match event {
+            Event::Opened { id } => {
+                if let Some(handle) = self.open_stream(v2, id, sink) {
+                    opened.0.push((id, handle));
+                }
+            }
+            Event::Data { id, tag, bytes } => {
+                let Some(handle) = opened.handle(id, tag) else {
+                    return;
+                };
+                let received = self.visit(handle, sink, |connection, around| {
+                    connection.receive(around, bytes)
+                });
+                if received == Some(Received::Introduced) {
+                    fed.opened.push(handle);
+                }
+            }
+            Event::Finished { id, tag } => {
+                if let Some(handle) = opened.handle(id, tag) {
+                    self.visit(handle, sink, |connection, around| {
+                        connection.peer_finished(around);
+                    });
+                }
+            }
+            Event::Writable { id, tag } => {
+                if let Some(handle) = opened.handle(id, tag) {
+                    self.writable(handle, sink);
+                }
+            }
+            Event::Reset { id, tag, cause } => {
+                self.counters.count_error(cause.name());
+                let Some(handle) = opened.handle(id, tag) else {
+                    return;
+                };
+                let busy = self.visit(handle, sink, |connection, around| {
+                    let busy = connection.lose(around, Reason::ConnectionReset);
+                    self.owner_at_work(connection, busy)
+                });
+                fed.busy.extend(busy.flatten());
+            }
+            // The connection released it before, or has nothing to learn from it.
+            Event::Closed { .. } | Event::GoAway => {}
+        }
+    }
+
+    fn open_stream<S: Sink<P>>(&self, v2: &V2, id: StreamId, sink: &mut S) -> Option<Handle> {
+        let now = self.now.load(Relaxed);
+        let connection = Connection::new(Key::V2(id), self.reader, &self.config, now);
+        let Ok(handle) = self.connections.insert(connection) else {
+            self.counters.count_error("max_connections");
+            let _ = v2.session.lock().reset(id);
+            self.tell_writer(sink);
+            return None;
+        };
+        self.counters.opened.fetch_add(1, Relaxed);
+        // It may be gone already, by an event that follows.
+        let _ = v2.session.lock().set_tag(id, handle.raw());
+        Some(handle)
+    }
+
+    /// Takes frames for the writer; wakes those whose output found room.
+    pub(crate) fn take_frames<S: Sink<P>>(
+        &self,
+        v2: &V2,
+        limit: usize,
+        batch: &mut Vec<u8>,
+        sink: &mut S,
+    ) {
+        let mut told = Told::default();
+        v2.session.lock().take_output(limit, batch, &mut told);
+        for event in told.0 {
+            if let Event::Writable { tag, .. } = event {
+                self.writable(Handle::from_raw(tag), sink);
+            }
+        }
+    }
+
+    fn writable<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
+        self.visit(handle, sink, |connection, around| {
+            connection.writable(around)
+        });
+    }
+}

@@ -1,0 +1,99 @@
+//! The trunk's protocol, as the connections see it.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use megaphone_trunk::v1::{ConnectionId, Decoder};
+use megaphone_trunk::v2::{Session, StreamId};
+use parking_lot::Mutex;
+
+use crate::counters::Counters;
+use crate::names::Names;
+use crate::outbox::Outbox;
+
+/// What tells connections apart on the trunk, and takes what they have to say. A trunk's first
+/// byte says which it is.
+pub(crate) enum Link {
+    V1(V1),
+    V2(V2),
+}
+
+/// Version 1: frames with ids, no windows.
+pub(crate) struct V1 {
+    pub(crate) decoder: Mutex<Decoder>,
+    pub(crate) names: Mutex<Names>,
+    pub(crate) outbox: Outbox,
+}
+
+/// Version 2: a yamux session. Its streams' tags are the connections' handles.
+pub(crate) struct V2 {
+    pub(crate) session: Mutex<Session>,
+}
+
+/// A connection's name on the trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Key {
+    V1(ConnectionId),
+    V2(StreamId),
+}
+
+impl Link {
+    /// Ends a connection towards the peer; with version 2, after what is queued for it.
+    pub(crate) fn close(&self, key: &Key, counters: &Counters) {
+        match (self, key) {
+            (Link::V1(v1), Key::V1(id)) => {
+                v1.outbox.frame_close(id);
+                counters.frames_out.fetch_add(1, Relaxed);
+            }
+            // Nothing to release: the peer has reset it meanwhile.
+            (Link::V2(v2), Key::V2(id)) => {
+                let _ = v2.session.lock().release(*id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends a connection towards the peer at once, by a fault: RST, a close frame in version 1.
+    pub(crate) fn reset(&self, key: &Key, counters: &Counters) {
+        match (self, key) {
+            (Link::V2(v2), Key::V2(id)) => {
+                let _ = v2.session.lock().reset(*id);
+            }
+            _ => self.close(key, counters),
+        }
+    }
+
+    /// As [`Link::reset`], and held against the peer.
+    pub(crate) fn reject(&self, key: &Key) {
+        if let (Link::V2(v2), Key::V2(id)) = (self, key) {
+            // If it was one too many, the next feed or tick says so.
+            let _ = v2.session.lock().reject(*id);
+        }
+    }
+
+    /// The peer may send so many bytes more on the connection.
+    pub(crate) fn consumed(&self, key: &Key, bytes: usize) {
+        if let (Link::V2(v2), Key::V2(id)) = (self, key) {
+            // It fails if the stream is gone: then nobody sends.
+            let _ = v2.session.lock().consumed(*id, bytes);
+        }
+    }
+
+    /// The owner sends no more; version 1 has no word for it.
+    pub(crate) fn finish(&self, key: &Key) {
+        if let (Link::V2(v2), Key::V2(id)) = (self, key) {
+            let _ = v2.session.lock().finish(*id);
+        }
+    }
+
+    /// How many bytes of a connection the session has queued.
+    pub(crate) fn queued(&self, key: &Key) -> usize {
+        match (self, key) {
+            (Link::V2(v2), Key::V2(id)) => v2.session.lock().queued(*id),
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn has_windows(&self) -> bool {
+        matches!(self, Link::V2(_))
+    }
+}

@@ -1,0 +1,109 @@
+//! What a stream of version 2 says of itself before its first byte: its PROXY header.
+
+use std::net::SocketAddr;
+
+use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError, Transport};
+
+use crate::config::Content;
+
+/// What a connection carries, and so who owns it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// `http/1.1`: ejabberd_http.
+    Http,
+    /// `xmpp-client`: ejabberd_c2s on a raw XML stream.
+    XmppClient,
+    /// `xmpp-framing`: a session, stanza by stanza.
+    XmppFraming,
+    /// Bytes: whoever wants them.
+    Raw,
+}
+
+impl Protocol {
+    /// By its ALPN protocol id (RFC 7301).
+    fn from_alpn(alpn: &[u8]) -> Option<Protocol> {
+        match alpn {
+            b"http/1.1" => Some(Protocol::Http),
+            b"xmpp-client" => Some(Protocol::XmppClient),
+            b"xmpp-framing" => Some(Protocol::XmppFraming),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn content(self) -> Content {
+        match self {
+            Protocol::Http => Content::Http,
+            _ => Content::Raw,
+        }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address.
+    pub source: SocketAddr,
+    /// The address it connected to.
+    pub destination: SocketAddr,
+    /// How it speaks to the ECM, if the ECM says so.
+    pub transport: Option<Transport>,
+    /// Whether it came by TLS.
+    pub is_tls: bool,
+}
+
+/// A stream's PROXY header, read.
+pub(crate) struct Preface {
+    /// How many bytes it was.
+    pub(crate) length: usize,
+    pub(crate) protocol: Protocol,
+    /// `None`: the trunk's peer speaks for itself, or does not say for whom.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// Why a stream was refused at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PrefaceError {
+    Proxy(ProxyError),
+    /// The header names no protocol, or none that is known here.
+    Alpn,
+}
+
+impl PrefaceError {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            PrefaceError::Proxy(error) => error.name(),
+            PrefaceError::Alpn => "proxy_alpn",
+        }
+    }
+}
+
+/// Reads the header at a stream's start; `None` until it is whole.
+pub(crate) fn read(bytes: &[u8]) -> Result<Option<Preface>, PrefaceError> {
+    let Some((header, length)) = proxy::read(bytes).map_err(PrefaceError::Proxy)? else {
+        return Ok(None);
+    };
+    let protocol = header.alpn.as_deref().and_then(Protocol::from_alpn);
+    Ok(Some(Preface {
+        length,
+        protocol: protocol.ok_or(PrefaceError::Alpn)?,
+        origin: origin(&header),
+    }))
+}
+
+fn origin(header: &Header) -> Option<Origin> {
+    match (header.command, &header.addresses) {
+        (
+            Command::Proxy,
+            Addresses::Inet {
+                source,
+                destination,
+            },
+        ) => Some(Origin {
+            source: *source,
+            destination: *destination,
+            transport: header.transport,
+            is_tls: header.tls.is_some() || header.transport == Some(Transport::Tls),
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,322 @@
+//! Version 2: a real client session at the other end of the trunk.
+
+use std::collections::BTreeMap;
+
+use megaphone_trunk::proxy::{self, Addresses, Header};
+use megaphone_trunk::v2::{self, Event, Session, StreamId};
+
+use super::{OWNER, READER, World, raw};
+use crate::config::Config;
+use crate::origin::Protocol;
+use crate::sink::Reason;
+use crate::{Direction, Handle, Recv, Send};
+
+/// The ECM's end: its session, and what it heard of each stream.
+struct Ecm {
+    session: Session,
+    heard: BTreeMap<StreamId, Heard>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Heard {
+    bytes: Vec<u8>,
+    finished: bool,
+    reset: bool,
+}
+
+const CLIENT: &str = "192.0.2.7:4711";
+const SERVER: &str = "198.51.100.1:443";
+
+fn preface(alpn: &'static str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let header = Header {
+        addresses: Addresses::Inet {
+            source: CLIENT.parse().unwrap(),
+            destination: SERVER.parse().unwrap(),
+        },
+        alpn: Some(alpn.as_bytes().into()),
+        ..Header::default()
+    };
+    proxy::write(&header, &mut bytes);
+    bytes
+}
+
+impl Ecm {
+    fn new() -> Ecm {
+        Ecm {
+            session: Session::client(v2::Config::default(), 0),
+            heard: BTreeMap::new(),
+        }
+    }
+
+    /// Carries bytes both ways until neither side has any; what opened, and why the trunk ended.
+    fn exchange(&mut self, world: &mut World) -> (Vec<Handle>, Option<String>) {
+        let mut opened = Vec::new();
+        loop {
+            let mut out = Vec::new();
+            self.session
+                .take_output(1 << 20, &mut out, &mut |_: Event<'_>| {});
+            let fed = world.feed(&out);
+            opened.extend(fed.opened);
+            if let Some(error) = fed.error {
+                return (opened, Some(error.name().into()));
+            }
+            let back = world.take_bytes();
+            let heard = &mut self.heard;
+            let mut listen = |event: Event<'_>| match event {
+                Event::Data { id, bytes, .. } => {
+                    heard.entry(id).or_default().bytes.extend_from_slice(bytes);
+                }
+                Event::Finished { id, .. } => heard.entry(id).or_default().finished = true,
+                Event::Reset { id, .. } => heard.entry(id).or_default().reset = true,
+                _ => {}
+            };
+            self.session.receive(&back, &mut listen).unwrap();
+            if out.is_empty() && back.is_empty() {
+                return (opened, None);
+            }
+        }
+    }
+
+    fn open(&mut self, world: &mut World, alpn: &'static str) -> (StreamId, Handle) {
+        let id = self.session.open(0, &preface(alpn)).unwrap();
+        let (opened, error) = self.exchange(world);
+        assert_eq!(error, None);
+        (id, opened[0])
+    }
+
+    fn heard(&self, id: StreamId) -> Heard {
+        self.heard.get(&id).cloned().unwrap_or_default()
+    }
+}
+
+fn raw_stream() -> (World, Ecm, StreamId, Handle) {
+    let mut world = World::new(raw());
+    let mut ecm = Ecm::new();
+    let (id, handle) = ecm.open(&mut world, "xmpp-client");
+    world.own(handle, OWNER);
+    (world, ecm, id, handle)
+}
+
+#[test]
+fn a_stream_says_what_it_carries_and_where_it_comes_from() {
+    let (world, _, _, handle) = raw_stream();
+    assert_eq!(world.trunk.protocol(handle), Some(Protocol::XmppClient));
+    let origin = world.trunk.origin(handle).unwrap();
+    assert_eq!(origin.source.to_string(), CLIENT);
+    assert_eq!(origin.destination.to_string(), SERVER);
+}
+
+#[test]
+fn bytes_go_both_ways_and_a_close_is_a_fin() {
+    let (mut world, mut ecm, id, handle) = raw_stream();
+    let _ = ecm.session.write(id, b"hello").unwrap();
+    ecm.exchange(&mut world);
+    assert_eq!(world.recv(handle, OWNER, 5), Recv::Taken(b"hello".to_vec()));
+    assert_eq!(world.send(handle, OWNER, b"world"), Send::Done);
+    world.close(handle);
+    ecm.exchange(&mut world);
+    assert_eq!(
+        ecm.heard(id),
+        Heard {
+            bytes: b"world".to_vec(),
+            finished: true,
+            reset: false
+        }
+    );
+}
+
+#[test]
+fn the_peers_fin_ends_recv_after_the_last_byte_and_send_goes_on() {
+    let (mut world, mut ecm, id, handle) = raw_stream();
+    let _ = ecm.session.write(id, b"last").unwrap();
+    ecm.session.finish(id).unwrap();
+    ecm.exchange(&mut world);
+    assert_eq!(world.recv(handle, OWNER, 0), Recv::Taken(b"last".to_vec()));
+    assert_eq!(world.recv(handle, OWNER, 0), Recv::Failed(Reason::Closed));
+    assert_eq!(world.send(handle, OWNER, b"answer"), Send::Done);
+    ecm.exchange(&mut world);
+    assert_eq!(ecm.heard(id).bytes, b"answer");
+}
+
+#[test]
+fn a_shutdown_is_a_fin_and_recv_goes_on() {
+    let (mut world, mut ecm, id, handle) = raw_stream();
+    assert!(
+        world
+            .trunk
+            .shutdown(handle, Direction::Write, &mut world.sink)
+    );
+    ecm.exchange(&mut world);
+    assert!(ecm.heard(id).finished);
+    let _ = ecm.session.write(id, b"still").unwrap();
+    ecm.exchange(&mut world);
+    assert_eq!(world.recv(handle, OWNER, 5), Recv::Taken(b"still".to_vec()));
+    assert_eq!(
+        world.send(handle, OWNER, b"x"),
+        Send::Failed(Reason::Closed)
+    );
+}
+
+#[test]
+fn the_peers_reset_is_econnreset_once_and_closed_for_ever() {
+    let (mut world, mut ecm, id, handle) = raw_stream();
+    ecm.session.reset(id).unwrap();
+    ecm.exchange(&mut world);
+    let reset = Recv::Failed(Reason::ConnectionReset);
+    assert_eq!(world.recv(handle, OWNER, 0), reset);
+    assert_eq!(world.recv(handle, OWNER, 0), Recv::Failed(Reason::Closed));
+    assert_eq!(world.errors("reset_by_peer"), 1);
+}
+
+#[test]
+fn the_window_returns_as_the_owner_reads_not_as_bytes_arrive() {
+    let (mut world, mut ecm, id, handle) = raw_stream();
+    let piece = vec![7; 1 << 20];
+    let _ = ecm.session.write(id, &piece).unwrap();
+    ecm.exchange(&mut world);
+    let first = world.trunk.status().buffered;
+    assert!(first <= 256 << 10, "{first} bytes came past the window");
+    let mut read = 0;
+    while read < piece.len() {
+        match world.recv(handle, OWNER, 0) {
+            Recv::Taken(bytes) => read += bytes.len(),
+            Recv::Wait(number) => {
+                ecm.exchange(&mut world);
+                world.trunk.cancel(handle, OWNER, number);
+            }
+            Recv::Failed(reason) => panic!("{reason:?} after {read} bytes"),
+        }
+    }
+}
+
+#[test]
+fn a_reader_of_more_than_a_window_gets_it_all() {
+    let (mut world, mut ecm, id, handle) = raw_stream();
+    let piece = vec![7; 1 << 20];
+    let _ = ecm.session.write(id, &piece).unwrap();
+    assert!(matches!(
+        world.recv(handle, OWNER, piece.len()),
+        Recv::Wait(_)
+    ));
+    ecm.exchange(&mut world);
+    assert_eq!(world.recv(handle, OWNER, piece.len()), Recv::Taken(piece));
+}
+
+#[test]
+fn a_send_waits_while_the_window_is_shut() {
+    let (mut world, mut ecm, id, handle) = raw_stream();
+    let mut sent = 0;
+    let wait = loop {
+        match world.send(handle, OWNER, &[7; 65536]) {
+            Send::Done => sent += 65536,
+            Send::Wait(number) => break number,
+            Send::Failed(reason) => panic!("{reason:?}"),
+        }
+        ecm.exchange(&mut world);
+    };
+    assert!(
+        sent >= 256 << 10,
+        "the window was open for more than {sent}"
+    );
+    assert_eq!(ecm.heard(id).bytes.len(), 256 << 10);
+    ecm.session.consumed(id, 256 << 10).unwrap();
+    ecm.exchange(&mut world);
+    assert!(world.wakes().contains(&(OWNER, wait)));
+    assert_eq!(world.send(handle, OWNER, b"on"), Send::Done);
+}
+
+#[test]
+fn http_comes_one_request_at_a_time() {
+    let mut world = World::new(Config::default());
+    let mut ecm = Ecm::new();
+    let (id, handle) = ecm.open(&mut world, "http/1.1");
+    world.own(handle, OWNER);
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let _ = ecm.session.write(id, &request.repeat(2)).unwrap();
+    ecm.exchange(&mut world);
+    assert_eq!(world.recv(handle, OWNER, 0), Recv::Taken(request.to_vec()));
+    assert!(matches!(world.recv(handle, OWNER, 0), Recv::Wait(_)));
+    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+    assert_eq!(world.send(handle, OWNER, answer), Send::Done);
+    assert_eq!(world.recv(handle, OWNER, 0), Recv::Taken(request.to_vec()));
+}
+
+#[test]
+fn a_chunked_body_larger_than_the_window_is_collected() {
+    let mut world = World::new(Config::default());
+    let mut ecm = Ecm::new();
+    let (id, handle) = ecm.open(&mut world, "http/1.1");
+    world.own(handle, OWNER);
+    let mut request = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    request.extend_from_slice(b"100000\r\n");
+    request.extend_from_slice(&vec![b'x'; 1 << 20]);
+    request.extend_from_slice(b"\r\n0\r\n\r\n");
+    let _ = ecm.session.write(id, &request).unwrap();
+    ecm.exchange(&mut world);
+    let Recv::Taken(head) = world.recv(handle, OWNER, 0) else {
+        panic!("expected the head");
+    };
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.contains("Content-Length: 1048576\r\n"), "{head}");
+}
+
+#[test]
+fn a_bad_header_resets_its_stream_alone() {
+    let mut world = World::new(raw());
+    let mut ecm = Ecm::new();
+    let bad = ecm.session.open(0, b"GET / HTTP/1.1\r\n").unwrap();
+    let nameless = ecm.session.open(0, &preface("h3")).unwrap();
+    let good = ecm.session.open(0, &preface("xmpp-client")).unwrap();
+    let (opened, error) = ecm.exchange(&mut world);
+    assert_eq!((opened.len(), error), (1, None));
+    assert!(ecm.heard(bad).reset && ecm.heard(nameless).reset);
+    assert!(!ecm.heard(good).reset);
+    assert_eq!(world.errors("proxy_signature"), 1);
+    assert_eq!(world.errors("proxy_alpn"), 1);
+}
+
+#[test]
+fn a_header_may_come_byte_by_byte() {
+    let mut world = World::new(raw());
+    let mut ecm = Ecm::new();
+    let preface = preface("xmpp-client");
+    let id = ecm.session.open(0, &preface[..1]).unwrap();
+    let mut opened = Vec::new();
+    for byte in &preface[1..] {
+        opened.extend(ecm.exchange(&mut world).0);
+        assert!(opened.is_empty());
+        let _ = ecm.session.write(id, &[*byte]).unwrap();
+    }
+    opened.extend(ecm.exchange(&mut world).0);
+    assert_eq!(opened.len(), 1);
+}
+
+#[test]
+fn an_even_id_ends_the_trunk_with_its_name() {
+    let mut world = World::new(raw());
+    let syn = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0];
+    let fed = world.feed(&syn);
+    assert_eq!(fed.error.map(|error| error.name()), Some("wrong_parity"));
+    assert_eq!(world.errors("wrong_parity"), 1);
+}
+
+#[test]
+fn a_drain_says_go_away_and_refuses_new_streams() {
+    let (mut world, mut ecm, id, handle) = raw_stream();
+    world.trunk.drain(&mut world.sink);
+    ecm.exchange(&mut world);
+    assert!(ecm.session.has_gone_away());
+    assert_eq!(world.send(handle, OWNER, b"bye"), Send::Done);
+    world.close(handle);
+    ecm.exchange(&mut world);
+    assert_eq!(ecm.heard(id).bytes, b"bye");
+}
+
+#[test]
+fn the_reader_owns_a_stream_until_it_is_given_away() {
+    let mut world = World::new(raw());
+    let mut ecm = Ecm::new();
+    let (_, handle) = ecm.open(&mut world, "http/1.1");
+    assert_eq!(world.trunk.owner(handle), Some(READER));
+}
