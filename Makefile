@@ -84,7 +84,7 @@ $(clients)/node_modules/.package-lock.json: $(clients)/package-lock.json
 
 test-erlang: test-clients
 	@echo 'testing the application in ejabberd'
-	@QUIET=1 $(REBAR3) ct --readable=compact >_build/ct.log 2>&1 || { cat _build/ct.log; exit 1; }
+	@TERM=dumb QUIET=1 $(REBAR3) ct --readable=compact >_build/ct.log 2>&1 || { cat _build/ct.log; exit 1; }
 	@printf 'common_test: '; tail -n 1 _build/ct.log
 
 lint: deps lint-rust lint-erlang
