@@ -542,7 +542,7 @@ lost_trunk_resets(_Config) ->
     ?assertEqual([{tcp_error, Active, econnreset}, {tcp_closed, Active}], mailbox()),
     ?assertEqual({error, closed}, gen_tcp:recv(Active, 0)),
     [ok = gen_tcp:close(Socket) || Socket <- [Passive, Awaited, Full]],
-    ?assertMatch(#{connections := 0, waiters := 0, buffered := 0}, ?TRUNK:status(Trunk)).
+    ?assertEqual({error, no_such_trunk}, megaphone:status(megaphone_nif:number(Trunk))).
 
 %% Confirms that the owner's end, by itself or by a kill, closes its connections and tells the peer.
 owners_end_closes(_Config) ->
