@@ -25,12 +25,12 @@
 -include_lib("kernel/include/logger.hrl").
 
 %% @doc Starts a trunk on an accepted socket.
--spec start(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | {error, term()}.
+-spec start(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | ignore | {error, term()}.
 start(gen_tcp, Socket, Opts) ->
     megaphone_trunk:start(Socket, Opts).
 
 %% @doc As {@link start/3}, linked: for the listener's supervisor (`supervisor: true').
--spec start_link(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | {error, term()}.
+-spec start_link(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | ignore | {error, term()}.
 start_link(gen_tcp, Socket, Opts) ->
     megaphone_trunk:start_link(Socket, Opts).
 

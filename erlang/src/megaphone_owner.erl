@@ -41,7 +41,8 @@ start(Trunk, Handle, #{protocols := Protocols} = Options) ->
         Error ->
             {Format, Arguments} = reason(Error),
             ?LOG_WARNING("megaphone: a connection from ~ts is reset: " ++ Format,
-                         [format_address(megaphone_nif:peername(Trunk, Handle)) | Arguments]),
+                         [megaphone_address:format(megaphone_nif:peername(Trunk, Handle))
+                          | Arguments]),
             megaphone_nif:reset(Trunk, Handle)
     end.
 
@@ -56,6 +57,3 @@ accept('xmpp-client', Owner) -> ejabberd_c2s:accept(Owner), ok.
 
 reason({error, {[_ | _] = Format, Arguments}}) -> {Format, Arguments};
 reason(Error) -> {"its process does not start: ~p", [Error]}.
-
-format_address(closed) -> "a client that left";
-format_address(Address) -> megaphone_address:format(Address).

@@ -35,12 +35,12 @@
 -define(SWEEPS, 256).
 
 %% @doc Starts a trunk on a socket that the caller owns; {@link accept/1} follows.
--spec start(inet:socket(), [{atom(), term()}]) -> {ok, pid()} | {error, term()}.
+-spec start(inet:socket(), [{atom(), term()}]) -> {ok, pid()} | ignore | {error, term()}.
 start(Socket, Opts) ->
     gen_server:start(?MODULE, {Socket, Opts}, []).
 
 %% @doc As {@link start/2}, linked to the caller.
--spec start_link(inet:socket(), [{atom(), term()}]) -> {ok, pid()} | {error, term()}.
+-spec start_link(inet:socket(), [{atom(), term()}]) -> {ok, pid()} | ignore | {error, term()}.
 start_link(Socket, Opts) ->
     gen_server:start_link(?MODULE, {Socket, Opts}, []).
 
@@ -58,7 +58,7 @@ drain(Pid) ->
         exit:_ -> false
     end.
 
--spec init({inet:socket(), [{atom(), term()}]}) -> {ok, #state{}} | {stop, term()}.
+-spec init({inet:socket(), [{atom(), term()}]}) -> {ok, #state{}}.
 init({Socket, Opts}) ->
     process_flag(trap_exit, true),
     Get = fun(Name) -> megaphone_listener:option(Name, Opts) end,
