@@ -103,6 +103,10 @@ lint-erlang:
 	@echo 'shellcheck'
 	@shellcheck .ci/run native/nif/build.sh test/run/*.sh
 
+# BENCH=--quick takes a fraction of the time.
+bench-nif: deps-run
+	@sh test/bench/nif.sh $(BENCH)
+
 # As root, after `make build`: nothing is built here.
 install:
 	@test -e $(built_application)/ebin/megaphone.app -a -e $(CARGO_TARGET_DIR)/release/megaphone-ecm || \

@@ -78,7 +78,7 @@ presence(Config) ->
 messages_both_ways(Config) ->
     {_, Alice} = login(Config, <<"alice">>, #{}),
     {_, Bob} = login(Config, <<"bob">>, #{}),
-    {Alice1, Bob1} = megaphone_test_xmpp:chat(Alice, Bob, 50),
+    {Alice1, Bob1} = megaphone_test_xmpp:chat(Alice, Bob, 25),
     ok = megaphone_test_xmpp:logout(Alice1),
     ok = megaphone_test_xmpp:logout(Bob1).
 
@@ -147,7 +147,8 @@ terminate(Config) ->
     {User, #{state := State} = Client} = login(Config, <<"alice">>, #{}),
     ?assertMatch([_], resources(Config, User, <<"localhost">>)),
     ok = megaphone_test_xmpp:logout(Client),
-    ?assertEqual([], resources(Config, User, <<"localhost">>)),
+    megaphone_test_wait:until("the session's end",
+                              fun() -> resources(Config, User, <<"localhost">>) =:= [] end),
     ?assertMatch({error, {terminated, <<"item-not-found">>}},
                  request_again(State)).
 

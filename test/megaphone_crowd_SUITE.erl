@@ -115,9 +115,11 @@ split(List, Count) ->
 
 await_quiet(Config) ->
     megaphone_test_wait:until(
-      fun() -> io_lib:format("no connection and no process left, there are ~p and ~p",
-                             [maps:get(connections, call(Config, megaphone, status, [])),
-                              length(megaphone_test_stage:http_processes(Config))]) end,
+      fun() -> io_lib:format("no connection and no process left, there are ~0p and ~0p",
+                             [call(Config, megaphone, status, []),
+                              [{Pid, call(Config, erlang, process_info,
+                                          [Pid, [current_stacktrace, messages]])}
+                               || Pid <- megaphone_test_stage:http_processes(Config)]]) end,
       fun() -> maps:get(connections, call(Config, megaphone, status, [])) =:= 0
                    andalso megaphone_test_stage:http_processes(Config) =:= [] end).
 

@@ -13,6 +13,7 @@
 
 -define(PATH, "/bosh").
 -define(PATIENCE, 10_000).
+-define(HEAD_START, 20).
 
 -type session() ::
         #{target := megaphone_test_http:target(),
@@ -27,8 +28,7 @@
           %% What the server answered when it made the session.
           answer := megaphone_test_xml:element()}.
 
-%% @doc Creates a session (XEP-0124, 7). Options: `wait' in seconds, `hold', `inactivity'-less
-%% as the server decides that.
+%% @doc Creates a session (XEP-0124, 7). Options: `wait' in seconds, and `hold'.
 -spec open(megaphone_test_http:target(), binary(), #{wait => pos_integer(), hold => 0 | 1}) ->
           {ok, session()} | {error, term()}.
 open(Target, Host, Options) ->
@@ -51,15 +51,22 @@ restart(#{host := Host} = Session) ->
     {ok, post(Session, [{"to", Host}, {"xmpp:restart", "true"}], [])}.
 
 %% @doc Sends stanzas in a request of their own and doesn't wait for the answer. At most two requests
-%% are on their way (XEP-0124, 11): before a third one the first is waited for.
+%% are on their way (XEP-0124, 11), and the second one is sent once the first has had time to arrive:
+%% if it overtook the first, ejabberd_bosh would answer neither before `wait' has passed.
 -spec send(session(), iodata()) -> {ok, session()} | {error, term()}.
-send(#{waiting := [_, _ | _]} = Session, Stanzas) ->
-    case await(Session) of
-        {ok, _, Answered} -> send(Answered, Stanzas);
+send(#{waiting := []} = Session, Stanzas) ->
+    {ok, post(Session, Stanzas)};
+send(#{waiting := [_]} = Session, Stanzas) ->
+    case await(Session, ?HEAD_START) of
+        {ok, _, Answered} -> {ok, post(Answered, Stanzas)};
+        {error, timeout} -> {ok, post(Session, Stanzas)};
         {error, _} = Error -> Error
     end;
 send(Session, Stanzas) ->
-    {ok, post(Session, Stanzas)}.
+    case await(Session) of
+        {ok, _, Answered} -> send(Answered, Stanzas);
+        {error, _} = Error -> Error
+    end.
 
 %% @doc The next stanza. Polls for it as often as it takes.
 -spec recv(session(), timeout()) -> {ok, megaphone_test_xml:element(), session()} | {error, term()}.
@@ -68,11 +75,14 @@ recv(Session, Milliseconds) ->
 
 %% @doc Ends the session (XEP-0124, 13) and closes the connections.
 -spec close(session()) -> ok | {error, term()}.
+close(#{waiting := [_ | _]} = Session) ->
+    case await(Session, ?HEAD_START) of
+        {ok, _, Answered} -> close(Answered);
+        {error, timeout} -> terminate(Session);
+        {error, _} = Error -> Error
+    end;
 close(Session) ->
-    Ended = await_terminate(post(Session, [{"type", "terminate"}],
-                                 "<presence xmlns='jabber:client' type='unavailable'/>")),
-    drop(Session),
-    Ended.
+    terminate(Session).
 
 %% @doc Sends one request with a body of these stanzas; its answer is await/1's.
 -spec post(session(), iodata()) -> session().
@@ -139,6 +149,13 @@ rid(#{rid := Rid}) ->
 -spec drop(session()) -> ok.
 drop(#{idle := Idle, waiting := Waiting}) ->
     lists:foreach(fun megaphone_test_http:close/1, Idle ++ Waiting).
+
+terminate(Session) ->
+    Asked = post(Session, [{"type", "terminate"}],
+                 "<presence xmlns='jabber:client' type='unavailable'/>"),
+    Ended = await_terminate(Asked),
+    drop(Asked),
+    Ended.
 
 idle_connection(#{idle := [Connection | Idle]}) ->
     {Connection, Idle};

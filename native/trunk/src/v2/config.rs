@@ -7,8 +7,8 @@ use super::ceilings::Ceilings;
 pub struct Config {
     /// How many streams may be open at once; more are refused with RST.
     pub max_streams: usize,
-    /// How far a reader may open a window for one read, in bytes: at least the first window of
-    /// 256 KiB, which is what a smaller number means.
+    /// How many bytes a reader may wait for at once: from 256 KiB, the first window, to 2 GiB. A
+    /// window opens in doublings, so it may become twice as large.
     pub max_window: u32,
     /// A write is refused while this many bytes of its stream are queued ...
     pub high_watermark: usize,

@@ -78,6 +78,7 @@ mod header;
 mod ids;
 mod keepalive;
 mod output;
+mod queues;
 mod receive;
 mod session;
 mod stream;

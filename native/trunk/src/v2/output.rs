@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use super::error::GoAwayCode;
 use super::event::{Event, Events};
 use super::header::{Flags, Header, StreamId};
+use super::queues::Queues;
 use super::session::{Remains, Session};
 use super::stream::{Marks, Stream};
 use super::totals::Totals;
@@ -48,8 +49,7 @@ pub(super) struct Output {
     control: VecDeque<StreamId>,
     /// Streams with data and a window for it; ids of streams that are gone are skipped.
     turns: VecDeque<StreamId>,
-    /// Bytes in the queues of all streams.
-    queued: usize,
+    pub(super) queues: Queues,
 }
 
 impl Output {
@@ -62,14 +62,10 @@ impl Output {
             && self.turns.is_empty()
     }
 
-    pub(super) const fn queued(&self) -> usize {
-        self.queued
-    }
-
     /// How many bytes wait here, queues included; for the ids of streams that wait, four each.
     pub(super) fn held(&self) -> usize {
         let ids = self.pongs.len() + self.control.len() + self.turns.len();
-        self.framed.len() + self.queued + ids * size_of::<StreamId>()
+        self.framed.len() + self.queues.total() + ids * size_of::<StreamId>()
     }
 
     pub(super) const fn go_away(&mut self, code: GoAwayCode) {
@@ -126,11 +122,6 @@ impl Output {
         }
     }
 
-    /// The stream goes and its queue with it.
-    pub(super) fn forget(&mut self, stream: &Stream) {
-        self.queued -= stream.queued();
-    }
-
     /// Frames as much of `bytes` as it may now, and queues the rest.
     pub(super) fn write(
         &mut self,
@@ -147,9 +138,7 @@ impl Output {
             }
         }
         if !bytes.is_empty() {
-            let queue = stream.queue.get_or_insert_with(Box::default);
-            queue.bytes.extend(bytes);
-            self.queued += bytes.len();
+            self.queues.append(&mut stream.queue, bytes);
             self.needs_turn(stream);
         }
     }
@@ -234,23 +223,27 @@ impl Session {
             return;
         };
         stream.marks.clear(Marks::IN_TURNS);
-        let Some(mut queue) = stream.queue.take() else {
+        let Some(queue) = stream.queue else {
             return;
         };
-        let len = next_frame(stream, queue.bytes.len());
-        let is_last = len == queue.bytes.len();
-        let flags = match is_last && stream.state.is_finishing() {
+        let queues = &mut self.output.queues;
+        let queued = queues.len(stream.queue);
+        let len = next_frame(stream, queued);
+        let flags = match len == queued && stream.state.is_finishing() {
             true => Flags::FIN,
             false => Flags::NONE,
         };
-        put_data(out, stream, flags, queue.front(len), &mut self.totals);
-        self.output.queued -= len;
-        if !is_last {
-            queue.remove(len);
-            stream.queue = Some(queue);
-            self.output.needs_turn(stream);
-        }
-        if stream.queued() <= self.config.low_watermark && stream.marks.has(Marks::REFUSED) {
+        put_data(
+            out,
+            stream,
+            flags,
+            queues.front(queue, len),
+            &mut self.totals,
+        );
+        queues.remove(&mut stream.queue, len);
+        self.output.needs_turn(stream);
+        let is_low = queued - len <= self.config.low_watermark;
+        if is_low && stream.marks.has(Marks::REFUSED) {
             stream.marks.clear(Marks::REFUSED);
             let tag = stream.tag;
             events.event(Event::Writable { id, tag });

@@ -7,6 +7,7 @@ use super::header::{Flags, FrameType, HEADER_LEN, Header, INITIAL_WINDOW, Stream
 use super::ids::Standing;
 use super::session::Session;
 use super::stream::{Marks, Stream};
+use super::table::WARM;
 
 /// How far a frame was read.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +77,13 @@ impl Session {
         if !input.is_empty() {
             self.keepalive.heard();
         }
+        // How much input is left where frames begin whose streams were not brought into the cache.
+        let mut cold = input.len();
         while !input.is_empty() {
             match self.reading {
+                Reading::Header { len: 0, .. } if input.len() <= cold && self.table.is_large() => {
+                    cold = self.warm_ahead(input);
+                }
                 Reading::Header { len: 0, .. } => match input.split_first_chunk() {
                     Some((bytes, rest)) => {
                         input = rest;
@@ -102,6 +108,31 @@ impl Session {
     #[must_use]
     pub const fn is_between_frames(&self) -> bool {
         matches!(self.reading, Reading::Header { len: 0, .. })
+    }
+
+    /// Brings the streams of the next frames into the cache; answers how much of the input is left
+    /// after these frames. It never asks for the same frames twice: that is less than there was.
+    fn warm_ahead(&self, input: &[u8]) -> usize {
+        let mut ids = [StreamId::SESSION; WARM];
+        let mut known = 0;
+        let mut rest = input;
+        while known < WARM
+            && let Some((header, after)) = rest.split_first_chunk()
+            && let Ok(header) = Header::decode(header)
+        {
+            ids[known] = header.stream;
+            known += 1;
+            let data = match header.kind {
+                FrameType::Data => usize::try_from(header.length).unwrap_or(usize::MAX),
+                _ => 0,
+            };
+            rest = after.get(data..).unwrap_or_default();
+        }
+        self.table.warm(&ids[..known]);
+        match known {
+            0 => 0,
+            _ => rest.len(),
+        }
     }
 
     /// Collects a header that comes in pieces.
@@ -356,8 +387,7 @@ impl Session {
             Standing::Fresh => self.peer_ids.insert(id),
             Standing::Forgotten => {}
         }
-        let is_full = self.table.len() >= self.config.max_streams;
-        if standing == Standing::Forgotten || is_full || self.has_gone_away() {
+        if standing == Standing::Forgotten || self.is_full() || self.has_gone_away() {
             return self.refuse(header).map(|()| Admission::Refused);
         }
         self.totals.streams_opened += 1;
@@ -387,7 +417,8 @@ impl Session {
             FrameType::Data => length,
             _ => 0,
         };
-        let limit = self.largest_window();
+        // A window opens in doublings.
+        let limit = self.largest_window().next_power_of_two();
         if data > limit {
             return Err(SessionFault::Oversized { length, limit });
         }

@@ -10,8 +10,8 @@ use super::ids::UsedIds;
 use super::keepalive::{Keepalive, Tick};
 use super::output::{MAX_DATA, Output};
 use super::receive::Reading;
-use super::stream::{Marks, Stream};
-use super::table::Table;
+use super::stream::{LARGEST_WINDOW, Marks, Stream};
+use super::table::{MOST_STREAMS, Table};
 use super::totals::Totals;
 
 /// The first id that is not given out. A trunk that opens 50,000 streams a second gets there after
@@ -148,8 +148,8 @@ impl Session {
         if self.has_gone_away() {
             return Err(OpenError::GoneAway);
         }
-        let limit = self.config.max_streams;
-        if self.table.len() >= limit {
+        if self.is_full() {
+            let limit = self.config.max_streams;
             return Err(OpenError::TooMany { limit });
         }
         if self.next_id >= ID_END {
@@ -179,7 +179,7 @@ impl Session {
         if !stream.state.can_write() {
             return Err(StreamError::Finished);
         }
-        if stream.queued() >= high.max(1) {
+        if self.output.queues.len(stream.queue) >= high.max(1) {
             stream.marks.set(Marks::REFUSED);
             return Ok(Written::Refused);
         }
@@ -285,6 +285,15 @@ impl Session {
         Ok(())
     }
 
+    /// Brings what is known of some streams into the processor's cache, before they are written to
+    /// one after the other: with a million streams open that takes a fraction of the time that
+    /// as many single visits take. Not needed for anything else.
+    pub fn warm(&self, ids: &[StreamId]) {
+        if self.table.is_large() {
+            self.table.warm(ids);
+        }
+    }
+
     /// Names a stream anew.
     ///
     /// # Errors
@@ -375,13 +384,14 @@ impl Session {
 
     /// How many bytes of a stream are queued; 0 if it is gone.
     pub fn queued(&mut self, id: StreamId) -> usize {
-        self.table.get_mut(id).map_or(0, |stream| stream.queued())
+        let queue = self.table.get_mut(id).and_then(|stream| stream.queue);
+        self.output.queues.len(queue)
     }
 
     /// How many bytes of all streams are queued.
     #[must_use]
     pub const fn total_queued(&self) -> usize {
-        self.output.queued()
+        self.output.queues.total()
     }
 
     /// How many bytes the session takes: its table, and the output that was not taken yet.
@@ -403,12 +413,17 @@ impl Session {
         self.totals
     }
 
+    /// Whether as many streams are open as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.table.len() >= self.config.max_streams.min(MOST_STREAMS)
+    }
+
     pub(super) const fn next_id(&self) -> StreamId {
         StreamId::new(self.next_id)
     }
 
     pub(super) fn largest_window(&self) -> u32 {
-        self.config.max_window.max(INITIAL_WINDOW)
+        self.config.max_window.clamp(INITIAL_WINDOW, LARGEST_WINDOW)
     }
 
     /// One more thing that brings no progress.
@@ -474,8 +489,8 @@ impl Session {
 
     /// Takes a stream out of the table, with all that it had.
     pub(super) fn remove(&mut self, id: StreamId) {
-        if let Some(stream) = self.table.remove(id) {
-            self.output.forget(&stream);
+        if let Some(mut stream) = self.table.remove(id) {
+            self.output.queues.give_back(&mut stream.queue);
             if stream.marks.has(Marks::RECEIVED) && stream.marks.has(Marks::SENT) {
                 self.totals.streams_served += 1;
             }

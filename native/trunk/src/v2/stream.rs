@@ -1,9 +1,8 @@
 //! One stream: whose turn it is to end it, and the two windows.
 
-use std::collections::VecDeque;
-
 use super::event::Tag;
 use super::header::{INITIAL_WINDOW, StreamId};
+use super::queues::QueueId;
 
 /// What became of a stream's two directions.
 ///
@@ -117,104 +116,89 @@ impl Marks {
     }
 }
 
-/// Bytes that found no room in the output. It is made by the first and given back after the last.
-#[derive(Debug, Default)]
-pub(super) struct SendQueue {
-    pub(super) bytes: VecDeque<u8>,
-}
+/// How often the first window can be doubled: 2 GiB.
+const MOST_DOUBLINGS: u8 = 13;
 
-/// A queue with more room than this gives some back as it empties.
-const KEPT_ROOM: usize = 64 << 10;
+/// The largest window, in bytes, that a demand can open.
+pub(super) const LARGEST_WINDOW: u32 = INITIAL_WINDOW << MOST_DOUBLINGS;
 
-impl SendQueue {
-    /// The first `len` bytes, or all if there are less.
-    pub(super) fn front(&self, len: usize) -> [&[u8]; 2] {
-        let (first, second) = self.bytes.as_slices();
-        let from_first = len.min(first.len());
-        let from_second = (len - from_first).min(second.len());
-        [&first[..from_first], &second[..from_second]]
-    }
-
-    /// Drops the first `len` bytes, or all if there are less.
-    pub(super) fn remove(&mut self, len: usize) {
-        self.bytes.drain(..len.min(self.bytes.len()));
-        let room = self.bytes.capacity();
-        if room > KEPT_ROOM && self.bytes.len() < room / 4 {
-            self.bytes.shrink_to(room / 2);
-        }
-    }
-}
-
-/// A stream's entry in the table: 40 bytes, and a queue only while something waits in it.
+/// A stream's entry in the table: 32 bytes, so that no two lines of the cache share one, and a
+/// queue only while something waits in it.
+///
+/// What the peer may send, what the owner holds and what is owed add up to the window.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(super) struct Stream {
     pub(super) tag: Tag,
-    pub(super) queue: Option<Box<SendQueue>>,
     pub(super) id: StreamId,
     /// Bytes we may send.
     pub(super) send_window: u32,
     /// Bytes the peer may send.
     pub(super) receive_window: u32,
     /// Bytes the owner took that were not returned to the peer yet.
-    pub(super) owed: u32,
-    /// How far the receive window opens: what the peer may send, what the owner holds and what is
-    /// owed add up to it.
-    pub(super) window: u32,
+    owed: u32,
+    pub(super) queue: Option<QueueId>,
     pub(super) state: State,
     pub(super) marks: Marks,
+    /// How often the receive window was doubled for a reader that waits for more.
+    doublings: u8,
 }
 
 impl Stream {
     pub(super) const fn new(id: StreamId, tag: Tag, marks: Marks) -> Self {
         Self {
             tag,
-            queue: None,
             id,
             send_window: INITIAL_WINDOW,
             receive_window: INITIAL_WINDOW,
             owed: 0,
-            window: INITIAL_WINDOW,
+            queue: None,
             state: State::Open,
             marks,
+            doublings: 0,
         }
     }
 
-    /// Bytes that wait to be framed.
-    pub(super) fn queued(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.bytes.len())
+    /// How far the receive window opens.
+    const fn window(&self) -> u32 {
+        INITIAL_WINDOW << self.doublings
     }
 
     /// Bytes that came and that the owner has not taken yet.
     pub(super) const fn held(&self) -> u32 {
-        self.window
+        self.window()
             .saturating_sub(self.receive_window)
             .saturating_sub(self.owed)
     }
 
-    /// The owner took `n` bytes; a window that was made larger for a waiting reader shrinks again
-    /// to its first size. `None` if there never were so many.
+    /// The owner took `n` bytes; `None` if there never were so many.
+    ///
+    /// A window that was opened for a waiting reader shrinks to its first size as the reader takes
+    /// the bytes: half of it is not returned, so the peer still has more than the first window.
     pub(super) fn consume(&mut self, n: u32) -> Option<()> {
         if n > self.held() {
             return None;
         }
-        let shrink = n.min(self.window - INITIAL_WINDOW);
-        self.window -= shrink;
-        self.owed += n - shrink;
+        self.owed += n;
+        while self.doublings > 0 && self.owed >= self.window() / 2 {
+            self.owed -= self.window() / 2;
+            self.doublings -= 1;
+        }
         Some(())
     }
 
-    /// Opens the window so far that `n` bytes may come before the owner takes one. `n` was checked
-    /// against the largest window.
+    /// Opens the window until `n` bytes may come before the owner takes one; `n` is at most
+    /// [`LARGEST_WINDOW`].
     pub(super) fn demand(&mut self, n: u32) {
-        if n > self.window {
-            self.owed += n - self.window;
-            self.window = n;
+        while self.window() < n && self.doublings < MOST_DOUBLINGS {
+            self.owed += self.window();
+            self.doublings += 1;
         }
     }
 
     /// Whether so much is owed that the peer has to hear of it.
     pub(super) const fn must_return(&self) -> bool {
-        self.owed >= INITIAL_WINDOW / 2
+        self.doublings == 0 && self.owed >= INITIAL_WINDOW / 2
     }
 
     /// Whether nobody reads it, our last byte is framed and the peer goes on sending: it could soon
@@ -222,12 +206,13 @@ impl Stream {
     pub(super) const fn is_unread(&self) -> bool {
         self.marks.has(Marks::RELEASED)
             && matches!(self.state, State::SendClosed)
-            && self.held() >= self.window / 2
+            && self.held() >= self.window() / 2
     }
 
     /// What the peer is given back now.
-    pub(super) fn take_owed(&mut self) -> u32 {
-        let owed = std::mem::take(&mut self.owed);
+    pub(super) const fn take_owed(&mut self) -> u32 {
+        let owed = self.owed;
+        self.owed = 0;
         self.receive_window += owed;
         owed
     }
@@ -243,7 +228,7 @@ mod tests {
 
     #[test]
     fn an_idle_stream_is_small() {
-        assert_eq!(size_of::<Stream>(), 40);
+        assert_eq!(size_of::<Stream>(), 32);
     }
 
     #[test]
@@ -264,15 +249,30 @@ mod tests {
     fn a_window_opens_for_a_reader_and_shrinks_as_it_reads() {
         let mut stream = stream();
         stream.demand(1_000_000);
-        assert_eq!(stream.take_owed(), 1_000_000 - INITIAL_WINDOW);
-        assert_eq!(stream.receive_window, 1_000_000);
-        stream.receive_window = 0;
+        assert_eq!(stream.take_owed(), 3 * INITIAL_WINDOW);
+        stream.receive_window -= 1_000_000;
         assert_eq!(stream.held(), 1_000_000);
-        stream.consume(1_000_000).expect("all of it came");
-        assert_eq!(
-            (stream.window, stream.owed),
-            (INITIAL_WINDOW, INITIAL_WINDOW)
-        );
+        let mut left = 1_000_000;
+        while left > 0 {
+            let n = left.min(1_000);
+            stream.consume(n).expect("all of it came");
+            left -= n;
+            let room = stream.held() + stream.receive_window;
+            assert!(room > INITIAL_WINDOW / 2 || stream.must_return());
+        }
+        assert_eq!(stream.doublings, 0);
+        stream.take_owed();
+        assert_eq!(stream.receive_window, INITIAL_WINDOW);
+    }
+
+    #[test]
+    fn the_largest_window_fits_its_numbers() {
+        let mut stream = stream();
+        stream.demand(u32::MAX);
+        assert_eq!(stream.take_owed(), LARGEST_WINDOW - INITIAL_WINDOW);
+        stream.receive_window = 0;
+        assert_eq!(stream.consume(LARGEST_WINDOW), Some(()));
+        assert_eq!((stream.held(), stream.window()), (0, INITIAL_WINDOW));
     }
 
     #[test]

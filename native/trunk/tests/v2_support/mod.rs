@@ -1,6 +1,6 @@
 //! What the tests of version 2 share: frames by hand, and owners that write down what they hear.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
 use megaphone_trunk::v2::{
     Event, Events, Flags, FrameType, HEADER_LEN, Header, ResetCause, Session, StreamId, Tag,

@@ -1,0 +1,147 @@
+//! Bytes that streams have to send and that found no room in the output.
+//!
+//! Hardly any stream has some at a time, so a stream knows the number of its queue alone; the queue
+//! is made by the first byte and given back after the last.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+
+/// A queue with more room than this gives some back as it empties.
+const KEPT_ROOM: usize = 64 << 10;
+
+/// The number of a stream's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QueueId(NonZeroU32);
+
+impl QueueId {
+    const fn place(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+/// The queues of all streams.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    queues: Vec<VecDeque<u8>>,
+    free: Vec<QueueId>,
+    /// Bytes in all of them.
+    total: usize,
+}
+
+impl Queues {
+    pub(super) const fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(super) fn len(&self, id: Option<QueueId>) -> usize {
+        id.and_then(|id| self.queues.get(id.place()))
+            .map_or(0, VecDeque::len)
+    }
+
+    /// Appends bytes, at least one; `id` is the queue's from then on.
+    pub(super) fn append(&mut self, id: &mut Option<QueueId>, bytes: &[u8]) {
+        let id = *id.get_or_insert_with(|| self.make());
+        if let Some(queue) = self.queues.get_mut(id.place()) {
+            queue.extend(bytes);
+            self.total += bytes.len();
+        }
+    }
+
+    /// The first `len` bytes, or all if there are less.
+    pub(super) fn front(&self, id: QueueId, len: usize) -> [&[u8]; 2] {
+        let (first, second) = self
+            .queues
+            .get(id.place())
+            .map_or((&[][..], &[][..]), |queue| queue.as_slices());
+        let from_first = len.min(first.len());
+        let from_second = (len - from_first).min(second.len());
+        [&first[..from_first], &second[..from_second]]
+    }
+
+    /// Drops the first `len` bytes, or all if there are less; an empty queue is given back.
+    pub(super) fn remove(&mut self, id: &mut Option<QueueId>, len: usize) {
+        let Some(queue) = id.and_then(|id| self.queues.get_mut(id.place())) else {
+            return;
+        };
+        if len >= queue.len() {
+            self.give_back(id);
+            return;
+        }
+        queue.drain(..len);
+        self.total -= len;
+        let room = queue.capacity();
+        if room > KEPT_ROOM && queue.len() < room / 4 {
+            queue.shrink_to(room / 2);
+        }
+    }
+
+    /// Drops a queue with all that is in it.
+    pub(super) fn give_back(&mut self, id: &mut Option<QueueId>) {
+        let Some(id) = id.take() else { return };
+        if let Some(queue) = self.queues.get_mut(id.place()) {
+            self.total -= std::mem::take(queue).len();
+            self.free.push(id);
+        }
+        if self.free.len() == self.queues.len() {
+            *self = Self::default();
+        }
+    }
+
+    fn make(&mut self) -> QueueId {
+        self.free.pop().unwrap_or_else(|| {
+            self.queues.push(VecDeque::new());
+            // There are less queues than streams, which are less than 2^28.
+            QueueId(NonZeroU32::MIN.saturating_add(self.queues.len() as u32 - 1))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(queues: &Queues, id: Option<QueueId>) -> Vec<u8> {
+        id.map_or(Vec::new(), |id| queues.front(id, usize::MAX).concat())
+    }
+
+    #[test]
+    fn queues_keep_their_bytes_apart_and_leave_nothing() {
+        let mut queues = Queues::default();
+        let (mut a, mut b) = (None, None);
+        queues.append(&mut a, b"first");
+        queues.append(&mut b, b"other");
+        queues.append(&mut a, b" second");
+        assert_eq!(queues.total(), 17);
+        queues.remove(&mut a, 6);
+        assert_eq!(content(&queues, a), b"second");
+        assert_eq!(content(&queues, b), b"other");
+        queues.remove(&mut b, 5);
+        assert_eq!(b, None);
+        let mut c = None;
+        queues.append(&mut c, b"again");
+        assert_eq!(queues.queues.len(), 2, "a place is used again");
+        assert_eq!((queues.len(a), queues.len(b), queues.len(c)), (6, 0, 5));
+        queues.give_back(&mut a);
+        queues.give_back(&mut c);
+        queues.give_back(&mut c);
+        assert_eq!((queues.total(), queues.queues.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_queue_that_empties_gives_room_back() {
+        let mut queues = Queues::default();
+        let mut id = None;
+        queues.append(&mut id, &vec![b'x'; 10 << 20]);
+        for _ in 0..10 << 6 {
+            queues.remove(&mut id, 16 << 10);
+        }
+        assert_eq!(id, None);
+        queues.append(&mut id, &vec![b'x'; 10 << 20]);
+        queues.remove(&mut id, (10 << 20) - 1_000);
+        for _ in 0..8 {
+            queues.remove(&mut id, 1);
+        }
+        assert!(queues.queues[0].capacity() < 256 << 10);
+        assert_eq!(queues.total(), 992);
+    }
+}
