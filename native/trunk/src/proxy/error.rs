@@ -3,8 +3,8 @@
 /// Why bytes are no PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// The first bytes are not the signature.
-    #[error("byte {index} of a PROXY header is 0x{found:02x}, no version 2 signature")]
+    /// The first bytes are not the signature of version 2, nor `PROXY` where version 1 may come.
+    #[error("byte {index} is 0x{found:02x}, which is in no PROXY header there")]
     Signature {
         /// Which byte, from 0.
         index: usize,
@@ -31,6 +31,15 @@ pub enum ProxyError {
         /// The most that is read, in bytes.
         limit: usize,
     },
+    /// The address family or the transport is unknown.
+    #[error(
+        "family and transport 0x{found:02x} at byte 13 of a PROXY header, each half has to be known: \
+         0 to 3 and 0 to 2"
+    )]
+    Family {
+        /// The byte that was found: the family in its high half, the transport in its low one.
+        found: u8,
+    },
     /// The addresses do not fit the header's length.
     #[error("{found} bytes for addresses in a PROXY header, their family takes {needed}")]
     Addresses {
@@ -48,12 +57,14 @@ pub enum ProxyError {
         at: usize,
     },
     /// A TLV's value is not what its type says.
-    #[error("the value of TLV 0x{kind:02x} at byte {at} of a PROXY header is not valid")]
+    #[error("TLV 0x{kind:02x} at byte {at} of a PROXY header has to be {allowed}")]
     Value {
         /// The TLV's type.
         kind: u8,
         /// Where the TLV starts.
         at: usize,
+        /// What its value has to be.
+        allowed: &'static str,
     },
     /// The CRC32c does not match.
     #[error("the CRC32c of a PROXY header is 0x{found:08x}, it has to be 0x{computed:08x}")]
@@ -62,6 +73,20 @@ pub enum ProxyError {
         found: u32,
         /// That of its bytes.
         computed: u32,
+    },
+    /// A header of version 1 does not end where it has to.
+    #[error("a PROXY line has no CRLF within its first {limit} bytes")]
+    LineTooLong {
+        /// The longest line there is, in bytes.
+        limit: usize,
+    },
+    /// A header of version 1 has something else in a place.
+    #[error("a PROXY line has to have {expected} at byte {at}")]
+    Line {
+        /// Where, counted from the start of the line.
+        at: usize,
+        /// What has to be there.
+        expected: &'static str,
     },
 }
 
@@ -74,10 +99,13 @@ impl ProxyError {
             Self::Version { .. } => "proxy_version",
             Self::Command { .. } => "proxy_command",
             Self::TooLong { .. } => "proxy_too_long",
+            Self::Family { .. } => "proxy_family",
             Self::Addresses { .. } => "proxy_addresses",
             Self::Tlv { .. } => "proxy_tlv",
             Self::Value { .. } => "proxy_value",
             Self::Checksum { .. } => "proxy_checksum",
+            Self::LineTooLong { .. } => "proxy_line_too_long",
+            Self::Line { .. } => "proxy_line",
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Header {
     pub unique_id: Option<Bytes>,
     /// SSL: the client came by TLS.
     pub tls: Option<Tls>,
-    /// 0xE0: how the client speaks to the sender.
+    /// 0xE0: how the client speaks to the sender; `None` for other values too.
     pub transport: Option<Transport>,
 }
 
@@ -62,6 +62,12 @@ pub struct Tls {
     pub version: Option<String>,
     /// The common name of the client's certificate.
     pub common_name: Option<String>,
+    /// The cipher's name, such as `ECDHE-RSA-AES128-GCM-SHA256`.
+    pub cipher: Option<String>,
+    /// What the sender's certificate was signed with, such as `RSA-SHA256`.
+    pub signature_algorithm: Option<String>,
+    /// The key of the sender's certificate, such as `RSA2048`.
+    pub key_algorithm: Option<String>,
     /// Whether the client showed a certificate that was verified.
     pub verified: bool,
 }

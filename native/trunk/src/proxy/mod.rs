@@ -1,5 +1,7 @@
-//! The PROXY protocol, version 2 (HAProxy's proxy-protocol.txt): where a connection comes from,
-//! said before its first byte.
+//! The PROXY protocol (HAProxy's proxy-protocol.txt): where a connection comes from, said before
+//! its first byte.
+//!
+//! Version 2, which [`read`] and [`write`] speak:
 //!
 //! ```text
 //!  byte  0              12     13     14      16
@@ -13,14 +15,19 @@
 //! Each stream of a version 2 trunk starts with one. Its TLVs say what follows ([`Header::alpn`])
 //! and how the client came ([`Header::transport`], type 0xE0, which the specification leaves to
 //! applications).
+//!
+//! Version 1, which proxies in front may still send and [`read_line`] reads, is a line of text:
+//! `PROXY TCP4 192.0.2.1 198.51.100.1 40000 443` and CRLF. [`read_any`] takes both.
 
 mod error;
 mod header;
+mod line;
 mod read;
 mod write;
 
 pub use error::ProxyError;
 pub use header::{Addresses, Command, Header, Tls, Transport};
+pub use line::{MAX_LINE, read_any, read_line};
 pub use read::read;
 pub use write::write;
 
@@ -41,6 +48,9 @@ const TYPE_UNIQUE_ID: u8 = 0x05;
 const TYPE_SSL: u8 = 0x20;
 const TYPE_SSL_VERSION: u8 = 0x21;
 const TYPE_SSL_CN: u8 = 0x22;
+const TYPE_SSL_CIPHER: u8 = 0x23;
+const TYPE_SSL_SIGNATURE: u8 = 0x24;
+const TYPE_SSL_KEY: u8 = 0x25;
 const TYPE_TRANSPORT: u8 = 0xe0;
 /// The longest unique id, in bytes.
 const MAX_UNIQUE_ID: usize = 128;

@@ -1,6 +1,6 @@
 //! Reading a header.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -9,14 +9,20 @@ use super::{
     Transport,
 };
 use super::{
-    TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_SSL, TYPE_SSL_CN, TYPE_SSL_VERSION,
-    TYPE_TRANSPORT, TYPE_UNIQUE_ID,
+    TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_SSL, TYPE_SSL_CIPHER, TYPE_SSL_CN, TYPE_SSL_KEY,
+    TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE_ID,
 };
 
+/// Two IPv4 addresses and ports, in bytes.
+const INET: usize = 12;
+/// Two IPv6 addresses and ports, in bytes.
+const INET6: usize = 36;
 /// A Unix address in a header, in bytes.
 const UNIX_PATH: usize = 108;
 /// The client's flags and the result of its verification, before the sub-TLVs of SSL.
 const SSL_FIXED: usize = 5;
+/// A TLV's type and length, in bytes.
+const TLV_FIXED: usize = 3;
 const SSL_CLIENT_SSL: u8 = 1;
 /// It showed a certificate, on this connection or the session before.
 const SSL_CLIENT_CERT: u8 = 2 | 4;
@@ -44,6 +50,26 @@ pub fn read(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
     let Some(header) = input.get(..end) else {
         return Ok(None);
     };
+    match contents(command, family, header) {
+        Ok(read) => Ok(Some((read, end))),
+        // A sender that speaks for itself may leave anything here, and it is to be skipped.
+        Err(error) if command == Command::Local && !is_checksum(error) => {
+            let read = Header {
+                command,
+                ..Header::default()
+            };
+            Ok(Some((read, end)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+const fn is_checksum(error: ProxyError) -> bool {
+    matches!(error, ProxyError::Checksum { .. })
+}
+
+/// Reads a whole header after its fixed part.
+fn contents(command: Command, family: u8, header: &[u8]) -> Result<Header, ProxyError> {
     let (addresses, taken) = addresses(family, &header[FIXED..])?;
     let mut read = Header {
         command,
@@ -57,7 +83,7 @@ pub fn read(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
     while let Some(tlv) = tlvs.next()? {
         take(&mut read, &tlv, header)?;
     }
-    Ok(Some((read, end)))
+    Ok(read)
 }
 
 fn check_signature(input: &[u8]) -> Result<(), ProxyError> {
@@ -83,59 +109,54 @@ fn command(byte: u8) -> Result<Command, ProxyError> {
 
 /// The addresses, and how many bytes they took.
 fn addresses(family: u8, bytes: &[u8]) -> Result<(Addresses, usize), ProxyError> {
-    let short = |needed| ProxyError::Addresses {
+    let (kind, transport) = (family >> 4, family & 0x0f);
+    if kind > 3 || transport > 2 {
+        return Err(ProxyError::Family { found: family });
+    }
+    let needed = [0, INET, INET6, 2 * UNIX_PATH][usize::from(kind)];
+    let block = bytes.get(..needed).ok_or(ProxyError::Addresses {
         found: bytes.len(),
         needed,
-    };
-    match family >> 4 {
-        1 => {
-            let inet = bytes.first_chunk::<12>().ok_or(short(12))?;
-            let [a, b, c, d, e, f, g, h, p, q, r, s] = *inet;
-            Ok((
-                Addresses::Inet {
-                    source: SocketAddr::from((
-                        Ipv4Addr::new(a, b, c, d),
-                        u16::from_be_bytes([p, q]),
-                    )),
-                    destination: SocketAddr::from((
-                        Ipv4Addr::new(e, f, g, h),
-                        u16::from_be_bytes([r, s]),
-                    )),
-                },
-                inet.len(),
-            ))
-        }
-        2 => {
-            let inet6 = bytes.first_chunk::<36>().ok_or(short(36))?;
-            let mut source = [0; 16];
-            let mut destination = [0; 16];
-            source.copy_from_slice(&inet6[..16]);
-            destination.copy_from_slice(&inet6[16..32]);
-            let [.., p, q, r, s] = *inet6;
-            Ok((
-                Addresses::Inet {
-                    source: SocketAddr::from((Ipv6Addr::from(source), u16::from_be_bytes([p, q]))),
-                    destination: SocketAddr::from((
-                        Ipv6Addr::from(destination),
-                        u16::from_be_bytes([r, s]),
-                    )),
-                },
-                inet6.len(),
-            ))
-        }
+    })?;
+    let addresses = match kind {
+        // An unknown transport's addresses are there, and to be ignored.
+        _ if transport == 0 => Addresses::Unspecified,
+        1 => inet(block, <[u8; 4]>::try_from),
+        2 => inet(block, <[u8; 16]>::try_from),
         3 => {
-            let unix = bytes.get(..2 * UNIX_PATH).ok_or(short(2 * UNIX_PATH))?;
-            let (source, destination) = unix.split_at(UNIX_PATH);
-            let addresses = Addresses::Unix {
+            let (source, destination) = block.split_at(UNIX_PATH);
+            Addresses::Unix {
                 source: path(source),
                 destination: path(destination),
-            };
-            Ok((addresses, unix.len()))
+            }
         }
-        // The specification: an unknown family's bytes can't be told from TLVs, so all are skipped.
-        0 => Ok((Addresses::Unspecified, 0)),
-        _ => Ok((Addresses::Unspecified, bytes.len())),
-    }
+        _ => Addresses::Unspecified,
+    };
+    Ok((addresses, needed))
+}
+
+/// Two addresses, then two ports; `address` makes one of its octets.
+fn inet<'a, A, E>(block: &'a [u8], address: fn(&'a [u8]) -> Result<A, E>) -> Addresses
+where
+    IpAddr: From<A>,
+{
+    let ends = block.split_last_chunk::<4>().and_then(|(ips, ports)| {
+        let (source, destination) = ips.split_at(ips.len() / 2);
+        let [p, q, r, s] = *ports;
+        let source = IpAddr::from(address(source).ok()?);
+        let destination = IpAddr::from(address(destination).ok()?);
+        Some((
+            SocketAddr::new(source, u16::from_be_bytes([p, q])),
+            SocketAddr::new(destination, u16::from_be_bytes([r, s])),
+        ))
+    });
+    // The block was cut to size.
+    ends.map_or(Addresses::Unspecified, |(source, destination)| {
+        Addresses::Inet {
+            source,
+            destination,
+        }
+    })
 }
 
 /// A path is filled up with zeros.
@@ -167,40 +188,49 @@ impl<'a> Tlvs<'a> {
         };
         let kind = rest[0];
         let cut = ProxyError::Tlv { kind, at };
-        let [_, high, low] = *rest.first_chunk::<3>().ok_or(cut)?;
-        let end = 3 + usize::from(u16::from_be_bytes([high, low]));
-        let value = rest.get(3..end).ok_or(cut)?;
+        let [_, high, low] = *rest.first_chunk::<TLV_FIXED>().ok_or(cut)?;
+        let end = TLV_FIXED + usize::from(u16::from_be_bytes([high, low]));
+        let value = rest.get(TLV_FIXED..end).ok_or(cut)?;
         self.at = at + end;
         Ok(Some(Tlv { kind, at, value }))
     }
 }
 
+impl Tlv<'_> {
+    const fn invalid(&self, allowed: &'static str) -> ProxyError {
+        ProxyError::Value {
+            kind: self.kind,
+            at: self.at,
+            allowed,
+        }
+    }
+
+    fn text(&self) -> Result<Option<String>, ProxyError> {
+        let text = std::str::from_utf8(self.value).map(str::to_owned);
+        text.map(Some).map_err(|_| self.invalid("UTF-8"))
+    }
+}
+
 fn take(read: &mut Header, tlv: &Tlv<'_>, header: &[u8]) -> Result<(), ProxyError> {
-    let invalid = ProxyError::Value {
-        kind: tlv.kind,
-        at: tlv.at,
-    };
     match tlv.kind {
         TYPE_ALPN => read.alpn = Some(Bytes::copy_from_slice(tlv.value)),
-        TYPE_AUTHORITY => read.authority = Some(text(tlv.value).ok_or(invalid)?),
+        TYPE_AUTHORITY => read.authority = tlv.text()?,
         TYPE_CRC32C => check_crc(tlv, header)?,
-        TYPE_UNIQUE_ID if tlv.value.len() > MAX_UNIQUE_ID => return Err(invalid),
+        TYPE_UNIQUE_ID if tlv.value.len() > MAX_UNIQUE_ID => {
+            return Err(tlv.invalid("at most 128 bytes"));
+        }
         TYPE_UNIQUE_ID => read.unique_id = Some(Bytes::copy_from_slice(tlv.value)),
         TYPE_SSL => read.tls = tls(tlv)?,
-        TYPE_TRANSPORT => {
-            read.transport = Some(Transport::from_name(tlv.value).ok_or(invalid)?);
-        }
+        // The type is free for applications, so another's value is no fault.
+        TYPE_TRANSPORT => read.transport = Transport::from_name(tlv.value),
         _ => {}
     }
     Ok(())
 }
 
 fn tls(tlv: &Tlv<'_>) -> Result<Option<Tls>, ProxyError> {
-    let invalid = ProxyError::Value {
-        kind: tlv.kind,
-        at: tlv.at,
-    };
-    let [flags, verify @ ..] = *tlv.value.first_chunk::<SSL_FIXED>().ok_or(invalid)?;
+    let fixed = tlv.value.first_chunk::<SSL_FIXED>();
+    let [flags, verify @ ..] = *fixed.ok_or(tlv.invalid("at least 5 bytes"))?;
     let mut tls = Tls {
         verified: flags & SSL_CLIENT_CERT != 0 && u32::from_be_bytes(verify) == 0,
         ..Tls::default()
@@ -209,31 +239,26 @@ fn tls(tlv: &Tlv<'_>) -> Result<Option<Tls>, ProxyError> {
         bytes: tlv.value,
         at: SSL_FIXED,
     };
-    while let Some(part) = parts.next()? {
+    while let Some(mut part) = parts.next().map_err(|_| tlv.invalid("whole sub-TLVs"))? {
+        // Where it is in the header, not in the TLV around it.
+        part.at += tlv.at + TLV_FIXED;
         match part.kind {
-            TYPE_SSL_VERSION => tls.version = Some(text(part.value).ok_or(invalid)?),
-            TYPE_SSL_CN => tls.common_name = Some(text(part.value).ok_or(invalid)?),
+            TYPE_SSL_VERSION => tls.version = part.text()?,
+            TYPE_SSL_CN => tls.common_name = part.text()?,
+            TYPE_SSL_CIPHER => tls.cipher = part.text()?,
+            TYPE_SSL_SIGNATURE => tls.signature_algorithm = part.text()?,
+            TYPE_SSL_KEY => tls.key_algorithm = part.text()?,
             _ => {}
         }
     }
     Ok((flags & SSL_CLIENT_SSL != 0).then_some(tls))
 }
 
-fn text(value: &[u8]) -> Option<String> {
-    std::str::from_utf8(value).ok().map(str::to_owned)
-}
-
 /// The checksum is that of the whole header with zeros in its own place.
 fn check_crc(tlv: &Tlv<'_>, header: &[u8]) -> Result<(), ProxyError> {
-    let invalid = ProxyError::Value {
-        kind: tlv.kind,
-        at: tlv.at,
-    };
-    let found = u32::from_be_bytes(*tlv.value.first_chunk::<4>().ok_or(invalid)?);
-    if tlv.value.len() != 4 {
-        return Err(invalid);
-    }
-    let value = tlv.at + 3;
+    let found = <[u8; 4]>::try_from(tlv.value).map_err(|_| tlv.invalid("4 bytes"))?;
+    let found = u32::from_be_bytes(found);
+    let value = tlv.at + TLV_FIXED;
     let bytes = header.iter().enumerate().map(|(at, byte)| match at {
         at if at >= value && at < value + 4 => 0,
         _ => *byte,
@@ -248,4 +273,21 @@ fn check_crc(tlv: &Tlv<'_>, header: &[u8]) -> Result<(), ProxyError> {
 fn crc32c(bytes: impl Iterator<Item = u8>) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
     !bytes.fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(byte), step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::crc32c;
+
+    /// RFC 3720, appendix B.4, and the check value of the CRC catalogues.
+    #[test]
+    fn checksums_that_others_computed() {
+        for (bytes, crc) in [
+            (&b"123456789"[..], 0xe306_9283),
+            (&[0; 32], 0x8a91_36aa),
+            (&[0xff; 32], 0x62a8_ab43),
+        ] {
+            assert_eq!(crc32c(bytes.iter().copied()), crc, "{bytes:?}");
+        }
+    }
 }

@@ -27,11 +27,16 @@ fn header() -> impl Strategy<Value = Header> {
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=most).prop_map(Bytes::from))
     };
     let text = || proptest::option::of("[a-zA-Z0-9.é-]{0,60}");
-    let tls = (text(), text(), any::<bool>()).prop_map(|(version, common_name, verified)| Tls {
-        version,
-        common_name,
-        verified,
-    });
+    let tls = (text(), text(), text(), text(), text(), any::<bool>()).prop_map(
+        |(version, common_name, cipher, signature_algorithm, key_algorithm, verified)| Tls {
+            version,
+            common_name,
+            cipher,
+            signature_algorithm,
+            key_algorithm,
+            verified,
+        },
+    );
     let transport = proptest::option::of(prop_oneof![
         Just(Transport::Tcp),
         Just(Transport::Tls),
@@ -117,10 +122,19 @@ fn each_rule_is_named_when_it_is_broken() {
     assert_eq!(with(0x21, 0x00, &[1, 0, 9, b'h']), Err("proxy_tlv"));
     assert_eq!(with(0x21, 0x00, &[1, 0]), Err("proxy_tlv"));
     assert_eq!(with(0x21, 0x00, &[2, 0, 1, 0xff]), Err("proxy_value"));
+    assert_eq!(with(0x21, 0x41, &[0; 12]), Err("proxy_family"));
+    assert_eq!(with(0x21, 0x13, &[0; 12]), Err("proxy_family"));
+    assert_eq!(with(0x21, 0x00, &[3, 0, 3, 0, 0, 0]), Err("proxy_value"));
     assert_eq!(
-        with(0x21, 0x00, &[0xe0, 0, 3, b'f', b't', b'p']),
+        with(0x21, 0x00, &[0x20, 0, 4, 1, 0, 0, 0]),
         Err("proxy_value")
     );
+    assert_eq!(
+        with(0x21, 0x00, &[0x20, 0, 6, 1, 0, 0, 0, 0, 0x21]),
+        Err("proxy_value")
+    );
+    let long_id = [&[5, 0, 129][..], &[0; 129]].concat();
+    assert_eq!(with(0x21, 0x00, &long_id), Err("proxy_value"));
     assert_eq!(
         with(0x21, 0x00, &[3, 0, 4, 0, 0, 0, 0]),
         Err("proxy_checksum")
@@ -142,4 +156,78 @@ fn a_checksum_that_is_right_is_accepted() {
         ..Header::default()
     };
     assert_eq!(read(&bytes), Ok(Some((header, end))));
+}
+
+#[test]
+fn what_is_not_understood_is_skipped() {
+    let with = |version_command, family, body: &[u8]| {
+        let mut bytes = SIGNATURE.to_vec();
+        bytes.extend_from_slice(&[version_command, family]);
+        bytes.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(body);
+        let length = bytes.len();
+        bytes.extend_from_slice(b"<stream>");
+        let (header, read) = read(&bytes).unwrap().unwrap();
+        assert_eq!(read, length);
+        header
+    };
+    let proxy = Header::default();
+    let local = Header {
+        command: Command::Local,
+        ..Header::default()
+    };
+    let alpn = Header {
+        alpn: Some(Bytes::from_static(b"h2")),
+        ..Header::default()
+    };
+    let alpn_tlv = [1, 0, 2, b'h', b'2'];
+    for (what, header, expected) in [
+        ("padding", with(0x21, 0, &[4, 0, 2, 0, 0]), &proxy),
+        ("a namespace", with(0x21, 0, &[0x30, 0, 1, b'n']), &proxy),
+        (
+            "another's 0xE0",
+            with(0x21, 0, &[0xe0, 0, 3, b'f', b't', b'p']),
+            &proxy,
+        ),
+        (
+            "an SSL part",
+            with(0x21, 0, &[0x20, 0, 8, 0, 0, 0, 0, 0, 0x2f, 0, 0]),
+            &proxy,
+        ),
+        (
+            "an unknown transport's addresses",
+            with(0x21, 0x10, &[&[9; 12][..], &alpn_tlv].concat()),
+            &alpn,
+        ),
+        (
+            "LOCAL with a family that is none",
+            with(0x20, 0xf1, b"whatever"),
+            &local,
+        ),
+        (
+            "LOCAL with too few addresses",
+            with(0x20, 0x11, b"xyz"),
+            &local,
+        ),
+        ("LOCAL with half a TLV", with(0x20, 0, &[1, 0]), &local),
+    ] {
+        assert_eq!(&header, expected, "{what}");
+    }
+    let mut checksum = SIGNATURE.to_vec();
+    checksum.extend_from_slice(&[0x20, 0, 0, 7, 3, 0, 4, 0, 0, 0, 0]);
+    assert!(matches!(read(&checksum), Err(ProxyError::Checksum { .. })));
+}
+
+#[test]
+fn errors_say_what_and_where() {
+    let mut bytes = SIGNATURE.to_vec();
+    // An SSL TLV after ten bytes of padding, with a common name that is no text.
+    bytes.extend_from_slice(&[0x21, 0, 0, 25, 4, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[
+        0x20, 0, 12, 1, 0, 0, 0, 0, 0x22, 0, 4, 0xff, b'a', b'b', b'c',
+    ]);
+    assert_eq!(
+        read(&bytes).unwrap_err().to_string(),
+        "TLV 0x22 at byte 34 of a PROXY header has to be UTF-8"
+    );
 }

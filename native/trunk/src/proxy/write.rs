@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::{Addresses, Command, Header, MAX_UNIQUE_ID, SIGNATURE};
 use super::{
-    TYPE_ALPN, TYPE_AUTHORITY, TYPE_SSL, TYPE_SSL_CN, TYPE_SSL_VERSION, TYPE_TRANSPORT,
-    TYPE_UNIQUE_ID,
+    TYPE_ALPN, TYPE_AUTHORITY, TYPE_SSL, TYPE_SSL_CIPHER, TYPE_SSL_CN, TYPE_SSL_KEY,
+    TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE_ID,
 };
 
 /// The longest text that is written, in bytes: a longer host or name is left out.
@@ -85,11 +85,16 @@ fn put_tlvs(header: &Header, out: &mut Vec<u8>) {
             true => vec![3, 0, 0, 0, 0],
             false => vec![1, 0, 0, 0, 1],
         };
-        if let Some(version) = &tls.version {
-            put_tlv(&mut value, TYPE_SSL_VERSION, version.as_bytes(), MAX_TEXT);
-        }
-        if let Some(name) = &tls.common_name {
-            put_tlv(&mut value, TYPE_SSL_CN, name.as_bytes(), MAX_TEXT);
+        for (kind, text) in [
+            (TYPE_SSL_VERSION, &tls.version),
+            (TYPE_SSL_CN, &tls.common_name),
+            (TYPE_SSL_CIPHER, &tls.cipher),
+            (TYPE_SSL_SIGNATURE, &tls.signature_algorithm),
+            (TYPE_SSL_KEY, &tls.key_algorithm),
+        ] {
+            if let Some(text) = text {
+                put_tlv(&mut value, kind, text.as_bytes(), MAX_TEXT);
+            }
         }
         put_tlv(out, TYPE_SSL, &value, usize::from(u16::MAX));
     }
