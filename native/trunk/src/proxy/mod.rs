@@ -1,7 +1,7 @@
 //! The PROXY protocol (HAProxy's proxy-protocol.txt): where a connection comes from, said before
 //! its first byte.
 //!
-//! Version 2, which [`read`] and [`write`] speak:
+//! Version 2, which [`read()`] and [`write()`] speak:
 //!
 //! ```text
 //!  byte  0              12     13     14      16

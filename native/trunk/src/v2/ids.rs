@@ -64,12 +64,25 @@ impl UsedIds {
             if skipped >= REMEMBERED {
                 bits.fill(0);
             } else {
-                for gap in self.highest + 1..number {
-                    bits[word(gap)] &= !bit(gap);
-                }
+                clear(bits, self.highest + 1, number);
             }
         }
         bits[word(number)] |= bit(number);
+    }
+}
+
+/// Marks the ids from one up to another as not used. By words: a peer may skip many with each
+/// stream.
+fn clear(bits: &mut [u64; WORDS], first: u32, end: u32) {
+    let mut at = first;
+    while at < end {
+        if at.is_multiple_of(64) && end - at >= 64 {
+            bits[word(at)] = 0;
+            at += 64;
+        } else {
+            bits[word(at)] &= !bit(at);
+            at += 1;
+        }
     }
 }
 
@@ -131,6 +144,20 @@ mod tests {
             if standing == Fresh {
                 ids.insert(id(number));
             }
+        }
+    }
+
+    #[test]
+    fn gaps_of_any_length_are_fresh() {
+        for skipped in [1, 62, 63, 64, 65, 127, 200, 5_000, REMEMBERED - 2] {
+            let mut ids = UsedIds::default();
+            ids.insert(id(1));
+            ids.insert(id(3));
+            ids.insert(id(3 + 2 * (skipped + 1)));
+            for gap in 1..=skipped {
+                assert_eq!(ids.standing(id(3 + 2 * gap)), Fresh, "{gap} of {skipped}");
+            }
+            assert_eq!(ids.standing(id(3)), Used, "{skipped}");
         }
     }
 

@@ -70,6 +70,7 @@
 //! before it sends the SYN, and rust-yamux sends the SYN with a stream's first bytes. Ours come in
 //! order.
 
+mod calls;
 mod ceilings;
 mod config;
 mod error;
@@ -78,18 +79,22 @@ mod header;
 mod ids;
 mod keepalive;
 mod output;
+mod peer;
 mod queues;
 mod receive;
+mod role;
 mod session;
 mod stream;
 mod table;
 mod totals;
 
+pub use calls::{Remains, Written};
 pub use ceilings::{Allowance, Ceiling, Ceilings, SMALL_UPDATE, TINY};
 pub use config::Config;
 pub use error::{GoAwayCode, OpenError, SessionError, SessionFault, StreamError};
 pub use event::{Event, Events, ResetCause, Tag};
 pub use header::{Flags, FrameType, HEADER_LEN, Header, HeaderFault, INITIAL_WINDOW, StreamId};
 pub use output::{MAX_DATA, Taken};
-pub use session::{Remains, Role, Session, Written};
+pub use role::Role;
+pub use session::Session;
 pub use totals::Totals;

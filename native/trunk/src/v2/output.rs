@@ -12,11 +12,12 @@
 
 use std::collections::VecDeque;
 
+use super::calls::Remains;
 use super::error::GoAwayCode;
 use super::event::{Event, Events};
 use super::header::{Flags, Header, StreamId};
 use super::queues::Queues;
-use super::session::{Remains, Session};
+use super::session::Session;
 use super::stream::{Marks, Stream};
 use super::totals::Totals;
 
