@@ -4,7 +4,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
--export([login/1, wrong_password/1, presence/1, messages_both_ways/1, large_message/1,
+-export([login/1, wrong_password/1, client_address/1, presence/1, messages_both_ways/1, large_message/1,
          poll_held_until_message/1, poll_renewed_after_wait/1, next_request_releases_poll/1,
          lost_answer_is_repeated/1, terminate/1, inactivity/1, unknown_session/1,
          client_leaves_while_poll_held/1]).
@@ -22,7 +22,7 @@ groups() ->
     [{plain, [{group, sessions}]},
      {ecm, [{group, sessions}, client_leaves_while_poll_held]},
      {sessions, [parallel],
-      [login, wrong_password, presence, messages_both_ways, large_message, poll_held_until_message,
+      [login, wrong_password, client_address, presence, messages_both_ways, large_message, poll_held_until_message,
        poll_renewed_after_wait, next_request_releases_poll, lost_answer_is_repeated, terminate,
        inactivity, unknown_session]}].
 
@@ -57,6 +57,16 @@ wrong_password(Config) ->
     {ok, Failure, Refused} = ?BOSH:recv(Asked, 5000),
     ?assertEqual(<<"failure">>, megaphone_test_xml:name(Failure)),
     ?BOSH:drop(Refused).
+
+% Confirms that ejabberd knows a session by its client's own address, as connected_users_info shows it.
+client_address(Config) ->
+    User = megaphone_test_stage:user(Config, <<"alice">>),
+    Client = megaphone_test_xmpp:login(?BOSH, megaphone_test_stage:target_from({127, 0, 0, 5}, Config), User),
+    [Resource] = resources(Config, User, <<"localhost">>),
+    Info = megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config), ejabberd_sm,
+                                        get_user_info, [User, <<"localhost">>, Resource]),
+    ?assertMatch({{127, 0, 0, 5}, _}, proplists:get_value(ip, Info)),
+    megaphone_test_xmpp:logout(Client).
 
 %% Confirms that presence reaches another user, and its end does when the session ends.
 presence(Config) ->

@@ -13,7 +13,7 @@
 %% Where Megaphone does what plain ejabberd_http doesn't.
 -export([pipelined_posts/1, pipelined_mix/1, request_behind_an_upload/1, chunked_post/1,
          chunked_byte_by_byte/1, chunked_upload/1, chunked_expects_continue/1, refused_requests/1,
-         refused_behind_a_good_one/1, forged_address/1, refused_body_is_no_request/1,
+         refused_behind_a_good_one/1, forged_address/1, address_behind_a_proxy/1, refused_body_is_no_request/1,
          half_closed_client_has_left/1]).
 
 -define(MIB, (1 bsl 20)).
@@ -34,12 +34,11 @@ groups() ->
      {beyond, [parallel],
       [pipelined_posts, pipelined_mix, request_behind_an_upload, chunked_post,
        chunked_byte_by_byte, chunked_upload, chunked_expects_continue, refused_requests,
-       refused_behind_a_good_one, forged_address, refused_body_is_no_request,
+       refused_behind_a_good_one, forged_address, address_behind_a_proxy, refused_body_is_no_request,
        half_closed_client_has_left]}].
 
 init_per_group(Path, Config) when Path =:= plain; Path =:= ecm ->
-    %% The ECM tells the client's address in X-Forwarded-For.
-    megaphone_test_stage:start(Path, Config, #{top => "trusted_proxies: [\"127.0.0.1\"]\n"});
+    megaphone_test_stage:start(Path, Config, #{ecm_top => "trusted_proxies = [\"127.0.0.9\"]\n"});
 init_per_group(_, Config) ->
     Config.
 
@@ -302,6 +301,13 @@ forged_address(Config) ->
                                                          {"X-Forwarded-For", "127.0.0.1"}])),
     close(Connection).
 
+%% Confirms that what a proxy of the ECM's list says in X-Forwarded-For is believed.
+address_behind_a_proxy(Config) ->
+    Connection = connect_from(Config, {127, 0, 0, 9}),
+    ?assertMatch(#{status := 200, body := <<"192.0.2.1">>},
+                 request(Connection, "GET", "/echo/ip", [{"X-Forwarded-For", "192.0.2.1"}])),
+    close(Connection).
+
 %% Confirms that the body of a request that ejabberd refuses is never taken for the next request
 %% (it keeps what it has read of a body when it answers 400).
 refused_body_is_no_request(Config) ->
@@ -364,7 +370,7 @@ connect(Config) ->
     megaphone_test_http:connect(megaphone_test_stage:target(Config)).
 
 connect_from(Config, Address) ->
-    megaphone_test_http:connect(megaphone_test_stage:target(Config), [{ip, Address}]).
+    megaphone_test_http:connect(megaphone_test_stage:target_from(Address, Config)).
 
 request(Connection, Method, Path, Headers) ->
     megaphone_test_http:request(Connection, Method, Path, Headers).

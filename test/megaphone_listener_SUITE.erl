@@ -6,7 +6,7 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
          end_per_testcase/2]).
--export([supervisor_true/1, supervisor_false/1, unix_port/1, proxy_protocol_v1/1,
+-export([supervisor_true/1, supervisor_false/1, unix_port/1, ecm_over_unix_port/1, proxy_protocol_v1/1,
          proxy_protocol_v2/1, no_proxy_header/1, loopback_by_default/1,
          plain_is_refused_elsewhere/1, plain_is_allowed_elsewhere/1, http_options_are_taken/1,
          two_listeners/1, wrong_options/1, wrong_option_at_start/1, every_option_is_taken/1,
@@ -21,7 +21,7 @@ suite() ->
     [{timetrap, {seconds, 60}}].
 
 all() ->
-    [supervisor_true, supervisor_false, unix_port, proxy_protocol_v1, proxy_protocol_v2,
+    [supervisor_true, supervisor_false, unix_port, ecm_over_unix_port, proxy_protocol_v1, proxy_protocol_v2,
      no_proxy_header, loopback_by_default, plain_is_refused_elsewhere, plain_is_allowed_elsewhere,
      http_options_are_taken, two_listeners, wrong_options, wrong_option_at_start,
      every_option_is_taken, trunks_outlive_a_reload, trunks_outlive_a_restart_of_the_listener,
@@ -63,15 +63,26 @@ supervisor_false(Config) ->
 
 %% Confirms that a trunk can come over a Unix socket.
 unix_port(Config) ->
-    %% A Unix socket's path has about a hundred bytes at most, and a test's folder may have more.
-    Path = "/tmp/megaphone-" ++ integer_to_list(proplists:get_value(port, Config)) ++ ".sock",
-    ok = reload(Config, [megaphone_test_config:listener(
-                           megaphone_listener, ["\"unix:", Path, "\""],
-                           megaphone_test_config:request_handlers())]),
+    Path = unix_listener(Config),
     Trunk = megaphone_test_trunk:connect({local, Path}),
     {ok, 200, _, Trunk1} = megaphone_test_trunk:request(
                              Trunk, id(1), "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     ok = megaphone_test_trunk:close(Trunk1),
+    ok = file:delete(Path).
+
+%% Confirms that the ECM's trunk can be one.
+ecm_over_unix_port(Config) ->
+    Path = unix_listener(Config),
+    Port = proplists:get_value(port, Config),
+    {ok, Ecm} = megaphone_test_ecm:start(
+                  #{dir => filename:join(proplists:get_value(priv_dir, Config), "unix"),
+                    port => Port, trunk_port => 0,
+                    config => ["[trunk]\naddress = \"unix:", Path, "\"\n"
+                               "[[listener]]\naddress = \"127.0.0.1:", integer_to_list(Port), "\"\n"]}),
+    Connection = megaphone_test_http:connect({{127, 0, 0, 1}, Port}),
+    ?assertMatch(#{status := 200}, megaphone_test_http:request(Connection, "GET", "/echo", [])),
+    ok = megaphone_test_http:close(Connection),
+    ok = megaphone_test_ecm:stop(Ecm),
     ok = file:delete(Path).
 
 %% Confirms that with `use_proxy_protocol' the trunk's peer is the one that version 1 of the PROXY
@@ -116,9 +127,7 @@ plain_is_refused_elsewhere(Config) ->
     _ = megaphone_test_ejabberd:await_log(
           ejabberd(Config), ["0.0.0.0:", integer_to_list(Port),
                              " does not start: .*'ip: 127.0.0.1'.*'allow_plain: true'"], Before),
-    megaphone_test_wait:until("the refused listener's port to be closed",
-                              fun() -> gen_tcp:connect({127, 0, 0, 1}, Port, []) =:=
-                                           {error, econnrefused} end),
+    await_closed(Config),
     Trunk = serve(megaphone_test_trunk:connect({{127, 0, 0, 1}, Other})),
     megaphone_test_trunk:close(Trunk).
 
@@ -201,6 +210,7 @@ trunks_outlive_a_reload(Config) ->
     ok = reload(Config, [listener(Config, "    max_connections: 3\n")]),
     Old = serve(connect(Config)),
     ok = reload(Config, [listener(Config, "    max_connections: 1\n")]),
+    ok = reopen(Config, [listener(Config, "    max_connections: 1\n")]),
     New = serve(connect(Config)),
     {ok, 503, _, New1} = megaphone_test_trunk:request(New, id(2), ?GET),
     {ok, 200, _, Old1} = megaphone_test_trunk:request(Old, id(1), ?GET),
@@ -214,8 +224,7 @@ trunks_outlive_a_restart_of_the_listener(Config) ->
     ok = reload(Config, [listener(Config, "")]),
     Old = serve(connect(Config)),
     ok = call(Config, ejabberd_listener, stop_listeners, []),
-    ?assertEqual({error, econnrefused},
-                 gen_tcp:connect({127, 0, 0, 1}, proplists:get_value(port, Config), [])),
+    await_closed(Config),
     {ok, 200, _, Old1} = megaphone_test_trunk:request(Old, id(1), ?GET),
     ok = call(Config, ejabberd_listener, start_listeners, []),
     New = serve(connect(Config)),
@@ -229,8 +238,7 @@ removed_listener_closes_its_port(Config) ->
     ok = reload(Config, [listener(Config, "")]),
     Trunk = serve(connect(Config)),
     ok = reload(Config, []),
-    ?assertEqual({error, econnrefused},
-                 gen_tcp:connect({127, 0, 0, 1}, proplists:get_value(port, Config), [])),
+    await_closed(Config),
     {ok, 200, _, Trunk1} = megaphone_test_trunk:request(Trunk, id(1), ?GET),
     megaphone_test_trunk:close(Trunk1).
 
@@ -243,6 +251,15 @@ port_in_use(Config) ->
           ejabberd(Config), ["Failed to open socket at 127.0.0.1:", integer_to_list(Port),
                              " for megaphone_listener: address already in use"]),
     gen_tcp:close(Holder).
+
+%% A Unix socket's path has about a hundred bytes at most, and a test's folder may have more.
+unix_listener(Config) ->
+    Path = "/tmp/megaphone-" ++ integer_to_list(proplists:get_value(port, Config)) ++ ".sock",
+    ok = reload(Config, [megaphone_test_config:listener(
+                           megaphone_listener, ["\"unix:", Path, "\""],
+                           megaphone_test_config:request_handlers())]),
+    megaphone_test_wait:until("the listener's Unix socket", fun() -> filelib:last_modified(Path) =/= 0 end),
+    Path.
 
 %% A request that is answered shows that the trunk works.
 serve(Trunk) ->
@@ -263,14 +280,16 @@ connect(Config, Before) ->
     megaphone_test_trunk:connect({{127, 0, 0, 1}, proplists:get_value(port, Config)}, Before).
 
 await_open(Config) ->
-    Port = proplists:get_value(port, Config),
-    megaphone_test_wait:until("the listener's port to be open",
-                              fun() ->
-                                      case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
-                                          {ok, Socket} -> gen_tcp:close(Socket), true;
-                                          {error, _} -> false
-                                      end
-                              end).
+    megaphone_test_wait:until("the listener's port to be open", fun() -> is_open(Config) end).
+
+await_closed(Config) ->
+    megaphone_test_wait:until("the listener's port to be closed", fun() -> not is_open(Config) end).
+
+is_open(Config) ->
+    case gen_tcp:connect({127, 0, 0, 1}, proplists:get_value(port, Config), []) of
+        {ok, Socket} -> gen_tcp:close(Socket), true;
+        {error, econnrefused} -> false
+    end.
 
 listener(Config, Options) when is_list(Config) ->
     listener(proplists:get_value(port, Config), Options);
@@ -280,9 +299,14 @@ listener(Port, Options) ->
                                     megaphone_test_config:request_handlers(), Options]).
 
 reload(Config, Listeners) ->
-    case megaphone_test_ejabberd:reload(ejabberd(Config), #{listeners => Listeners}) of
-        ok -> ok;
-        Error -> Error
+    megaphone_test_ejabberd:reload(ejabberd(Config), #{listeners => Listeners}).
+
+%% ejabberd kills a changed listener and opens its port again at once. One time in four (51 of 200 with
+%% ejabberd_http, on 23.01) the old port isn't closed yet, and nothing listens afterwards.
+reopen(Config, Listeners) ->
+    case is_open(Config) of
+        true -> ok;
+        false -> ok = reload(Config, []), reload(Config, Listeners)
     end.
 
 trunks(Config) ->

@@ -5,7 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
--export([login/1, wrong_password/1, presence/1, messages_both_ways/1, messages_to_and_from_bosh/1,
+-export([login/1, wrong_password/1, client_address/1, presence/1, messages_both_ways/1, messages_to_and_from_bosh/1,
          large_message/1, message_in_fragments/1, frame_byte_by_byte/1, many_frames_in_one_packet/1,
          frames_with_the_upgrade/1, ping/1, close/1, close_frame/1, client_leaves/1,
          broken_frame/1, refused_handshake/1, server_ends_session/1]).
@@ -24,7 +24,7 @@ groups() ->
     [{plain, [{group, sessions}]},
      {ecm, [{group, sessions}, frames_with_the_upgrade]},
      {sessions, [parallel],
-      [login, wrong_password, presence, messages_both_ways, messages_to_and_from_bosh,
+      [login, wrong_password, client_address, presence, messages_both_ways, messages_to_and_from_bosh,
        large_message, message_in_fragments, frame_byte_by_byte, many_frames_in_one_packet,
        ping, close, close_frame, client_leaves, broken_frame,
        refused_handshake, server_ends_session]}].
@@ -53,6 +53,16 @@ wrong_password(Config) ->
     {ok, Failure, Refused} = ?WS:recv(Asked, 5000),
     ?assertEqual(<<"failure">>, megaphone_test_xml:name(Failure)),
     ?WS:drop(Refused).
+
+% Confirms that ejabberd knows a session by its client's own address, as connected_users_info shows it.
+client_address(Config) ->
+    User = megaphone_test_stage:user(Config, <<"alice">>),
+    Client = megaphone_test_xmpp:login(?WS, megaphone_test_stage:target_from({127, 0, 0, 5}, Config), User),
+    [Resource] = resources(Config, User),
+    Info = megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config), ejabberd_sm,
+                                        get_user_info, [User, <<"localhost">>, Resource]),
+    ?assertMatch({{127, 0, 0, 5}, _}, proplists:get_value(ip, Info)),
+    megaphone_test_xmpp:logout(Client).
 
 %% Confirms that presence reaches another user, and its end does when the session ends.
 presence(Config) ->

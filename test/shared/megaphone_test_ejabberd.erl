@@ -35,16 +35,24 @@ start(Settings) ->
 start_node(Settings) ->
     gen_server:start(?MODULE, Settings, []).
 
-%% @doc Stops ejabberd the way an admin does and forgets it. No process of it is left.
+%% @doc Stops ejabberd the way an admin does and forgets it. No process of it is left. Fails if it had
+%% to be killed, or if something has crashed in it since its first start.
 -spec stop(ejabberd()) -> ok.
 stop(Ejabberd) ->
-    ok = gen_server:call(Ejabberd, halt, infinity),
-    gen_server:stop(Ejabberd).
+    try
+        ok = await_halt(start_halt(Ejabberd)),
+        Dir = dir(Ejabberd),
+        [] = [ct:fail("~ts says ~ts", [Path, Line])
+              || Path <- [log_path(Dir), errors_path(Dir)], Line <- crashes(read(Path))],
+        ok
+    after
+        gen_server:stop(Ejabberd)
+    end.
 
-%% @doc Stops ejabberd the way an admin does; restart/1 brings it back.
+%% @doc Stops ejabberd the way an admin does; restart/1 brings it back. Fails if it had to be killed.
 -spec halt(ejabberd()) -> ok.
 halt(Ejabberd) ->
-    gen_server:call(Ejabberd, halt, infinity).
+    await_halt(start_halt(Ejabberd)).
 
 %% @doc Begins to stop it and doesn't wait for the end, which await_halt/1 does.
 -spec start_halt(ejabberd()) -> gen_server:request_id().
@@ -53,8 +61,10 @@ start_halt(Ejabberd) ->
 
 -spec await_halt(gen_server:request_id()) -> ok.
 await_halt(Request) ->
-    {reply, ok} = gen_server:wait_response(Request, infinity),
-    ok.
+    case gen_server:wait_response(Request, infinity) of
+        {reply, ok} -> ok;
+        {reply, killed} -> ct:fail("expected ejabberd to stop within ~b ms", [?HALT_TIMEOUT])
+    end.
 
 %% @doc Kills the OS process; restart/1 brings it back.
 -spec kill(ejabberd()) -> ok.
@@ -143,13 +153,14 @@ init(#{dir := Dir} = Settings) ->
     {ok, #{settings => Settings, peer => none, os_pid => none}}.
 
 handle_call(restart, _From, State) ->
-    Stopped = halt_peer(State),
+    {_, Stopped} = halt_peer(State),
     case start_peer(Stopped) of
         {ok, Started} -> {reply, ok, Started};
         {error, _} = Error -> {reply, Error, Stopped}
     end;
 handle_call(halt, _From, State) ->
-    {reply, ok, halt_peer(State)};
+    {How, Stopped} = halt_peer(State),
+    {reply, How, Stopped};
 handle_call(kill, _From, #{peer := Peer, os_pid := OsPid} = State) ->
     Monitor = monitor(process, Peer),
     megaphone_test_program:signal(OsPid, "KILL"),
@@ -177,7 +188,7 @@ start_peer(#{settings := #{dir := Dir} = Settings} = State) ->
                      %% What the emulator and its port programs say on standard error.
                      exec => {"/bin/sh", ["-c", "errors=$1; shift; exec \"$0\" \"$@\" 2>>\"$errors\"",
                                           filename:join([code:root_dir(), "bin", "erl"]),
-                                          filename:join(Dir, "error_output.log")]},
+                                          errors_path(Dir)]},
                      wait_boot => ?BOOT_TIMEOUT,
                      args => ["+S", "2", "+K", "true",
                               "-mnesia", "dir", "\"" ++ filename:join(Dir, "spool") ++ "\"",
@@ -201,18 +212,17 @@ start_peer(#{settings := #{dir := Dir} = Settings} = State) ->
     end.
 
 halt_peer(#{peer := none} = State) ->
-    State;
+    {ok, State};
 halt_peer(#{peer := Peer, os_pid := OsPid} = State) ->
     %% Not peer:stop/1: in OTP 25 it calls init:stop() in this VM if the other one has no node name.
     Monitor = monitor(process, Peer),
     catch peer:cast(Peer, init, stop, []),
-    receive {'DOWN', Monitor, process, Peer, _} -> ok
-    after ?HALT_TIMEOUT ->
-            megaphone_test_program:signal(OsPid, "KILL"),
-            receive {'DOWN', Monitor, process, Peer, _} -> ok end,
-            logger:error("ejabberd didn't end within ~b ms and was killed", [?HALT_TIMEOUT])
-    end,
-    State#{peer := none, os_pid := none}.
+    How = receive {'DOWN', Monitor, process, Peer, _} -> ok
+          after ?HALT_TIMEOUT ->
+                  megaphone_test_program:signal(OsPid, "KILL"),
+                  receive {'DOWN', Monitor, process, Peer, _} -> killed end
+          end,
+    {How, State#{peer := none, os_pid := none}}.
 
 write_config(#{dir := Dir, listeners := Listeners} = Settings) ->
     file:write_file(filename:join(Dir, "ejabberd.yml"),
@@ -234,10 +244,24 @@ ebin(Module, Pattern) ->
 log_path(Dir) ->
     filename:join(Dir, "ejabberd.log").
 
+errors_path(Dir) ->
+    filename:join(Dir, "error_output.log").
+
 read_log(Dir) ->
-    case file:read_file(log_path(Dir)) of
-        {ok, Log} -> Log;
+    read(log_path(Dir)).
+
+read(Path) ->
+    case file:read_file(Path) of
+        {ok, Text} -> Text;
         {error, enoent} -> <<>>
+    end.
+
+%% Lines that no test should bring about: crashed processes, and panics of the NIF.
+crashes(Text) ->
+    case re:run(Text, "^.*(CRASH REPORT|terminated with reason|panicked at).*(\n.*){0,5}",
+                [multiline, global, {capture, first, binary}]) of
+        {match, Lines} -> lists:append(Lines);
+        nomatch -> []
     end.
 
 tail(Dir) ->

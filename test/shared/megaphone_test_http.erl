@@ -2,15 +2,16 @@
 %% goes out as it stands, however wrong it is, and answers come back one at a time.
 -module(megaphone_test_http).
 
--export([connect/1, connect/2, close/1, send/2, encode/4, chunked/1, request/4, request/5,
+-export([connect/1, close/1, send/2, encode/4, chunked/1, request/4, request/5,
          recv/1, recv/2, recv/3, header/2, recv_close/1, recv_nothing/2]).
 
 -export_type([target/0, connection/0, method/0, headers/0, response/0]).
 
 -define(TIMEOUT, 10_000).
 
-%% Where the server listens.
--type target() :: {inet:ip_address() | string(), inet:port_number()}.
+%% Where the server listens, and more options for gen_tcp, such as the address to come from.
+-type target() :: {inet:ip_address() | string(), inet:port_number()} |
+                  {inet:ip_address() | string(), inet:port_number(), [gen_tcp:connect_option()]}.
 -type connection() :: gen_tcp:socket().
 -type method() :: string() | binary().
 -type headers() :: [{iodata(), iodata()}].
@@ -19,12 +20,9 @@
                       headers := [{binary(), binary()}], body := binary()}.
 
 -spec connect(target()) -> connection().
-connect(Target) ->
-    connect(Target, []).
-
-%% @doc The same with more options for gen_tcp, such as the address to come from.
--spec connect(target(), [gen_tcp:connect_option()]) -> connection().
-connect({Host, Port}, More) ->
+connect({Host, Port}) ->
+    connect({Host, Port, []});
+connect({Host, Port, More}) ->
     Options = [binary, {active, false}, {packet, raw}, {nodelay, true} | More],
     case gen_tcp:connect(Host, Port, Options, ?TIMEOUT) of
         {ok, Socket} -> Socket;

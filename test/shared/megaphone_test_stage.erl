@@ -3,14 +3,14 @@
 %% are right. A group named `ecm' has the ECM, a trunk and megaphone_listener there.
 -module(megaphone_test_stage).
 
--export([start/2, start/3, stop/1, target/1, ejabberd/1, ecm/1, trunk_port/1, user/2, http_processes/1]).
+-export([start/2, start/3, stop/1, target/1, target_from/2, ejabberd/1, ecm/1, trunk_port/1, user/2, http_processes/1]).
 
 -type ct_config() :: [{atom(), term()}].
 -type settings() :: #{top => iodata(), modules => iodata(),
                       %% More options of megaphone_listener or ejabberd_http, as YAML.
                       options => iodata(),
-                      %% More of the ECM's configuration, as TOML.
-                      ecm => iodata()}.
+                      %% More of the ECM's configuration, as TOML: before its tables, and behind them.
+                      ecm_top => iodata(), ecm => iodata()}.
 
 -spec start(plain | ecm, ct_config()) -> ct_config().
 start(Path, Config) ->
@@ -31,6 +31,7 @@ start(ecm, Config, Settings) ->
                       #{dir => filename:join(proplists:get_value(priv_dir, Config), "ecm"),
                         port => Port,
                         trunk_port => TrunkPort,
+                        top => maps:get(ecm_top, Settings, ""),
                         more => maps:get(ecm, Settings, "")}),
         [{ejabberd, Ejabberd}, {ecm, Ecm}, {trunk_port, TrunkPort},
          {target, {{127, 0, 0, 1}, Port}} | Config]
@@ -55,6 +56,12 @@ stop(Config) ->
 -spec target(ct_config()) -> megaphone_test_http:target().
 target(Config) ->
     proplists:get_value(target, Config).
+
+%% @doc The same for clients that come from an address of their own, such as 127.0.0.5.
+-spec target_from(inet:ip_address(), ct_config()) -> megaphone_test_http:target().
+target_from(Address, Config) ->
+    {Host, Port} = target(Config),
+    {Host, Port, [{ip, Address}]}.
 
 -spec ejabberd(ct_config()) -> megaphone_test_ejabberd:ejabberd().
 ejabberd(Config) ->
@@ -85,8 +92,10 @@ http_processes(Config) ->
 start_ejabberd(Module, Port, Path, Config, Settings) ->
     Options = ["    ip: \"127.0.0.1\"\n", megaphone_test_config:request_handlers(),
                maps:get(options, Settings, "")],
-    Start = (maps:with([top, modules], Settings))
-        #{dir => filename:join(proplists:get_value(priv_dir, Config), Path),
+    Start = (maps:with([modules], Settings))
+        %% The ECM tells the client's address in X-Forwarded-For.
+        #{top => ["trusted_proxies: [\"127.0.0.1\", \"127.0.0.9\"]\n", maps:get(top, Settings, "")],
+          dir => filename:join(proplists:get_value(priv_dir, Config), Path),
           listeners => [megaphone_test_config:listener(Module, Port, Options)]},
     case megaphone_test_ejabberd:start(Start) of
         {ok, Ejabberd} -> Ejabberd;
