@@ -10,7 +10,8 @@
          last_data_comes_before_the_close/1, reader_gives_way_to_active/1]).
 -export([packets_by_recv/1, packets_by_messages/1, packet_arrives_byte_by_byte/1,
          packet_mode_raw_takes_the_body/1, packet_error_is_the_line/1, httph_never_switches/1,
-         responses_are_packets/1, packet_mode_takes_no_length/1]).
+         responses_are_packets/1, packet_mode_set_again_goes_on/1,
+         packet_mode_takes_no_length/1]).
 -export([hand_over_moves_messages/1, hand_over_moves_the_monitor/1, hand_over_keeps_active/1,
          hand_over_refusals/1, hand_over_while_data_comes/1, hand_over_while_the_peer_closes/1]).
 
@@ -30,7 +31,8 @@ groups() ->
      {packet, [parallel],
       [packets_by_recv, packets_by_messages, packet_arrives_byte_by_byte,
        packet_mode_raw_takes_the_body, packet_error_is_the_line, httph_never_switches,
-       responses_are_packets, packet_mode_takes_no_length]},
+       responses_are_packets, packet_mode_set_again_goes_on,
+       packet_mode_takes_no_length]},
      {hand_over, [parallel],
       [hand_over_moves_messages, hand_over_moves_the_monitor, hand_over_keeps_active,
        hand_over_refusals, hand_over_while_data_comes, hand_over_while_the_peer_closes]}].
@@ -265,6 +267,30 @@ responses_are_packets(_Config) ->
     ok = ?TRUNK:peer_send(Trunk, Id, "HTTP/1.1 404 Not Found\r\nAge: 1\r\n\r\n"),
     ?assertEqual([{ok, {http_response, {1, 1}, 404, "Not Found"}},
                   {ok, {http_header, 25, 'Age', "Age", "1"}}, {ok, http_eoh}], recv_all(Socket)).
+
+%% Confirms that a mode that is set in the midst of a head, as it is by who sets {active, once} for each
+%% packet, goes on with the head, whatever modes were set between.
+packet_mode_set_again_goes_on(_Config) ->
+    Trunk = ?TRUNK:open(),
+    {Socket, Id} = ?TRUNK:connect(Trunk),
+    ok = ?TRUNK:peer_send(Trunk, Id, requests()),
+    Next = fun() ->
+                   ok = inet:setopts(Socket, [{packet, http_bin}, {active, once}]),
+                   [{http, Socket, Packet}] = mailbox(),
+                   Packet
+           end,
+    ?assertEqual(packets(http_bin), [Next() || _ <- packets(http_bin)]),
+    ok = ?TRUNK:peer_send(Trunk, Id, requests()),
+    [begin
+         ok = inet:setopts(Socket, [{packet, Between}]),
+         ok = inet:setopts(Socket, [{packet, http_bin}]),
+         ?assertEqual({ok, Packet}, gen_tcp:recv(Socket, 0, 0))
+     end || {Packet, Between} <- lists:zip(packets(http_bin), [raw, raw, httph, http, raw, httph_bin])],
+    ok = ?TRUNK:peer_send(Trunk, Id, "Host: a\r\nHost: b\r\n\r\n"),
+    ok = inet:setopts(Socket, [{packet, httph_bin}]),
+    ?assertMatch({ok, {http_header, 14, 'Host', _, <<"a">>}}, gen_tcp:recv(Socket, 0, 0)),
+    ok = inet:setopts(Socket, [{packet, http_bin}]),
+    ?assertMatch({ok, {http_header, 14, 'Host', _, <<"b">>}}, gen_tcp:recv(Socket, 0, 0)).
 
 %% Confirms that recv of a length makes no sense in a packet mode, as inet says.
 packet_mode_takes_no_length(_Config) ->

@@ -27,7 +27,7 @@ use crate::counters::Counters;
 use crate::handle::Handle;
 use crate::input::Input;
 use crate::link::{Key, Link};
-use crate::options::{Active, ActiveChange, Mode};
+use crate::options::{Active, ActiveChange, Line, Mode};
 use crate::origin::{self, Origin, Protocol};
 use crate::outbox::{CONTENT_LEN, Framed, put_frame};
 use crate::sink::{Delivery, Piece, Reason, Sink};
@@ -56,6 +56,8 @@ pub(crate) struct Connection<P> {
     incoming: Incoming,
     write_shut: bool,
     mode: Mode,
+    /// What mode `http` waits for.
+    due: Line,
     active: Active,
     input: Input,
     reader: Option<Box<Reader<P>>>,
@@ -207,6 +209,7 @@ impl<P: Copy + Eq> Connection<P> {
             incoming: Incoming::Open,
             write_shut: false,
             mode: Mode::Raw,
+            due: Line::Start,
             active: Active::Passive,
             input: match key {
                 Key::V1(_) => Input::Idle(config.content),
@@ -363,6 +366,7 @@ impl<P: Copy + Eq> Connection<P> {
             Mode::Raw => length.max(1),
             Mode::Http { line, text } => match packet::decode(line.kind(), available, None) {
                 Decoded::Packet { packet, consumed } => {
+                    self.due = line.due_after(&packet);
                     self.mode = self.mode.after(&packet);
                     let taken = take(Piece::Packet(&packet, text));
                     self.change_input(around, |input, _| input.consume(consumed));
@@ -569,7 +573,7 @@ impl<P: Copy + Eq> Connection<P> {
     }
 
     pub(crate) fn set_mode<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, mode: Mode) {
-        self.mode = mode;
+        self.mode = mode.set_at(self.due);
         self.pump(around);
     }
 
@@ -793,6 +797,7 @@ impl<P: Copy + Eq> Connection<P> {
             }
             Mode::Http { line, text } => match packet::decode(line.kind(), available, None) {
                 Decoded::Packet { packet, consumed } => {
+                    self.due = line.due_after(&packet);
                     self.mode = self.mode.after(&packet);
                     let piece = Piece::Packet(&packet, text);
                     around

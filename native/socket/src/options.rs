@@ -75,13 +75,25 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The mode as it stands when it is set on a socket that waits for `due`: inet goes on in the
+    /// midst of a head, whatever modes were set meanwhile.
+    pub(crate) fn set_at(self, due: Line) -> Mode {
+        match self {
+            Mode::Http {
+                line: Line::Start,
+                text,
+            } => Mode::Http { line: due, text },
+            mode => mode,
+        }
+    }
+
     pub(crate) fn after(self, packet: &Packet<'_>) -> Mode {
         match self {
-            Mode::Raw => Mode::Raw,
-            Mode::Http { line, text } => Mode::Http {
-                line: line.after(packet),
+            Mode::Http { line, text } if line != Line::HeadersOnly => Mode::Http {
+                line: line.due_after(packet),
                 text,
             },
+            mode => mode,
         }
     }
 }
@@ -106,11 +118,13 @@ impl Line {
         }
     }
 
-    fn after(self, packet: &Packet<'_>) -> Line {
+    /// What mode `http` waits for behind a packet.
+    pub(crate) fn due_after(self, packet: &Packet<'_>) -> Line {
         match (self, packet) {
-            (Line::HeadersOnly, _) => Line::HeadersOnly,
-            (_, Packet::Request { .. } | Packet::Response { .. }) => Line::Headers,
             (_, Packet::EndOfHeaders) => Line::Start,
+            (_, Packet::Request { .. } | Packet::Response { .. }) | (Line::HeadersOnly, _) => {
+                Line::Headers
+            }
             (line, _) => line,
         }
     }
@@ -143,5 +157,29 @@ mod tests {
         assert_eq!(Active::Count(2).after_message(), (Active::Count(1), false));
         assert_eq!(Active::Count(1).after_message(), (Active::Passive, true));
         assert_eq!(Active::Once.after_message(), (Active::Passive, false));
+    }
+
+    #[test]
+    fn a_mode_that_is_set_again_goes_on_with_the_head() {
+        let http = |line| Mode::Http {
+            line,
+            text: Text::Binary,
+        };
+        let header = Packet::Error(b"any line but the last of a head");
+        assert_eq!(http(Line::Start).set_at(Line::Headers), http(Line::Headers));
+        assert_eq!(
+            http(Line::HeadersOnly).set_at(Line::Start),
+            http(Line::HeadersOnly)
+        );
+        assert_eq!(Mode::Raw.set_at(Line::Headers), Mode::Raw);
+        assert_eq!(Line::HeadersOnly.due_after(&header), Line::Headers);
+        assert_eq!(
+            Line::HeadersOnly.due_after(&Packet::EndOfHeaders),
+            Line::Start
+        );
+        assert_eq!(
+            http(Line::HeadersOnly).after(&Packet::EndOfHeaders),
+            http(Line::HeadersOnly)
+        );
     }
 }
