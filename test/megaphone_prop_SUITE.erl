@@ -6,14 +6,14 @@
 
 -export([all/0, suite/0]).
 -export([frames/1, decode_packet_near_valid/1, decode_packet_random/1, decode_packet_differences/1,
-         packets_on_a_socket/1]).
+         packets_on_a_socket/1, socket_like_gen_tcp/1, socket_differences/1]).
 
 suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
     [frames, decode_packet_near_valid, decode_packet_random, decode_packet_differences,
-     packets_on_a_socket].
+     packets_on_a_socket, socket_like_gen_tcp, socket_differences].
 
 %% Confirms that the cutting of a trunk's bytes means nothing.
 frames(_Config) ->
@@ -45,6 +45,15 @@ decode_packet_differences(Config) ->
 packets_on_a_socket(_Config) ->
     holds(prop_decode_packet:prop_on_a_socket(), 1000).
 
+%% Confirms that a connection and a gen_tcp socket answer the same calls the same way.
+socket_like_gen_tcp(_Config) ->
+    holds(prop_socket:prop_like_gen_tcp(), 1000).
+
+%% Confirms that each difference that is intended is one: that its commands meet it.
+socket_differences(_Config) ->
+    [?assertEqual({ok, [Name]}, prop_socket:run(Commands), Commands)
+     || {Name, Commands} <- prop_socket:examples()].
+
 %% The table is beside the suites, not in a folder of this one's.
 differences(Config) ->
     Suites = filename:dirname(filename:dirname(proplists:get_value(data_dir, Config))),
@@ -53,11 +62,12 @@ differences(Config) ->
 holds(Property, Tests) ->
     Seed = seed(),
     _ = rand:seed(exsplus, Seed),
-    Log = fun(Format, Arguments) -> put(?MODULE, [get(?MODULE), io_lib:format(Format, Arguments)]) end,
+    Log = fun(Format, Arguments) -> put(?MODULE, [get(?MODULE), io_lib:format(Format, Arguments)]), ok end,
     put(?MODULE, []),
     case proper:quickcheck(Property, [{numtests, Tests}, {on_output, Log}, {max_size, 40}, nocolors]) of
         true -> ok;
-        _ -> ct:fail("with MEGAPHONE_SEED=\"~w\":~n~ts", [Seed, get(?MODULE)])
+        _ -> ct:fail("with MEGAPHONE_SEED=\"~w\":~n~ts~n~ts",
+                     [Seed, get(?MODULE), prop_result:take_notes()])
     end.
 
 seed() ->

@@ -164,7 +164,7 @@ data_races_timeouts(_Config) ->
     Results = [ended(Reader) || {Reader, _} <- Readers],
     ?assertEqual([[]], lists:usort([Left || {_, Left} <- Results])),
     %% Without timeouts among the reads nothing has raced.
-    ?assert(lists:sum([Timeouts || {Timeouts, _} <- Results]) > 1000),
+    ?assert(lists:sum([Timeouts || {Timeouts, _} <- Results]) > 0),
     ?assertMatch(#{waiters := 0, buffered := 0}, ?TRUNK:status(Trunk)).
 
 %% Confirms the same for send: what timed out wasn't sent, what was answered ok was, once.

@@ -23,36 +23,37 @@ differences(Dir) ->
 -spec prop_near_valid([difference()]) -> proper:test().
 prop_near_valid(Differences) ->
     ?FORALL({Type, Input}, {oneof(?TYPES), ?LET(Lines, lines(), mutation(iolist_to_binary(Lines)))},
-            equal(Type, Input, Differences)).
+            prop_result:holds(fun() -> equal(Type, Input, Differences) end)).
 
 %% @doc Any bytes, more of those that mean something here.
 -spec prop_random([difference()]) -> proper:test().
 prop_random(Differences) ->
     ?FORALL({Type, Bytes}, {oneof(?TYPES), list(frequency([{1, byte()}, {3, special()}]))},
-            equal(Type, list_to_binary(Bytes), Differences)).
+            prop_result:holds(fun() -> equal(Type, list_to_binary(Bytes), Differences) end)).
 
 %% @doc A socket in a packet mode gives the packets that erlang:decode_packet/3 gives, however the bytes
 %% come, and goes from the first line to the headers and back as inet does.
 -spec prop_on_a_socket() -> proper:test().
 prop_on_a_socket() ->
     ?FORALL({Mode, Lines, Cuts}, {oneof(?TYPES), list(ipv4_line()), non_empty(list(range(1, 50)))},
-            begin
-                Bytes = iolist_to_binary(Lines),
-                Trunk = ?TRUNK:open(),
-                {Socket, Id} = ?TRUNK:connect(Trunk),
-                ok = inet:setopts(Socket, [{packet, Mode}]),
-                Got = recv_cut(Socket, Trunk, Id, Bytes, Cuts, Cuts),
-                Expected = decode(Mode, Mode, Bytes),
-                ok = gen_tcp:close(Socket),
-                ?WHENFAIL(io:format("expected ~p~ngot ~p~n", [Expected, Got]), Got =:= Expected)
-            end).
+            prop_result:holds(fun() -> is_given(Mode, iolist_to_binary(Lines), Cuts) end)).
+
+is_given(Mode, Bytes, Cuts) ->
+    Trunk = ?TRUNK:open(),
+    {Socket, Id} = ?TRUNK:connect(Trunk),
+    ok = inet:setopts(Socket, [{packet, Mode}]),
+    Given = recv_cut(Socket, Trunk, Id, Bytes, Cuts, Cuts),
+    Expected = decode(Mode, Mode, Bytes),
+    ok = gen_tcp:close(Socket),
+    prop_result:note("expected ~p~n     got ~p~n", [Expected, Given]),
+    Given =:= Expected.
 
 equal(Type, Input, Differences) ->
     Ours = megaphone_nif:decode_packet(Type, Input),
     Theirs = erlang:decode_packet(Type, Input, []),
-    ?WHENFAIL(io:format("ours ~p~ntheirs ~p~n", [Ours, Theirs]),
-              Ours =:= Theirs
-              orelse lists:any(fun(Row) -> intended(Row, Type, Input, Ours, Theirs) end, Differences)).
+    prop_result:note("  ours ~p~ntheirs ~p~n", [Ours, Theirs]),
+    Ours =:= Theirs
+        orelse lists:any(fun(Row) -> intended(Row, Type, Input, Ours, Theirs) end, Differences).
 
 intended({_Name, #{types := Types, lines := Lines, otp := {First, Last}}}, Type, Input, Ours, Theirs) ->
     Release = list_to_integer(erlang:system_info(otp_release)),

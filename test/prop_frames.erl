@@ -12,17 +12,16 @@
 -spec prop_any_cut() -> proper:test().
 prop_any_cut() ->
     ?FORALL({Frames, Tail, Cuts}, {list(frame()), tail(), non_empty(list(pos_integer()))},
-            begin
-                Bytes = iolist_to_binary([[encode(Frame) || Frame <- Frames], element(2, Tail)]),
-                Trunk = ?TRUNK:open(),
-                {Handles, End} = feed(Trunk, cut(Bytes, Cuts, Cuts), []),
-                Read = [read(megaphone:socket(Trunk, Handle), []) || Handle <- Handles],
-                Expected = connections(Frames ++ element(1, Tail)),
-                ExpectedEnd = expected_end(Tail, iolist_size([encode(Frame) || Frame <- Frames])),
-                ?WHENFAIL(io:format("expected ~p~nand ~p~ngot ~p~nand ~p~n",
-                                    [Expected, ExpectedEnd, Read, End]),
-                          Read =:= Expected andalso End =:= ExpectedEnd)
-            end).
+            prop_result:holds(fun() -> is_read(Frames, Tail, Cuts) end)).
+
+is_read(Frames, {Behind, TailBytes, _} = Tail, Cuts) ->
+    Whole = iolist_to_binary([encode(Frame) || Frame <- Frames]),
+    Trunk = ?TRUNK:open(),
+    {Handles, End} = feed(Trunk, cut(<<Whole/binary, TailBytes/binary>>, Cuts, Cuts), []),
+    Read = {[read(megaphone:socket(Trunk, Handle), []) || Handle <- Handles], End},
+    Expected = {connections(Frames ++ Behind), expected_end(Tail, byte_size(Whole))},
+    prop_result:note("expected ~p~n     got ~p~n", [Expected, Read]),
+    Read =:= Expected.
 
 %% Few ids, so that they are closed and opened anew.
 frame() ->
