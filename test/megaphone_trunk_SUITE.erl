@@ -303,7 +303,7 @@ data_after_close_is_dropped(Config) ->
     ok = megaphone_test_trunk:send(Trunk2, [frame(id(1), ?GET), frame(id(1), ?GET)]),
     {ok, 200, _, Trunk3} = megaphone_test_trunk:request(Trunk2, id(2), ?GET),
     ?assertMatch(#{opened := 2}, status(Config, Number)),
-    ?assertMatch(#{content := Content, closed := Closed}
+    ?assertMatch(#{closed := Closed}
                    when map_size(Closed) =:= 0, Trunk3),
     ok = megaphone_test_trunk:send(Trunk3, close_frame(id(1))),
     {ok, 200, _, Trunk4} = megaphone_test_trunk:request(Trunk3, id(1), ?GET),

@@ -343,15 +343,15 @@ watch(Trunk, Handle, Caller, Message) ->
 %% @doc inet:info/1.
 -spec info(socket()) -> map().
 info(?SOCKET(Trunk, Handle) = Socket) ->
-    case megaphone_nif:owner(Trunk, Handle) of
-        closed ->
-            #{states => [closed]};
-        Owner ->
-            {ok, Counters} = getstat(Socket, inet:stats()),
-            {ok, Options} = getopts(Socket, [active]),
+    %% It may close between any two of these.
+    case {megaphone_nif:owner(Trunk, Handle), getstat(Socket, inet:stats()),
+          getopts(Socket, [active])} of
+        {Owner, {ok, Counters}, {ok, Options}} when is_pid(Owner) ->
             maps:merge(#{owner => Owner, states => [connected],
                          counters => maps:from_list(Counters)},
-                       maps:from_list(Options))
+                       maps:from_list(Options));
+        _ ->
+            #{states => [closed]}
     end.
 
 %% @doc inet:socket_to_list/1: `"#Megaphone<Trunk.Handle>"'.
