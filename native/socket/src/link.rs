@@ -12,6 +12,7 @@ use crate::outbox::Outbox;
 
 /// What tells connections apart on the trunk, and takes what they have to say. A trunk's first
 /// byte says which it is.
+#[allow(clippy::large_enum_variant)] // There is one a trunk.
 pub(crate) enum Link {
     V1(V1),
     V2(V2),
