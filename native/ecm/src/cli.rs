@@ -9,6 +9,7 @@ use clap::Parser;
 use crate::config::{Config, ConfigError, SAMPLE};
 use crate::logging::Logging;
 use crate::server::{self, Exit};
+use crate::trunk::load_tls;
 
 /// The external connection manager of Megaphone: takes the clients' connections off ejabberd and
 /// carries them all to it over a trunk.
@@ -43,7 +44,13 @@ pub fn main() -> ExitCode {
         }
     };
     if arguments.check_config {
-        return ExitCode::SUCCESS;
+        return match load_tls(&config.trunk) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("megaphone-ecm: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     serve(config, arguments.config)
 }

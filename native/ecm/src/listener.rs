@@ -31,6 +31,8 @@ const REFUSED_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    kind: ListenerKind,
+    proxy_protocol: bool,
     context: Arc<Context>,
 }
 
@@ -64,9 +66,17 @@ impl Listener {
         let address = config.address;
         let bound = bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (local, socket) = bound.map_err(|source| BindError { address, source })?;
-        let ListenerKind::Http = config.kind;
-        tracing::info!("listening on {local} (http)");
-        Ok(Self { socket, context })
+        let behind = match config.proxy_protocol {
+            true => ", PROXY protocol",
+            false => "",
+        };
+        tracing::info!("listening on {local} ({}{behind})", config.kind.name());
+        Ok(Self {
+            socket,
+            kind: config.kind,
+            proxy_protocol: config.proxy_protocol,
+            context,
+        })
     }
 
     /// Accepts clients until the program's end begins.
@@ -104,19 +114,32 @@ impl Listener {
         }
         match self.context.clients.place(settings.limits.max_connections) {
             Some(place) => {
-                tokio::spawn(client::serve(Arrival {
+                let arrival = Arrival {
                     stream,
                     peer,
+                    kind: self.kind,
+                    introduction: None,
                     place,
                     settings,
                     trunks: Arc::clone(&self.context.trunks),
                     phase: self.context.phase.clone(),
-                }));
+                };
+                if self.proxy_protocol {
+                    tokio::spawn(async move {
+                        if let Some(arrival) = client::introduce(arrival).await {
+                            // In a box, or each client would have room for both.
+                            Box::pin(client::serve(arrival)).await;
+                        }
+                    });
+                } else {
+                    tokio::spawn(client::serve(arrival));
+                }
             }
             None => {
                 if let Ok(permit) = Arc::clone(refusals).try_acquire_owned() {
+                    let kind = self.kind;
                     tokio::spawn(async move {
-                        client::refuse(stream, Reply::TooManyClients).await;
+                        client::refuse(stream, kind, Reply::TooManyClients).await;
                         drop(permit);
                     });
                 }

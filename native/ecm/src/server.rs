@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::clients::Clients;
-use crate::config::Config;
+use crate::config::{Config, TrunkConfig};
 use crate::ids::IdSource;
 use crate::listener::{BindError, Context, Listener};
 use crate::logging::Logging;
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::Phase;
-use crate::trunk::{OutputBudget, TrunkPool, Trunks};
+use crate::trunk::{Dialler, OutputBudget, TlsError, TrunkPool, Trunks, load_tls};
 
 /// How long the last closes may take to be written to the trunk, and to the clients.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -33,6 +33,9 @@ pub enum ServerError {
     /// Signals can't be received.
     #[error("can't receive signals: {0}")]
     Signals(std::io::Error),
+    /// The trunks' certificates can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The frame size is none of the protocol's.
     #[error(transparent)]
     FrameSize(#[from] megaphone_trunk::v1::LimitError),
@@ -60,12 +63,14 @@ pub async fn run(
     let settings = Arc::new(CurrentSettings::new(Settings::new(&config)));
     let budget = Arc::new(OutputBudget::new(&config.limits));
     let clients = Arc::new(Clients::default());
-    let trunks = Arc::new(Trunks::new(IdSource::new()?));
+    let trunks = Arc::new(Trunks::new(config.trunk.protocol, IdSource::new()?));
+    let dialler = Arc::new(Dialler::new(&config.trunk, load_tls(&config.trunk)?));
     let (phase, phase_receiver) = watch::channel(Phase::Serving);
     let (finish, finish_receiver) = watch::channel(false);
 
     let pool = TrunkPool::new(
         config.trunk.clone(),
+        Arc::clone(&dialler),
         Arc::clone(&budget),
         Arc::clone(&trunks),
     )?;
@@ -90,6 +95,7 @@ pub async fn run(
         config_file,
         settings,
         budget,
+        dialler,
         logging,
     };
     while let Received::Reload = signals.next().await {
@@ -170,6 +176,7 @@ struct Reloading {
     config_file: Option<PathBuf>,
     settings: Arc<CurrentSettings>,
     budget: Arc<OutputBudget>,
+    dialler: Arc<Dialler>,
     logging: Logging,
 }
 
@@ -186,10 +193,23 @@ impl Reloading {
                 return;
             }
         };
+        // The files may have changed though their names did not.
+        let tls = match load_tls(&config.trunk) {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
         self.settings.set(Settings::new(&config));
-        if config.trunk != self.config.trunk {
+        self.dialler.set_tls(tls);
+        let trunk = TrunkConfig {
+            tls: config.trunk.tls.clone(),
+            ..self.config.trunk.clone()
+        };
+        if config.trunk != trunk {
             tracing::warn!("[trunk] was changed; that needs a restart");
         }
         if config.listeners != self.config.listeners {
@@ -197,7 +217,7 @@ impl Reloading {
         }
         // What is compared next time is what runs.
         self.config = Config {
-            trunk: self.config.trunk.clone(),
+            trunk,
             listeners: self.config.listeners.clone(),
             ..config
         };

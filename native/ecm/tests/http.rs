@@ -167,7 +167,8 @@ fn a_large_answer_arrives_whole() {
 fn frames_keep_to_the_configured_size() {
     let peer = Peer::start();
     let mut ecm = Ecm::start_with_config(&format!(
-        "[trunk]\naddress = \"{}\"\nmax_frame_size = \"100 B\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n",
+        "[trunk]\naddress = \"{}\"\nprotocol = \"v1\"\ntrunks = 1\n\
+         max_frame_size = \"100 B\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n",
         peer.address
     ));
     let mut trunk = peer.accept();
@@ -393,7 +394,7 @@ fn only_trusted_proxies_are_believed() {
     assert!(trunk.request().1.contains("X-Forwarded-For: 127.0.0.1\r\n"));
     let peer = Peer::start();
     let mut ecm = Ecm::start_with_config(&format!(
-        "trusted_proxies = [\"127.0.0.0/8\"]\n[trunk]\naddress = \"{}\"\n\
+        "trusted_proxies = [\"127.0.0.0/8\"]\n[trunk]\naddress = \"{}\"\nprotocol = \"v1\"\ntrunks = 1\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n",
         peer.address
     ));

@@ -47,6 +47,14 @@ pub enum Then {
 }
 
 impl Answers {
+    /// For a connection that never spoke HTTP.
+    pub fn raw() -> Self {
+        Self {
+            protocol: Protocol::Raw,
+            ..Self::default()
+        }
+    }
+
     /// A request's first `length` bytes were sent.
     pub fn asked(&mut self, asked: Asked, length: usize) {
         if self.current.is_none() {

@@ -2,9 +2,10 @@
 
 use super::replies::Reply;
 use super::requests::{Next, Outgoing, Position};
-use super::{Client, Ending, Moved, PIPELINED};
+use super::{Client, Ending, Input, Moved, PIPELINED};
+use crate::config::ListenerKind;
 use crate::shutdown::Phase;
-use crate::trunk::{Room, SendResult, TrunkLost};
+use crate::trunk::{Content, Opening, Room, SendResult, TrunkLost};
 
 impl Client {
     /// Makes the next bytes for ejabberd of what was read.
@@ -19,7 +20,7 @@ impl Client {
                 Ok(Moved::Yes)
             }
             Next::Refuse(error) => {
-                tracing::debug!(peer = %self.peer, reason = error.name(), "refused: {error}");
+                tracing::debug!(peer = %self.peer(), reason = error.name(), "refused: {error}");
                 self.refuse(error.response())?;
                 Ok(Moved::Yes)
             }
@@ -34,25 +35,44 @@ impl Client {
         let Some(outgoing) = self.outgoing.take() else {
             return Moved::No;
         };
-        if self.connection.is_none() {
-            self.connection = self.trunks.open();
-            if let Some(connection) = &self.connection {
-                tracing::debug!(peer = %self.peer, id = %connection.id(), "connection opened");
+        if self.is_of_another_client(&outgoing) {
+            if !self.answers.is_idle() {
+                self.outgoing = Some(outgoing);
+                return Moved::No;
             }
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            self.connection = self.trunks.open(&self.opening(&outgoing));
+            self.carries = outgoing.client;
         }
         let Some(connection) = &mut self.connection else {
             self.reply(Reply::NoTrunk, outgoing.asked.map(|asked| asked.kind));
             return Moved::Yes;
         };
+        let was_open = connection.is_open();
         match connection.try_send(&outgoing.bytes) {
             Ok(SendResult::Sent) => {
+                if !was_open {
+                    tracing::debug!(peer = %outgoing.client, id = %connection, "connection opened");
+                }
                 self.sent(&outgoing);
                 Moved::Yes
             }
-            Ok(SendResult::NoRoom) => {
-                self.room = Some(Box::pin(connection.room(outgoing.bytes.len())));
+            Ok(SendResult::NoRoom(room)) => {
+                self.room = Some(room);
                 self.outgoing = Some(outgoing);
                 Moved::No
+            }
+            Ok(SendResult::WindowShut) => {
+                self.outgoing = Some(outgoing);
+                Moved::No
+            }
+            // The trunk takes no more connections since this one was made; another one may.
+            Err(TrunkLost) if !was_open => {
+                self.connection = None;
+                self.outgoing = Some(outgoing);
+                Moved::Yes
             }
             // The connection's end says what becomes of the answers that are due.
             Err(TrunkLost) => {
@@ -69,6 +89,31 @@ impl Client {
         }
     }
 
+    /// Whether it begins a request of another client than those that the connection carries: a proxy
+    /// sends them all the same way, and ejabberd takes a connection's address for all its requests.
+    fn is_of_another_client(&self, outgoing: &Outgoing) -> bool {
+        self.connection.is_some() && outgoing.asked.is_some() && outgoing.client != self.carries
+    }
+
+    /// What ejabberd is told of a connection that begins with these bytes.
+    fn opening(&self, outgoing: &Outgoing) -> Opening {
+        let server = match &self.introduction {
+            Some(introduction) => introduction.server,
+            // It can't fail as long as the socket is there.
+            None => self.stream.local_addr().unwrap_or(outgoing.client),
+        };
+        Opening {
+            client: outgoing.client,
+            server,
+            host: outgoing.host(),
+            content: match self.kind {
+                ListenerKind::Http => Content::Http,
+                ListenerKind::Xmpp => Content::XmppClient,
+            },
+            tls: self.introduction.as_ref().and_then(|it| it.tls.clone()),
+        }
+    }
+
     /// Whether a request may be taken from what was read.
     fn takes_requests(&self) -> bool {
         let may_start =
@@ -82,7 +127,10 @@ impl Client {
     /// Whether the client's socket is read: not while what was read before waits to be sent, and while
     /// it waits for an answer only so far that a client which leaves is noticed.
     pub(super) fn wants_input(&self) -> bool {
-        self.outgoing.is_none() && self.takes_requests() && self.requests.unread() < PIPELINED
+        self.input == Input::Open
+            && self.outgoing.is_none()
+            && self.takes_requests()
+            && self.requests.unread() < PIPELINED
     }
 
     /// Sends what waited for the room that there is now.
@@ -91,8 +139,10 @@ impl Client {
         if let (Ok(room), Some(connection)) = (room, &mut self.connection)
             && let Some(outgoing) = self.outgoing.take()
         {
-            connection.send(room, &outgoing.bytes);
-            self.sent(&outgoing);
+            match connection.send(room, &outgoing.bytes) {
+                Ok(SendResult::Sent) => self.sent(&outgoing),
+                Ok(_) | Err(TrunkLost) => self.outgoing = Some(outgoing),
+            }
         }
     }
 }

@@ -7,6 +7,8 @@
 mod answers;
 mod deadlines;
 mod forward;
+mod introduction;
+mod origin;
 mod relay;
 mod replies;
 mod requests;
@@ -20,19 +22,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use megaphone_http::RequestKind;
+use megaphone_trunk::proxy::Tls;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use self::answers::{Abandoned, Answers};
 use self::deadlines::Deadlines;
+pub use self::introduction::introduce;
+use self::origin::Origins;
 pub use self::replies::Reply;
-use self::requests::{ForwardedFor, Outgoing, RequestReader};
+use self::requests::{Outgoing, RequestReader};
 pub use self::socket::prepare;
 use crate::clients::Place;
+use crate::config::{ListenerKind, Protocol};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
-use crate::trunk::{Connection, Room, TrunkLost, Trunks};
+use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
 
 /// A client may send this much of further requests before its first one is answered.
 const PIPELINED: usize = 64 * 1024;
@@ -47,6 +54,10 @@ pub struct Arrival {
     pub stream: TcpStream,
     /// Its address.
     pub peer: SocketAddr,
+    /// What it speaks.
+    pub kind: ListenerKind,
+    /// What a PROXY header said of it.
+    pub introduction: Option<Box<Introduction>>,
     /// Its place among the clients.
     pub place: Place,
     /// What it is held to.
@@ -55,6 +66,17 @@ pub struct Arrival {
     pub trunks: Arc<Trunks>,
     /// How far the program's end has come.
     pub phase: watch::Receiver<Phase>,
+}
+
+/// What a proxy said of a client that it connected, and what came after.
+#[derive(Debug)]
+pub struct Introduction {
+    /// The address that the client connected to.
+    pub server: SocketAddr,
+    /// The client's TLS, which ends at the proxy.
+    pub tls: Option<Tls>,
+    /// The first bytes of the client, which came with the header.
+    pub input: Vec<u8>,
 }
 
 /// Serves a client until it or ejabberd is done.
@@ -66,14 +88,13 @@ pub fn serve(arrival: Arrival) -> impl Future<Output = ()> + Send {
     let mut client = Client::new(arrival);
     async move {
         let ending = client.run(&mut phase).await;
+        // ejabberd hears of it before the client has taken the last of its output.
+        client.leave_connection(ending);
         let Client {
             stream,
-            connection,
             place: _place,
             ..
         } = client;
-        // ejabberd hears of it before the client has taken the last of its output.
-        drop(connection);
         match ending {
             Ending::ClientLeft => {}
             Ending::Reset => socket::reset(&stream),
@@ -86,9 +107,13 @@ pub fn serve(arrival: Arrival) -> impl Future<Output = ()> + Send {
 }
 
 /// Tells a client why it can't be served.
-pub async fn refuse(stream: TcpStream, reply: Reply) {
+pub async fn refuse(stream: TcpStream, kind: ListenerKind, reply: Reply) {
+    let reply = match kind {
+        ListenerKind::Http => reply.to_bytes(None),
+        ListenerKind::Xmpp => reply.to_stream_error(),
+    };
     // A fresh socket has room for it; if not, the client is gone.
-    if stream.try_write(&reply.to_bytes(None)).is_ok() {
+    if stream.try_write(&reply).is_ok() {
         socket::close_gently(stream).await;
     }
 }
@@ -107,7 +132,8 @@ enum Ending {
 struct Client {
     stream: TcpStream,
     place: Place,
-    peer: SocketAddr,
+    kind: ListenerKind,
+    introduction: Option<Box<Introduction>>,
     settings: Arc<Settings>,
     trunks: Arc<Trunks>,
     requests: RequestReader,
@@ -118,8 +144,11 @@ struct Client {
     /// The connection in a trunk; there is none before the first request, nor after a trunk was
     /// lost while nothing was due.
     connection: Option<Connection>,
+    /// Whose requests the connection carries.
+    carries: SocketAddr,
     /// What waits for room in the trunk.
     outgoing: Option<Outgoing>,
+    /// Kept from one wait to the next, because who asks anew is the last in the queue.
     room: Option<RoomToCome>,
     /// What the client's socket is to take next.
     output: Bytes,
@@ -127,12 +156,19 @@ struct Client {
     refusal: Option<Bytes>,
     /// How to end once the output is written; nothing more is read.
     ending: Option<Ending>,
+    input: Input,
     phase: Phase,
 }
 
-/// Room in the trunk that is being waited for. It is kept from one wait to the next, because who
-/// asks anew is the last in the queue.
-type RoomToCome = Pin<Box<dyn Future<Output = Result<Room, TrunkLost>> + Send>>;
+/// Whether the client may send more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// It has closed its side, which may be all that it has closed: what is due is still sent.
+    Ended,
+    /// As before, and ejabberd was told.
+    EndTold,
+}
 
 /// What [`Client::progress`] came to.
 enum Progress {
@@ -148,19 +184,27 @@ impl Client {
         let Arrival {
             stream,
             peer,
+            kind,
+            mut introduction,
             place,
             settings,
             trunks,
             phase: _,
         } = arrival;
-        let ip = peer.ip().to_canonical();
-        let forwarded_for = match settings.is_trusted_proxy(ip) {
-            true => ForwardedFor::Append(ip),
-            false => ForwardedFor::Replace(ip),
+        let origins = Origins::of(canonical(peer), &settings, trunks.protocol());
+        let (mut requests, answers) = match kind {
+            ListenerKind::Http => (
+                RequestReader::new(settings.http, origins),
+                Answers::default(),
+            ),
+            ListenerKind::Xmpp => (RequestReader::raw(origins), Answers::raw()),
         };
+        if let Some(introduction) = &mut introduction {
+            requests.feed(&std::mem::take(&mut introduction.input));
+        }
         Self {
-            requests: RequestReader::new(settings.http, forwarded_for),
-            answers: Answers::default(),
+            requests,
+            answers,
             deadlines: Deadlines::new(Instant::now()),
             timer: None,
             connection: None,
@@ -169,10 +213,13 @@ impl Client {
             output: Bytes::new(),
             refusal: None,
             ending: None,
+            input: Input::Open,
             phase: Phase::Serving,
+            carries: peer,
             stream,
             place,
-            peer,
+            kind,
+            introduction,
             settings,
             trunks,
         }
@@ -205,6 +252,7 @@ impl Client {
                     self.next_output()?,
                     self.next_requests()?,
                     self.send_outgoing(),
+                    self.tell_input_ended(),
                 ];
                 Ok(moved.contains(&Moved::Yes))
             });
@@ -230,9 +278,61 @@ impl Client {
         if self.ending.is_some() {
             return self.ending;
         }
-        let draining = self.phase != Phase::Serving;
         let due = !self.answers.is_idle() || self.outgoing.is_some();
-        (draining && (self.answers.is_raw() || !due)).then_some(Ending::Close)
+        if self.phase != Phase::Serving && (self.answers.is_raw() || !due) {
+            return Some(Ending::Close);
+        }
+        // What was to follow an upgrade has no answer, but ejabberd's close.
+        let has_left = self.input != Input::Open && !self.answers.is_raw() && !due;
+        has_left.then_some(Ending::ClientLeft)
+    }
+
+    /// The client has closed its side of the connection.
+    fn input_ended(&mut self) -> Result<(), Ending> {
+        let due = !self.answers.is_idle() || self.outgoing.is_some();
+        let raw = self.answers.is_raw() && self.connection.is_some();
+        if self.trunks.protocol() == Protocol::V1 || self.requests.is_partly_sent() || !(due || raw)
+        {
+            return Err(Ending::ClientLeft);
+        }
+        self.input = Input::Ended;
+        Ok(())
+    }
+
+    /// Tells ejabberd that the client sends no more, once all that it sent is on its way.
+    fn tell_input_ended(&mut self) -> Moved {
+        if self.input != Input::Ended || self.outgoing.is_some() {
+            return Moved::No;
+        }
+        let Some(connection) = &mut self.connection else {
+            return Moved::No;
+        };
+        match connection.finish() {
+            HalfClose::Told => self.input = Input::EndTold,
+            HalfClose::Unknown => {}
+        }
+        Moved::No
+    }
+
+    /// Gives the connection up: in order if all that was sent on it was answered.
+    fn leave_connection(&mut self, ending: Ending) {
+        self.room = None;
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let in_order = match ending {
+            Ending::Reset => false,
+            Ending::Close => true,
+            Ending::ClientLeft => !self.answers.is_raw(),
+        };
+        let answered = self.answers.is_idle() && !self.requests.is_partly_sent();
+        if !(in_order && (answered || self.answers.is_raw())) {
+            connection.abort();
+        }
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.requests.peer()
     }
 
     /// Answers the request that is being read, after those before it.
@@ -247,14 +347,17 @@ impl Client {
     }
 
     /// Answers the request that is due, and no other.
-    fn reply(&mut self, reply: Reply, kind: Option<megaphone_http::RequestKind>) {
-        self.output = reply.to_bytes(kind);
+    fn reply(&mut self, reply: Reply, kind: Option<RequestKind>) {
+        self.output = match self.kind {
+            ListenerKind::Http => reply.to_bytes(kind),
+            ListenerKind::Xmpp => reply.to_stream_error(),
+        };
         self.outgoing = None;
         self.ending = Some(Ending::Close);
     }
 
     fn left(&self, error: &io::Error) -> Ending {
-        tracing::debug!(peer = %self.peer, "a client left: {error}");
+        tracing::debug!(peer = %self.peer(), "a client left: {error}");
         Ending::ClientLeft
     }
 }
@@ -285,9 +388,11 @@ mod tests {
         let task = serve(Arrival {
             stream: TcpStream::connect(peer).await.unwrap(),
             peer,
+            kind: ListenerKind::Http,
+            introduction: None,
             place: Arc::new(Clients::default()).place(1).unwrap(),
             settings: Arc::new(Settings::new(&Config::default())),
-            trunks: Arc::new(Trunks::new(IdSource::new().unwrap())),
+            trunks: Arc::new(Trunks::new(Protocol::V2, IdSource::new().unwrap())),
             phase,
         });
         let size = size_of_val(&task);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::answers::Then;
 use super::replies::Reply;
-use super::{Client, Ending, Moved};
+use super::{Client, Ending, Input, Moved};
 use crate::trunk::{Connection, Delivery, End};
 
 impl Client {
@@ -30,7 +30,7 @@ impl Client {
                 if self.output.is_empty() {
                     self.output = Bytes::new();
                 }
-                if let Some(connection) = &self.connection {
+                if let Some(connection) = &mut self.connection {
                     connection.delivered(written);
                 }
                 Ok(Moved::Yes)
@@ -58,18 +58,34 @@ impl Client {
                 Ok(Moved::Yes)
             }
             Delivery::End(End::Closed) => {
-                self.connection = None;
+                self.closed();
                 self.ending = Some(Ending::Close);
                 Ok(Moved::Yes)
             }
-            Delivery::End(End::TrunkLost) => self.trunk_lost(),
+            Delivery::End(End::TrunkLost) => self.lost(Reply::TrunkLost),
+            Delivery::End(End::Reset) => self.lost(Reply::ConnectionLost),
             Delivery::End(End::Overflowed) => Err(self.overflowed()),
             Delivery::Nothing if self.refusal.is_some() && self.answers.is_idle() => {
                 self.output = self.refusal.take().unwrap_or_default();
                 self.ending = Some(Ending::Close);
                 Ok(Moved::Yes)
             }
-            Delivery::Nothing => Ok(Moved::No),
+            Delivery::Nothing => {
+                self.leave_retired();
+                Ok(Moved::No)
+            }
+        }
+    }
+
+    /// A trunk that takes no more connections ends sooner if those between two requests leave it.
+    fn leave_retired(&mut self) {
+        let unused = self.answers.is_idle()
+            && !self.answers.is_raw()
+            && self.outgoing.is_none()
+            && self.input == Input::Open
+            && !self.requests.is_partly_sent();
+        if unused && self.connection.as_ref().is_some_and(Connection::is_retired) {
+            self.connection = None;
         }
     }
 
@@ -84,14 +100,26 @@ impl Client {
             Then::GoOn => {}
             Then::Close => {
                 content.truncate(followed.relay);
-                self.connection = None;
+                self.leave_connection(Ending::Close);
                 self.ending = Some(Ending::Close);
             }
         }
         self.output = content;
     }
 
-    fn trunk_lost(&mut self) -> Result<Moved, Ending> {
+    /// ejabberd sends no more: whatever is due has come, or never will.
+    fn closed(&mut self) {
+        self.room = None;
+        if let Some(connection) = self.connection.take()
+            && self.requests.is_partly_sent()
+        {
+            connection.abort();
+        }
+    }
+
+    /// The connection is gone, with or without its trunk.
+    fn lost(&mut self, reply: Reply) -> Result<Moved, Ending> {
+        tracing::debug!(peer = %self.peer(), "the connection is lost: {reply:?}");
         self.connection = None;
         self.room = None;
         if self.answers.is_raw() {
@@ -114,13 +142,13 @@ impl Client {
         if self.answers.has_begun() {
             return Err(Ending::Reset);
         }
-        self.reply(Reply::TrunkLost, self.answers.due());
+        self.reply(reply, self.answers.due());
         Ok(Moved::Yes)
     }
 
     fn overflowed(&self) -> Ending {
         tracing::info!(
-            peer = %self.peer,
+            peer = %self.peer(),
             "closing a client that takes its output slower than it comes: too much waited"
         );
         Ending::Reset

@@ -10,6 +10,8 @@ pub enum Reply {
     RequestTimeout,
     /// The trunk was lost before ejabberd's answer began.
     TrunkLost,
+    /// ejabberd reset the connection before its answer began.
+    ConnectionLost,
     /// There is no trunk.
     NoTrunk,
     /// There are too many clients.
@@ -17,6 +19,21 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// The answer to an XMPP client: a stream that ends with an error (RFC 6120, section 4.9.3).
+    pub fn to_stream_error(self) -> Bytes {
+        let condition = match self {
+            Self::RequestTimeout => "connection-timeout",
+            Self::TrunkLost | Self::ConnectionLost | Self::NoTrunk => "remote-connection-failed",
+            Self::TooManyClients => "resource-constraint",
+        };
+        Bytes::from(format!(
+            "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+             xmlns:stream='http://etherx.jabber.org/streams' version='1.0'><stream:error>\
+             <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>\
+             </stream:stream>"
+        ))
+    }
+
     /// The answer's bytes, without a body if the request was HEAD.
     pub fn to_bytes(self, kind: Option<RequestKind>) -> Bytes {
         let (status, retry, text) = match self {
@@ -29,6 +46,11 @@ impl Reply {
                 "502 Bad Gateway",
                 "Retry-After: 5\r\n",
                 "the connection to the server was lost before it answered; try again",
+            ),
+            Self::ConnectionLost => (
+                "502 Bad Gateway",
+                "Retry-After: 5\r\n",
+                "the server ended the connection before it answered; try again",
             ),
             Self::NoTrunk => (
                 "503 Service Unavailable",
@@ -62,6 +84,7 @@ mod tests {
         for reply in [
             Reply::RequestTimeout,
             Reply::TrunkLost,
+            Reply::ConnectionLost,
             Reply::NoTrunk,
             Reply::TooManyClients,
         ] {

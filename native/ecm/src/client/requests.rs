@@ -1,12 +1,13 @@
 //! A client's requests, made ready for ejabberd. Sans-IO.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use megaphone_http::{
-    BodyLength, Event, FieldValue, HeadEdit, Limits, RequestDecoder, RequestError, RequestHead,
-    RequestKind,
+    BodyLength, Event, Limits, RequestDecoder, RequestError, RequestHead, RequestKind,
 };
+
+use super::origin::Origins;
 
 /// A body up to this size goes to ejabberd in one piece with its head; a larger one in pieces of
 /// about this size, as they come.
@@ -28,6 +29,31 @@ pub struct Outgoing {
     pub bytes: Bytes,
     /// The request that begins with them; `None` for more of one that has begun.
     pub asked: Option<Asked>,
+    /// Whose they are.
+    pub client: SocketAddr,
+}
+
+impl Outgoing {
+    /// The host that a request asks for, without its port.
+    pub fn host(&self) -> Option<String> {
+        self.asked?;
+        // It was written here, so each line is a field until the empty one.
+        let mut lines = self.bytes.split(|byte| *byte == b'\n').skip(1);
+        let value = lines
+            .by_ref()
+            .map(<[u8]>::trim_ascii)
+            .take_while(|line| !line.is_empty())
+            .find_map(|line| {
+                let (name, value) = line.split_at_checked(line.iter().position(|c| *c == b':')?)?;
+                name.eq_ignore_ascii_case(b"host").then_some(&value[1..])
+            })?;
+        let text = std::str::from_utf8(value.trim_ascii()).ok()?;
+        let host = match text.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) => host,
+            _ => text,
+        };
+        (!host.is_empty()).then(|| host.to_ascii_lowercase())
+    }
 }
 
 /// What follows from the input so far.
@@ -56,27 +82,28 @@ pub enum Position {
     Raw,
 }
 
-/// The address that ejabberd will see as the client's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardedFor {
-    /// The client is none of our proxies: its address takes the place of what it claims.
-    Replace(IpAddr),
-    /// The client is a trusted proxy: its address is added to those that it names.
-    Append(IpAddr),
-}
-
 /// Reads requests in any chunking and writes them again for ejabberd.
 #[derive(Debug)]
 pub struct RequestReader {
+    speaks: Speaks,
     decoder: RequestDecoder,
     input: BytesMut,
-    forwarded_for: ForwardedFor,
+    origins: Origins,
+    /// Whose the last head was.
+    client: SocketAddr,
     /// What was written and is not yet given out.
     outgoing: BytesMut,
     /// The request whose head was read and whose end was not.
     current: Option<Current>,
     requests: u64,
     body_bytes: u64,
+}
+
+/// What the first byte belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Http,
+    Other,
 }
 
 #[derive(Debug)]
@@ -103,16 +130,32 @@ enum Pace {
 
 impl RequestReader {
     /// A reader for a client's first byte.
-    pub fn new(limits: Limits, forwarded_for: ForwardedFor) -> Self {
+    pub fn new(limits: Limits, origins: Origins) -> Self {
+        Self::speaking(Speaks::Http, limits, origins)
+    }
+
+    /// For a client that speaks something else, which is passed on as it is.
+    pub fn raw(origins: Origins) -> Self {
+        Self::speaking(Speaks::Other, Limits::default(), origins)
+    }
+
+    fn speaking(speaks: Speaks, limits: Limits, origins: Origins) -> Self {
         Self {
+            speaks,
             decoder: RequestDecoder::new(limits),
             input: BytesMut::new(),
-            forwarded_for,
+            client: origins.peer(),
+            origins,
             outgoing: BytesMut::new(),
             current: None,
             requests: 0,
             body_bytes: 0,
         }
+    }
+
+    /// Who connected.
+    pub const fn peer(&self) -> SocketAddr {
+        self.origins.peer()
     }
 
     /// Takes bytes from the client. [`next`](Self::next) has to be asked until it waits before there
@@ -123,6 +166,9 @@ impl RequestReader {
 
     /// Goes on with the input.
     pub fn next(&mut self) -> Next {
+        if self.speaks == Speaks::Other {
+            return self.next_raw();
+        }
         loop {
             match self.decoder.decode(&mut self.input) {
                 Err(error) => return Next::Refuse(error),
@@ -153,6 +199,11 @@ impl RequestReader {
     pub fn position(&self) -> Position {
         if self.current.is_some() {
             Position::InBody
+        } else if self.speaks == Speaks::Other {
+            match self.requests {
+                0 => Position::BetweenRequests,
+                _ => Position::Raw,
+            }
         } else if self.decoder.is_held() {
             Position::Held
         } else if !self.decoder.is_between_requests() {
@@ -221,19 +272,30 @@ impl RequestReader {
                 self.current = None;
                 last
             }
-            Event::Raw(bytes) => Some(Outgoing { bytes, asked: None }),
+            Event::Raw(bytes) => Some(self.raw_bytes(bytes)),
+        }
+    }
+
+    fn next_raw(&mut self) -> Next {
+        if self.input.is_empty() {
+            return Next::Wait;
+        }
+        self.requests = 1;
+        let bytes = std::mem::take(&mut self.input).freeze();
+        Next::Send(self.raw_bytes(bytes))
+    }
+
+    fn raw_bytes(&self, bytes: Bytes) -> Outgoing {
+        Outgoing {
+            bytes,
+            asked: None,
+            client: self.client,
         }
     }
 
     fn start(&mut self, head: &RequestHead) {
-        let edit = match self.forwarded_for {
-            ForwardedFor::Replace(ip) => {
-                HeadEdit::new().replace("X-Forwarded-For", FieldValue::from(ip))
-            }
-            ForwardedFor::Append(ip) => {
-                HeadEdit::new().append("X-Forwarded-For", FieldValue::from(ip))
-            }
-        };
+        self.client = self.origins.client(head);
+        let edit = self.origins.edit(self.client);
         head.write(&edit, &mut self.outgoing);
         let large = matches!(head.body(), BodyLength::Length(length) if length > COLLECTED as u64);
         self.requests += 1;
@@ -293,6 +355,7 @@ impl RequestReader {
                 .current
                 .as_mut()
                 .and_then(|current| current.asked.take()),
+            client: self.client,
         }
     }
 }
@@ -303,10 +366,12 @@ mod tests {
 
     use super::*;
 
-    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+    fn client() -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 7], 4711))
+    }
 
     fn reader() -> RequestReader {
-        RequestReader::new(Limits::default(), ForwardedFor::Replace(CLIENT))
+        RequestReader::new(Limits::default(), Origins::Peer(client()))
     }
 
     /// All that goes to ejabberd, and how it ended.
@@ -362,7 +427,7 @@ mod tests {
             text(&outgoing),
             ["GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"]
         );
-        let mut proxied = RequestReader::new(Limits::default(), ForwardedFor::Append(CLIENT));
+        let mut proxied = RequestReader::new(Limits::default(), Origins::ProxyInHeader(client()));
         let (outgoing, _) = read(&mut proxied, &[request]);
         assert_eq!(
             text(&outgoing),
@@ -453,7 +518,8 @@ mod tests {
             raw,
             Outgoing {
                 bytes: Bytes::from_static(b"\x81\x00"),
-                asked: None
+                asked: None,
+                client: client(),
             }
         );
         assert_eq!(reader.position(), Position::Raw);

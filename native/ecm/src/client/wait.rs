@@ -11,9 +11,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::deadlines::{Expected, Missed, Waiting};
 use super::replies::Reply;
 use super::requests::Position;
-use super::{Client, Ending, RoomToCome, socket};
+use super::{Client, Ending, Input, socket};
 use crate::shutdown::Phase;
-use crate::trunk::{Connection, Room, TrunkLost};
+use crate::trunk::{Connection, Room, RoomToCome, TrunkLost};
 
 /// What a client waited for.
 enum Happened {
@@ -35,7 +35,7 @@ impl Client {
         let deadline = self.deadline();
         self.set_timer(deadline);
         match self.next_event(deadline, phase).await {
-            Happened::Read(Ok(0)) => Err(Ending::ClientLeft),
+            Happened::Read(Ok(0)) => self.input_ended(),
             Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
             Happened::Room(room) => {
                 self.use_room(room);
@@ -58,6 +58,8 @@ impl Client {
             false => Waiting::ForServer,
         };
         let expected = match self.wants_input() {
+            // A peer that closes its side closes the other one soon.
+            false if self.answers.is_raw() && self.input != Input::Open => Expected::Anything(0),
             false => Expected::Nothing,
             true => Expected::at(
                 self.requests.position(),
@@ -109,7 +111,7 @@ impl Client {
     }
 
     fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
-        tracing::debug!(peer = %self.peer, "a deadline passed: {missed:?}");
+        tracing::debug!(peer = %self.peer(), "a deadline passed: {missed:?}");
         match missed {
             Missed::Idle => Err(Ending::Close),
             Missed::Output => Err(Ending::Reset),

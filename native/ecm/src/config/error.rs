@@ -32,7 +32,12 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(super) fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> Self {
-        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let start = error.span().map_or(0, |span| span.start);
+        Self::at(path, text, start, error.message())
+    }
+
+    /// What is wrong at a byte of the text.
+    pub(super) fn at(path: &Path, text: &str, start: usize, message: &str) -> Self {
         let before = text.get(..start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Self::Wrong {
@@ -40,7 +45,7 @@ impl ConfigError {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             key: key_at(text, line_start).map_or_else(String::new, |key| format!("{key}: ")),
-            message: error.message().replace('\n', ", "),
+            message: message.replace('\n', ", "),
         }
     }
 }

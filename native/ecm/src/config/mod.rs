@@ -5,7 +5,7 @@ mod network;
 mod values;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -52,6 +52,10 @@ pub struct TrunkConfig {
     pub address: TrunkAddress,
     /// The trunk's protocol.
     pub protocol: Protocol,
+    /// How many trunks there are.
+    pub trunks: u64,
+    /// Its encryption.
+    pub tls: Option<TlsConfig>,
     /// The largest frame in bytes, header included, in either direction.
     pub max_frame_size: u64,
     /// How long ejabberd may take to accept the trunk.
@@ -67,6 +71,29 @@ pub struct TrunkConfig {
 pub enum Protocol {
     /// Version 1.
     V1,
+    /// Version 2.
+    V2,
+}
+
+/// `[trunk.tls]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, try_from = "RawTlsConfig")]
+pub struct TlsConfig {
+    /// The certificates of those who may sign ejabberd's, in PEM form.
+    pub ca: PathBuf,
+    /// Who this program is to ejabberd.
+    pub identity: Option<Identity>,
+    /// The name that ejabberd's certificate has to have, if not the host of the address.
+    pub server_name: Option<String>,
+}
+
+/// A certificate and its key, in PEM form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, with those between it and its CA.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// One `[[listener]]`
@@ -79,6 +106,9 @@ pub struct ListenerConfig {
     /// What clients speak there.
     #[serde(default)]
     pub kind: ListenerKind,
+    /// Whether each connection starts with a PROXY header, version 1 or 2.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// What clients speak.
@@ -88,6 +118,18 @@ pub enum ListenerKind {
     /// HTTP/1.1 and WebSocket, without TLS.
     #[default]
     Http,
+    /// XMPP streams, RFC 6120; ejabberd offers STARTTLS in them.
+    Xmpp,
+}
+
+impl ListenerKind {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Xmpp => "xmpp",
+        }
+    }
 }
 
 /// `[limits]`. Sizes are in bytes.
@@ -154,7 +196,26 @@ impl Config {
 
     /// Reads the text of the file at `path`.
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::wrong(path, text, &error))
+        let config: Self =
+            toml::from_str(text).map_err(|error| ConfigError::wrong(path, text, &error))?;
+        config
+            .check()
+            .map_err(|(value, message)| ConfigError::at(path, text, find(text, value), message))?;
+        Ok(config)
+    }
+
+    /// Holds tables against each other: a value, and what is wrong with it.
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let kind = ListenerKind::Xmpp;
+        let has_xmpp = self.listeners.iter().any(|listener| listener.kind == kind);
+        if has_xmpp && self.trunk.protocol == Protocol::V1 {
+            return Err((
+                "\"xmpp\"",
+                "version 1 of the trunk's protocol carries HTTP alone; \"xmpp\" needs \
+                 trunk.protocol = \"v2\"",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -166,6 +227,7 @@ impl Default for Config {
             listeners: vec![ListenerConfig {
                 address: SocketAddr::from(([127, 0, 0, 1], 5280)),
                 kind: ListenerKind::Http,
+                proxy_protocol: false,
             }],
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
@@ -177,7 +239,9 @@ impl Default for TrunkConfig {
     fn default() -> Self {
         Self {
             address: TrunkAddress::Tcp("127.0.0.1:5290".to_owned()),
-            protocol: Protocol::V1,
+            protocol: Protocol::V2,
+            trunks: 4,
+            tls: None,
             max_frame_size: MIB,
             connect_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(100),
@@ -212,6 +276,19 @@ impl Default for LogConfig {
     }
 }
 
+/// Where a value stands: the first line that gives it to a key.
+fn find(text: &str, value: &str) -> usize {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let code = line.split('#').next().unwrap_or(line);
+        if let Some(at) = code.find(value) {
+            return start + at;
+        }
+        start += line.len();
+    }
+    0
+}
+
 /// `[trunk]` before its values were held against each other.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -219,6 +296,9 @@ struct RawTrunkConfig {
     address: TrunkAddress,
     #[serde(deserialize_with = "values::protocol")]
     protocol: Protocol,
+    #[serde(deserialize_with = "count::<1, 256, _>")]
+    trunks: u64,
+    tls: Option<TlsConfig>,
     #[serde(deserialize_with = "size::<33, 9_999_999_999, _>")]
     max_frame_size: u64,
     #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
@@ -234,6 +314,8 @@ impl Default for RawTrunkConfig {
         let TrunkConfig {
             address,
             protocol,
+            trunks,
+            tls,
             max_frame_size,
             connect_timeout,
             backoff_min,
@@ -242,6 +324,8 @@ impl Default for RawTrunkConfig {
         Self {
             address,
             protocol,
+            trunks,
+            tls,
             max_frame_size,
             connect_timeout,
             backoff_min,
@@ -257,9 +341,20 @@ impl TryFrom<RawTrunkConfig> for TrunkConfig {
         if raw.backoff_min > raw.backoff_max {
             return Err("backoff_min is more than backoff_max; it may be as much or less");
         }
+        if let (
+            TrunkAddress::Unix(_),
+            Some(TlsConfig {
+                server_name: None, ..
+            }),
+        ) = (&raw.address, &raw.tls)
+        {
+            return Err("TLS over a Unix socket needs tls.server_name, there is no host name");
+        }
         let RawTrunkConfig {
             address,
             protocol,
+            trunks,
+            tls,
             max_frame_size,
             connect_timeout,
             backoff_min,
@@ -268,10 +363,43 @@ impl TryFrom<RawTrunkConfig> for TrunkConfig {
         Ok(Self {
             address,
             protocol,
+            trunks,
+            tls,
             max_frame_size,
             connect_timeout,
             backoff_min,
             backoff_max,
+        })
+    }
+}
+
+/// `[trunk.tls]` before its values were held against each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTlsConfig {
+    #[serde(deserialize_with = "values::path")]
+    ca: PathBuf,
+    #[serde(default, deserialize_with = "values::optional_path")]
+    cert: Option<PathBuf>,
+    #[serde(default, deserialize_with = "values::optional_path")]
+    key: Option<PathBuf>,
+    server_name: Option<String>,
+}
+
+impl TryFrom<RawTlsConfig> for TlsConfig {
+    type Error = &'static str;
+
+    fn try_from(raw: RawTlsConfig) -> Result<Self, Self::Error> {
+        let identity = match (raw.cert, raw.key) {
+            (Some(cert), Some(key)) => Some(Identity { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err("cert needs key, the file of its private key"),
+            (None, Some(_)) => return Err("key needs cert, the file of its certificate"),
+        };
+        Ok(Self {
+            ca: raw.ca,
+            identity,
+            server_name: raw.server_name,
         })
     }
 }

@@ -33,8 +33,8 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // trusted_proxies, 6 of the trunk, 2 of a listener, 11 limits, the log level.
-    assert_eq!(keys, 21);
+    // trusted_proxies, 7 of the trunk, 3 of a listener, 11 limits, the log level.
+    assert_eq!(keys, 23);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn what_can_be_written() {
         "trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
          [trunk]\naddress = \"unix:/run/ejabberd/trunk.sock\"\n\
          [[listener]]\naddress = \"[::]:80\"\n\
-         [[listener]]\naddress = \"127.0.0.1:81\"\nkind = \"http\"\n\
+         [[listener]]\naddress = \"127.0.0.1:81\"\nkind = \"xmpp\"\nproxy_protocol = true\n\
          [limits]\nmax_head = \"16 KiB\"\nidle_timeout = \"500ms\"\nmax_connections = 7\n\
          [log]\nlevel = \"warn,megaphone_ecm::trunk=debug\"\n",
     )
@@ -54,6 +54,14 @@ fn what_can_be_written() {
         TrunkAddress::Unix("/run/ejabberd/trunk.sock".into())
     );
     assert_eq!(config.listeners.len(), 2);
+    assert_eq!(
+        (config.listeners[0].kind, config.listeners[0].proxy_protocol),
+        (ListenerKind::Http, false)
+    );
+    assert_eq!(
+        (config.listeners[1].kind, config.listeners[1].proxy_protocol),
+        (ListenerKind::Xmpp, true)
+    );
     assert_eq!(config.limits.max_head, 16 * KIB);
     assert_eq!(config.limits.idle_timeout, Duration::from_millis(500));
     assert_eq!(config.limits.max_connections, 7);
@@ -106,9 +114,44 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
              10000000",
         ),
         (
-            "[trunk]\nprotocol = \"v2\"\n",
-            "ecm.toml:2:12: trunk.protocol: \"v2\" is not supported yet, the only protocol \
-             is \"v1\"",
+            "[trunk]\nprotocol = \"v3\"\n",
+            "ecm.toml:2:12: trunk.protocol: \"v3\" is not a protocol, there are \"v2\" and \"v1\"",
+        ),
+        (
+            "[trunk]\ntrunks = 0\n",
+            "ecm.toml:2:10: trunk.trunks: 0 is out of bounds, allowed are 1 to 256",
+        ),
+        (
+            "[trunk.tls]\ncert = \"c.pem\"\n",
+            "ecm.toml:1:1: trunk.tls: missing field `ca`",
+        ),
+        (
+            "[trunk.tls]\nca = \"ca.pem\"\ncert = \"c.pem\"\n",
+            "ecm.toml:1:1: trunk.tls: cert needs key, the file of its private key",
+        ),
+        (
+            "[trunk.tls]\nca = \"ca.pem\"\nkey = \"c.key\"\n",
+            "ecm.toml:1:1: trunk.tls: key needs cert, the file of its certificate",
+        ),
+        (
+            "[trunk.tls]\nca = \"\"\n",
+            "ecm.toml:2:6: trunk.tls.ca: invalid value: string \"\", expected a file's path as text",
+        ),
+        (
+            "[trunk]\naddress = \"unix:/t\"\n[trunk.tls]\nca = \"ca.pem\"\n",
+            "ecm.toml:1:1: trunk: TLS over a Unix socket needs tls.server_name, there is no host \
+             name",
+        ),
+        (
+            "[trunk]\nprotocol = \"v1\"\n[[listener]]\naddress = \"127.0.0.1:1\"\n\
+             kind = \"xmpp\"\n",
+            "ecm.toml:5:8: listener.kind: version 1 of the trunk's protocol carries HTTP alone; \
+             \"xmpp\" needs trunk.protocol = \"v2\"",
+        ),
+        (
+            "[[listener]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = \"yes\"\n",
+            "ecm.toml:3:18: listener.proxy_protocol: invalid type: string \"yes\", expected a \
+             boolean",
         ),
         (
             "[trunk]\naddress = \"localhost\"\n",
@@ -131,7 +174,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[[listener]]\naddress = \"127.0.0.1:80\"\nkind = \"gopher\"\n",
-            "ecm.toml:3:8: listener.kind: unknown variant `gopher`, expected `http`",
+            "ecm.toml:3:8: listener.kind: unknown variant `gopher`, expected `http` or `xmpp`",
         ),
         (
             "trusted_proxies = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/33\"\n]\n",

@@ -73,13 +73,21 @@ pub(super) fn at_least_one<'de, D: Deserializer<'de>>(
 pub(super) fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
     match text(deserializer, "a protocol as text")?.as_str() {
         "v1" => Ok(Protocol::V1),
-        "v2" => Err(D::Error::custom(
-            "\"v2\" is not supported yet, the only protocol is \"v1\"",
-        )),
+        "v2" => Ok(Protocol::V2),
         other => Err(D::Error::custom(format_args!(
-            "{other:?} is not a protocol, the only one is \"v1\""
+            "{other:?} is not a protocol, there are \"v2\" and \"v1\""
         ))),
     }
+}
+
+pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    text(deserializer, "a file's path as text").map(PathBuf::from)
+}
+
+pub(super) fn optional_path<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
+    path(deserializer).map(Some)
 }
 
 pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

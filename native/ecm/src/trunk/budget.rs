@@ -1,7 +1,9 @@
 //! How much output may wait for clients.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::mailbox::Mailbox;
 use crate::config::LimitsConfig;
 
 /// Output that came from ejabberd and that no client has taken yet, in bytes: of all clients
@@ -53,4 +55,25 @@ impl OutputBudget {
     pub(super) fn subtract(&self, bytes: usize) {
         self.held.fetch_sub(bytes as u64, Relaxed);
     }
+}
+
+/// Takes their output from those with the most, until the budget has some room again.
+pub fn evict_greediest(budget: &OutputBudget, mailboxes: impl IntoIterator<Item = Arc<Mailbox>>) {
+    let all = mailboxes
+        .into_iter()
+        .map(|mailbox| (mailbox.held(), mailbox));
+    let mut holders: Vec<_> = all.filter(|(held, _)| *held > 0).collect();
+    holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+    let mut evicted = 0;
+    for (_, mailbox) in holders {
+        if budget.to_free() == 0 {
+            break;
+        }
+        mailbox.evict();
+        evicted += 1;
+    }
+    tracing::warn!(
+        connections = evicted,
+        "max_output_buffer is reached: closing the connections with the most output waiting"
+    );
 }

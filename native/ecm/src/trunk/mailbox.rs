@@ -18,6 +18,8 @@ pub enum End {
     TrunkLost,
     /// Too much output waited; it is gone.
     Overflowed,
+    /// ejabberd reset the connection.
+    Reset,
 }
 
 /// What a connection has for its client.
@@ -126,13 +128,20 @@ impl Mailbox {
         self.state.lock().end == Some(End::Overflowed)
     }
 
-    /// The client's socket took `bytes` of what was given, or they were dropped.
-    pub fn delivered(&self, bytes: usize) {
+    /// The client's socket took `bytes`, or they were dropped. Gives how many of them had come from
+    /// here.
+    pub fn delivered(&self, bytes: usize) -> usize {
         let mut state = self.state.lock();
         // After an overflow nothing is counted any more.
         let bytes = bytes.min(state.held);
         state.held -= bytes;
         self.budget.subtract(bytes);
+        bytes
+    }
+
+    /// Wakes the client for another reason.
+    pub fn wake(&self) {
+        self.tell(self.state.lock());
     }
 
     /// Whether there may be something to take that was not there when this was last ready. It wakes

@@ -1,28 +1,36 @@
 //! The way to ejabberd: what a client needs of a trunk, whatever its protocol.
 //!
 //! ```text
-//!   client ──Connection::try_send──> SendQueue ──writer──┐
-//!                                                        ├── trunk
-//!   client <──Delivery── Mailbox <────────────reader─────┘
+//!   client ──Connection::try_send──> SendQueue (v1) ──writer──┐
+//!                                    yamux session (v2)       ├── trunk
+//!   client <──Delivery── Mailbox <─────────────────reader─────┘
 //! ```
 //!
 //! The reader never waits for a client, nor for the writer: what a client does not take waits in its
-//! mailbox, up to a limit. A client that sends faster than the trunk takes waits for room in the
-//! queue, and so does not read its socket.
+//! mailbox, in version 1 up to a limit, in version 2 no more than a window. A client that sends faster
+//! than its connection takes waits, and so does not read its socket.
 
 mod backoff;
 mod budget;
+mod connection;
 mod dial;
+mod link;
 mod mailbox;
+mod opening;
 mod pool;
 mod queue;
+mod tls;
 mod v1;
+mod v2;
 
 pub use budget::OutputBudget;
+pub use connection::{Connection, HalfClose, RoomToCome, SendResult};
+pub use dial::Dialler;
 pub use mailbox::{Delivery, End};
+pub use opening::{Content, Opening, canonical};
 pub use pool::{TrunkPool, Trunks};
 pub use queue::Room;
-pub use v1::{Connection, SendResult};
+pub use tls::{TlsError, load as load_tls};
 
 /// The trunk was lost, with all its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,54 +1,90 @@
-//! The trunk that is in use, kept up.
+//! The trunks that are in use, kept up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use megaphone_trunk::v1::MaxFrameSize;
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::backoff::Backoff;
 use super::budget::OutputBudget;
-use super::dial::dial;
-use super::v1::{Connection, Link, Lost, Traffic};
+use super::connection::Connection;
+use super::dial::Dialler;
+use super::link::{Ended, Link, Traffic};
+use super::opening::Opening;
 use crate::config::{Protocol, TrunkConfig};
 use crate::ids::IdSource;
 
 /// A trunk that lived this long was a good one, whatever ended it.
 const STABLE: Duration = Duration::from_secs(10);
 
-/// What clients see: the trunk that is up, if there is one.
+/// What clients see: the trunks that are up.
 #[derive(Debug)]
 pub struct Trunks {
+    protocol: Protocol,
     ids: IdSource,
-    up: RwLock<Option<Arc<Link>>>,
+    up: RwLock<Vec<Link>>,
 }
 
 impl Trunks {
     /// No trunk yet.
-    pub fn new(ids: IdSource) -> Self {
+    pub fn new(protocol: Protocol, ids: IdSource) -> Self {
         Self {
+            protocol,
             ids,
-            up: RwLock::new(None),
+            up: RwLock::new(Vec::new()),
         }
     }
 
-    /// Opens a connection; `None` while there is no trunk.
-    pub fn open(&self) -> Option<Connection> {
-        let link = self.up.read().clone()?;
-        link.open(&self.ids).ok()
+    /// What all of them speak.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Opens a connection in the trunk with the fewest; `None` while there is no trunk.
+    pub fn open(&self, opening: &Opening) -> Option<Connection> {
+        let up = self.up.read();
+        let accepting = up.iter().filter(|link| link.is_accepting());
+        let link = accepting.min_by_key(|link| link.load())?;
+        link.open(&self.ids, opening).ok()
+    }
+
+    fn add(&self, link: Link) {
+        self.up.write().push(link);
+    }
+
+    fn remove(&self, link: &Link) {
+        self.up.write().retain(|other| !other.is(link));
+    }
+
+    fn count(&self) -> usize {
+        let up = self.up.read();
+        up.iter().filter(|link| link.is_accepting()).count()
     }
 }
 
-/// Keeps the trunk up.
+/// Keeps trunks up.
 #[derive(Debug)]
 pub struct TrunkPool {
     config: TrunkConfig,
+    shared: Arc<Shared>,
+}
+
+/// What its trunks share.
+#[derive(Debug)]
+struct Shared {
+    protocol: Protocol,
+    address: String,
     max_frame_size: MaxFrameSize,
+    dialler: Arc<Dialler>,
     budget: Arc<OutputBudget>,
     trunks: Arc<Trunks>,
-    backoff: Backoff,
+    /// It was told that there is no trunk, and none came since.
+    down_told: AtomicBool,
 }
 
 impl TrunkPool {
@@ -58,86 +94,204 @@ impl TrunkPool {
     /// If a frame size is none of the protocol's.
     pub fn new(
         config: TrunkConfig,
+        dialler: Arc<Dialler>,
         budget: Arc<OutputBudget>,
         trunks: Arc<Trunks>,
     ) -> Result<Self, megaphone_trunk::v1::LimitError> {
-        let max_frame_size = MaxFrameSize::new(config.max_frame_size)?;
-        let backoff = Backoff::new(config.backoff_min, config.backoff_max);
-        Ok(Self {
-            config,
-            max_frame_size,
+        let shared = Arc::new(Shared {
+            protocol: config.protocol,
+            address: config.address.to_string(),
+            max_frame_size: MaxFrameSize::new(config.max_frame_size)?,
+            dialler,
             budget,
             trunks,
-            backoff,
-        })
+            down_told: AtomicBool::new(false),
+        });
+        Ok(Self { config, shared })
     }
 
-    /// Connects, and connects again whenever the trunk is lost, until `finish` says so; then it
-    /// returns once all that waited for the trunk is written.
-    pub async fn run(mut self, mut finish: watch::Receiver<bool>) {
-        let Protocol::V1 = self.config.protocol;
-        // A state is told once, at its start, however many attempts it lasts.
-        let mut down_told = false;
-        loop {
-            let Ended::Lost(reason) = self.one_trunk(&mut finish, &mut down_told).await else {
-                return;
+    /// Connects each trunk, and connects again whenever one is lost, until `finish` says so; then it
+    /// returns once all that waited for the trunks is written.
+    pub async fn run(self, finish: watch::Receiver<bool>) {
+        let mut places = JoinSet::new();
+        for _ in 0..self.config.trunks {
+            let place = Place {
+                shared: Arc::clone(&self.shared),
+                backoff: Backoff::new(self.config.backoff_min, self.config.backoff_max),
+                answer_timeout: self.config.connect_timeout,
+                lost_told: false,
+                draining: Vec::new(),
             };
-            let wait = self.backoff.next_wait();
-            let address = &self.config.address;
-            if down_told {
-                tracing::debug!("no trunk to {address}: {reason}; next attempt in {wait:?}");
-            } else {
-                tracing::warn!("no trunk to {address}: {reason}; trying again until there is one");
-                down_told = true;
-            }
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = told(&mut finish) => return,
-            }
+            places.spawn(place.run(finish.clone()));
         }
-    }
-
-    async fn one_trunk(
-        &mut self,
-        finish: &mut watch::Receiver<bool>,
-        down_told: &mut bool,
-    ) -> Ended {
-        let dialled = tokio::select! {
-            dialled = dial(&self.config) => dialled,
-            () = told(finish) => return Ended::Finished,
-        };
-        let (reader, writer) = match dialled {
-            Ok(halves) => halves,
-            Err(error) => return Ended::Lost(error.to_string()),
-        };
-        let started = Instant::now();
-        let link = Arc::new(Link::new(self.max_frame_size, Arc::clone(&self.budget)));
-        *self.trunks.up.write() = Some(Arc::clone(&link));
-        tracing::info!("trunk to {} is up", self.config.address);
-        *down_told = false;
-        let running = Arc::clone(&link).run(reader, writer);
-        tokio::pin!(running);
-        let (traffic, lost) = tokio::select! {
-            ended = &mut running => ended,
-            () = told(finish) => {
-                link.finish();
-                running.await
-            }
-        };
-        *self.trunks.up.write() = None;
-        if traffic == Traffic::Frames || started.elapsed() >= STABLE {
-            self.backoff.reset();
-        }
-        match lost {
-            Lost::Finished => Ended::Finished,
-            lost => Ended::Lost(lost.to_string()),
-        }
+        while places.join_next().await.is_some() {}
     }
 }
 
-enum Ended {
-    Finished,
-    Lost(String),
+/// One of the pool's trunks, and those that were there before it and still have connections.
+struct Place {
+    shared: Arc<Shared>,
+    backoff: Backoff,
+    /// How long ejabberd may take to say the first thing.
+    answer_timeout: Duration,
+    /// It was told that this one is lost, and it did not come up since.
+    lost_told: bool,
+    draining: Vec<Draining>,
+}
+
+struct Draining {
+    link: Link,
+    running: JoinHandle<(Traffic, Ended)>,
+}
+
+impl Place {
+    async fn run(mut self, mut finish: watch::Receiver<bool>) {
+        while let Next::Dial { after } = self.one_trunk(&mut finish).await {
+            self.forget_ended();
+            tokio::select! {
+                () = sleep(after) => {}
+                () = told(&mut finish) => break,
+            }
+        }
+        for draining in &self.draining {
+            draining.link.finish();
+        }
+        for draining in self.draining {
+            let _ = draining.running.await;
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        let trunks = &self.shared.trunks;
+        self.draining.retain(|draining| {
+            let ended = draining.running.is_finished();
+            if ended {
+                trunks.remove(&draining.link);
+            }
+            !ended
+        });
+    }
+
+    /// Connects and stays until the trunk is lost or takes no more connections.
+    async fn one_trunk(&mut self, finish: &mut watch::Receiver<bool>) -> Next {
+        let dialled = tokio::select! {
+            dialled = self.shared.dialler.dial() => dialled,
+            () = told(finish) => return Next::Finish,
+        };
+        let (reader, writer) = match dialled {
+            Ok(halves) => halves,
+            Err(error) => return self.lost(&error.to_string()),
+        };
+        let shared = Arc::clone(&self.shared);
+        let started = Instant::now();
+        let link = Link::new(
+            shared.protocol,
+            shared.max_frame_size,
+            Arc::clone(&shared.budget),
+        );
+        let mut running = tokio::spawn(link.clone().run(reader, writer));
+        tokio::select! {
+            biased;
+            () = link.answered() => {}
+            ended = &mut running => return self.ended(ended, started),
+            () = sleep(self.answer_timeout) => {
+                running.abort();
+                return self.lost("it was accepted and then not answered");
+            }
+            () = told(finish) => {
+                running.abort();
+                return Next::Finish;
+            }
+        }
+        shared.trunks.add(link.clone());
+        self.end_replaced();
+        tracing::info!("trunk to {} is up", shared.address);
+        shared.down_told.store(false, Relaxed);
+        self.lost_told = false;
+        let ended = tokio::select! {
+            ended = &mut running => Some(ended),
+            () = link.retired() => None,
+            () = told(finish) => {
+                link.finish();
+                let _ = running.await;
+                return Next::Finish;
+            }
+        };
+        match ended {
+            Some(ended) => {
+                shared.trunks.remove(&link);
+                self.ended(ended, started)
+            }
+            None => self.retired(link, running, started),
+        }
+    }
+
+    /// Another trunk is up: those that it takes the place of get no more connections.
+    fn end_replaced(&self) {
+        for Draining { link, .. } in &self.draining {
+            self.shared.trunks.remove(link);
+            link.finish();
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Traffic, Ended), JoinError>, started: Instant) -> Next {
+        match ended {
+            Ok((traffic, ended)) => {
+                if traffic == Traffic::Frames || started.elapsed() >= STABLE {
+                    self.backoff.reset();
+                }
+                match ended {
+                    Ended::Finished => self.lost("ended in order"),
+                    Ended::Lost(reason) => self.lost(&reason),
+                }
+            }
+            // Its task panicked; the runtime has said where.
+            Err(error) => self.lost(&error.to_string()),
+        }
+    }
+
+    /// Another trunk has to take the place of this one, whose connections go on.
+    fn retired(
+        &mut self,
+        link: Link,
+        running: JoinHandle<(Traffic, Ended)>,
+        started: Instant,
+    ) -> Next {
+        tracing::info!(
+            connections = link.load(),
+            "a trunk to {} takes no more connections, another one is dialled; those that are open \
+             go on",
+            self.shared.address
+        );
+        if started.elapsed() >= STABLE {
+            self.backoff.reset();
+        }
+        self.draining.push(Draining { link, running });
+        Next::Dial {
+            after: self.backoff.next_wait(),
+        }
+    }
+
+    /// Tells of a failure, but a state only once, at its start, however many attempts it lasts.
+    fn lost(&mut self, reason: &str) -> Next {
+        let after = self.backoff.next_wait();
+        let address = &self.shared.address;
+        let left = self.shared.trunks.count();
+        let was_told = std::mem::replace(&mut self.lost_told, true);
+        if left == 0 && !self.shared.down_told.swap(true, Relaxed) {
+            tracing::warn!("no trunk to {address}: {reason}; trying again until there is one");
+        } else if left > 0 && !was_told {
+            tracing::warn!("a trunk to {address} is lost, {left} left: {reason}; trying again");
+        } else {
+            tracing::debug!("no trunk to {address}: {reason}; next attempt in {after:?}");
+        }
+        Next::Dial { after }
+    }
+}
+
+enum Next {
+    Dial { after: Duration },
+    Finish,
 }
 
 /// Waits until the pool is to finish.

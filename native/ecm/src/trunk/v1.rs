@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use megaphone_trunk::v1::{
     ConnectionId, Decoder, Event, FrameError, HEADER_LEN, MaxFrameSize, put_close, put_content,
@@ -14,9 +13,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use super::TrunkLost;
-use super::budget::OutputBudget;
+use super::budget::{self, OutputBudget};
 use super::dial::{Reader, Writer};
-use super::mailbox::{Delivery, End, Mailbox};
+use super::link::Traffic;
+use super::mailbox::{End, Mailbox};
 use super::queue::{Batch, Room, SendQueue};
 use crate::ids::IdSource;
 
@@ -116,19 +116,15 @@ impl Link {
         (traffic, lost)
     }
 
+    /// How many connections are open.
+    pub fn load(&self) -> usize {
+        self.mailboxes.lock().as_ref().map_or(0, HashMap::len)
+    }
+
     /// Ends the trunk once all that waits is written.
     pub fn finish(&self) {
         self.queue.finish();
     }
-}
-
-/// Whether ejabberd said anything on a trunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Traffic {
-    /// Not a byte.
-    Silent,
-    /// At least one frame.
-    Frames,
 }
 
 impl Link {
@@ -154,7 +150,11 @@ impl Link {
                 *traffic = Traffic::Frames;
             }
             if self.budget.is_exceeded() {
-                self.evict_greediest();
+                let holders: Vec<_> = match &*self.mailboxes.lock() {
+                    None => Vec::new(),
+                    Some(open) => open.values().cloned().collect(),
+                };
+                budget::evict_greediest(&self.budget, holders);
             }
         }
     }
@@ -183,33 +183,6 @@ impl Link {
 
     fn mailbox(&self, id: &ConnectionId) -> Option<Arc<Mailbox>> {
         self.mailboxes.lock().as_ref()?.get(id).cloned()
-    }
-
-    /// Takes their output from those with the most, until the budget has some room again.
-    fn evict_greediest(&self) {
-        let mut holders: Vec<_> = match &*self.mailboxes.lock() {
-            None => return,
-            Some(open) => {
-                let all = open.values().map(|mailbox| (mailbox.held(), mailbox));
-                let holders = all.filter(|(held, _)| *held > 0);
-                holders
-                    .map(|(held, mailbox)| (held, Arc::clone(mailbox)))
-                    .collect()
-            }
-        };
-        holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
-        let mut evicted = 0;
-        for (_, mailbox) in holders {
-            if self.budget.to_free() == 0 {
-                break;
-            }
-            mailbox.evict();
-            evicted += 1;
-        }
-        tracing::warn!(
-            connections = evicted,
-            "max_output_buffer is reached: closing the connections with the most output waiting"
-        );
     }
 
     async fn write(&self, mut writer: Writer) -> Lost {
@@ -286,24 +259,9 @@ impl Connection {
         self.sent = Sent::Content;
     }
 
-    /// What has come for the client.
-    pub fn take(&self) -> Delivery {
-        self.mailbox.take()
-    }
-
-    /// See [`Mailbox::has_overflowed`].
-    pub fn has_overflowed(&self) -> bool {
-        self.mailbox.has_overflowed()
-    }
-
-    /// See [`Mailbox::delivered`].
-    pub fn delivered(&self, bytes: usize) {
-        self.mailbox.delivered(bytes);
-    }
-
-    /// See [`Mailbox::poll_changed`].
-    pub fn poll_changed(&self, context: &Context<'_>) -> Poll<()> {
-        self.mailbox.poll_changed(context)
+    /// What comes for the client.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     /// Content's length with the headers of its frames.

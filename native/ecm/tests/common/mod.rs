@@ -4,6 +4,8 @@
 // Each test program uses a part of it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod v2;
+
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -38,7 +40,8 @@ impl Ecm {
 
     pub fn start_with_trunk(trunk: &str, more: &str) -> Self {
         Self::start_with_config(&format!(
-            "[trunk]\naddress = \"{trunk}\"\nbackoff_min = \"10ms\"\nbackoff_max = \"50ms\"\n\
+            "[trunk]\naddress = \"{trunk}\"\nprotocol = \"v1\"\ntrunks = 1\n\
+             backoff_min = \"10ms\"\nbackoff_max = \"50ms\"\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n{more}"
         ))
     }

@@ -1,0 +1,102 @@
+//! What a proxy in front says of a client before its first byte: the PROXY protocol, versions 1 and 2.
+
+use std::io;
+use std::net::SocketAddr;
+
+use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+
+use super::{Arrival, Introduction};
+use crate::shutdown::Phase;
+use crate::trunk::canonical;
+
+/// Reads the PROXY header that has to come first, and puts what it says into the arrival. `None` if
+/// the connection has to be closed without a word: the specification wants no answer.
+pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
+    let peer = arrival.peer;
+    let limit = arrival.settings.limits.head_timeout;
+    if !may_introduce(&arrival) {
+        tracing::warn!(%peer, "refused: it is no trusted proxy, and clients can't connect here");
+        return None;
+    }
+    let mut phase = arrival.phase.clone();
+    let result = tokio::select! {
+        result = timeout(limit, read(&mut arrival)) => match result {
+            Ok(result) => result,
+            Err(_elapsed) => Err(Refusal::TooLate),
+        },
+        // Nothing is due to who asked nothing.
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => return None,
+    };
+    match result {
+        Ok(()) => Some(arrival),
+        // A check whether the port is open.
+        Err(Refusal::Closed(0)) => None,
+        Err(refusal) => {
+            tracing::warn!(%peer, "a connection with no valid PROXY header is closed: {refusal}");
+            None
+        }
+    }
+}
+
+/// Whose word is taken for where a client comes from.
+fn may_introduce(arrival: &Arrival) -> bool {
+    let ip = arrival.peer.ip().to_canonical();
+    ip.is_loopback() || arrival.settings.is_trusted_proxy(ip)
+}
+
+/// Why a connection is closed.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{0}")]
+    Invalid(#[from] ProxyError),
+    #[error("closed after {0} bytes of it")]
+    Closed(usize),
+    #[error("it did not come within head_timeout")]
+    TooLate,
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+}
+
+async fn read(arrival: &mut Arrival) -> Result<(), Refusal> {
+    let mut input = Vec::with_capacity(512);
+    loop {
+        if arrival.stream.read_buf(&mut input).await? == 0 {
+            return Err(Refusal::Closed(input.len()));
+        }
+        let Some((header, length)) = proxy::read_any(&input)? else {
+            continue;
+        };
+        let (tls, addresses) = said(header);
+        // A proxy that asks for our health speaks for itself.
+        let server = match addresses {
+            Some((client, server)) => {
+                arrival.peer = canonical(client);
+                server
+            }
+            None => arrival.stream.local_addr()?,
+        };
+        arrival.introduction = Some(Box::new(Introduction {
+            server: canonical(server),
+            tls,
+            input: input.split_off(length),
+        }));
+        return Ok(());
+    }
+}
+
+/// The client's TLS, and its address with the one that it connected to.
+fn said(header: Header) -> (Option<proxy::Tls>, Option<(SocketAddr, SocketAddr)>) {
+    let addresses = match header.addresses {
+        Addresses::Inet {
+            source,
+            destination,
+        } => Some((source, destination)),
+        _ => None,
+    };
+    match header.command {
+        Command::Proxy => (header.tls, addresses),
+        Command::Local => (None, None),
+    }
+}

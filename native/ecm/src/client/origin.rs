@@ -1,0 +1,135 @@
+//! Whose requests a client's socket brings.
+//!
+//! The client of a request is who connected, unless that is a trusted proxy: then it is whom the proxy
+//! names in `X-Forwarded-For`. A proxy sends requests of many clients on one connection, so each request
+//! is looked at, and one of another client than the one before gets a connection of its own in the trunk.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use megaphone_http::{FieldValue, HeadEdit, RequestHead};
+
+use crate::config::Protocol;
+use crate::settings::Settings;
+
+const FORWARDED_FOR: &str = "X-Forwarded-For";
+
+/// How the client of a request is found, and how ejabberd hears of it.
+#[derive(Debug)]
+pub enum Origins {
+    /// The client is who connected.
+    Peer(SocketAddr),
+    /// A trusted proxy connected, whose word is taken.
+    Proxy(SocketAddr, Arc<Settings>),
+    /// As for [`Proxy`](Self::Proxy), but ejabberd is shown the whole way that a request came, because
+    /// version 1 of the trunk's protocol has no place for the client's address.
+    ProxyInHeader(SocketAddr),
+}
+
+impl Origins {
+    /// The origins of what comes from `peer`.
+    pub fn of(peer: SocketAddr, settings: &Arc<Settings>, protocol: Protocol) -> Self {
+        match (settings.is_trusted_proxy(peer.ip()), protocol) {
+            (false, _) => Self::Peer(peer),
+            (true, Protocol::V1) => Self::ProxyInHeader(peer),
+            (true, Protocol::V2) => Self::Proxy(peer, Arc::clone(settings)),
+        }
+    }
+
+    /// Who connected.
+    pub const fn peer(&self) -> SocketAddr {
+        match self {
+            Self::Peer(peer) | Self::Proxy(peer, _) | Self::ProxyInHeader(peer) => *peer,
+        }
+    }
+
+    /// The client of a request. The port of one that is behind a proxy is 0, if the proxy did not say
+    /// it.
+    pub fn client(&self, head: &RequestHead) -> SocketAddr {
+        match self {
+            Self::Peer(peer) | Self::ProxyInHeader(peer) => *peer,
+            Self::Proxy(peer, settings) => {
+                let values: Vec<_> = head.header_values(FORWARDED_FOR).collect();
+                let hops = values
+                    .iter()
+                    .rev()
+                    .flat_map(|value| value.rsplit(|byte| *byte == b','));
+                nearest_stranger(*peer, hops, |ip| settings.is_trusted_proxy(ip))
+            }
+        }
+    }
+
+    /// What the head of a request of `client` says of it to ejabberd.
+    pub fn edit(&self, client: SocketAddr) -> HeadEdit {
+        let edit = HeadEdit::new();
+        match self {
+            Self::ProxyInHeader(peer) => edit.append(FORWARDED_FOR, FieldValue::from(peer.ip())),
+            Self::Peer(_) | Self::Proxy(..) => {
+                edit.replace(FORWARDED_FOR, FieldValue::from(client.ip()))
+            }
+        }
+    }
+}
+
+/// Goes back from proxy to proxy, as long as they can be trusted and name who came to them.
+fn nearest_stranger<'h>(
+    peer: SocketAddr,
+    hops: impl Iterator<Item = &'h [u8]>,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> SocketAddr {
+    let mut nearest = peer;
+    for hop in hops {
+        let Some(address) = parse(hop) else {
+            break;
+        };
+        nearest = address;
+        if !is_trusted(address.ip()) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// An address, with its port or without.
+fn parse(hop: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(hop).ok()?.trim();
+    let without_port = || {
+        let ip = text.trim_start_matches('[').trim_end_matches(']');
+        ip.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 0))
+    };
+    let address = text.parse().ok().or_else(without_port)?;
+    Some(crate::trunk::canonical(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_first_on_the_way_back_that_is_no_proxy() {
+        for (forwarded, expected) in [
+            (&[][..], "10.0.0.1:99"),
+            (&["192.0.2.7"], "192.0.2.7:0"),
+            (&["6.6.6.6, 192.0.2.7"], "192.0.2.7:0"),
+            (&["6.6.6.6", "192.0.2.7,10.0.0.2"], "192.0.2.7:0"),
+            (&["192.0.2.7:4711"], "192.0.2.7:4711"),
+            (&["2001:db8::7"], "[2001:db8::7]:0"),
+            (&["[2001:db8::7]:4711"], "[2001:db8::7]:4711"),
+            (&["[2001:db8::7]"], "[2001:db8::7]:0"),
+            (&["::ffff:192.0.2.7"], "192.0.2.7:0"),
+            (&["10.0.0.3, 10.0.0.2"], "10.0.0.3:0"),
+            (&["192.0.2.7, unknown, 10.0.0.2"], "10.0.0.2:0"),
+            (&["192.0.2.7, \u{fe}"], "10.0.0.1:99"),
+            (&[""], "10.0.0.1:99"),
+        ] {
+            let peer = "10.0.0.1:99".parse().unwrap();
+            let hops = forwarded
+                .iter()
+                .rev()
+                .flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+            let network: crate::config::Network = "10.0.0.0/8".parse().unwrap();
+            let client = nearest_stranger(peer, hops, |ip| network.contains(ip));
+            assert_eq!(client, expected.parse().unwrap(), "{forwarded:?}");
+        }
+    }
+}

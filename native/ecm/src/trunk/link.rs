@@ -1,0 +1,128 @@
+//! One trunk, whatever its protocol.
+
+use std::sync::Arc;
+
+use megaphone_trunk::v1::MaxFrameSize;
+
+use super::budget::OutputBudget;
+use super::connection::Connection;
+use super::dial::{Reader, Writer};
+use super::opening::Opening;
+use super::{TrunkLost, v1, v2};
+use crate::config::Protocol;
+use crate::ids::IdSource;
+
+/// One trunk and its connections.
+#[derive(Debug, Clone)]
+pub enum Link {
+    /// Version 1.
+    V1(Arc<v1::Link>),
+    /// Version 2.
+    V2(Arc<v2::Link>),
+}
+
+/// Whether ejabberd said anything on a trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Not a byte.
+    Silent,
+    /// Something.
+    Frames,
+}
+
+/// How a trunk ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// In order, with nothing left in it.
+    Finished,
+    /// For this reason.
+    Lost(String),
+}
+
+impl Link {
+    /// A trunk without connections.
+    pub fn new(
+        protocol: Protocol,
+        max_frame_size: MaxFrameSize,
+        budget: Arc<OutputBudget>,
+    ) -> Self {
+        match protocol {
+            Protocol::V1 => Self::V1(Arc::new(v1::Link::new(max_frame_size, budget))),
+            Protocol::V2 => Self::V2(Arc::new(v2::Link::new(budget))),
+        }
+    }
+
+    /// Whether new connections may come here.
+    pub fn is_accepting(&self) -> bool {
+        match self {
+            Self::V1(_) => true,
+            Self::V2(link) => link.is_accepting(),
+        }
+    }
+
+    /// How many connections are pinned to it.
+    pub fn load(&self) -> usize {
+        match self {
+            Self::V1(link) => link.load(),
+            Self::V2(link) => link.load(),
+        }
+    }
+
+    /// Opens a connection; ejabberd hears of it with its first content.
+    ///
+    /// # Errors
+    /// [`TrunkLost`] if the trunk is lost by now, or takes no more.
+    pub fn open(&self, ids: &IdSource, opening: &Opening) -> Result<Connection, TrunkLost> {
+        match self {
+            Self::V1(link) => link.open(ids).map(Connection::V1),
+            Self::V2(link) => link.open(opening.to_header()).map(Connection::V2),
+        }
+    }
+
+    /// Reads and writes the trunk until it ends, and its connections with it.
+    pub async fn run(self, reader: Reader, writer: Writer) -> (Traffic, Ended) {
+        match self {
+            Self::V1(link) => match link.run(reader, writer).await {
+                (traffic, v1::Lost::Finished) => (traffic, Ended::Finished),
+                (traffic, lost) => (traffic, Ended::Lost(lost.to_string())),
+            },
+            Self::V2(link) => match link.run(reader, writer).await {
+                (traffic, v2::Lost::Finished) => (traffic, Ended::Finished),
+                (traffic, lost) => (traffic, Ended::Lost(lost.to_string())),
+            },
+        }
+    }
+
+    /// Waits until ejabberd has answered. It says nothing in version 1 before it is asked something.
+    pub async fn answered(&self) {
+        match self {
+            Self::V1(_) => {}
+            Self::V2(link) => link.answered().await,
+        }
+    }
+
+    /// Waits until the trunk is up and another one should take its place. Version 1 has no such state.
+    pub async fn retired(&self) {
+        match self {
+            Self::V1(_) => std::future::pending().await,
+            Self::V2(link) => link.retired().await,
+        }
+    }
+
+    /// Ends the trunk once all that waits is written.
+    pub fn finish(&self) {
+        match self {
+            Self::V1(link) => link.finish(),
+            Self::V2(link) => link.finish(),
+        }
+    }
+
+    /// Whether it is the same one.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::V1(one), Self::V1(other)) => Arc::ptr_eq(one, other),
+            (Self::V2(one), Self::V2(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A trunk that speaks version 2: a yamux session, and a stream for each connection.
+//!
+//! The session is behind one lock, which nobody holds while waiting. What comes for a stream goes to
+//! its [`Mailbox`] at once; its window is returned as the client's socket takes the bytes, so what waits
+//! for one client is never more than a window.
+
+mod connection;
+mod run;
+mod streams;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use megaphone_trunk::v2::{Config, Session};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub use self::connection::{Connection, Sent};
+pub use self::run::Lost;
+use self::streams::Streams;
+use super::TrunkLost;
+use super::budget::OutputBudget;
+use super::mailbox::Mailbox;
+
+/// A trunk with fewer ids left than this is replaced: at 50,000 streams a second it lasts for as long
+/// as it takes to dial another one, and then some.
+const SPARE_IDS: u32 = 1 << 22;
+
+/// A write is refused while this much of its stream waits for its window or its turn: enough that a
+/// stream is never idle between two writes.
+const AHEAD_OF_WINDOW: usize = 16 * 1024;
+
+/// Silence for so many milliseconds makes the session ask whether ejabberd is there. Its clock starts
+/// with that much, so the first thing that it does is to ask: a trunk is up once there was an answer.
+const FIRST_PING: u64 = 30_000;
+
+/// One trunk and its connections.
+#[derive(Debug)]
+pub struct Link {
+    state: Mutex<State>,
+    /// There may be something to write.
+    output: Notify,
+    /// Whether new connections may come here.
+    accepting: AtomicBool,
+    /// Whether its ids run out.
+    worn: AtomicBool,
+    retired: Notify,
+    /// Whether ejabberd said anything.
+    answered: AtomicBool,
+    answer: Notify,
+    /// How many connections are pinned to it.
+    load: AtomicUsize,
+    spare_ids: u32,
+    budget: Arc<OutputBudget>,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    session: Session,
+    streams: Streams,
+    stage: Stage,
+}
+
+/// How far a trunk's end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// It ends as soon as no stream is left.
+    Finishing,
+    Lost,
+}
+
+impl Link {
+    /// A trunk without connections.
+    pub fn new(budget: Arc<OutputBudget>) -> Self {
+        Self::with_spare_ids(budget, SPARE_IDS)
+    }
+
+    fn with_spare_ids(budget: Arc<OutputBudget>, spare_ids: u32) -> Self {
+        let config = Config {
+            keepalive_interval: FIRST_PING,
+            // The limit of clients is max_connections.
+            max_streams: usize::MAX,
+            high_watermark: AHEAD_OF_WINDOW,
+            low_watermark: AHEAD_OF_WINDOW / 2,
+            ..Config::default()
+        };
+        Self {
+            state: Mutex::new(State {
+                session: Session::client(config, 0),
+                streams: Streams::default(),
+                stage: Stage::Serving,
+            }),
+            output: Notify::new(),
+            accepting: AtomicBool::new(true),
+            worn: AtomicBool::new(false),
+            retired: Notify::new(),
+            answered: AtomicBool::new(false),
+            answer: Notify::new(),
+            load: AtomicUsize::new(0),
+            spare_ids,
+            budget,
+            started: Instant::now(),
+        }
+    }
+
+    /// Whether new connections may come here.
+    pub fn is_accepting(&self) -> bool {
+        self.accepting.load(Relaxed)
+    }
+
+    /// How many connections are pinned to it.
+    pub fn load(&self) -> usize {
+        self.load.load(Relaxed)
+    }
+
+    /// A connection; ejabberd hears of it with its first content, after `header`.
+    ///
+    /// # Errors
+    /// [`TrunkLost`] if the trunk takes no more.
+    pub fn open(self: &Arc<Self>, header: Vec<u8>) -> Result<Connection, TrunkLost> {
+        if !self.is_accepting() {
+            return Err(TrunkLost);
+        }
+        let mailbox = Arc::new(Mailbox::new(Arc::clone(&self.budget)));
+        Ok(Connection::new(Arc::clone(self), mailbox, header))
+    }
+
+    /// Waits until the trunk is up and another one should take its place: ejabberd said go-away, or the
+    /// ids run out. In the latter case it still takes connections until [`finish`](Self::finish).
+    pub async fn retired(&self) {
+        loop {
+            let retired = self.retired.notified();
+            let is_retired = self.worn.load(Relaxed) || !self.is_accepting();
+            if is_retired && self.state.lock().stage != Stage::Lost {
+                return;
+            }
+            retired.await;
+        }
+    }
+
+    /// Waits until ejabberd has said anything.
+    pub async fn answered(&self) {
+        loop {
+            let answer = self.answer.notified();
+            if self.answered.load(Relaxed) {
+                return;
+            }
+            answer.await;
+        }
+    }
+
+    /// Takes no more connections, and ends the trunk once no stream is left and all is written.
+    pub fn finish(&self) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Serving {
+            state.stage = Stage::Finishing;
+        }
+        self.stop_accepting(&state);
+    }
+
+    /// Those that are between two requests leave.
+    fn stop_accepting(&self, state: &State) {
+        self.accepting.store(false, Relaxed);
+        state.streams.iter().for_each(|mailbox| mailbox.wake());
+        self.retired.notify_waiters();
+        self.output.notify_one();
+    }
+
+    fn wear_out(&self) {
+        self.worn.store(true, Relaxed);
+        self.retired.notify_waiters();
+    }
+
+    fn now(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis());
+        elapsed.unwrap_or(u64::MAX).saturating_add(FIRST_PING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use megaphone_trunk::v2::{Event, INITIAL_WINDOW};
+
+    use super::*;
+    use crate::config::LimitsConfig;
+
+    fn budget() -> Arc<OutputBudget> {
+        Arc::new(OutputBudget::new(&LimitsConfig::default()))
+    }
+
+    #[test]
+    fn a_trunk_that_runs_out_of_ids_takes_no_more_and_ends_after_the_last() {
+        let all = Session::client(Config::default(), 0).ids_left();
+        let link = Arc::new(Link::with_spare_ids(budget(), all - 1));
+        let mut first = link.open(b"header ".to_vec()).unwrap();
+        let mut second = link.open(Vec::new()).unwrap();
+        assert_eq!(link.load(), 2);
+        assert_eq!(first.try_send(b"first"), Ok(Sent::Sent));
+        assert!(link.is_accepting());
+        assert_eq!(second.try_send(b"second"), Ok(Sent::Sent));
+        // It has some left for as long as there is no other one.
+        assert!(link.worn.load(Relaxed) && link.is_accepting());
+        link.finish();
+        assert!(!link.is_accepting() && first.is_retired());
+        assert_eq!(link.open(Vec::new()).err(), Some(TrunkLost));
+        assert_eq!(first.try_send(b" more"), Ok(Sent::Sent));
+        first.abort();
+        second.abort();
+        assert_eq!(link.load(), 0);
+        let mut ejabberd = Session::server(Config::default(), 0);
+        let mut told = Vec::new();
+        let mut batch = Vec::new();
+        while matches!(link.take_output(&mut batch), run::Batch::Bytes) {
+            let mut tell = |event: Event<'_>| {
+                told.push(match event {
+                    Event::Data { id, bytes, .. } => {
+                        format!("{} {}", id.get(), String::from_utf8_lossy(bytes))
+                    }
+                    Event::Reset { id, .. } => format!("{} reset", id.get()),
+                    Event::GoAway => "go-away".to_owned(),
+                    _ => return,
+                });
+            };
+            ejabberd.receive(&batch, &mut tell).unwrap();
+            batch.clear();
+        }
+        assert_eq!(
+            told,
+            [
+                "1 header first",
+                "3 second",
+                "1  more",
+                "1 reset",
+                "3 reset",
+                "go-away"
+            ]
+        );
+        assert!(matches!(link.take_output(&mut batch), run::Batch::Finished));
+    }
+
+    #[test]
+    fn the_window_comes_back_as_the_client_takes_its_output() {
+        let link = Arc::new(Link::new(budget()));
+        let mut connection = link.open(Vec::new()).unwrap();
+        assert_eq!(connection.try_send(b"request"), Ok(Sent::Sent));
+        let mut ejabberd = Session::server(Config::default(), 0);
+        let mut stream = None;
+        let mut exchange = |ejabberd: &mut Session| {
+            let mut bytes = Vec::new();
+            link.take_output(&mut bytes);
+            let mut opened = |event: Event<'_>| {
+                if let Event::Opened { id } = event {
+                    stream = Some(id);
+                }
+            };
+            ejabberd.receive(&bytes, &mut opened).unwrap();
+            bytes.clear();
+            ejabberd.take_output(usize::MAX, &mut bytes, &mut |_: Event<'_>| {});
+            link.receive(&bytes).unwrap();
+            stream.unwrap()
+        };
+        let id = exchange(&mut ejabberd);
+        let window = INITIAL_WINDOW as usize;
+        let answer = vec![b'x'; 2 * window];
+        let _ = ejabberd.write(id, &answer).unwrap();
+        exchange(&mut ejabberd);
+        assert_eq!(connection.mailbox().held(), window);
+        let mut taken = 0;
+        while let crate::trunk::Delivery::Content(piece) = connection.mailbox().take() {
+            // A few bytes at a time, as a slow socket takes them.
+            for part in piece.chunks(1000) {
+                connection.delivered(part.len());
+                taken += part.len();
+                exchange(&mut ejabberd);
+                assert!(connection.mailbox().held() <= window);
+            }
+        }
+        assert_eq!(taken, answer.len());
+        assert_eq!(ejabberd.queued(id), 0);
+    }
+}

@@ -1,0 +1,237 @@
+//! Reading and writing a trunk until it ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use megaphone_trunk::v2::{GoAwayCode, SessionError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::streams::HandOn;
+use super::{Link, Stage, State};
+use crate::trunk::budget;
+use crate::trunk::dial::{Reader, Writer};
+use crate::trunk::link::Traffic;
+use crate::trunk::mailbox::End;
+
+/// How much is read from a trunk at once.
+const READ_SIZE: usize = 256 * 1024;
+/// How much is written to it at once; a buffer of as much is kept.
+const WRITE_SIZE: usize = 256 * 1024;
+
+/// How often the session looks at the clock: it asks a silent peer, and what a peer may do that brings
+/// no progress grows with the time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long the reason of a trunk's end may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Why a trunk ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// ejabberd closed it.
+    #[error("closed by ejabberd")]
+    Closed,
+    /// ejabberd closed it inside a frame.
+    #[error("closed by ejabberd inside a frame")]
+    ClosedInFrame,
+    /// It can't be read.
+    #[error("reading failed: {0}")]
+    Read(#[source] io::Error),
+    /// It can't be written.
+    #[error("writing failed: {0}")]
+    Write(#[source] io::Error),
+    /// What came is not the protocol, or nothing came.
+    #[error("version 2 of the protocol: {0}")]
+    Protocol(#[from] SessionError),
+    /// No stream was left and none will be opened.
+    #[error("ended here")]
+    Finished,
+}
+
+impl Link {
+    /// Reads and writes the trunk until one of the two is not possible any more, or until it takes no
+    /// more streams and none is left. Then all connections end.
+    ///
+    /// Returns whether anything came, and why it ended.
+    pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> (Traffic, Lost) {
+        // A task of its own, so that one processor can read while another one writes. It ends with
+        // the set.
+        let mut writing = JoinSet::new();
+        let link = Arc::clone(&self);
+        writing.spawn(async move { link.write(writer).await });
+        let mut traffic = Traffic::Silent;
+        let lost = tokio::select! {
+            lost = self.read(reader, &mut traffic) => lost,
+            lost = self.watch_clock() => lost,
+            Some(Ok(lost)) = writing.join_next() => lost,
+        };
+        if let Lost::Protocol(_) = lost {
+            // The session has a go-away to say, and says nothing else any more.
+            self.output.notify_one();
+            let _ = timeout(LAST_WORDS, writing.join_next()).await;
+        }
+        let streams = {
+            let mut state = self.state.lock();
+            state.stage = Stage::Lost;
+            self.accepting.store(false, Relaxed);
+            std::mem::take(&mut state.streams)
+        };
+        for mailbox in streams.iter() {
+            mailbox.end(End::TrunkLost);
+        }
+        (traffic, lost)
+    }
+
+    async fn read(&self, mut reader: Reader, traffic: &mut Traffic) -> Lost {
+        let mut buffer = vec![0; READ_SIZE];
+        loop {
+            let length = match reader.read(&mut buffer).await {
+                Ok(0) => return self.closed(),
+                Ok(length) => length,
+                Err(error) => return Lost::Read(error),
+            };
+            if let Err(error) = self.receive(&buffer[..length]) {
+                return error.into();
+            }
+            if *traffic == Traffic::Silent {
+                *traffic = Traffic::Frames;
+                self.answered.store(true, Relaxed);
+                self.answer.notify_waiters();
+            }
+            if self.budget.is_exceeded() {
+                let holders: Vec<_> = self.state.lock().streams.iter().cloned().collect();
+                budget::evict_greediest(&self.budget, holders);
+            }
+        }
+    }
+
+    /// A trunk that takes no more streams ends when none is left, and then it's all the same which side
+    /// closes it.
+    fn closed(&self) -> Lost {
+        let state = self.state.lock();
+        if state.session.has_gone_away() && state.session.stream_count() == 0 {
+            Lost::Finished
+        } else if state.session.is_between_frames() {
+            Lost::Closed
+        } else {
+            Lost::ClosedInFrame
+        }
+    }
+
+    pub(super) fn receive(&self, bytes: &[u8]) -> Result<(), SessionError> {
+        let mut state = self.state.lock();
+        let State {
+            session, streams, ..
+        } = &mut *state;
+        let mut hand_on = HandOn::to(streams);
+        let received = session.receive(bytes, &mut hand_on);
+        let HandOn {
+            unwanted,
+            gone_away,
+            ..
+        } = hand_on;
+        for id in unwanted {
+            tracing::debug!(
+                id = id.get(),
+                "ejabberd opened a stream, which it has no reason to"
+            );
+            let _ = session.reject(id);
+        }
+        let has_output = session.has_output();
+        if gone_away {
+            self.stop_accepting(&state);
+        } else if has_output || !self.is_accepting() {
+            self.output.notify_one();
+        }
+        received
+    }
+
+    async fn watch_clock(&self) -> Lost {
+        loop {
+            if let Err(error) = self.tick() {
+                return error.into();
+            }
+            sleep(TICK).await;
+        }
+    }
+
+    fn tick(&self) -> Result<(), SessionError> {
+        let mut state = self.state.lock();
+        let tick = state.session.tick(self.now());
+        let has_output = state.session.has_output();
+        drop(state);
+        if has_output {
+            self.output.notify_one();
+        }
+        tick
+    }
+
+    async fn write(&self, mut writer: Writer) -> Lost {
+        let mut batch = Vec::new();
+        loop {
+            // The clients that are ready go first, so that what they send is one write together.
+            tokio::task::yield_now().await;
+            let end = match self.take_output(&mut batch) {
+                Batch::Bytes => {
+                    let written = match writer.write_all(&batch).await {
+                        Ok(()) => writer.flush().await,
+                        error => error,
+                    };
+                    if let Err(error) = written {
+                        return Lost::Write(error);
+                    }
+                    batch.clear();
+                    batch.shrink_to(WRITE_SIZE);
+                    continue;
+                }
+                Batch::Nothing => {
+                    self.output.notified().await;
+                    continue;
+                }
+                Batch::Finished => Lost::Finished,
+                Batch::Failed(error) => error.into(),
+            };
+            return match writer.shutdown().await {
+                Ok(()) => end,
+                Err(error) => Lost::Write(error),
+            };
+        }
+    }
+
+    pub(super) fn take_output(&self, batch: &mut Vec<u8>) -> Batch {
+        let mut state = self.state.lock();
+        let is_finishing = state.stage != Stage::Serving || !self.is_accepting();
+        let State {
+            session, streams, ..
+        } = &mut *state;
+        session.take_output(WRITE_SIZE, batch, &mut HandOn::to(streams));
+        let is_over = is_finishing && batch.is_empty() && session.stream_count() == 0;
+        if is_over && !session.has_gone_away() {
+            // Only now: a go-away overtakes the first frames of streams, and they would be refused.
+            session.go_away(GoAwayCode::Normal);
+            session.take_output(WRITE_SIZE, batch, &mut HandOn::to(streams));
+        }
+        if !batch.is_empty() {
+            Batch::Bytes
+        } else if let Some(error) = session.failure() {
+            Batch::Failed(error)
+        } else if session.is_drained() {
+            Batch::Finished
+        } else {
+            Batch::Nothing
+        }
+    }
+}
+
+/// What there was to write.
+pub(super) enum Batch {
+    Bytes,
+    Nothing,
+    /// All was written, and nothing more will come.
+    Finished,
+    Failed(SessionError),
+}

@@ -1,0 +1,147 @@
+//! The streams of a trunk, by their tags.
+
+use std::sync::Arc;
+
+use megaphone_trunk::v2::{Event, Events, StreamId, Tag};
+
+use crate::trunk::mailbox::{End, Mailbox};
+
+/// A stream that ejabberd opens; it has no reason to.
+const UNWANTED: Tag = Tag::MAX;
+
+/// The mailboxes of the streams that are open. A tag is a place in it.
+#[derive(Debug, Default)]
+pub struct Streams {
+    places: Vec<Option<Arc<Mailbox>>>,
+    free: Vec<Tag>,
+}
+
+impl Streams {
+    /// Takes a mailbox in and gives its tag.
+    pub fn insert(&mut self, mailbox: Arc<Mailbox>) -> Tag {
+        if let Some(tag) = self.free.pop()
+            && let Some(place) = self.place(tag)
+        {
+            *place = Some(mailbox);
+            return tag;
+        }
+        self.places.push(Some(mailbox));
+        self.places.len() as Tag - 1
+    }
+
+    /// Takes a mailbox out. The stream has to be reset or released before, so that no event names it.
+    pub fn remove(&mut self, tag: Tag) {
+        if let Some(place) = self.place(tag)
+            && place.take().is_some()
+        {
+            self.free.push(tag);
+        }
+        if self.free.len() == self.places.len() {
+            // A storm of clients that is over costs nothing.
+            *self = Self::default();
+        }
+    }
+
+    /// The mailboxes.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+        self.places.iter().flatten()
+    }
+
+    fn get(&self, tag: Tag) -> Option<&Mailbox> {
+        self.places.get(usize::try_from(tag).ok()?)?.as_deref()
+    }
+
+    fn place(&mut self, tag: Tag) -> Option<&mut Option<Arc<Mailbox>>> {
+        self.places.get_mut(usize::try_from(tag).ok()?)
+    }
+}
+
+/// Hands on what a session tells.
+#[derive(Debug)]
+pub struct HandOn<'s> {
+    streams: &'s Streams,
+    /// The streams that ejabberd opened.
+    pub unwanted: Vec<StreamId>,
+    /// Whether ejabberd takes no more streams.
+    pub gone_away: bool,
+}
+
+impl<'s> HandOn<'s> {
+    /// To these.
+    pub const fn to(streams: &'s Streams) -> Self {
+        Self {
+            streams,
+            unwanted: Vec::new(),
+            gone_away: false,
+        }
+    }
+}
+
+impl<'a> Events<'a> for HandOn<'_> {
+    fn opened(&mut self, id: StreamId) -> Tag {
+        self.unwanted.push(id);
+        UNWANTED
+    }
+
+    fn event(&mut self, event: Event<'a>) {
+        match event {
+            Event::Data { tag, bytes, .. } => {
+                if let Some(mailbox) = self.streams.get(tag) {
+                    mailbox.put(bytes);
+                }
+            }
+            Event::Finished { tag, .. } => self.end(tag, End::Closed),
+            Event::Reset { tag, .. } => self.end(tag, End::Reset),
+            Event::Writable { tag, .. } => {
+                if let Some(mailbox) = self.streams.get(tag) {
+                    mailbox.wake();
+                }
+            }
+            Event::GoAway => self.gone_away = true,
+            // Its mailbox has ended already.
+            Event::Closed { .. } | Event::Opened { .. } => {}
+        }
+    }
+}
+
+impl HandOn<'_> {
+    fn end(&self, tag: Tag, end: End) {
+        if let Some(mailbox) = self.streams.get(tag) {
+            mailbox.end(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LimitsConfig;
+    use crate::trunk::budget::OutputBudget;
+    use crate::trunk::mailbox::Delivery;
+
+    fn mailbox() -> Arc<Mailbox> {
+        Arc::new(Mailbox::new(Arc::new(OutputBudget::new(
+            &LimitsConfig::default(),
+        ))))
+    }
+
+    #[test]
+    fn places_are_used_again_and_given_back() {
+        let mut streams = Streams::default();
+        let (one, two) = (mailbox(), mailbox());
+        assert_eq!(streams.insert(Arc::clone(&one)), 0);
+        assert_eq!(streams.insert(Arc::clone(&two)), 1);
+        streams.remove(0);
+        streams.remove(0);
+        assert!(streams.get(0).is_none());
+        let three = mailbox();
+        assert_eq!(streams.insert(Arc::clone(&three)), 0);
+        HandOn::to(&streams).end(0, End::Reset);
+        assert_eq!(three.take(), Delivery::End(End::Reset));
+        assert_eq!(two.take(), Delivery::Nothing);
+        streams.remove(0);
+        streams.remove(1);
+        streams.remove(7);
+        assert_eq!((streams.places.len(), streams.free.len()), (0, 0));
+    }
+}
