@@ -293,6 +293,25 @@ fn a_header_may_come_byte_by_byte() {
 }
 
 #[test]
+fn a_first_frame_may_be_cut_anywhere() {
+    let first = [preface("xmpp-client"), b"<stream>".to_vec()].concat();
+    let mut trunk = Vec::new();
+    let mut ecm = Ecm::new();
+    ecm.session.open(0, &first).unwrap();
+    ecm.session
+        .take_output(1 << 20, &mut trunk, &mut |_: Event<'_>| {});
+    for cut in 0..trunk.len() {
+        let mut world = World::new(raw());
+        let (before, after) = trunk.split_at(cut);
+        let mut opened = world.feed(before).opened;
+        opened.extend(world.feed(after).opened);
+        world.own(opened[0], OWNER);
+        let received = world.recv(opened[0], OWNER, 0);
+        assert_eq!(received, Recv::Taken(b"<stream>".to_vec()), "cut at {cut}");
+    }
+}
+
+#[test]
 fn an_even_id_ends_the_trunk_with_its_name() {
     let mut world = World::new(raw());
     let syn = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0];

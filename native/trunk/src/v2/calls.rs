@@ -188,12 +188,13 @@ impl Session {
         }
     }
 
-    /// Names a stream anew.
+    /// Names a stream anew, for all events from now on.
     ///
     /// # Errors
     /// [`StreamError::Gone`] if there is no such stream.
     pub fn set_tag(&mut self, id: StreamId, tag: Tag) -> Result<(), StreamError> {
         find(&mut self.table, self.failed, id)?.tag = tag;
+        self.reading.set_tag(id, tag);
         Ok(())
     }
 

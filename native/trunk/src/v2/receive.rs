@@ -26,6 +26,17 @@ impl Default for Reading {
     }
 }
 
+impl Reading {
+    /// The rest of a frame that is half read goes by the stream's new tag.
+    pub(super) fn set_tag(&mut self, id: StreamId, tag: Tag) {
+        if let Self::Data { body, .. } = self
+            && body.id == id
+        {
+            body.tag = tag;
+        }
+    }
+}
+
 /// Whose data a frame has.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Body {
