@@ -260,13 +260,15 @@ impl<P: Copy + Eq> Connection<P> {
         match origin::read(buffer) {
             Ok(None) => Received::Data,
             Ok(Some(preface)) => {
-                let rest = buffer.split_off(preface.length.min(buffer.len()));
+                let header = preface.length.min(buffer.len());
                 self.protocol = preface.protocol;
                 self.origin = preface.origin.map(Box::new);
                 self.change_input(around, |input, config| {
-                    *input = Input::Idle(preface.protocol.content());
-                    if !rest.is_empty() {
-                        input.receive(&config.http, &rest);
+                    let content = Input::Idle(preface.protocol.content());
+                    if let Input::Preface(buffer) = std::mem::replace(input, content)
+                        && buffer.len() > header
+                    {
+                        input.receive(&config.http, &buffer[header..]);
                     }
                 });
                 self.reply(around);
