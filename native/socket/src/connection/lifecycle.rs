@@ -1,0 +1,101 @@
+//! How a connection ends, from either side.
+
+use super::waiting::wake_all;
+use super::{Connection, Hold, Incoming, Linked, Surroundings};
+use crate::options::Active;
+use crate::sink::{Reason, Sink};
+use crate::slab::Fate;
+
+impl<P: Copy + Eq> Connection<P> {
+    /// gen_tcp:close/1, or the owner's death: what was sent still goes out, then a close frame.
+    pub(crate) fn release<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.hold = Hold::Released;
+        self.active = Active::Passive;
+        self.clear_input(around);
+        self.end_input(around, Incoming::Finished);
+        self.close_link(around);
+        if let Some(mut watchers) = self.watchers.take() {
+            wake_all(&mut watchers, around);
+        }
+    }
+
+    /// Closes towards the peer once the output is written; the owner reads `{error, closed}`.
+    pub(crate) fn close_link<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        if self.linked != Linked::Open {
+            return;
+        }
+        if let Some(output) = &mut self.output {
+            // Nobody can send any more, whenever there is room.
+            wake_all(&mut output.writers, around);
+        }
+        // Version 2 has the output already, and closes behind it.
+        let has_output = self
+            .output
+            .as_ref()
+            .is_some_and(|output| !output.queue.is_empty());
+        if has_output {
+            self.linked = Linked::Closing;
+        } else {
+            self.linked = Linked::Gone;
+            self.output = None;
+            around.close(&self.key);
+        }
+    }
+
+    /// Ends an idle or drained connection: as [`Connection::close_link`], and no more input.
+    pub(crate) fn retire<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.close_link(around);
+        self.end_input(around, Incoming::Finished);
+    }
+
+    /// The peer's close frame, which is answered by ours unless it answers ours. True if the
+    /// owner is busy with a request and won't notice.
+    pub(crate) fn peer_closed<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        let busy = self.is_busy();
+        if self.linked != Linked::Gone {
+            around.close(&self.key);
+        }
+        self.lose_link(around);
+        self.end_input(around, Incoming::Finished);
+        busy
+    }
+
+    /// The connection ends by no fault of its peer: the trunk is lost (`Link` goes too), or it
+    /// holds too much. True if the owner is busy and won't notice.
+    pub(crate) fn lose<S: Sink<P>>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        reason: Reason,
+    ) -> bool {
+        let busy = self.is_busy();
+        self.lose_link(around);
+        self.clear_input(around);
+        self.end_input(around, Incoming::Broken(reason));
+        busy
+    }
+
+    /// Resets the connection alone: the peer is told by RST, or a close frame in version 1.
+    pub(crate) fn reset<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        if self.linked != Linked::Gone {
+            around.link.reset(&self.key, around.counters);
+            around.wrote = true;
+        }
+        self.lose(around, Reason::ConnectionReset)
+    }
+
+    /// The peer is gone: output has nowhere to go.
+    pub(super) fn lose_link<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        self.linked = Linked::Gone;
+        if let Some(mut output) = self.output.take() {
+            wake_all(&mut output.writers, around);
+        }
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        if self.hold == Hold::Released && self.linked == Linked::Gone {
+            Fate::Remove
+        } else {
+            Fate::Keep
+        }
+    }
+}
