@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use megaphone_http::{Exchange, Limits};
+use megaphone_trunk::copy::append;
 
 use crate::config::Content;
 
@@ -27,7 +28,7 @@ impl Input {
         }
         match self {
             Input::Idle(_) => {}
-            Input::Preface(buffer) | Input::Raw(buffer) => buffer.extend_from_slice(data),
+            Input::Preface(buffer) | Input::Raw(buffer) => append(&mut **buffer, data),
             Input::Http(exchange) => exchange.receive(data),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use megaphone_trunk::copy::append;
 use megaphone_trunk::v1::{self, ConnectionId, HEADER_LEN};
 use parking_lot::Mutex;
 
@@ -88,6 +89,6 @@ pub(crate) fn put_frame(out: &mut Vec<u8>, id: &ConnectionId, content: &[u8]) {
     // The length has ten digits and a frame 16 KiB: this can't fail.
     if let Ok(header) = v1::encode_header(id, content.len()) {
         out.extend_from_slice(&header);
-        out.extend_from_slice(content);
+        append(out, content);
     }
 }

@@ -137,6 +137,7 @@ mod ours {
     use std::hint::black_box;
 
     use super::PIECE;
+    use megaphone_trunk::copy::append;
     use megaphone_trunk::v2::{Config, Event, Session, StreamId, Written};
 
     pub struct Ours {
@@ -188,7 +189,7 @@ mod ours {
                 let received = session.receive(piece, &mut |event: Event<'_>| {
                     if let Event::Data { id, bytes, .. } = event {
                         read.clear();
-                        read.extend_from_slice(bytes);
+                        append(read, bytes);
                         black_box(&read);
                         taken.push((id, bytes.len()));
                     }

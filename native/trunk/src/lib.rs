@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod copy;
 pub mod proxy;
 pub mod v1;
 pub mod v2;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use megaphone_trunk::copy::append;
 use megaphone_trunk::v2::Written;
 
 use super::waiting::{self, wake_all};
@@ -128,7 +129,7 @@ impl<P: Copy + Eq> Connection<P> {
                 let rest = &data[framed.bytes..];
                 if !rest.is_empty() {
                     let output = self.output.get_or_insert_default();
-                    output.queue.extend_from_slice(rest);
+                    append(&mut output.queue, rest);
                     if queued == 0 {
                         v1.outbox.enqueue(around.handle);
                     }

@@ -20,6 +20,7 @@ use super::queues::Queues;
 use super::session::Session;
 use super::stream::{Marks, Stream};
 use super::totals::Totals;
+use crate::copy::append;
 
 /// The most data in one frame, in bytes: streams take turns by frames.
 pub const MAX_DATA: usize = 16 << 10;
@@ -166,7 +167,8 @@ impl Output {
             // No copy, and the caller's buffer is the next one to fill.
             std::mem::swap(out, &mut self.framed);
         } else {
-            out.append(&mut self.framed);
+            append(out, &self.framed);
+            self.framed.clear();
         }
     }
 }
@@ -305,6 +307,6 @@ fn put_data(
     totals.bytes_sent += u64::from(length);
     let header = Header::data(stream.id, acknowledgement(stream).with(flags), length);
     out.extend_from_slice(&header.encode());
-    out.extend_from_slice(first);
-    out.extend_from_slice(second);
+    append(out, first);
+    append(out, second);
 }

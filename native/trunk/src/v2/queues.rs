@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
+use crate::copy;
+
 /// A queue with more room than this gives some back as it empties.
 const KEPT_ROOM: usize = 64 << 10;
 
@@ -42,7 +44,7 @@ impl Queues {
     pub(super) fn append(&mut self, id: &mut Option<QueueId>, bytes: &[u8]) {
         let id = *id.get_or_insert_with(|| self.make());
         if let Some(queue) = self.queues.get_mut(id.place()) {
-            queue.extend(bytes);
+            copy::append(queue, bytes);
             self.total += bytes.len();
         }
     }
