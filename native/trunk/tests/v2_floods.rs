@@ -87,6 +87,20 @@ fn requests_sent_and_reset() {
 }
 
 #[test]
+fn streams_that_go_on_after_their_end() {
+    let end = flood(&mut server(), |n, trunk| {
+        trunk.extend(data(stream(n), Flags::SYN.with(Flags::FIN), &[b'x'; 64]));
+        trunk.extend(data(stream(n), Flags::NONE, &[b'x'; 64]));
+    });
+    expect_end(
+        "data after FIN",
+        end,
+        Ceiling::UnansweredStreams,
+        250_000..250_001,
+    );
+}
+
+#[test]
 fn streams_that_their_owner_rejects() {
     let mut server = server();
     for n in 0..1_000_000 {

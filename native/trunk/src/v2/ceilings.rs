@@ -15,8 +15,8 @@ use std::fmt;
 pub enum Ceiling {
     /// Streams that the peer opened and ended without a byte in them.
     UnusedStreams,
-    /// Streams that the peer opened, sent bytes on and reset before a byte was sent to it, and
-    /// streams that their owner rejected.
+    /// Streams that the peer opened, sent bytes on and reset before a byte was sent to it, streams
+    /// that it went on with after its FIN, and streams that their owner rejected.
     UnansweredStreams,
     /// Streams that were refused: too many, too late, or after a go-away.
     RefusedStreams,

@@ -59,7 +59,7 @@
 //! | for such a stream more data than the largest window | session ends | `oversized` |
 //! | more data than the window has room for, checked before a byte of it is taken | session ends | `window_overrun` |
 //! | a window update past 2^32 - 1 | session ends | `window_overflow` |
-//! | data or FIN on a stream that it finished | RST | [`ResetCause::DataAfterFinish`] |
+//! | data or FIN on a stream that it finished | RST | [`ResetCause::DataAfterFinish`], `unanswered_streams` |
 //! | ACK twice, or for its own stream | let pass | `empty_frames` or `idle_updates` if there is nothing else |
 //! | go-away with code 0 | no new streams; the open ones go on | [`Event::GoAway`] |
 //! | go-away with any other code | session ends, nothing is answered | `peer_failed` |

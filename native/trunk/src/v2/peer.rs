@@ -60,8 +60,7 @@ impl Session {
             return Ok(Body::dropped(id));
         };
         if !stream.state.can_receive() && (length > 0 || flags.has(Flags::FIN)) {
-            self.spoke_after_fin(id, events);
-            return Ok(Body::dropped(id));
+            return self.spoke_after_fin(id, events).map(|()| Body::dropped(id));
         }
         let is_first_ack = take_ack(stream, flags);
         if length > 0 {
@@ -123,8 +122,7 @@ impl Session {
         let is_unused = !stream.marks.has(Marks::RECEIVED);
         if flags.has(Flags::FIN) {
             if is_late {
-                self.spoke_after_fin(id, events);
-                return Ok(());
+                return self.spoke_after_fin(id, events);
             }
             if is_unused {
                 self.spend_for(id, Ceiling::UnusedStreams)?;
@@ -239,10 +237,15 @@ impl Session {
         }
     }
 
-    /// The peer sends on a stream that it finished: the stream alone pays for it.
-    fn spoke_after_fin<'a>(&mut self, id: StreamId, events: &mut impl Events<'a>) {
+    /// The peer sends on a stream that it finished: the stream alone pays for it, and it counts as
+    /// one that brought no progress.
+    fn spoke_after_fin<'a>(
+        &mut self,
+        id: StreamId,
+        events: &mut impl Events<'a>,
+    ) -> Result<(), SessionFault> {
         let Some(stream) = self.table.get_mut(id) else {
-            return;
+            return Ok(());
         };
         let (tag, is_released) = (stream.tag, stream.marks.has(Marks::RELEASED));
         self.send_reset(id);
@@ -250,6 +253,7 @@ impl Session {
             let cause = ResetCause::DataAfterFinish;
             events.event(Event::Reset { id, tag, cause });
         }
+        self.spend_for(id, Ceiling::UnansweredStreams)
     }
 
     pub(super) fn peer_finished<'a>(&mut self, id: StreamId, events: &mut impl Events<'a>) {
