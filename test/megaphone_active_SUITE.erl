@@ -4,6 +4,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+-import(megaphone_test_process, [ended/1, mailbox/0]).
+
 -export([all/0, groups/0, suite/0]).
 -export([active_true/1, active_once/1, active_n/1, active_n_adds_up/1, active_takes_what_waits/1,
          large_data_in_pieces/1, active_hears_of_the_close/1, passive_hears_of_the_close_later/1,
@@ -162,15 +164,11 @@ last_data_comes_before_the_close(_Config) ->
 reader_gives_way_to_active(_Config) ->
     Trunk = ?TRUNK:open(),
     {Socket, Id} = ?TRUNK:connect(Trunk),
-    {Reader, Monitor} = spawn_monitor(fun() -> exit(gen_tcp:recv(Socket, 2)) end),
+    Reader = spawn_monitor(fun() -> exit(gen_tcp:recv(Socket, 2)) end),
     ?TRUNK:waiters(Trunk, 1),
     ok = inet:setopts(Socket, [{active, true}]),
     ok = ?TRUNK:peer_send(Trunk, Id, "abc"),
-    receive
-        {'DOWN', Monitor, process, Reader, Answer} -> ?assertEqual({error, einval}, Answer)
-    after 5000 ->
-        ct:fail("recv was not answered")
-    end,
+    ?assertEqual({error, einval}, ended(Reader)),
     ?assertEqual([{tcp, Socket, <<"abc">>}], mailbox()),
     ?assertMatch(#{waiters := 0, buffered := 0}, ?TRUNK:status(Trunk)).
 
@@ -328,13 +326,13 @@ hand_over_moves_the_monitor(_Config) ->
     Trunk = ?TRUNK:open(),
     New = collector(),
     Test = self(),
-    {Old, OldMonitor} = spawn_monitor(fun() ->
+    Old = spawn_monitor(fun() ->
         {Socket, Id} = ?TRUNK:connect(Trunk),
         ok = gen_tcp:controlling_process(Socket, New),
         Test ! {moved, Socket, Id}
     end),
     {Socket, Id} = receive {moved, S, I} -> {S, I} end,
-    receive {'DOWN', OldMonitor, process, Old, normal} -> ok end,
+    ?assertEqual(normal, ended(Old)),
     ok = ?TRUNK:peer_send(Trunk, Id, "x"),
     ?assertEqual({ok, <<"x">>}, gen_tcp:recv(Socket, 1)),
     ?assertMatch(#{owner := New}, inet:info(Socket)),
@@ -369,13 +367,10 @@ hand_over_refusals(_Config) ->
     Trunk = ?TRUNK:open(),
     {Socket, _Id} = ?TRUNK:connect(Trunk),
     Self = self(),
-    {Other, OtherMonitor} = spawn_monitor(fun() ->
+    {Other, _} = Process = spawn_monitor(fun() ->
         exit([gen_tcp:controlling_process(Socket, Pid) || Pid <- [self(), whereis(init)]])
     end),
-    receive
-        {'DOWN', OtherMonitor, process, Other, Answers} ->
-            ?assertEqual([{error, not_owner}, {error, not_owner}], Answers)
-    end,
+    ?assertEqual([{error, not_owner}, {error, not_owner}], ended(Process)),
     ?assertEqual(ok, gen_tcp:controlling_process(Socket, Self)),
     ?assertEqual({error, badarg}, gen_tcp:controlling_process(Socket, Other)),
     ?assertEqual({error, badarg}, gen_tcp:controlling_process(Socket, pid_of_another_node())),
@@ -492,6 +487,3 @@ recv_all(Socket) ->
 pid_of_another_node() ->
     Node = <<"another@node">>,
     binary_to_term(<<131, 88, 119, (byte_size(Node)), Node/binary, 1:32, 0:32, 1:32>>).
-
-mailbox() ->
-    receive Message -> [Message | mailbox()] after 0 -> [] end.

@@ -5,6 +5,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+-import(megaphone_test_process, [ended/1, mailbox/0]).
+
 -export([all/0, groups/0, suite/0]).
 -export([one_request_at_a_time/1, head_then_body/1, body_of_a_length_in_one_recv/1,
          request_byte_by_byte/1, small_body_comes_whole/1, large_body_is_streamed/1,
@@ -49,12 +51,10 @@ one_request_at_a_time(_Config) ->
     ?assertEqual({error, timeout}, gen_tcp:recv(Socket, 0, 0)),
     ok = gen_tcp:send(Socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"),
     ?assertEqual({error, timeout}, gen_tcp:recv(Socket, 0, 0)),
-    {Reader, Monitor} = spawn_monitor(fun() -> exit(gen_tcp:recv(Socket, 0)) end),
+    Reader = spawn_monitor(fun() -> exit(gen_tcp:recv(Socket, 0)) end),
     ?TRUNK:waiters(Trunk, 1),
     ok = gen_tcp:send(Socket, "ok"),
-    receive
-        {'DOWN', Monitor, process, Reader, Second} -> ?assertEqual({ok, <<?GET("/2")>>}, Second)
-    end,
+    ?assertEqual({ok, <<?GET("/2")>>}, ended(Reader)),
     ok = gen_tcp:send(Socket, ?OK),
     ?assertEqual({ok, <<?GET("/3")>>}, gen_tcp:recv(Socket, 0, 0)),
     ok = gen_tcp:send(Socket, ?OK),
@@ -311,10 +311,10 @@ drain_closes_what_is_between_requests(_Config) ->
     {Trunk, Socket, Id} = connect(?GET("/")),
     {ok, _} = gen_tcp:recv(Socket, 0, 0),
     ok = gen_tcp:send(Socket, ?OK),
-    {Reader, Monitor} = spawn_monitor(fun() -> exit(gen_tcp:recv(Socket, 0)) end),
+    Reader = spawn_monitor(fun() -> exit(gen_tcp:recv(Socket, 0)) end),
     ?TRUNK:waiters(Trunk, 1),
     ok = megaphone_nif:drain(Trunk),
-    receive {'DOWN', Monitor, process, Reader, Ended} -> ?assertEqual({error, closed}, Ended) end,
+    ?assertEqual({error, closed}, ended(Reader)),
     ?assertEqual({<<?OK>>, closed}, ?TRUNK:output(Trunk, Id)),
     ?assertEqual([], megaphone_nif:in_flight(Trunk)).
 
@@ -350,14 +350,13 @@ close_in_flight_names_the_owner(_Config) ->
     [BusySocket, ActiveSocket, ReadingSocket] = [?TRUNK:connect(Trunk, Id, ?GET("/")) || Id <- Ids],
     [{ok, _} = gen_tcp:recv(Socket, 0, 0) || Socket <- [BusySocket, ActiveSocket, ReadingSocket]],
     ok = inet:setopts(ActiveSocket, [{active, once}]),
-    {Reader, Monitor} = spawn_monitor(fun() -> exit(gen_tcp:recv(ReadingSocket, 0)) end),
+    Reader = spawn_monitor(fun() -> exit(gen_tcp:recv(ReadingSocket, 0)) end),
     ?TRUNK:waiters(Trunk, 1),
     ?assertEqual({ok, [], [self()]}, ?TRUNK:feed(Trunk, ?TRUNK:close_frame(Busy))),
     ?assertEqual({ok, [], []}, ?TRUNK:feed(Trunk, [?TRUNK:close_frame(Active),
                                                    ?TRUNK:close_frame(Reading)])),
-    ?assertEqual([{tcp_closed, ActiveSocket}],
-                 [Message || {tcp_closed, _} = Message <- mailbox(Monitor)]),
-    receive {'DOWN', Monitor, process, Reader, Ended} -> ?assertEqual({error, closed}, Ended) end.
+    ?assertEqual({error, closed}, ended(Reader)),
+    ?assertEqual([{tcp_closed, ActiveSocket}], mailbox()).
 
 %% A connection in a trunk of its own, opened by these bytes.
 connect(Content) ->
@@ -369,14 +368,3 @@ pieces(Data, Size) when byte_size(Data) =< Size -> [Data];
 pieces(Data, Size) ->
     <<Piece:Size/binary, Rest/binary>> = Data,
     [Piece | pieces(Rest, Size)].
-
-mailbox() ->
-    receive Message -> [Message | mailbox()] after 0 -> [] end.
-
-%% All messages but the one of a monitor.
-mailbox(Monitor) ->
-    receive
-        Message when element(2, Message) =/= Monitor -> [Message | mailbox(Monitor)]
-    after 0 ->
-        []
-    end.

@@ -4,6 +4,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+-import(megaphone_test_process, [ended/1, mailbox/0]).
+
 -export([all/0, groups/0, suite/0]).
 -export([library_is_loaded/1, wrong_terms_are_badarg/1, wrong_settings_are_badarg/1,
          handles_made_up_name_nothing/1, stale_handles_name_nothing/1,
@@ -15,7 +17,7 @@
 -export([processes_race/1]).
 
 -define(TRUNK, megaphone_test_nif).
-%% What of every type but the right one is passed for an argument.
+%% Terms of each type: what isn't of the right one is passed for an argument.
 -define(TERMS, [an_atom, -1, 1 bsl 64, 1 bsl 200, 1.5, <<"binary">>, <<1:3>>, "string", [], [a | b],
                 {}, {a, b}, #{}, #{a => b}, make_ref(), self(), fun() -> ok end]).
 
@@ -52,17 +54,17 @@ wrong_terms_are_badarg(_Config) ->
               feed => [trunk, binary], feed_dirty => [trunk, binary],
               take_output => [trunk, size],
               own => [trunk, handle, pid], owner => [trunk, handle],
-              sweep => [trunk], drain => [trunk], in_flight => [trunk], lose => [trunk],
-              number => [trunk],
+              sweep => [trunk], tick => [trunk], drain => [trunk], in_flight => [trunk],
+              lose => [trunk], number => [trunk], version => [trunk],
               recv => [trunk, handle, size], recv_dirty => [trunk, handle, size],
               send => [trunk, handle, iodata],
               cancel => [trunk, handle, wait],
-              close => [trunk, handle], shutdown => [trunk, handle, direction],
+              close => [trunk, handle], reset => [trunk, handle],
+              shutdown => [trunk, handle, direction],
               setopts => [trunk, handle, options], getopts => [trunk, handle],
               getstat => [trunk, handle], is_open => [trunk, handle], watch => [trunk, handle],
               peername => [trunk, handle], sockname => [trunk, handle],
-              protocol => [trunk, handle], reset => [trunk, handle],
-              tick => [trunk], version => [trunk],
+              protocol => [trunk, handle],
               decode_packet => [packet_type, binary]},
     Exported = [Function || {Name, Arity} = Function <- megaphone_nif:module_info(exports),
                             Arity > 0, Name =/= module_info],
@@ -365,13 +367,15 @@ race(Trunk, Peer, Round) ->
     Id = ?TRUNK:id(Peer * 1000 + Round),
     {ok, [Handle], []} = ?TRUNK:feed(Trunk, ?TRUNK:frame(Id, "GET / HTTP/1.1\r\n")),
     Socket = megaphone:socket(Trunk, Handle),
-    Heir = spawn_monitor(fun() -> use(Socket, self(), 15) end),
-    Owner = spawn_monitor(fun() ->
-                                  receive start -> use(Socket, element(1, Heir), 15) end
-                          end),
-    Others = [spawn_monitor(fun() -> use(Socket, self(), 15) end) || _ <- [1, 2]],
+    User = fun(GiveTo) ->
+                   spawn_monitor(fun() -> receive start -> use(Socket, GiveTo(), 15) end end)
+           end,
+    Heir = User(fun erlang:self/0),
+    Owner = User(fun() -> element(1, Heir) end),
+    Others = [User(fun erlang:self/0) || _ <- [1, 2]],
+    %% One of them may close it, but not before it has its owner.
     ok = megaphone_nif:own(Trunk, Handle, element(1, Owner)),
-    element(1, Owner) ! start,
+    [Pid ! start || {Pid, _} <- [Owner, Heir | Others]],
     [{ok, [], _} = ?TRUNK:feed(Trunk, ?TRUNK:frame(Id, rand:bytes(rand:uniform(300))))
      || _ <- lists:seq(1, rand:uniform(10))],
     Monitor = inet:monitor(Socket),
@@ -424,6 +428,8 @@ names_nothing(Trunk, Handle) ->
                                  {send, [<<"x">>], {error, closed}},
                                  {cancel, [1], sent},
                                  {close, [], ok},
+                                 {reset, [], ok},
+                                 {protocol, [], closed},
                                  {shutdown, [read_write], closed},
                                  {owner, [], closed},
                                  {own, [self()], closed},
@@ -469,14 +475,3 @@ replaced(At, Term, List) ->
 
 one_of(List) ->
     lists:nth(rand:uniform(length(List)), List).
-
-ended({Pid, Monitor}) ->
-    receive
-        {'DOWN', Monitor, process, Pid, Reason} -> Reason
-    after 30_000 ->
-        ct:fail("a process that should have ended is still at ~p",
-                [process_info(Pid, current_stacktrace)])
-    end.
-
-mailbox() ->
-    receive Message -> [Message | mailbox()] after 0 -> [] end.

@@ -4,6 +4,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+-import(megaphone_test_process, [ended/1, mailbox/0]).
+
 -export([all/0, groups/0, suite/0]).
 -export([timeouts_leave_nothing/1, timeouts_are_kept/1, timeouts_in_packet_mode_leave_nothing/1,
          wake_is_for_the_waiter_alone/1, cancelled_wait_is_not_woken/1, woken_wait_is_not_cancelled/1,
@@ -119,7 +121,7 @@ death_of_a_reader_leaves_nothing(_Config) ->
 death_of_a_sender_leaves_nothing(_Config) ->
     Trunk = ?TRUNK:open(#{send_timeout => infinity}),
     {Socket, Id} = ?TRUNK:connect(Trunk),
-    Full = fill(Socket, <<>>),
+    Full = ?TRUNK:fill(Socket),
     Senders = [spawn(fun() -> gen_tcp:send(Socket, "never") end) || _ <- lists:seq(1, 10)],
     ?TRUNK:waiters(Trunk, 10),
     [exit(Sender, kill) || Sender <- Senders],
@@ -132,7 +134,7 @@ death_of_the_owner_ends_waits(_Config) ->
     {Socket, _Id} = ?TRUNK:connect(Trunk),
     Owner = spawn(fun() -> receive never -> ok end end),
     ok = gen_tcp:controlling_process(Socket, Owner),
-    _ = fill(Socket, <<>>),
+    _ = ?TRUNK:fill(Socket),
     Waiting = [spawn_monitor(fun() -> exit(Call()) end)
                || Call <- [fun() -> gen_tcp:recv(Socket, 1) end,
                            fun() -> gen_tcp:send(Socket, "x") end,
@@ -171,7 +173,7 @@ data_races_timeouts(_Config) ->
 room_races_timeouts(_Config) ->
     Trunk = ?TRUNK:open(#{send_timeout => 1}),
     {Socket, Id} = ?TRUNK:connect(Trunk),
-    Filling = byte_size(fill(Socket, <<>>)),
+    Filling = byte_size(?TRUNK:fill(Socket)),
     Senders = [spawn_monitor(fun() -> exit({send_with_timeouts(Socket, 100, 0), mailbox()}) end)
                || _ <- lists:seq(1, 20)],
     Taken = take_until_down(Trunk, [Pid || {Pid, _} <- Senders], []),
@@ -286,25 +288,3 @@ peer_closes(Trunk, {_Socket, Id}) ->
 
 we_close(_Trunk, {Socket, _Id}) ->
     ok = gen_tcp:close(Socket).
-
-%% Sends until the connection's output is full; answers what was sent.
-fill(Socket, Sent) ->
-    {ok, [{send_pend, Pending}]} = inet:getstat(Socket, [send_pend]),
-    case Pending >= 65536 of
-        true ->
-            Sent;
-        false ->
-            ok = gen_tcp:send(Socket, <<0:40_000/unit:8>>),
-            fill(Socket, <<Sent/binary, 0:40_000/unit:8>>)
-    end.
-
-ended({Pid, Monitor}) ->
-    receive
-        {'DOWN', Monitor, process, Pid, Reason} -> Reason
-    after 20_000 ->
-        ct:fail("a process that should have been answered is still at ~p",
-                [process_info(Pid, current_stacktrace)])
-    end.
-
-mailbox() ->
-    receive Message -> [Message | mailbox()] after 0 -> [] end.

@@ -3,7 +3,7 @@
 -module(megaphone_test_nif).
 
 -export([open/0, open/1, connect/1, connect/3, id/1, frame/2, close_frame/1,
-         feed/2, peer_send/3, peer_close/2, take/1, output/1, output/2, content/2, frames/1,
+         feed/2, peer_send/3, peer_close/2, fill/1, take/1, output/1, output/2, content/2, frames/1,
          status/1, waiters/2]).
 
 -export_type([event/0]).
@@ -11,6 +11,8 @@
 -define(HEADER, 32).
 -define(BATCH, 262144).
 -define(DIRTY_FEED, 65536).
+%% A send waits above this (bytes).
+-define(FULL, 65536).
 
 %% What the peer gets: a frame's content, or the frame that closes.
 -type event() :: {id(), binary() | close}.
@@ -83,6 +85,22 @@ peer_send(Trunk, Id, Content) ->
 peer_close(Trunk, Id) ->
     {ok, [], _} = feed(Trunk, close_frame(Id)),
     ok.
+
+%% @doc Sends until a send would have to wait for the writer; answers what was sent.
+-spec fill(socket()) -> binary().
+fill(Socket) ->
+    fill(Socket, []).
+
+fill(Socket, Sent) ->
+    {ok, [{send_pend, Pending}]} = inet:getstat(Socket, [send_pend]),
+    case Pending >= ?FULL of
+        true ->
+            iolist_to_binary(lists:reverse(Sent));
+        false ->
+            Piece = rand:bytes(40_000),
+            ok = gen_tcp:send(Socket, Piece),
+            fill(Socket, [Piece | Sent])
+    end.
 
 %% @doc One batch, as the writer takes it.
 -spec take(trunk()) -> [event()].
