@@ -52,7 +52,7 @@ socket_like_gen_tcp(_Config) ->
 %% Confirms that each difference that is intended is one: that its commands meet it.
 socket_differences(_Config) ->
     [?assertEqual({ok, [Name]}, prop_socket:run(Commands), Commands)
-     || {Name, Commands} <- prop_socket:examples()].
+     || {Name, Commands} <- prop_socket_differences:examples()].
 
 %% The table is beside the suites, not in a folder of this one's.
 differences(Config) ->
