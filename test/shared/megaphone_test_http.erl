@@ -1,4 +1,4 @@
-%% @doc A small HTTP/1.1 client (RFC 9112). A connection is a plain gen_tcp socket: what a case writes
+%% @doc A small HTTP/1.1 client (RFC 9112). A connection is a gen_tcp socket: what a case writes
 %% goes out as it stands, however wrong it is, and answers come back one at a time.
 -module(megaphone_test_http).
 
@@ -9,10 +9,12 @@
 
 -define(TIMEOUT, 10_000).
 
-%% Where the server listens, and more options for gen_tcp, such as the address to come from.
+%% Where the server listens, and more options for gen_tcp, such as the address to come from; or what
+%% makes a connection.
 -type target() :: {inet:ip_address() | string(), inet:port_number()} |
-                  {inet:ip_address() | string(), inet:port_number(), [gen_tcp:connect_option()]}.
--type connection() :: gen_tcp:socket().
+                  {inet:ip_address() | string(), inet:port_number(), [gen_tcp:connect_option()]} |
+                  fun(() -> connection()).
+-type connection() :: inet:socket().
 -type method() :: string() | binary().
 -type headers() :: [{iodata(), iodata()}].
 %% Header names are in lower case.
@@ -20,6 +22,8 @@
                       headers := [{binary(), binary()}], body := binary()}.
 
 -spec connect(target()) -> connection().
+connect(Connect) when is_function(Connect) ->
+    Connect();
 connect({Host, Port}) ->
     connect({Host, Port, []});
 connect({Host, Port, More}) ->
