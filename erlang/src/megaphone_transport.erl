@@ -54,8 +54,14 @@ activate({ssl, Socket}, Count) -> ssl:setopts(Socket, [{active, Count}]).
 
 %% @doc Sends all of it, or fails; any process may.
 -spec send(transport(), iodata()) -> ok | {error, term()}.
-send({gen_tcp, Socket}, Data) -> gen_tcp:send(Socket, Data);
-send({ssl, Socket}, Data) -> ssl:send(Socket, Data).
+send({gen_tcp, Socket}, Data) ->
+    case gen_tcp:send(Socket, Data) of
+        %% The peer's close shut the port while it was on its way there.
+        {error, einval} -> {error, closed};
+        Sent -> Sent
+    end;
+send({ssl, Socket}, Data) ->
+    ssl:send(Socket, Data).
 
 %% @doc What a message says of the transport; `none' if it is about something else.
 -spec event(transport(), term()) -> {data, binary()} | passive | closed | {error, term()} | none.

@@ -112,6 +112,8 @@ handle_info({'DOWN', _, process, _Acceptor, _}, State) ->
     {noreply, State};
 handle_info(drained, State) ->
     stop(drained, State);
+handle_info({'EXIT', Writer, {shutdown, Reason}}, #state{writer = Writer} = State) ->
+    stop({error, Reason}, State);
 handle_info({'EXIT', Writer, Reason}, #state{writer = Writer} = State) ->
     stop({error, Reason}, State);
 handle_info({'EXIT', _Parent, Reason}, State) ->

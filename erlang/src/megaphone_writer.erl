@@ -40,7 +40,7 @@ loop(Reader, Trunk, Transport) ->
             case write(Trunk, Transport) of
                 ok -> loop(Reader, Trunk, Transport);
                 {error, closed} -> await_end(Reader, Trunk);
-                {error, Reason} -> exit(Reason)
+                {error, Reason} -> exit({shutdown, Reason})
             end;
         {flush, Reader} ->
             write(Trunk, Transport);
