@@ -11,7 +11,7 @@
 -define(HOST, <<"localhost">>).
 -define(TIMEOUT, 10_000).
 
--type transport() :: megaphone_test_bosh | megaphone_test_websocket.
+-type transport() :: megaphone_test_bosh | megaphone_test_websocket | megaphone_test_c2s.
 %% `state' is the transport's own.
 -type client() :: #{transport := transport(), state := map(), jid := binary()}.
 

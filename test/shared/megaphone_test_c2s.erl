@@ -1,0 +1,141 @@
+%% @doc A client of raw XML streams (RFC 6120) over any socket that gen_tcp takes, with STARTTLS
+%% (RFC 6120, 5) by fast_tls and compression (XEP-0138) by ezlib, ProcessOne's libraries.
+-module(megaphone_test_c2s).
+
+-behaviour(megaphone_test_xmpp).
+
+-export([open/3, restart/1, send/2, recv/2, close/1, drop/1]).
+-export([send_bytes/2]).
+
+-define(TIMEOUT, 10_000).
+-define(STREAM, "<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
+                "xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='").
+
+-type client() :: #{module := gen_tcp | fast_tls | ezlib, socket := term(), host := binary(),
+                    %% Whether it is to be compressed, once the user is known.
+                    compress := boolean(),
+                    parser := term(), elements := [term()]}.
+
+%% @doc Opens a stream; with `starttls' it is encrypted first, with `compress' it will be compressed.
+-spec open(megaphone_test_http:target(), binary(), #{starttls => boolean(), compress => boolean()}) ->
+          {ok, client()} | {error, term()}.
+open(Target, Host, Options) ->
+    Socket = megaphone_test_http:connect(Target),
+    Opened = start(#{module => gen_tcp, socket => Socket, host => Host,
+                     compress => maps:get(compress, Options, false), parser => none,
+                     elements => []}),
+    case {Opened, Options} of
+        {{ok, Client}, #{starttls := true}} -> starttls(Client);
+        _ -> Opened
+    end.
+
+-spec restart(client()) -> {ok, client()} | {error, term()}.
+restart(#{compress := false} = Client) ->
+    start(Client);
+restart(Client) ->
+    case start(Client) of
+        {ok, Started} -> compress(Started);
+        {error, _} = Error -> Error
+    end.
+
+-spec send(client(), iodata()) -> {ok, client()} | {error, term()}.
+send(Client, Stanza) ->
+    case send_bytes(Client, Stanza) of
+        ok -> {ok, Client};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Sends bytes as they stand.
+-spec send_bytes(client(), iodata()) -> ok | {error, term()}.
+send_bytes(#{module := Module, socket := Socket}, Bytes) ->
+    %% ezlib takes binaries alone.
+    Module:send(Socket, iolist_to_binary(Bytes)).
+
+-spec recv(client(), timeout()) -> {ok, megaphone_test_xml:element(), client()} | {error, term()}.
+recv(Client, Timeout) ->
+    case next(Client, Timeout) of
+        {ok, {xmlstreamelement, Element}, Received} -> {ok, Element, Received};
+        {ok, Other, _} -> {error, {expected_element, Other}};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Ends the stream (RFC 6120, 4.4) and waits for the server's end.
+-spec close(client()) -> ok | {error, term()}.
+close(Client) ->
+    ok = send_bytes(Client, "</stream:stream>"),
+    Ended = await_stream_end(Client),
+    ok = drop(Client),
+    Ended.
+
+-spec drop(client()) -> ok.
+drop(#{module := Module, socket := Socket}) ->
+    Module:close(Socket).
+
+%% ejabberd compresses for users alone (XEP-0138, 3).
+compress(Client) ->
+    {ok, {xmlel, <<"stream:features">>, _, _}, Greeted} = recv(Client, ?TIMEOUT),
+    {ok, Asked} = send(Greeted, "<compress xmlns='http://jabber.org/protocol/compress'>"
+                                "<method>zlib</method></compress>"),
+    case recv(Asked, ?TIMEOUT) of
+        {ok, {xmlel, <<"compressed">>, _, _}, #{module := Module, socket := Socket} = Answered} ->
+            {ok, _} = application:ensure_all_started(ezlib),
+            {ok, Compressed} = ezlib:enable_zlib(Module, Socket),
+            start(Answered#{module := ezlib, socket := Compressed});
+        {ok, Other, _} -> {error, {not_compressed, Other}};
+        {error, _} = Error -> Error
+    end.
+
+starttls(Client) ->
+    {ok, {xmlel, <<"stream:features">>, _, _}, Greeted} = recv(Client, ?TIMEOUT),
+    {ok, Asked} = send(Greeted, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
+    case recv(Asked, ?TIMEOUT) of
+        {ok, {xmlel, <<"proceed">>, _, _}, #{socket := Socket} = Answered} ->
+            {ok, Tls} = fast_tls:tcp_to_tls(Socket, [connect, verify_none]),
+            start(Answered#{module := fast_tls, socket := Tls});
+        {ok, Other, _} -> {error, {no_tls, Other}};
+        {error, _} = Error -> Error
+    end.
+
+%% Opens a stream and waits for the server's.
+start(#{host := Host} = Client) ->
+    Parser = fxml_stream:new(self(), infinity, [no_gen_server]),
+    Fresh = Client#{parser := Parser, elements := []},
+    case send_bytes(Fresh, [?STREAM, Host, "'>"]) of
+        ok ->
+            case next(Fresh, ?TIMEOUT) of
+                {ok, {xmlstreamstart, _, _}, Started} -> {ok, Started};
+                {ok, Other, _} -> {error, {expected_stream, Other}};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+await_stream_end(Client) ->
+    case next(Client, ?TIMEOUT) of
+        {ok, {xmlstreamend, _}, _} -> ok;
+        {ok, _, Received} -> await_stream_end(Received);
+        {error, _} = Error -> Error
+    end.
+
+next(#{elements := [Element | Elements]} = Client, _Timeout) ->
+    {ok, Element, Client#{elements := Elements}};
+next(#{elements := [], module := Module, socket := Socket, parser := Parser} = Client, Timeout) ->
+    case Module:recv(Socket, 0, Timeout) of
+        {ok, Bytes} ->
+            Parsed = fxml_stream:parse(Parser, Bytes),
+            next(Client#{parser := Parsed, elements := elements()}, Timeout);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The parser sends what it has found to its process.
+elements() ->
+    receive
+        {xmlstreamstart, _, _} = Element -> [Element | elements()];
+        {xmlstreamelement, _} = Element -> [Element | elements()];
+        {xmlstreamend, _} = Element -> [Element | elements()];
+        {xmlstreamerror, _} = Element -> [Element | elements()]
+    after 0 ->
+        []
+    end.
