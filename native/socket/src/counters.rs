@@ -73,10 +73,16 @@ impl Status {
         self.buffered += other.buffered;
         self.waiters += other.waiters;
         for (kind, count) in &other.errors {
-            match self.errors.iter_mut().find(|(known, _)| known == kind) {
-                Some((_, sum)) => *sum += count,
-                None => self.errors.push((kind, *count)),
-            }
+            self.count(kind, *count);
+        }
+    }
+
+    /// Adds to the errors of a kind; none is nothing.
+    pub(crate) fn count(&mut self, kind: &'static str, count: u64) {
+        match self.errors.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, sum)) => *sum += count,
+            None if count > 0 => self.errors.push((kind, count)),
+            None => {}
         }
     }
 }

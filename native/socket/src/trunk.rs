@@ -619,6 +619,8 @@ impl<P: Process> Trunk<P> {
             let totals = v2.session.lock().totals();
             status.frames_in = totals.frames_received;
             status.frames_out = totals.data_frames_sent;
+            status.count("refused_streams", totals.streams_refused);
+            status.count("stray_frames", totals.stray_frames);
         }
         status
     }

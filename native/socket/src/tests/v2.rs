@@ -321,6 +321,20 @@ fn an_even_id_ends_the_trunk_with_its_name() {
 }
 
 #[test]
+fn what_is_let_pass_is_counted_too() {
+    let (mut world, mut ecm, id, _) = raw_stream();
+    ecm.session.reset(id).unwrap();
+    ecm.exchange(&mut world);
+    let data = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    assert_eq!(world.feed(&data).error, None);
+    world.trunk.drain(&mut world.sink);
+    let syn = [0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0];
+    assert_eq!(world.feed(&syn).error, None);
+    assert_eq!(world.errors("stray_frames"), 1);
+    assert_eq!(world.errors("refused_streams"), 1);
+}
+
+#[test]
 fn a_drain_says_go_away_and_refuses_new_streams() {
     let (mut world, mut ecm, id, handle) = raw_stream();
     world.trunk.drain(&mut world.sink);
