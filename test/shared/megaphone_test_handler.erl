@@ -9,11 +9,15 @@
 
 %% @doc `/echo': the request as JSON text, its body as a hash. `/echo/ip': the client's address.
 %% `/echo/hold/Name': waits for release(Name), then answers the name.
+%% `/echo/file/Name': a file that mod_http_fileserver has, but without asking its one process.
 %% `/echo/body': the request's body itself. `/echo/after/N': `done', after N milliseconds.
 process([<<"ip">>], #request{ip = {Address, _Port}}) ->
     {200, [text_plain()], misc:ip_to_list(Address)};
 process([<<"body">>], #request{data = Data}) ->
     {200, [text_plain()], Data};
+process([<<"file">>, Name], _Request) ->
+    Folder = gen_mod:get_module_opt(<<"localhost">>, mod_http_fileserver, docroot),
+    {200, [{<<"Content-Type">>, <<"application/octet-stream">>}], {file, filename:join(Folder, Name)}};
 process([<<"after">>, Milliseconds], _Request) ->
     receive after binary_to_integer(Milliseconds) -> {200, [text_plain()], <<"done">>} end;
 process([<<"hold">>, Name], _Request) ->
