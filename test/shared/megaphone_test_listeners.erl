@@ -13,7 +13,7 @@
 start(Config, Listeners) ->
     start(Config, Listeners, #{}).
 
-%% @doc With more of megaphone_test_ejabberd's settings.
+%% @doc With more of megaphone_test_ejabberd's settings, and `more_listeners' that have no port here.
 -spec start(ct_config(), #{name() => iodata()}, map()) -> ct_config().
 start(Config, Listeners, Settings) ->
     Names = maps:keys(Listeners),
@@ -23,7 +23,8 @@ start(Config, Listeners, Settings) ->
                                             maps:get(Name, Listeners)])
             || Name <- Names],
     Dir = filename:join(proplists:get_value(priv_dir, Config), "ejabberd"),
-    case megaphone_test_ejabberd:start(Settings#{dir => Dir, listeners => Yaml}) of
+    All = Yaml ++ maps:get(more_listeners, Settings, []),
+    case megaphone_test_ejabberd:start(Settings#{dir => Dir, listeners => All}) of
         {ok, Ejabberd} -> [{ejabberd, Ejabberd}, {ports, Ports} | Config];
         {error, {not_started, Log}} -> ct:fail("ejabberd didn't start:~n~ts", [Log])
     end.
