@@ -25,7 +25,9 @@
                 peer :: megaphone_nif:address(),
                 owners :: megaphone_owner:options(),
                 sweep_interval :: pos_integer(),
-                shutdown_timeout :: non_neg_integer()}).
+                shutdown_timeout :: non_neg_integer(),
+                %% Who sees to the trunk's end.
+                draining = nobody :: nobody | ejabberd | listener}).
 
 %% How many messages the socket may send ahead; 64 KiB each at most.
 -define(ACTIVE, 100).
@@ -85,7 +87,7 @@ init({Socket, Opts}) ->
 -spec handle_call(drain, gen_server:from(), #state{}) -> {reply, term(), #state{}}.
 handle_call(drain, _From, #state{trunk = Trunk} = State) ->
     ok = megaphone_nif:drain(Trunk),
-    {reply, {Trunk, State#state.shutdown_timeout}, State}.
+    {reply, {Trunk, State#state.shutdown_timeout}, State#state{draining = ejabberd}}.
 
 -spec handle_cast(accept, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_cast(accept, #state{socket = Socket, tls = Tls, trunk = Trunk} = State) ->
@@ -107,8 +109,11 @@ handle_info(sweep, #state{trunk = Trunk} = State) ->
         {error, Text} ->
             fail(Text, State)
     end;
-handle_info({'DOWN', _, process, _Acceptor, _}, State) ->
+handle_info({'DOWN', _, process, _Acceptor, _}, #state{draining = nobody} = State) ->
     drain_alone(State),
+    {noreply, State#state{draining = listener}};
+handle_info({'DOWN', _, process, _Acceptor, _}, State) ->
+    %% ejabberd stops: the sessions that it ends next have last words for their clients.
     {noreply, State};
 handle_info(drained, State) ->
     stop(drained, State);
