@@ -33,8 +33,8 @@
 %% inet
 -export([setopts/2, getopts/2, peername/1, sockname/1, socknames/1, getstat/2,
          monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
-%% For the trunk
--export([socket/2]).
+%% For the trunk, and for owners that do not wait
+-export([socket/2, recv_nowait/2, transport/1, reset/1]).
 
 -export_type([socket/0]).
 
@@ -88,11 +88,7 @@ recv(?SOCKET(_, _), _Length, _Timeout) ->
     {error, einval}.
 
 recv_until(Trunk, Handle, Length, Deadline) ->
-    Recv = case Length > ?DIRTY_RECV of
-               true -> megaphone_nif:recv_dirty(Trunk, Handle, Length);
-               false -> megaphone_nif:recv(Trunk, Handle, Length)
-           end,
-    case Recv of
+    case recv_once(Trunk, Handle, Length) of
         {wait, Wait} ->
             case wait(Trunk, Handle, Wait, Deadline) of
                 ok -> recv_until(Trunk, Handle, Length, Deadline);
@@ -101,6 +97,18 @@ recv_until(Trunk, Handle, Length, Deadline) ->
         Answer ->
             Answer
     end.
+
+%% @doc As {@link recv/2}, for a process that does other things meanwhile: `{wait, Number}' says that
+%% it gets `{'$megaphone', Number}' once a call is of use again.
+-spec recv_nowait(socket(), pos_integer()) ->
+          {ok, term()} | {wait, megaphone_nif:wait()} | {error, atom()}.
+recv_nowait(?SOCKET(Trunk, Handle), Length) ->
+    recv_once(Trunk, Handle, Length).
+
+recv_once(Trunk, Handle, Length) when Length > ?DIRTY_RECV ->
+    megaphone_nif:recv_dirty(Trunk, Handle, Length);
+recv_once(Trunk, Handle, Length) ->
+    megaphone_nif:recv(Trunk, Handle, Length).
 
 %% @doc gen_tcp:send/2. Waits while 64 KiB of the connection's output are unwritten, up to
 %% `send_timeout'.
@@ -178,6 +186,11 @@ close(?SOCKET(Trunk, Handle) = Socket) ->
     ok = megaphone_nif:close(Trunk, Handle),
     %% Who closes has no use for the news that it's closed.
     receive {tcp_closed, Socket} -> ok after 0 -> ok end.
+
+%% @doc Ends the connection at once: what waits in either direction is lost.
+-spec reset(socket()) -> ok.
+reset(?SOCKET(Trunk, Handle)) ->
+    megaphone_nif:reset(Trunk, Handle).
 
 %% @doc gen_tcp:controlling_process/2: moves the connection, and its messages that are here.
 -spec controlling_process(socket(), pid()) -> ok | {error, closed | not_owner | badarg}.
@@ -273,6 +286,11 @@ peername(?SOCKET(Trunk, Handle)) ->
 -spec sockname(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
 sockname(?SOCKET(Trunk, Handle)) ->
     address(megaphone_nif:owner(Trunk, Handle), megaphone_nif:sockname(Trunk, Handle)).
+
+%% @doc How the client speaks to the ECM, and whether by TLS.
+-spec transport(socket()) -> {tcp | websocket | bosh, plain | tls}.
+transport(?SOCKET(Trunk, Handle)) ->
+    megaphone_nif:transport(Trunk, Handle).
 
 %% @doc inet:socknames/1.
 -spec socknames(socket()) -> {ok, [megaphone_nif:address()]} | {error, einval}.

@@ -11,11 +11,11 @@
 -export([load_error/0]).
 %% The trunk: its reader feeds it, its writer takes its output.
 -export([open/1, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
-         sweep/1, tick/1, drain/1, in_flight/1, lose/1, number/1, version/1]).
+         sweep/1, tick/1, drain/1, in_flight/1, sessions/1, lose/1, number/1, version/1]).
 %% A connection.
 -export([recv/3, recv_dirty/3, send/3, cancel/3, close/2, reset/2, shutdown/3, owner/2,
          setopts/3, getopts/2, getstat/2, is_open/2, watch/2, protocol/2,
-         peername/2, sockname/2]).
+         transport/2, peername/2, sockname/2]).
 %% All trunks.
 -export([trunks/0, ended/0]).
 %% The decoder by itself.
@@ -114,6 +114,10 @@ drain(_Trunk) -> ?NOT_LOADED.
 -spec in_flight(trunk()) -> [pid()].
 in_flight(_Trunk) -> ?NOT_LOADED.
 
+%% @doc The owners of the connections that carry documents and are open.
+-spec sessions(trunk()) -> [pid()].
+sessions(_Trunk) -> ?NOT_LOADED.
+
 %% @doc Ends all connections with `econnreset'; answers the owners at work.
 -spec lose(trunk()) -> [pid()].
 lose(_Trunk) -> ?NOT_LOADED.
@@ -185,6 +189,11 @@ watch(_Trunk, _Handle) -> ?NOT_LOADED.
 %% @doc What the connection carries, which says who is to own it.
 -spec protocol(trunk(), handle()) -> protocol() | closed.
 protocol(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc How the client speaks to the ECM, and whether by TLS, as the connection's PROXY header says;
+%% `{tcp, plain}' where it doesn't.
+-spec transport(trunk(), handle()) -> {tcp | websocket | bosh, plain | tls}.
+transport(_Trunk, _Handle) -> ?NOT_LOADED.
 
 %% @doc The client's address; that of the trunk's peer if the trunk does not tell it.
 -spec peername(trunk(), handle()) -> address().

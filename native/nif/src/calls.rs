@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use megaphone_socket::origin::Protocol;
+use megaphone_socket::origin::{Protocol, Transport};
 use megaphone_socket::sink::{Reason, WRITER};
 use megaphone_socket::{Direction, Handle, Recv, Send};
 use rustler::schedule::consume_timeslice;
@@ -263,6 +263,23 @@ fn protocol(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
 }
 
 #[rustler::nif]
+fn transport(trunk: Trunk, handle: u64) -> (Atom, Atom) {
+    let Some(origin) = trunk.0.trunk.origin(Handle::from_raw(handle)) else {
+        return (atoms::tcp(), atoms::plain());
+    };
+    let transport = match origin.transport {
+        None | Some(Transport::Tcp | Transport::Tls) => atoms::tcp(),
+        Some(Transport::WebSocket) => atoms::websocket(),
+        Some(Transport::Bosh) => atoms::bosh(),
+    };
+    let security = match origin.is_tls {
+        true => atoms::tls(),
+        false => atoms::plain(),
+    };
+    (transport, security)
+}
+
+#[rustler::nif]
 fn reset(env: Env<'_>, trunk: Trunk, handle: u64) -> Atom {
     let handle = Handle::from_raw(handle);
     trunk.0.trunk.reset(handle, &mut Mailbox::new(env, &trunk));
@@ -315,6 +332,11 @@ fn drain(env: Env<'_>, trunk: Trunk) -> Atom {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn in_flight(trunk: Trunk) -> Vec<LocalPid> {
     trunk.0.trunk.in_flight()
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn sessions(trunk: Trunk) -> Vec<LocalPid> {
+    trunk.0.trunk.owners(Protocol::XmppFraming)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]

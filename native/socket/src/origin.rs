@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError, Transport};
+use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
+
+pub use megaphone_trunk::proxy::Transport;
 
 use crate::config::Content;
 

@@ -535,7 +535,10 @@ impl<P: Process> Trunk<P> {
         let idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
         let shard = self.next_sweep.fetch_add(1, Relaxed) % SHARDS;
         self.visit_shard(shard, sink, |connection, around| {
-            if now.saturating_sub(connection.last_active()) < idle || !connection.is_open() {
+            // Who is online has nothing to say for hours; the ECM knows whether the client is there.
+            let is_session = connection.protocol() == Protocol::XmppFraming;
+            let is_idle = now.saturating_sub(connection.last_active()) >= idle;
+            if is_session || !is_idle || !connection.is_open() {
                 return None;
             }
             around.counters.count_error("idle_timeout");
@@ -592,6 +595,19 @@ impl<P: Process> Trunk<P> {
         for shard in 0..SHARDS {
             self.connections.for_each(shard, |_, connection| {
                 if connection.in_flight() {
+                    owners.push(connection.owner);
+                }
+            });
+        }
+        owners
+    }
+
+    /// The owners of the connections that carry `protocol` and are open.
+    pub fn owners(&self, protocol: Protocol) -> Vec<P> {
+        let mut owners = Vec::new();
+        for shard in 0..SHARDS {
+            self.connections.for_each(shard, |_, connection| {
+                if connection.protocol() == protocol && !connection.is_released() {
                     owners.push(connection.owner);
                 }
             });

@@ -1,6 +1,7 @@
 //! Version 2: a real client session at the other end of the trunk.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use megaphone_trunk::proxy::{self, Addresses, Header};
 use megaphone_trunk::v2::{self, Event, Session, StreamId};
@@ -105,6 +106,25 @@ fn a_stream_says_what_it_carries_and_where_it_comes_from() {
     let origin = world.trunk.origin(handle).unwrap();
     assert_eq!(origin.source.to_string(), CLIENT);
     assert_eq!(origin.destination.to_string(), SERVER);
+}
+
+#[test]
+fn a_session_may_idle_and_a_raw_stream_may_not() {
+    let mut world = World::new(Config {
+        idle_timeout: Some(Duration::from_secs(60)),
+        ..raw()
+    });
+    let mut ecm = Ecm::new();
+    let (_, session) = ecm.open(&mut world, "xmpp-framing");
+    let (_, stream) = ecm.open(&mut world, "xmpp-client");
+    world.own(session, OWNER);
+    world.own(stream, OWNER + 1);
+    assert_eq!(world.trunk.owners(Protocol::XmppFraming), [OWNER]);
+    world.pass(60);
+    assert!(world.trunk.is_open(session));
+    assert!(!world.trunk.is_open(stream));
+    world.close(session);
+    assert_eq!(world.trunk.owners(Protocol::XmppFraming), []);
 }
 
 #[test]
