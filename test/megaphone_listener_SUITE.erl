@@ -174,7 +174,7 @@ wrong_options(Config) ->
       [{"max_frame_size", "32"}, {"max_frame_size", "10000000000"}, {"max_frame_size", "many"},
        {"max_connections", "0"}, {"max_connections", "-1"}, {"max_trunk_buffer", "0"},
        {"max_trunk_buffer", "64 MiB"}, {"idle_timeout", "never"}, {"send_timeout", "soon"},
-       {"shutdown_timeout", "infinity"}, {"allow_plain", "maybe"}, {"tls", "maybe"},
+       {"shutdown_timeout", "infinity"}, {"hibernate_after", "0"}, {"allow_plain", "maybe"}, {"tls", "maybe"},
        {"protocols", "[gopher]"}, {"protocols", "[http, http]"}, {"c2s", "{starttls: maybe}"},
        {"c2s", "{tls: true}"}, {"certfile", "/no/such/file"}, {"cafile", "/no/such/file"},
        {"max_frame_sizes", "1000"}, {"ip", "localhost"}, {"supervisor", "often"},
@@ -199,6 +199,8 @@ every_option_is_taken(Config) ->
                                           "    idle_timeout: infinity\n"
                                           "    send_timeout: 5\n"
                                           "    shutdown_timeout: 1\n"
+                                          "    protocols: [http, xmpp-client, xmpp-framing]\n"
+                                          "    hibernate_after: infinity\n"
                                           "    allow_plain: true\n"
                                           "    tls: false\n"
                                           "    accept_interval: 1\n")]),

@@ -128,7 +128,9 @@ listen_opt_type(shutdown_timeout) ->
 listen_opt_type(allow_plain) ->
     econf:bool();
 listen_opt_type(protocols) ->
-    econf:list(econf:enum([http, 'xmpp-client']), [unique]);
+    econf:list(econf:enum([http, 'xmpp-client', 'xmpp-framing']), [unique]);
+listen_opt_type(hibernate_after) ->
+    econf:timeout(second, infinity);
 listen_opt_type(c2s) ->
     Names = [Name || {Name, _} <- ejabberd_c2s:listen_options(), Name =/= tls],
     econf:options(maps:from_list([{Name, c2s_opt_type(Name)} || Name <- Names]), [unique]);
@@ -151,7 +153,8 @@ listen_options() ->
            {idle_timeout, 600000},
            {send_timeout, 15000},
            {shutdown_timeout, 5000},
-           {protocols, [http, 'xmpp-client']},
+           {protocols, [http, 'xmpp-client', 'xmpp-framing']},
+           {hibernate_after, 5000},
            {c2s, []},
            {tls, false},
            {certfile, undefined},

@@ -4,6 +4,7 @@
 %%% |---|---|
 %%% | `http/1.1', and all of version 1 | ejabberd_http |
 %%% | `xmpp-client' | ejabberd_c2s, on a raw XML stream |
+%%% | `xmpp-framing' | {@link megaphone_session}, a document (RFC 7395) at a time |
 -module(megaphone_owner).
 
 -export([options/1, start/3]).
@@ -12,9 +13,10 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--type options() :: #{protocols := [http | 'xmpp-client'],
+-type options() :: #{protocols := [http | 'xmpp-client' | 'xmpp-framing'],
                      http := [{atom(), term()}],
-                     c2s := [{atom(), term()}]}.
+                     c2s := [{atom(), term()}],
+                     hibernate_after := timeout()}.
 
 %% @doc What owners need of a listener's options.
 -spec options([{atom(), term()}]) -> options().
@@ -23,7 +25,8 @@ options(Opts) ->
     Http = [Name || {Name, _} <- ejabberd_http:listen_options(), Name =/= tls],
     #{protocols => megaphone_listener:option(protocols, Opts),
       http => [Opt || {Name, _} = Opt <- Opts, lists:member(Name, Http)],
-      c2s => megaphone_listener:option(c2s, Opts)}.
+      c2s => megaphone_listener:option(c2s, Opts),
+      hibernate_after => megaphone_listener:option(hibernate_after, Opts)}.
 
 %% @doc Gives a connection its owner, which finds its data waiting, however late it asks. A
 %% connection that carries what the listener does not serve is reset.
@@ -49,11 +52,14 @@ start(Trunk, Handle, #{protocols := Protocols} = Options) ->
 start_owner(http, Socket, #{http := Opts}) ->
     ejabberd_http:start(gen_tcp, Socket, Opts);
 start_owner('xmpp-client', Socket, #{c2s := Opts}) ->
-    ejabberd_c2s:start(gen_tcp, Socket, Opts).
+    ejabberd_c2s:start(gen_tcp, Socket, Opts);
+start_owner('xmpp-framing', Socket, Options) ->
+    megaphone_session:start(Socket, maps:with([c2s, hibernate_after], Options)).
 
-%% ejabberd_http reads by itself; ejabberd_c2s waits for the word.
+%% ejabberd_http reads by itself; the others wait for the word.
 accept(http, _Owner) -> ok;
-accept('xmpp-client', Owner) -> ejabberd_c2s:accept(Owner), ok.
+accept('xmpp-client', Owner) -> ejabberd_c2s:accept(Owner), ok;
+accept('xmpp-framing', Owner) -> megaphone_session:accept(Owner).
 
 reason({error, {[_ | _] = Format, Arguments}}) -> {Format, Arguments};
 reason(Error) -> {"its process does not start: ~p", [Error]}.

@@ -1,0 +1,239 @@
+%%% @doc A session: ejabberd's c2s of one client, in one process, on a connection whose bytes are
+%%% documents (RFC 7395), each after its length as a big-endian number of four bytes.
+%%%
+%%% ```
+%%%   connection -> length, document -> megaphone_framing -> xmpp_stream_in -> ejabberd_c2s
+%%%   connection <- length, document <- megaphone_framing <- megaphone_session_socket <-'
+%%% '''
+%%%
+%%% The process is xmpp_stream_in's in all but its loop: each message that it gets goes to that
+%%% module's callbacks, with ejabberd_c2s behind them, so whatever ejabberd does with a c2s process
+%%% works. What is added here: documents are read, one at a time and only as the shaper allows, so a
+%%% client's window is returned as its stanzas are handled; and after `hibernate_after' without a
+%%% message the process hibernates with its state packed ({@link megaphone_session_state}).
+-module(megaphone_session).
+
+-behaviour(p1_server).
+
+-export([start/2, accept/1, redirect/2, shut_down/1]).
+%% p1_server's callbacks
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+
+-record(session, {stream :: xmpp_stream_in:state() | megaphone_session_state:packed(),
+                  socket :: megaphone:socket(),
+                  due = header :: due(),
+                  wait = none :: none | megaphone_nif:wait(),
+                  heap = used :: used | collected,
+                  max_stanza_size :: pos_integer(),
+                  hibernate_after :: timeout()}).
+
+%% What is read next: a length, a document of so many bytes, or nothing more.
+-type due() :: header | non_neg_integer() | nothing.
+-type answer() :: {noreply, #session{}, timeout() | hibernate} | {stop, term(), #session{}}.
+
+-define(HEADER_SIZE, 4).
+%% The longest document, whatever the listener allows: a recv gives no more.
+-define(MAX_DOCUMENT, 67108864).
+-define(WAKE(Wait), {'$megaphone', Wait}).
+%% What lives in a session is small and what it makes is garbage soon: there is no old generation
+%% worth its room.
+-define(SPAWN_OPTIONS, [{fullsweep_after, 0}]).
+%% When a session that was at work gives its garbage back, long before it hibernates (milliseconds).
+-define(COLLECT_AFTER, 100).
+%% To itself: there is more to read.
+-define(READ, {'$megaphone', read}).
+-define(TOO_BIG, <<"XML stanza is too big">>).
+
+%% @doc Starts a session, from its trunk's process; {@link accept/1} follows. `c2s' are ejabberd_c2s's options, with
+%% `max_fsm_queue' as the process's max_queue.
+-spec start(megaphone:socket(), #{c2s := [{atom(), term()}], hibernate_after := timeout()}) ->
+          {ok, pid()} | ignore | {error, term()}.
+start(Socket, #{c2s := Opts} = Options) ->
+    p1_server:start(?MODULE, {self(), Socket, Options},
+                    [{spawn_opt, ?SPAWN_OPTIONS} | ejabberd_config:fsm_limit_opts(Opts)]).
+
+%% @doc The session owns its connection now and reads.
+-spec accept(pid()) -> ok.
+accept(Session) ->
+    xmpp_stream_in:accept(Session).
+
+%% @doc Sends the client to another URI, by `<close see-other-uri=.../>' (RFC 7395, 3.6.1). To ejabberd
+%% it is a connection that broke: with stream management the client may resume.
+-spec redirect(pid(), Uri :: binary()) -> ok.
+redirect(Session, Uri) ->
+    p1_server:cast(Session, {?MODULE, redirect, Uri}).
+
+%% @doc Ends the session with the stream error that ejabberd has for the end of a node: with others in
+%% its cluster the client is to come back at once.
+-spec shut_down(pid()) -> ok.
+shut_down(Session) ->
+    Error = case ejabberd_cluster:get_nodes() of
+                [_] -> xmpp:serr_system_shutdown();
+                _ -> xmpp:serr_reset()
+            end,
+    ok = ejabberd_c2s:send(Session, Error),
+    ejabberd_c2s:stop_async(Session).
+
+-spec init({Trunk :: pid(), megaphone:socket(), map()}) -> {ok, #session{}, timeout()}.
+init({Trunk, Socket, #{c2s := Opts, hibernate_after := HibernateAfter}}) ->
+    %% Made here, the connection stands in the state once.
+    SessionSocket = megaphone_session_socket:new(Trunk, Socket),
+    {ok, Stream, Timeout} =
+        xmpp_stream_in:init([ejabberd_c2s, {megaphone_session_socket, SessionSocket}, Opts]),
+    {ok, #session{stream = Stream,
+                  socket = Socket,
+                  %% An atom is above all numbers: `infinity' is the limit.
+                  max_stanza_size = min(?MAX_DOCUMENT, proplists:get_value(max_stanza_size, Opts, infinity)),
+                  hibernate_after = HibernateAfter}, Timeout}.
+
+-spec handle_call(term(), {pid(), term()}, #session{}) -> answer().
+handle_call(Call, From, Session) ->
+    #session{stream = Stream} = Awake = wake(Session),
+    continue(xmpp_stream_in:handle_call(Call, From, Stream), Awake).
+
+-spec handle_cast(term(), #session{}) -> answer().
+handle_cast(accept, #session{stream = Stream} = Session) ->
+    case xmpp_stream_in:handle_cast(accept, Stream) of
+        {noreply, Accepted, _Timeout} -> read(open(Accepted, Session));
+        Stop -> continue(Stop, Session)
+    end;
+handle_cast({?MODULE, redirect, Uri}, Session) ->
+    leave(Uri, wake(Session));
+handle_cast(Cast, Session) ->
+    #session{stream = Stream} = Awake = wake(Session),
+    continue(xmpp_stream_in:handle_cast(Cast, Stream), Awake).
+
+-spec handle_info(term(), #session{}) -> answer().
+handle_info(?WAKE(Wait), #session{wait = Wait} = Session) ->
+    read(wake(Session#session{wait = none}));
+handle_info(?READ, Session) ->
+    read(wake(Session));
+handle_info(?WAKE(_), Session) ->
+    rest(Session);
+handle_info(timeout, #session{stream = #{stream_timeout := infinity}} = Session) ->
+    idle(Session);
+handle_info(Info, Session) ->
+    #session{stream = Stream} = Awake = wake(Session),
+    continue(xmpp_stream_in:handle_info(Info, Stream), Awake).
+
+-spec terminate(term(), #session{}) -> term().
+terminate(Reason, Session) ->
+    #session{stream = Stream} = wake(Session),
+    xmpp_stream_in:terminate(Reason, Stream).
+
+-spec code_change(term(), #session{}, term()) -> {ok, #session{}} | {error, term()}.
+code_change(OldVersion, Session, Extra) ->
+    #session{stream = Stream} = Awake = wake(Session),
+    case xmpp_stream_in:code_change(OldVersion, Stream, Extra) of
+        {ok, Changed} -> {ok, Awake#session{stream = Changed}};
+        Error -> Error
+    end.
+
+%% What ejabberd_c2s can't do here: TLS is the ECM's, and so is whatever needs its keys (client
+%% certificates, channel binding). A client that came by TLS needs no more of it; one that did not
+%% can't get it, and is refused where TLS is required.
+open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted, #session{socket = Socket} = Session) ->
+    %% The connection itself says that it broke.
+    true = demonitor(Monitor, [flush]),
+    Stream = Accepted#{socket := xmpp_socket:reset_stream(XmppSocket),
+                       tls_enabled => false,
+                       tls_verify => false,
+                       zlib => false},
+    Session#session{stream = case megaphone:transport(Socket) of
+                                 {_, tls} -> Stream#{tls_required => false,
+                                                     allow_unencrypted_sasl2 => true};
+                                 {_, plain} -> Stream
+                             end}.
+
+%% Reads on where it stands.
+read(#session{due = nothing} = Session) ->
+    rest(Session);
+read(#session{due = header, socket = Socket} = Session) ->
+    case megaphone:recv_nowait(Socket, ?HEADER_SIZE) of
+        {ok, <<Size:32>>} -> read(Session#session{due = Size});
+        Other -> unread(Other, Session)
+    end;
+read(#session{due = Size, max_stanza_size = Max} = Session) when Size > Max ->
+    event({xmlstreamerror, ?TOO_BIG}, Session#session{due = nothing});
+read(#session{due = 0} = Session) ->
+    document(<<>>, Session);
+read(#session{due = Size, socket = Socket} = Session) ->
+    case megaphone:recv_nowait(Socket, Size) of
+        {ok, Document} -> document(Document, Session);
+        Other -> unread(Other, Session)
+    end.
+
+unread({wait, Wait}, Session) ->
+    rest(Session#session{wait = Wait});
+unread({error, Reason}, #session{stream = Stream, socket = Socket} = Session) ->
+    Message = case Reason of
+                  closed -> {tcp_closed, Socket};
+                  _ -> {tcp_error, Socket, Reason}
+              end,
+    continue(xmpp_stream_in:handle_info(Message, Stream), Session#session{due = nothing}).
+
+document(Document, Session) ->
+    Pause = megaphone_session_socket:pause(?HEADER_SIZE + byte_size(Document)),
+    case event(megaphone_framing:decode(Document), Session#session{due = header}) of
+        {noreply, #session{due = header} = Next, _} -> read_after(Pause, Next);
+        Answer -> Answer
+    end.
+
+%% One document at a time: what others have sent meanwhile has its turn.
+read_after(0, #session{socket = Socket} = Session) ->
+    case megaphone:recv_nowait(Socket, ?HEADER_SIZE) of
+        {ok, <<Size:32>>} ->
+            self() ! ?READ,
+            rest(Session#session{due = Size});
+        Other ->
+            unread(Other, Session)
+    end;
+read_after(Pause, Session) ->
+    _ = erlang:send_after(Pause, self(), ?READ),
+    rest(Session).
+
+%% What xmpp_stream_in leaves to its parser and its socket: a stream opens when one is due, and
+%% nobody starts TLS inside of a session.
+event({xmlstreamstart, _, _}, #session{stream = #{stream_state := State} = Stream} = Session)
+  when State =/= wait_for_stream ->
+    Error = xmpp:serr_unsupported_stanza_type(),
+    rest(Session#session{stream = xmpp_stream_in:send(Stream, Error)});
+event({xmlstreamelement, {xmlel, <<"starttls">>, _, _}},
+      #session{stream = #{stream_state := State} = Stream} = Session) when State =/= wait_for_stream ->
+    Refused = xmpp_stream_in:send(Stream, {starttls_failure}),
+    continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Refused), Session);
+event(Event, #session{stream = Stream} = Session) ->
+    continue(xmpp_stream_in:handle_info({'$gen_event', Event}, Stream), Session).
+
+leave(Uri, #session{stream = #{socket := _} = Stream, socket = Socket} = Session) ->
+    ok = megaphone_session_socket:redirect(Socket, Uri),
+    continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Stream), Session);
+leave(_Uri, Session) ->
+    rest(Session).
+
+continue({noreply, Stream, _Timeout}, Session) -> rest(Session#session{stream = Stream});
+continue({stop, Reason, Stream}, Session) -> {stop, Reason, Session#session{stream = Stream}}.
+
+rest(#session{stream = #{stream_state := disconnected}, due = Due} = Session) when Due =/= nothing ->
+    rest(Session#session{due = nothing});
+rest(#session{stream = #{stream_timeout := infinity}, hibernate_after = HibernateAfter} = Session) ->
+    {noreply, Session#session{heap = used}, min(?COLLECT_AFTER, HibernateAfter)};
+%% Not logged in yet: how long that may take is what counts.
+rest(#session{stream = #{stream_timeout := {Timeout, Since}}} = Session) ->
+    {noreply, Session, max(0, Since + Timeout - erlang:monotonic_time(millisecond))};
+rest(Session) ->
+    {noreply, Session, hibernate}.
+
+idle(#session{heap = used, hibernate_after = HibernateAfter} = Session) when HibernateAfter > ?COLLECT_AFTER ->
+    true = garbage_collect(),
+    {noreply, Session#session{heap = collected}, later(HibernateAfter)};
+idle(#session{stream = Stream} = Session) ->
+    {noreply, Session#session{stream = megaphone_session_state:pack(Stream)}, hibernate}.
+
+later(infinity) -> infinity;
+later(HibernateAfter) -> HibernateAfter - ?COLLECT_AFTER.
+
+wake(#session{stream = Stream} = Session) when is_map(Stream) ->
+    Session;
+wake(#session{stream = Packed} = Session) ->
+    Session#session{stream = megaphone_session_state:unpack(Packed)}.

@@ -1,0 +1,116 @@
+%%% @doc What ejabberd_c2s has of a session's connection: the socket module that xmpp_socket calls,
+%%% always in the session's own process.
+%%%
+%%% Input does not pass here, {@link megaphone_session} reads it. A document that has to wait for the
+%%% client blocks the session, as gen_tcp's send blocks a c2s process: whatever comes meanwhile stays
+%%% in the mailbox, where max_queue counts it, and after `send_timeout' the connection is broken.
+-module(megaphone_session_socket).
+
+-behaviour(xmpp_socket).
+
+-export([new/2, pause/1, redirect/2]).
+%% xmpp_socket's callbacks
+-export([send_xml/2, get_owner/1, get_transport/1, change_shaper/2, controlling_process/2, close/1,
+         sockname/1, peername/1, setopts/2, reset_stream/1]).
+
+-export_type([socket/0]).
+
+-type transport() :: tcp | tls | websocket | http_bind.
+%% The first is `self' once the session reads.
+-opaque socket() :: {self | pid(), transport(), megaphone:socket()}.
+
+%% Where the shaper is: most sessions have none, and no room for it.
+-define(SHAPER, {?MODULE, shaper}).
+
+%% @doc The socket of a session that has just started.
+-spec new(Trunk :: pid(), megaphone:socket()) -> socket().
+new(Trunk, Socket) ->
+    {Trunk, transport(megaphone:transport(Socket)), Socket}.
+
+transport({tcp, plain}) -> tcp;
+transport({tcp, tls}) -> tls;
+transport({websocket, _}) -> websocket;
+transport({bosh, _}) -> http_bind.
+
+%% @doc How long the session's shaper wants no more input after `Size' bytes (milliseconds).
+-spec pause(non_neg_integer()) -> non_neg_integer().
+pause(Size) ->
+    case get(?SHAPER) of
+        undefined ->
+            0;
+        Shaper ->
+            {Updated, Pause} = p1_shaper:update(Shaper, Size),
+            _ = put(?SHAPER, Updated),
+            Pause
+    end.
+
+%% @doc Ends the stream with a `<close/>' that names another URI (RFC 7395, 3.6.1).
+-spec redirect(megaphone:socket(), Uri :: binary()) -> ok.
+redirect(Socket, Uri) ->
+    _ = send_document(Socket, megaphone_framing:encode({redirect, Uri})),
+    megaphone:close(Socket).
+
+%% @doc Sends a document.
+-spec send_xml(socket(), megaphone_framing:element()) -> ok | {error, atom()}.
+send_xml({_, _, Socket}, Element) ->
+    send_document(Socket, megaphone_framing:encode(Element)).
+
+send_document(Socket, Document) ->
+    case megaphone:send(Socket, [<<(byte_size(Document)):32>>, Document]) of
+        {error, timeout} = Error ->
+            %% A part of it may be out: nothing that follows would be understood.
+            megaphone:reset(Socket),
+            Error;
+        Answer ->
+            Answer
+    end.
+
+%% @doc The process that is shown in logs. xmpp_socket makes a parser, and reads, where this is the
+%% caller: not yet as the session starts.
+-spec get_owner(socket()) -> pid().
+get_owner({self, _, _}) -> self();
+get_owner({Trunk, _, _}) -> Trunk.
+
+%% @doc How the client is connected: what connected_users_info shows.
+-spec get_transport(socket()) -> transport().
+get_transport({_, Transport, _}) ->
+    Transport.
+
+%% @doc Keeps the shaper for {@link pause/1}.
+-spec change_shaper(socket(), none | p1_shaper:state()) -> ok.
+change_shaper(_Socket, none) ->
+    _ = erase(?SHAPER),
+    ok;
+change_shaper(_Socket, Shaper) ->
+    _ = put(?SHAPER, Shaper),
+    ok.
+
+%% @doc A session owns its connection from the start.
+-spec controlling_process(socket(), pid()) -> ok.
+controlling_process(_Socket, _Pid) ->
+    ok.
+
+%% @doc Closes the connection behind what was sent.
+-spec close(socket()) -> ok.
+close({_, _, Socket}) ->
+    megaphone:close(Socket).
+
+%% @doc The address the client connected to.
+-spec sockname(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
+sockname({_, _, Socket}) ->
+    megaphone:sockname(Socket).
+
+%% @doc The client's address.
+-spec peername(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
+peername({_, _, Socket}) ->
+    megaphone:peername(Socket).
+
+%% @doc xmpp_socket asks for input by this; the session reads anyway.
+-spec setopts(socket(), [term()]) -> ok.
+setopts(_Socket, _Options) ->
+    ok.
+
+%% @doc A document is whole, so there is no parser to reset.
+-spec reset_stream(socket()) -> socket().
+reset_stream({_, Transport, Socket}) ->
+    {self, Transport, Socket}.

@@ -1,0 +1,171 @@
+%% @doc megaphone_test_xmpp's transport over sessions: a stream of a version 2 trunk that carries
+%% documents (RFC 7395), each after its length in four bytes. Its target is a trunk and the PROXY
+%% header of the stream.
+-module(megaphone_test_session).
+
+-behaviour(megaphone_test_xmpp).
+
+-export([open/3, restart/1, send/2, recv/2, close/1, drop/1]).
+-export([header/0, header/1, connect/2, stream/1, send_document/2, recv_document/1, recv_document/2,
+         frame/1, open_document/1, auth/2, authenticate_scram/3, await_presence/3]).
+
+-define(NS, "xmlns='urn:ietf:params:xml:ns:xmpp-framing'").
+-define(TIMEOUT, 10_000).
+
+%% @doc The header of a client at 192.0.2.7, by TCP without TLS.
+-spec header() -> megaphone_test_proxy:header().
+header() ->
+    header(#{}).
+
+%% @doc The same with other fields, such as `transport', `tls' and `source'.
+-spec header(megaphone_test_proxy:header()) -> megaphone_test_proxy:header().
+header(Fields) ->
+    maps:merge(megaphone_test_proxy:client({{192, 0, 2, 7}, 4711}, <<"xmpp-framing">>), Fields).
+
+%% @doc A stream on which nothing was said yet.
+-spec connect(megaphone_test_yamux:trunk(), megaphone_test_proxy:header()) -> map().
+connect(Trunk, Header) ->
+    #{stream => megaphone_test_yamux:open(Trunk, Header), host => <<"localhost">>}.
+
+-spec stream(map()) -> megaphone_test_yamux:stream().
+stream(#{stream := Stream}) ->
+    Stream.
+
+open({Trunk, Header}, Host, _Options) ->
+    restart((connect(Trunk, Header))#{host := Host}).
+
+restart(#{host := Host} = State) ->
+    ok = send_document(State, open_document(Host)),
+    case recv_document(State) of
+        {ok, Open} ->
+            case {megaphone_test_xml:name(Open), megaphone_test_xml:namespace(Open)} of
+                {<<"open">>, <<"urn:ietf:params:xml:ns:xmpp-framing">>} -> {ok, State};
+                _ -> {error, {expected, <<"open">>, Open}}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec open_document(binary()) -> iodata().
+open_document(Host) ->
+    ["<open " ?NS " to='", Host, "' version='1.0'/>"].
+
+send(State, Document) ->
+    case send_document(State, Document) of
+        ok -> {ok, State};
+        {error, _} = Error -> Error
+    end.
+
+recv(State, Timeout) ->
+    case recv_document(State, Timeout) of
+        {ok, Element} -> {ok, Element, State};
+        {error, _} = Error -> Error
+    end.
+
+%% Both sides close the stream, then the server the connection.
+close(#{stream := Stream} = State) ->
+    ok = send_document(State, "<close " ?NS "/>"),
+    case await_close(State) of
+        ok -> megaphone_test_yamux:close_stream(Stream);
+        {error, _} = Error -> Error
+    end.
+
+drop(#{stream := Stream}) ->
+    ok = megaphone_test_yamux:reset(Stream).
+
+await_close(#{stream := Stream} = State) ->
+    case recv_document(State) of
+        {ok, Element} ->
+            case megaphone_test_xml:name(Element) of
+                <<"close">> ->
+                    {error, closed} = megaphone_test_yamux:recv(Stream, 1),
+                    ok;
+                _ ->
+                    await_close(State)
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec send_document(map(), iodata()) -> ok | {error, term()}.
+send_document(#{stream := Stream}, Document) ->
+    megaphone_test_yamux:send(Stream, frame(Document)).
+
+-spec frame(iodata()) -> iodata().
+frame(Document) ->
+    [<<(iolist_size(Document)):32>>, Document].
+
+-spec recv_document(map()) -> {ok, megaphone_test_xml:element()} | {error, term()}.
+recv_document(State) ->
+    recv_document(State, ?TIMEOUT).
+
+-spec recv_document(map(), timeout()) -> {ok, megaphone_test_xml:element()} | {error, term()}.
+recv_document(#{stream := Stream}, Timeout) ->
+    case megaphone_test_yamux:recv(Stream, 4, Timeout) of
+        {ok, <<Size:32>>} ->
+            case megaphone_test_yamux:recv(Stream, Size, Timeout) of
+                {ok, Document} -> parsed(megaphone_test_xml:parse(Document));
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc SASL PLAIN (RFC 4616).
+-spec auth(User :: binary(), Password :: binary()) -> iodata().
+auth(User, Password) ->
+    auth_document(<<"PLAIN">>, <<0, User/binary, 0, Password/binary>>).
+
+auth_document(Mechanism, Data) ->
+    ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='", Mechanism, "'>",
+     base64:encode(Data), "</auth>"].
+
+%% @doc SASL SCRAM-SHA-1 (RFC 5802), up to <success/>, with the server's signature checked. The client
+%% says that it knows channel binding and believes that the server does not.
+-spec authenticate_scram(map(), User :: binary(), Password :: binary()) -> ok | {error, term()}.
+authenticate_scram(State, User, Password) ->
+    Nonce = base64:encode(crypto:strong_rand_bytes(12)),
+    Bare = <<"n=", User/binary, ",r=", Nonce/binary>>,
+    ok = send_document(State, auth_document(<<"SCRAM-SHA-1">>, <<"y,,", Bare/binary>>)),
+    case recv_document(State) of
+        {ok, {xmlel, <<"challenge">>, _, _} = Challenge} ->
+            First = base64:decode(megaphone_test_xml:text(Challenge)),
+            {Response, Signature} = scram(Bare, First, Password),
+            ok = send_document(State, ["<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>",
+                                       base64:encode(Response), "</response>"]),
+            case recv_document(State) of
+                {ok, {xmlel, <<"success">>, _, _} = Success} ->
+                    <<"v=", Signature/binary>> = base64:decode(megaphone_test_xml:text(Success)),
+                    ok;
+                Other ->
+                    {error, Other}
+            end;
+        Other ->
+            {error, Other}
+    end.
+
+scram(Bare, First, Password) ->
+    [<<"r=", Nonce/binary>>, <<"s=", Salt/binary>>, <<"i=", Rounds/binary>> | _] =
+        binary:split(First, <<",">>, [global]),
+    Salted = crypto:pbkdf2_hmac(sha, Password, base64:decode(Salt), binary_to_integer(Rounds), 20),
+    ClientKey = crypto:mac(hmac, sha, Salted, <<"Client Key">>),
+    Final = <<"c=", (base64:encode(<<"y,,">>))/binary, ",r=", Nonce/binary>>,
+    All = <<Bare/binary, ",", First/binary, ",", Final/binary>>,
+    Proof = crypto:exor(ClientKey, crypto:mac(hmac, sha, crypto:hash(sha, ClientKey), All)),
+    Signature = crypto:mac(hmac, sha, crypto:mac(hmac, sha, Salted, <<"Server Key">>), All),
+    {<<Final/binary, ",p=", (base64:encode(Proof))/binary>>, base64:encode(Signature)}.
+
+%% @doc Waits for a presence of that type from that JID; other stanzas are passed over.
+-spec await_presence(megaphone_test_xmpp:client(), From :: binary(), Type :: binary()) ->
+          megaphone_test_xmpp:client().
+await_presence(Client, From, Type) ->
+    {Stanza, Received} = megaphone_test_xmpp:recv(Client),
+    Found = {megaphone_test_xml:name(Stanza), megaphone_test_xml:attribute(<<"from">>, Stanza),
+             megaphone_test_xml:attribute(<<"type">>, Stanza)},
+    case Found of
+        {<<"presence">>, From, Type} -> Received;
+        _ -> await_presence(Received, From, Type)
+    end.
+
+parsed({error, _} = Error) -> Error;
+parsed(Element) -> {ok, Element}.
