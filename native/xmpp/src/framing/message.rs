@@ -1,0 +1,202 @@
+//! The messages of a session on a trunk: a u32 big-endian length and one document each.
+
+use crate::xml::Document;
+
+/// Bytes of a message's length.
+const PREFIX: usize = 4;
+
+/// A message that can't be, or must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Longer than what is allowed, or than a u32 can say.
+    #[error("a message of {length} bytes, {limit} are allowed; end the session")]
+    TooLong {
+        /// Its length.
+        length: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// Of no bytes; a document has some.
+    #[error("a message of 0 bytes; end the session")]
+    Empty,
+}
+
+/// Writes a message of one document at the end of `out`.
+pub fn put_message(out: &mut Vec<u8>, document: &[u8]) -> Result<(), MessageError> {
+    put_parts(out, &[document])
+}
+
+/// [`put_message`] without a copy in between.
+pub fn put_document(out: &mut Vec<u8>, document: &Document<'_>) -> Result<(), MessageError> {
+    put_parts(out, &document.parts())
+}
+
+fn put_parts(out: &mut Vec<u8>, parts: &[&[u8]]) -> Result<(), MessageError> {
+    let length = parts
+        .iter()
+        .fold(0, |sum: usize, part| sum.saturating_add(part.len()));
+    if length == 0 {
+        return Err(MessageError::Empty);
+    }
+    let prefix = u32::try_from(length).map_err(|_| MessageError::TooLong {
+        length,
+        limit: usize::try_from(u32::MAX).unwrap_or(usize::MAX),
+    })?;
+    out.reserve(PREFIX + length);
+    out.extend_from_slice(&prefix.to_be_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    Ok(())
+}
+
+/// Reads messages from the bytes of a session, in any chunks.
+///
+/// Between messages it holds no memory of its own; within one, the bytes that have arrived.
+#[derive(Debug)]
+pub struct Messages {
+    limit: usize,
+    prefix: [u8; PREFIX],
+    /// Bytes of `prefix` that are there.
+    prefix_filled: u8,
+    /// The message that is arriving, or the one handed over last.
+    message: Vec<u8>,
+    handed_over: bool,
+}
+
+impl Messages {
+    /// `limit` is the most bytes a message may have.
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            prefix: [0; PREFIX],
+            prefix_filled: 0,
+            message: Vec::new(),
+            handed_over: false,
+        }
+    }
+
+    /// The next document, and `input` moved behind what was used; `None` when there's no whole one left,
+    /// and then all of `input` was used.
+    ///
+    /// After an error the session can't be read any further.
+    pub fn read<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<&'a [u8]>, MessageError> {
+        if self.handed_over {
+            self.handed_over = false;
+            self.message = Vec::new();
+        }
+        while usize::from(self.prefix_filled) < PREFIX {
+            let Some((byte, rest)) = input.split_first() else {
+                return Ok(None);
+            };
+            if let Some(place) = self.prefix.get_mut(usize::from(self.prefix_filled)) {
+                *place = *byte;
+            }
+            self.prefix_filled += 1;
+            *input = rest;
+        }
+        let length = usize::try_from(u32::from_be_bytes(self.prefix)).unwrap_or(usize::MAX);
+        if length > self.limit {
+            return Err(MessageError::TooLong {
+                length,
+                limit: self.limit,
+            });
+        }
+        if length == 0 {
+            return Err(MessageError::Empty);
+        }
+        let missing = length.saturating_sub(self.message.len());
+        if self.message.is_empty()
+            && let Some((message, rest)) = input.split_at_checked(length)
+        {
+            *input = rest;
+            self.prefix_filled = 0;
+            return Ok(Some(message));
+        }
+        let taken = missing.min(input.len());
+        let (more, rest) = input.split_at(taken);
+        crate::buffer::append(&mut self.message, more, length);
+        *input = rest;
+        if self.message.len() < length {
+            return Ok(None);
+        }
+        self.prefix_filled = 0;
+        self.handed_over = true;
+        Ok(Some(&self.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(messages: &mut Messages, mut input: &[u8]) -> Result<Vec<Vec<u8>>, MessageError> {
+        let mut all = Vec::new();
+        while let Some(message) = messages.read(&mut input)? {
+            all.push(message.to_vec());
+        }
+        assert_eq!(input, b"");
+        Ok(all)
+    }
+
+    #[test]
+    fn messages_in_any_chunks() {
+        let documents = [
+            b"<a/>".to_vec(),
+            [b"<a>".as_slice(), &[b'x'; 300], b"</a>"].concat(),
+            b"<b/>".to_vec(),
+        ];
+        let mut bytes = Vec::new();
+        for document in &documents {
+            put_message(&mut bytes, document).unwrap();
+        }
+        for size in 1..bytes.len() + 1 {
+            let mut messages = Messages::new(1000);
+            let mut read = Vec::new();
+            for chunk in bytes.chunks(size) {
+                read.extend(read_all(&mut messages, chunk).unwrap());
+            }
+            assert_eq!(read, documents, "{size}");
+            assert_eq!(messages.message.capacity(), 0, "{size}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_checked_before_memory_is_taken() {
+        let mut messages = Messages::new(10);
+        assert_eq!(
+            read_all(&mut messages, &[0xff; 8]),
+            Err(MessageError::TooLong {
+                length: 0xffff_ffff,
+                limit: 10
+            })
+        );
+        let mut messages = Messages::new(10);
+        assert_eq!(
+            read_all(&mut messages, &[0, 0, 0, 11]),
+            Err(MessageError::TooLong {
+                length: 11,
+                limit: 10
+            })
+        );
+        assert_eq!(
+            read_all(&mut Messages::new(10), &[0; 4]),
+            Err(MessageError::Empty)
+        );
+        assert_eq!(put_message(&mut Vec::new(), b""), Err(MessageError::Empty));
+        let mut messages = Messages::new(1 << 30);
+        assert_eq!(
+            read_all(&mut messages, &[0x3f, 0xff, 0xff, 0xff, b'<']),
+            Ok(vec![])
+        );
+        assert!(messages.message.capacity() <= 64);
+    }
+
+    #[test]
+    fn an_idle_reader_is_small() {
+        assert!(size_of::<Messages>() <= 48, "{}", size_of::<Messages>());
+    }
+}

@@ -1,0 +1,219 @@
+//! RFC 7395: one document a message, and the same documents on a trunk.
+//!
+//! What a WebSocket message has to be, [`check`] says; what a document is for, [`Kind`]. A session on a
+//! trunk (ALPN `xmpp-framing`) is a sequence of messages, each a u32 big-endian length and one document:
+//! [`put_message`] and [`Messages`].
+
+mod message;
+
+pub use message::{MessageError, Messages, put_document, put_message};
+
+use std::borrow::Cow;
+
+use crate::error::XmlError;
+use crate::escape::write_attribute;
+use crate::limits::Limits;
+use crate::namespace;
+use crate::open::Open;
+use crate::xml::{Document, Root, Scope, check_in};
+
+/// Checks that a WebSocket text message is exactly one document (RFC 7395, 3.3).
+///
+/// As in ejabberd, white space and an XML declaration around it do no harm, and an element without a
+/// namespace is in `jabber:client`, which the result then declares.
+pub fn check<'a>(message: &'a [u8], limits: &Limits) -> Result<Document<'a>, XmlError> {
+    check_in(message, Scope::CLIENT, limits)
+}
+
+/// What a document is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// `<open/>`: a stream starts, or starts again.
+    Open(Open<'a>),
+    /// `<close/>`: the stream ends.
+    Close {
+        /// Where the client should go instead (RFC 7395, 3.6.1).
+        see_other_uri: Option<Cow<'a, str>>,
+    },
+    /// `<stream:features/>`.
+    Features,
+    /// `<stream:error/>`: `<close/>` follows.
+    Error,
+    /// `<message/>`.
+    Message,
+    /// `<presence/>`.
+    Presence,
+    /// `<iq/>`.
+    Iq,
+    /// Everything else: SASL, STARTTLS, stream management ...
+    Other,
+}
+
+impl<'a> Kind<'a> {
+    /// The kind of a well-formed document, by its root's tag; `None` if it doesn't start with a tag.
+    ///
+    /// It reads that tag alone. A root without prefix or namespace is in `jabber:client`.
+    pub fn of(document: &'a [u8]) -> Option<Self> {
+        Root::new(document).map(|root| Self::of_root(&root))
+    }
+
+    pub(crate) fn of_root(root: &Root<'a>) -> Self {
+        let local = root.local_name();
+        if !matches!(
+            local,
+            "open" | "close" | "features" | "error" | "message" | "presence" | "iq"
+        ) {
+            return Self::Other;
+        }
+        let namespace = root.namespace();
+        match (local, namespace.as_deref().unwrap_or(namespace::CLIENT)) {
+            ("open", namespace::FRAMING) => Self::Open(Open::of(root)),
+            ("close", namespace::FRAMING) => Self::Close {
+                see_other_uri: root.attribute("see-other-uri"),
+            },
+            ("features", namespace::STREAM) => Self::Features,
+            ("error", namespace::STREAM) => Self::Error,
+            ("message", namespace::CLIENT) => Self::Message,
+            ("presence", namespace::CLIENT) => Self::Presence,
+            ("iq", namespace::CLIENT) => Self::Iq,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Writes `<close/>` at the end of `out`.
+pub fn write_close(out: &mut Vec<u8>) {
+    close(out, None);
+}
+
+/// Writes a `<close/>` that sends the client to another WebSocket or BOSH URL (RFC 7395, 3.6.1).
+pub fn write_close_to(out: &mut Vec<u8>, see_other_uri: &str) {
+    close(out, Some(see_other_uri));
+}
+
+fn close(out: &mut Vec<u8>, see_other_uri: Option<&str>) {
+    out.extend_from_slice(b"<close");
+    write_attribute(out, "xmlns", namespace::FRAMING);
+    if let Some(uri) = see_other_uri {
+        write_attribute(out, "see-other-uri", uri);
+    }
+    out.extend_from_slice(b"/>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        max_document: 1000,
+        max_depth: 10,
+        max_attributes: 10,
+    };
+
+    #[test]
+    fn kinds() {
+        let stream = "xmlns:stream='http://etherx.jabber.org/streams'";
+        for (document, kind) in [
+            ("<message xmlns='jabber:client'/>", Kind::Message),
+            ("<message/>", Kind::Message),
+            ("<c:iq xmlns:c='jabber:client'/>", Kind::Iq),
+            ("<presence xmlns='jabber:client'>..", Kind::Presence),
+            ("<iq xmlns='jabber:server'/>", Kind::Other),
+            (&format!("<stream:features {stream}/>"), Kind::Features),
+            (
+                "<features xmlns='http://etherx.jabber.org/streams'/>",
+                Kind::Features,
+            ),
+            ("<features/>", Kind::Other),
+            (&format!("<stream:error {stream}/>"), Kind::Error),
+            ("<error/>", Kind::Other),
+            ("<open/>", Kind::Other),
+            (
+                "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+                Kind::Other,
+            ),
+            (
+                "<close xmlns=\"urn:ietf:params:xml:ns:xmpp-framing\"/>",
+                Kind::Close {
+                    see_other_uri: None,
+                },
+            ),
+            (
+                "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing' see-other-uri='wss://a/?b&amp;c'/>",
+                Kind::Close {
+                    see_other_uri: Some("wss://a/?b&c".into()),
+                },
+            ),
+            (
+                "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a.example' version='1.0' xml:lang='en'/>",
+                Kind::Open(Open {
+                    to: Some("a.example".into()),
+                    version: Some("1.0".into()),
+                    lang: Some("en".into()),
+                    ..Open::default()
+                }),
+            ),
+        ] {
+            assert_eq!(Kind::of(document.as_bytes()), Some(kind), "{document}");
+        }
+        assert_eq!(Kind::of(b"text"), None);
+    }
+
+    #[test]
+    fn open_and_close_are_read_as_written() {
+        let open = Open {
+            to: Some("a'b".into()),
+            from: Some("<x>".into()),
+            id: Some("1\t2".into()),
+            version: Some("1.0".into()),
+            lang: Some("de".into()),
+        };
+        let mut out = Vec::new();
+        open.write_document(&mut out);
+        check(&out, &LIMITS).unwrap();
+        assert_eq!(Kind::of(&out), Some(Kind::Open(open)));
+        out.clear();
+        write_close_to(&mut out, "https://a/?x='&y");
+        check(&out, &LIMITS).unwrap();
+        let see_other_uri = Some("https://a/?x='&y".into());
+        assert_eq!(Kind::of(&out), Some(Kind::Close { see_other_uri }));
+        out.clear();
+        write_close(&mut out);
+        assert_eq!(out, b"<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>");
+    }
+
+    #[test]
+    fn a_message_is_one_document() {
+        for (message, document) in [
+            ("<iq xmlns='jabber:client'/>", "<iq xmlns='jabber:client'/>"),
+            ("<iq/>", "<iq xmlns='jabber:client'/>"),
+            (
+                "<x:iq xmlns:x='y'><b/></x:iq>",
+                "<x:iq xmlns='jabber:client' xmlns:x='y'><b/></x:iq>",
+            ),
+            (" <a xmlns='b'/> \n", "<a xmlns='b'/>"),
+            ("<?xml version='1.0'?>\n<a xmlns=''/>", "<a xmlns=''/>"),
+        ] {
+            let checked = check(message.as_bytes(), &LIMITS).unwrap();
+            assert_eq!(String::from_utf8(checked.to_vec()).unwrap(), document);
+        }
+        use XmlError::*;
+        for (message, error) in [
+            ("", Unfinished { at: 0 }),
+            (" ", Unfinished { at: 0 }),
+            ("<a>", Unfinished { at: 3 }),
+            ("<a/><b/>", AfterRoot { at: 4 }),
+            ("<a/>x", AfterRoot { at: 4 }),
+            ("x", NoElement { at: 0 }),
+            ("</a>", NoElement { at: 0 }),
+            ("<stream:stream>", UnboundPrefix { at: 15 }),
+            ("<a/><!-- -->", AfterRoot { at: 4 }),
+        ] {
+            assert_eq!(
+                check(message.as_bytes(), &LIMITS).unwrap_err(),
+                error,
+                "{message}"
+            );
+        }
+    }
+}

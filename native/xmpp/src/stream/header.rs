@@ -1,0 +1,117 @@
+//! The stream header, as long as it differs from what almost everybody sends.
+
+use std::ops::Range;
+
+use super::reader::StreamError;
+use crate::namespace;
+use crate::open::Open;
+use crate::xml::{Binding, Name, Scanner, Scope};
+
+/// What `xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'` declares.
+const USUAL_TEXT: &[u8] = b"streamhttp://etherx.jabber.org/streams";
+const USUAL_BINDINGS: &[Binding] = &[Binding {
+    prefix: 0..6,
+    uri: 6..38,
+}];
+const USUAL_NAME: &[u8] = b"stream:stream";
+
+/// A header with other declarations than the usual ones, or under another prefix.
+#[derive(Debug)]
+pub(super) struct Header {
+    text: Box<[u8]>,
+    name: Name,
+    default: Range<usize>,
+    bindings: Box<[Binding]>,
+}
+
+impl Header {
+    /// Bytes of memory.
+    pub(super) fn held(&self) -> usize {
+        size_of::<Self>() + self.text.len() + size_of_val(&*self.bindings)
+    }
+}
+
+/// The namespaces around the stanzas; `None` is the usual header.
+pub(super) fn scope(header: Option<&Header>) -> Scope<'_> {
+    match header {
+        None => Scope {
+            default: namespace::CLIENT.as_bytes(),
+            text: USUAL_TEXT,
+            bindings: USUAL_BINDINGS,
+        },
+        Some(header) => Scope {
+            default: header.text.get(header.default.clone()).unwrap_or_default(),
+            text: &header.text,
+            bindings: &header.bindings,
+        },
+    }
+}
+
+/// The name of the root, as its end tag has to repeat it.
+pub(super) fn name(header: Option<&Header>) -> &[u8] {
+    header.map_or(USUAL_NAME, |header| header.name.whole(&header.text))
+}
+
+/// Checks a header (RFC 6120, 4.7 and 4.8). `text` is its tag, which the scanner has just read.
+pub(super) fn read<'a>(
+    text: &'a [u8],
+    mut scanner: Scanner,
+) -> Result<(Open<'a>, Option<Box<Header>>), StreamError> {
+    let name = scanner.root();
+    let root_namespace = scanner.root_namespace(text, &Scope::NONE);
+    if root_namespace != namespace::STREAM.as_bytes() {
+        return Err(match (name.local(text), name.prefix(text)) {
+            (b"stream", b"") => StreamError::NoPrefix,
+            _ => StreamError::StreamNamespace,
+        });
+    }
+    if name.local(text) != b"stream" {
+        return Err(StreamError::NoStream);
+    }
+    let mut open = Open::default();
+    for attribute in scanner.attributes() {
+        open.set(attribute.name.whole(text), attribute.value(text));
+    }
+    let (default, bindings) = scanner.take_namespaces();
+    let default = default.unwrap_or_default();
+    let content = text.get(default.clone()).unwrap_or_default();
+    let allowed = [
+        b"",
+        namespace::CLIENT.as_bytes(),
+        namespace::STREAM.as_bytes(),
+    ];
+    if !allowed.contains(&content) {
+        return Err(StreamError::ContentNamespace);
+    }
+    let usual = name.whole(text) == USUAL_NAME
+        && content == namespace::CLIENT.as_bytes()
+        && bindings.len() == 1;
+    let header = match usual {
+        true => None,
+        false => Some(Box::new(Header {
+            text: text.into(),
+            name,
+            default,
+            bindings: bindings.into(),
+        })),
+    };
+    Ok((open, header))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_declarations_are_in_place() {
+        let scope = scope(None);
+        let [binding] = scope.bindings else {
+            panic!("{scope:?}")
+        };
+        assert_eq!(&scope.text[binding.prefix.clone()], b"stream");
+        assert_eq!(
+            &scope.text[binding.uri.clone()],
+            namespace::STREAM.as_bytes()
+        );
+    }
+}

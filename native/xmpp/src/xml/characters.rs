@@ -1,0 +1,116 @@
+//! Which bytes may stand where.
+
+use crate::error::XmlError;
+use crate::escape::is_xml;
+
+/// `:` isn't among the name characters: a name has at most one, which the scanner looks for.
+const NAME_START: u8 = 1;
+const NAME: u8 = 2;
+const TEXT: u8 = 4;
+const VALUE: u8 = 8;
+const SPACE: u8 = 16;
+
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let mut class = 0;
+        if matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'_') {
+            class |= NAME_START | NAME;
+        }
+        if matches!(byte as u8, b'0'..=b'9' | b'-' | b'.') {
+            class |= NAME;
+        }
+        if matches!(byte as u8, b' ' | b'\t' | b'\n' | b'\r') {
+            class |= SPACE;
+        }
+        let character = byte >= 32 || class & SPACE != 0;
+        if character && !matches!(byte as u8, b'<' | b'&' | b'>') {
+            class |= TEXT;
+        }
+        if character && !matches!(byte as u8, b'<' | b'&' | b'\'' | b'"') {
+            class |= VALUE;
+        }
+        classes[byte] = class;
+        byte += 1;
+    }
+    classes
+}
+
+pub(crate) fn is_space(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & SPACE != 0
+}
+
+fn skip(bytes: &[u8], from: usize, class: u8) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    from + rest
+        .iter()
+        .position(|byte| CLASSES[usize::from(*byte)] & class == 0)
+        .unwrap_or(rest.len())
+}
+
+/// The first byte from `from` on that isn't white space.
+pub(crate) fn skip_space(bytes: &[u8], from: usize) -> usize {
+    skip(bytes, from, SPACE)
+}
+
+/// The first byte from `from` on that isn't plain ASCII text.
+pub(super) fn skip_text(bytes: &[u8], from: usize) -> usize {
+    skip(bytes, from, TEXT)
+}
+
+/// The first byte from `from` on that isn't plain ASCII of an attribute's value.
+pub(super) fn skip_value(bytes: &[u8], from: usize) -> usize {
+    skip(bytes, from, VALUE)
+}
+
+/// The first byte from `from` on that isn't an ASCII character of a name.
+pub(super) fn skip_name(bytes: &[u8], from: usize) -> usize {
+    skip(bytes, from, NAME)
+}
+
+/// The characters beyond ASCII from `from` on, and where they end: all there are, without a last one
+/// that is cut off. `is_xml` holds for each.
+pub(super) fn beyond_ascii(bytes: &[u8], from: usize) -> Result<(&str, usize), XmlError> {
+    let rest = bytes.get(from..).unwrap_or_default();
+    let run = rest.iter().position(u8::is_ascii).unwrap_or(rest.len());
+    let text = match std::str::from_utf8(&rest[..run]) {
+        Ok(text) => text,
+        // What is cut off at the end of the input may still become a character.
+        Err(error) if error.error_len().is_none() && run == rest.len() => {
+            std::str::from_utf8(&rest[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(error) => {
+            return Err(XmlError::InvalidUtf8 {
+                at: from + error.valid_up_to(),
+            });
+        }
+    };
+    match text
+        .char_indices()
+        .find(|(_, character)| !is_xml(*character))
+    {
+        Some((index, _)) => Err(XmlError::InvalidCharacter { at: from + index }),
+        None => Ok((text, from + text.len())),
+    }
+}
+
+/// XML 1.0's `NameStartChar` without the colon.
+pub(super) fn is_name_start(character: char) -> bool {
+    match u8::try_from(character) {
+        Ok(byte) if byte.is_ascii() => CLASSES[usize::from(byte)] & NAME_START != 0,
+        _ => matches!(character,
+            '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}' | '\u{370}'..='\u{37d}'
+            | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
+            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}'
+            | '\u{fdf0}'..='\u{fffd}' | '\u{10000}'..='\u{effff}'),
+    }
+}
+
+/// XML 1.0's `NameChar`, beyond ASCII.
+pub(super) fn is_name_beyond_ascii(character: char) -> bool {
+    is_name_start(character)
+        || matches!(character, '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+}

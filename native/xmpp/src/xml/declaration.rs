@@ -1,0 +1,166 @@
+//! The XML declaration, `<?xml version='1.0' encoding='UTF-8'?>` (RFC 6120, 11.5).
+
+use super::characters::{is_space, skip_space};
+use crate::error::XmlError;
+use crate::limits::MAX_DECLARATION;
+
+/// What stands at the start of a stream or document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declaration {
+    /// No declaration.
+    None,
+    /// One that ends before this place.
+    Ends(usize),
+    /// More bytes are needed to know.
+    Partial,
+}
+
+/// Looks for an XML declaration at the start of `bytes`.
+pub(crate) fn declaration(bytes: &[u8]) -> Result<Declaration, XmlError> {
+    const START: &[u8] = b"<?xml";
+    // UTF-16 and UTF-32 start with a byte order mark or have a NUL beside the first `<`.
+    if matches!(bytes, [0xfe | 0xff, ..] | [0, ..] | [b'<', 0, ..]) {
+        return Err(XmlError::UnsupportedEncoding);
+    }
+    if bytes.len() <= START.len() {
+        return Ok(match START.starts_with(bytes) && !bytes.is_empty() {
+            true => Declaration::Partial,
+            false => Declaration::None,
+        });
+    }
+    let Some(rest) = bytes.strip_prefix(START) else {
+        return Ok(Declaration::None);
+    };
+    if !rest.first().is_some_and(|byte| is_space(*byte)) {
+        return Err(XmlError::ProcessingInstruction { at: 0 });
+    }
+    let within = rest.get(..MAX_DECLARATION).unwrap_or(rest);
+    match memchr::memmem::find(within, b"?>") {
+        Some(length) => {
+            check(rest.get(..length).unwrap_or_default())?;
+            Ok(Declaration::Ends(START.len() + length + 2))
+        }
+        None if rest.len() >= MAX_DECLARATION => Err(XmlError::MalformedDeclaration),
+        None => Ok(Declaration::Partial),
+    }
+}
+
+fn check(mut rest: &[u8]) -> Result<(), XmlError> {
+    let version = pseudo_attribute(&mut rest, b"version")?.ok_or(XmlError::MalformedDeclaration)?;
+    let minor = version.strip_prefix(b"1.").unwrap_or_default();
+    if minor.is_empty() || !minor.iter().all(u8::is_ascii_digit) {
+        return Err(XmlError::MalformedDeclaration);
+    }
+    if let Some(encoding) = pseudo_attribute(&mut rest, b"encoding")?
+        && !encoding.eq_ignore_ascii_case(b"UTF-8")
+    {
+        return Err(XmlError::UnsupportedEncoding);
+    }
+    let standalone = pseudo_attribute(&mut rest, b"standalone")?;
+    if !matches!(standalone, None | Some(b"yes" | b"no")) || skip_space(rest, 0) < rest.len() {
+        return Err(XmlError::MalformedDeclaration);
+    }
+    Ok(())
+}
+
+/// Takes ` name='value'` from the start of `rest`, if it's there.
+fn pseudo_attribute<'a>(rest: &mut &'a [u8], name: &[u8]) -> Result<Option<&'a [u8]>, XmlError> {
+    let start = skip_space(rest, 0);
+    let Some(after) = rest.get(start..).and_then(|rest| rest.strip_prefix(name)) else {
+        return Ok(None);
+    };
+    let value = || {
+        let after = after
+            .trim_ascii_start()
+            .strip_prefix(b"=")?
+            .trim_ascii_start();
+        let quote = after.first().filter(|byte| matches!(byte, b'\'' | b'"'))?;
+        let inside = after.get(1..)?;
+        let end = memchr::memchr(*quote, inside)?;
+        Some((inside.get(..end)?, inside.get(end + 1..)?))
+    };
+    let (value, after) = value()
+        .filter(|_| start > 0)
+        .ok_or(XmlError::MalformedDeclaration)?;
+    *rest = after;
+    Ok(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted() {
+        for (text, length) in [
+            ("<?xml version='1.0'?>", 21),
+            ("<?xml version=\"1.0\" ?><a/>", 22),
+            (
+                "<?xml version = '1.1' encoding='utf-8' standalone='yes'?>",
+                57,
+            ),
+            ("<?xml\nversion='1.0'\tencoding='UTF-8'?>", 38),
+        ] {
+            let all = text.as_bytes();
+            assert_eq!(declaration(all), Ok(Declaration::Ends(length)), "{text}");
+            for cut in 1..length {
+                assert_eq!(
+                    declaration(&all[..cut]),
+                    Ok(Declaration::Partial),
+                    "{text} {cut}"
+                );
+            }
+        }
+        for text in [
+            "",
+            "<a",
+            "<stream:stream",
+            "\u{feff}<a/>",
+            " <?xml version='1.0'?>",
+        ] {
+            assert_eq!(
+                declaration(text.as_bytes()),
+                Ok(Declaration::None),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn refused() {
+        use XmlError::*;
+        for (text, error) in [
+            ("<?xml?>", ProcessingInstruction { at: 0 }),
+            ("<?xml-stylesheet?>", ProcessingInstruction { at: 0 }),
+            ("<?xml ?>", MalformedDeclaration),
+            ("<?xml version='2.0'?>", MalformedDeclaration),
+            ("<?xml version='1.'?>", MalformedDeclaration),
+            ("<?xml version='1.0\"?>", MalformedDeclaration),
+            (
+                "<?xml version='1.0'encoding='UTF-8'?>",
+                MalformedDeclaration,
+            ),
+            ("<?xml encoding='UTF-8'?>", MalformedDeclaration),
+            (
+                "<?xml version='1.0' standalone='maybe'?>",
+                MalformedDeclaration,
+            ),
+            ("<?xml version='1.0' more='x'?>", MalformedDeclaration),
+            (
+                "<?xml version='1.0' encoding='ISO-8859-1'?>",
+                UnsupportedEncoding,
+            ),
+            (
+                "<?xml version='1.0' encoding='UTF-16'?>",
+                UnsupportedEncoding,
+            ),
+        ] {
+            assert_eq!(declaration(text.as_bytes()), Err(error), "{text}");
+        }
+        for bytes in [&b"\xfe\xff\0<"[..], b"\xff\xfe<\0", b"<\0?\0", b"\0<"] {
+            assert_eq!(declaration(bytes), Err(UnsupportedEncoding), "{bytes:?}");
+        }
+        let endless = [&b"<?xml "[..], &[b' '; 1000]].concat();
+        assert_eq!(declaration(&endless), Err(MalformedDeclaration));
+    }
+}
