@@ -6,11 +6,13 @@
 //!
 //! - [`xml`] checks documents and passes them on byte for byte.
 //! - [`stream`] reads an XML stream into documents and writes documents to one.
+//! - [`bosh`] reads requests' bodies and writes responses'.
 //! - [`framing`] tells RFC 7395's documents apart, writes `<open/>` and `<close/>`, and frames the
 //!   documents of a session on a trunk.
 //! - [`Condition`] builds stream errors; [`XmlError`] names each refusal and its condition.
 #![forbid(unsafe_code)]
 
+pub mod bosh;
 mod buffer;
 mod condition;
 mod error;

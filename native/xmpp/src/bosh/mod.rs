@@ -1,1 +1,14 @@
-//! BOSH's `<body/>`.
+//! BOSH's `<body/>` (XEP-0124, XEP-0206): requests read, responses written.
+//!
+//! [`Request::read`] makes documents of what is inside a request; [`Response`] puts documents into a
+//! body. What a session does with them, and when, is not known here.
+
+mod condition;
+mod request;
+mod response;
+#[cfg(test)]
+mod tests;
+
+pub use condition::Condition;
+pub use request::{Error, MAX_RID, Request, Type, Version};
+pub use response::{Outcome, Response};

@@ -32,7 +32,7 @@ impl Header {
 }
 
 /// The namespaces around the stanzas; `None` is the usual header.
-pub(super) fn scope(header: Option<&Header>) -> Scope<'_> {
+pub(super) fn scope(header: Option<&Header>) -> Scope<'_, '_> {
     match header {
         None => Scope {
             default: namespace::CLIENT.as_bytes(),

@@ -288,7 +288,7 @@ impl Unfinished {
 fn scan<'a, 'i: 'a>(
     unfinished: &'a mut Option<Box<Unfinished>>,
     input: &mut &'i [u8],
-    scope: Scope<'_>,
+    scope: Scope<'_, '_>,
     limits: &Limits,
     until: Until,
 ) -> Result<Option<Scanned<'a>>, XmlError> {

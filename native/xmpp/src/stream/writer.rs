@@ -5,6 +5,12 @@ use crate::namespace;
 use crate::open::Open;
 use crate::xml::Root;
 
+/// What the header declares.
+const DECLARED: &[(&str, &str)] = &[
+    ("xmlns", namespace::CLIENT),
+    ("xmlns:stream", namespace::STREAM),
+];
+
 /// Writes the documents of a session, those of RFC 7395, as an XML stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Writer {
@@ -57,7 +63,7 @@ impl Writer {
                     out.extend_from_slice(b"</stream:stream>");
                     self.phase = Phase::Closed;
                 }
-                _ => write_without_declarations(out, document, &root),
+                _ => root.write_without(out, document, DECLARED),
             }
         }
         Some(kind)
@@ -67,22 +73,4 @@ impl Writer {
         open.write_header(out);
         self.phase = Phase::Open;
     }
-}
-
-/// Leaves out what the stream header declares.
-fn write_without_declarations(out: &mut Vec<u8>, document: &[u8], root: &Root<'_>) {
-    let mut written = 0;
-    for attribute in root.attributes() {
-        let declared = match attribute.name {
-            b"xmlns" => attribute.value == namespace::CLIENT.as_bytes(),
-            b"xmlns:stream" => attribute.value == namespace::STREAM.as_bytes(),
-            _ => false,
-        };
-        if declared {
-            let before = document.get(written..attribute.place.start);
-            out.extend_from_slice(before.unwrap_or_default());
-            written = attribute.place.end;
-        }
-    }
-    out.extend_from_slice(document.get(written..).unwrap_or_default());
 }

@@ -24,7 +24,7 @@ pub struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// `bytes` are the document alone, and the scanner has seen its end.
-    pub(crate) fn new(bytes: &'a [u8], scanner: &Scanner, scope: &Scope<'a>) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], scanner: &Scanner, scope: &Scope<'a, '_>) -> Self {
         let root = scanner.root();
         let (before, after) = bytes.split_at_checked(root.end).unwrap_or((bytes, b""));
         Self {
@@ -87,7 +87,7 @@ impl<'a> Document<'a> {
     }
 }
 
-fn declarations<'a>(scanner: &Scanner, scope: &Scope<'_>) -> Cow<'a, [u8]> {
+fn declarations<'a>(scanner: &Scanner, scope: &Scope<'_, '_>) -> Cow<'a, [u8]> {
     let namespaces = scanner.namespaces();
     let default = namespaces.uses_outer_default() && !scope.default.is_empty();
     let mut used = namespaces.used().peekable();

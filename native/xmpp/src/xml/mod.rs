@@ -24,7 +24,7 @@ pub(crate) use characters::{is_space, skip_space};
 pub(crate) use declaration::{Declaration, declaration};
 pub(crate) use scanner::{Progress, Scanner, Until};
 pub(crate) use scope::{Binding, Scope};
-pub(crate) use tag::Name;
+pub(crate) use tag::{Attribute, Name};
 
 use crate::error::XmlError;
 use crate::limits::Limits;
@@ -39,7 +39,7 @@ pub fn check<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Document<'a>, XmlEr
 /// [`check`] with namespaces around the document.
 pub(crate) fn check_in<'a>(
     bytes: &'a [u8],
-    scope: Scope<'a>,
+    scope: Scope<'a, '_>,
     limits: &Limits,
 ) -> Result<Document<'a>, XmlError> {
     let start = start(bytes)?;

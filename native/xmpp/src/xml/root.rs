@@ -88,6 +88,27 @@ impl<'a> Root<'a> {
         self.offset
     }
 
+    /// Writes the document whose root this is without these attributes, given by name and value.
+    pub(crate) fn write_without(
+        &self,
+        out: &mut Vec<u8>,
+        document: &[u8],
+        attributes: &[(&str, &str)],
+    ) {
+        let mut written = 0;
+        for attribute in self.attributes() {
+            let left_out = attributes.iter().any(|(name, value)| {
+                attribute.name == name.as_bytes() && attribute.value == value.as_bytes()
+            });
+            if left_out {
+                let before = document.get(written..attribute.place.start);
+                out.extend_from_slice(before.unwrap_or_default());
+                written = attribute.place.end;
+            }
+        }
+        out.extend_from_slice(document.get(written..).unwrap_or_default());
+    }
+
     pub(crate) fn attributes(&self) -> impl Iterator<Item = RootAttribute<'a>> + use<'a> {
         let rest = self.rest;
         let offset = self.offset;

@@ -118,11 +118,20 @@ impl Scanner {
         }
     }
 
+    /// At the start of another document; memory is kept.
+    pub(crate) fn restart(&mut self) {
+        self.state = State::Start;
+        self.position = 0;
+        self.attributes.clear();
+        self.open.clear();
+        self.namespaces.clear();
+    }
+
     /// Scans on in `bytes`, the whole document so far; it has to have the same scope each time.
     pub(crate) fn scan(
         &mut self,
         bytes: &[u8],
-        scope: &Scope<'_>,
+        scope: &Scope<'_, '_>,
         limits: &Limits,
         until: Until,
     ) -> Result<Progress, XmlError> {
@@ -158,6 +167,10 @@ impl Scanner {
                 }
                 Step::Empty => {
                     self.open(within, scope, limits)?;
+                    // What the root declares stays in scope for who asks.
+                    if until == Until::RootTag {
+                        return Ok(Progress::End(self.position));
+                    }
                     self.close();
                 }
                 Step::Closed => self.close(),
@@ -174,13 +187,18 @@ impl Scanner {
     }
 
     /// The namespace of the root as written, once its tag is there.
-    pub(crate) fn root_namespace<'a>(&self, bytes: &'a [u8], scope: &Scope<'a>) -> &'a [u8] {
+    pub(crate) fn root_namespace<'a>(&self, bytes: &'a [u8], scope: &Scope<'a, '_>) -> &'a [u8] {
         self.root_uri.text(bytes, scope)
     }
 
     /// The attributes of the tag that was read last.
     pub(crate) fn attributes(&self) -> &[Attribute] {
         &self.attributes
+    }
+
+    /// The namespace, as written, of a prefix that the tag read last declares or is in scope of.
+    pub(crate) fn namespace_of<'a>(&self, prefix: &[u8], bytes: &'a [u8]) -> &'a [u8] {
+        self.namespaces.declared(prefix, bytes).unwrap_or_default()
     }
 
     pub(super) fn namespaces(&self) -> &Namespaces {
@@ -477,7 +495,12 @@ impl Scanner {
         Step::Opened
     }
 
-    fn open(&mut self, bytes: &[u8], scope: &Scope<'_>, limits: &Limits) -> Result<(), XmlError> {
+    fn open(
+        &mut self,
+        bytes: &[u8],
+        scope: &Scope<'_, '_>,
+        limits: &Limits,
+    ) -> Result<(), XmlError> {
         let at = self.position;
         if self.open.len() >= limits.max_depth {
             return Err(XmlError::TooDeep {

@@ -15,24 +15,24 @@ pub(crate) struct Binding {
 
 /// What is declared around a document.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope<'a> {
+pub(crate) struct Scope<'a, 'b> {
     /// The default namespace, as written; empty when there is none.
     pub(crate) default: &'a [u8],
     /// Where the bindings' places are.
     pub(crate) text: &'a [u8],
-    pub(crate) bindings: &'a [Binding],
+    pub(crate) bindings: &'b [Binding],
 }
 
-impl<'a> Scope<'a> {
+impl<'a> Scope<'a, '_> {
     /// Nothing is declared.
-    pub(crate) const NONE: Scope<'static> = Scope {
+    pub(crate) const NONE: Scope<'static, 'static> = Scope {
         default: b"",
         text: b"",
         bindings: &[],
     };
 
     /// `jabber:client` is the default, and nothing else is declared.
-    pub(crate) const CLIENT: Scope<'static> = Scope {
+    pub(crate) const CLIENT: Scope<'static, 'static> = Scope {
         default: namespace::CLIENT.as_bytes(),
         text: b"",
         bindings: &[],
@@ -93,7 +93,7 @@ pub(super) enum Uri {
 }
 
 impl Uri {
-    pub(super) fn text<'a>(&self, bytes: &'a [u8], scope: &Scope<'a>) -> &'a [u8] {
+    pub(super) fn text<'a>(&self, bytes: &'a [u8], scope: &Scope<'a, '_>) -> &'a [u8] {
         match self {
             Self::Here(place) => bytes.get(place.clone()).unwrap_or_default(),
             Self::Outer(index) => scope.uri(*index),
@@ -104,6 +104,13 @@ impl Uri {
 }
 
 impl Namespaces {
+    pub(super) fn clear(&mut self) {
+        self.bindings.clear();
+        self.default = None;
+        self.outer = 0;
+        self.outer_default = false;
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark {
             bindings: self.bindings.len(),
@@ -137,22 +144,29 @@ impl Namespaces {
         &mut self,
         prefix: &[u8],
         bytes: &[u8],
-        scope: &Scope<'_>,
+        scope: &Scope<'_, '_>,
     ) -> Option<Uri> {
         if prefix == b"xml" {
             return Some(Uri::Xml);
         }
-        let here = self
-            .bindings
-            .iter()
-            .rev()
-            .find(|binding| bytes.get(binding.prefix.clone()) == Some(prefix));
-        if let Some(binding) = here {
+        if let Some(binding) = self.binding(prefix, bytes) {
             return Some(Uri::Here(binding.uri.clone()));
         }
         let index = scope.find(prefix)?;
         self.outer |= 1_u64.checked_shl(u32::try_from(index).ok()?)?;
         Some(Uri::Outer(index))
+    }
+
+    fn binding(&self, prefix: &[u8], bytes: &[u8]) -> Option<&Binding> {
+        self.bindings
+            .iter()
+            .rev()
+            .find(|binding| bytes.get(binding.prefix.clone()) == Some(prefix))
+    }
+
+    /// The namespace of a prefix as declared in this document.
+    pub(super) fn declared<'a>(&self, prefix: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
+        bytes.get(self.binding(prefix, bytes)?.uri.clone())
     }
 
     /// The namespace of an element without prefix.

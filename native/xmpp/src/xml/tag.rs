@@ -52,7 +52,7 @@ pub(super) fn resolve(
     attributes: &[Attribute],
     namespaces: &mut Namespaces,
     bytes: &[u8],
-    scope: &Scope<'_>,
+    scope: &Scope<'_, '_>,
     at: usize,
 ) -> Result<Uri, XmlError> {
     let mut prefixed = 0;
@@ -98,7 +98,7 @@ fn check_prefixed(
     attributes: &[Attribute],
     namespaces: &mut Namespaces,
     bytes: &[u8],
-    scope: &Scope<'_>,
+    scope: &Scope<'_, '_>,
     at: usize,
 ) -> Result<(), XmlError> {
     let mut seen: Vec<(&[u8], Uri)> = Vec::new();
