@@ -168,7 +168,15 @@ impl<'a> Request<'a> {
                     bindings: &bindings,
                 };
                 let name = root.whole(bytes);
-                payload(bytes, start, name, scope, limits, &mut request.payload)?
+                payload(
+                    &mut scanner,
+                    bytes,
+                    start,
+                    name,
+                    scope,
+                    limits,
+                    &mut request.payload,
+                )?
             }
         };
         let end = skip_space(bytes, end);
@@ -255,8 +263,10 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Reads the elements from `position` on up to the end tag of `name`; the place behind that.
+/// Reads the elements from `position` on up to the end tag of `name`; the place behind that. Of the scanner
+/// only its memory is used.
 fn payload<'a>(
+    scanner: &mut Scanner,
     bytes: &'a [u8],
     mut position: usize,
     name: &[u8],
@@ -264,7 +274,6 @@ fn payload<'a>(
     limits: &Limits,
     documents: &mut Vec<Document<'a>>,
 ) -> Result<usize, Error> {
-    let mut scanner = Scanner::new();
     loop {
         position = skip_space(bytes, position);
         let rest = bytes.get(position..).unwrap_or_default();
@@ -284,7 +293,7 @@ fn payload<'a>(
             return Err(XmlError::Unfinished { at: bytes.len() }.into());
         };
         let document = rest.get(..length).unwrap_or_default();
-        documents.push(Document::new(document, &scanner, &scope));
+        documents.push(Document::new(document, scanner, &scope));
         position += length;
     }
 }

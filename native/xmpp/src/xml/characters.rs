@@ -44,11 +44,13 @@ pub(crate) fn is_space(byte: u8) -> bool {
 }
 
 fn skip(bytes: &[u8], from: usize, class: u8) -> usize {
-    let rest = bytes.get(from..).unwrap_or_default();
-    from + rest
-        .iter()
-        .position(|byte| CLASSES[usize::from(*byte)] & class == 0)
-        .unwrap_or(rest.len())
+    let mut position = from;
+    while let Some(byte) = bytes.get(position)
+        && CLASSES[usize::from(*byte)] & class != 0
+    {
+        position += 1;
+    }
+    position
 }
 
 /// The first byte from `from` on that isn't white space.
@@ -58,12 +60,49 @@ pub(crate) fn skip_space(bytes: &[u8], from: usize) -> usize {
 
 /// The first byte from `from` on that isn't plain ASCII text.
 pub(super) fn skip_text(bytes: &[u8], from: usize) -> usize {
-    skip(bytes, from, TEXT)
+    // `<` and `>` differ in one bit.
+    skip_words(bytes, from, TEXT, |word| {
+        zeros((word | repeat(0x02)) ^ repeat(b'>')) | zeros(word ^ repeat(b'&'))
+    })
 }
 
 /// The first byte from `from` on that isn't plain ASCII of an attribute's value.
 pub(super) fn skip_value(bytes: &[u8], from: usize) -> usize {
-    skip(bytes, from, VALUE)
+    // `&`, `'`, `"` and `#` differ in two bits; the table lets `#` pass.
+    skip_words(bytes, from, VALUE, |word| {
+        zeros((word | repeat(0x05)) ^ repeat(b'\'')) | zeros(word ^ repeat(b'<'))
+    })
+}
+
+/// Skips printable ASCII eight bytes at once: `stops` marks the highest bit of bytes that may not be of
+/// this class, of the lowest such byte at least.
+fn skip_words(bytes: &[u8], from: usize, class: u8, stops: impl Fn(u64) -> u64) -> usize {
+    let mut position = from;
+    while let Some(word) = bytes.get(position..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*word);
+        let beyond_ascii = word & repeat(0x80);
+        let control = word.wrapping_sub(repeat(b' ')) & !word & repeat(0x80);
+        let marked = stops(word) | beyond_ascii | control;
+        if marked == 0 {
+            position += 8;
+            continue;
+        }
+        position += marked.trailing_zeros() as usize / 8;
+        match bytes.get(position) {
+            Some(byte) if CLASSES[usize::from(*byte)] & class != 0 => position += 1,
+            _ => return position,
+        }
+    }
+    skip(bytes, position, class)
+}
+
+const fn repeat(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Marks the highest bit of bytes that are zero; above the lowest of them, perhaps of others too.
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
 }
 
 /// The first byte from `from` on that isn't an ASCII character of a name.
@@ -113,4 +152,48 @@ pub(super) fn is_name_start(character: char) -> bool {
 pub(super) fn is_name_beyond_ascii(character: char) -> bool {
     is_name_start(character)
         || matches!(character, '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At each place of a word, and beyond it.
+    #[test]
+    fn each_byte_stops_where_it_must() {
+        for byte in 0..=255_u8 {
+            let plain = byte.is_ascii() && is_xml(char::from(byte));
+            let text = plain && !b"<&>".contains(&byte);
+            let value = plain && !b"<&'\"".contains(&byte);
+            for place in 0..20 {
+                let mut bytes = [b'x'; 40];
+                bytes[place] = byte;
+                let end = |passes| if passes { 40 } else { place };
+                assert_eq!(skip_text(&bytes, 0), end(text), "{byte} {place}");
+                assert_eq!(skip_value(&bytes, 0), end(value), "{byte} {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn names() {
+        for (name, start, inside) in [
+            ('a', true, true),
+            ('Z', true, true),
+            ('_', true, true),
+            ('1', false, false),
+            ('ä', true, true),
+            ('\u{d7}', false, false),
+            ('\u{b7}', false, true),
+            ('\u{300}', false, true),
+            ('\u{37e}', false, false),
+            ('\u{2000}', false, false),
+            ('漢', true, true),
+            ('\u{10000}', true, true),
+            ('\u{f0000}', false, false),
+        ] {
+            assert_eq!(is_name_start(name), start, "{name:?}");
+            assert_eq!(is_name_beyond_ascii(name), inside, "{name:?}");
+        }
+    }
 }

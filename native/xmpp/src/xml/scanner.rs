@@ -569,14 +569,9 @@ impl Scanner {
             0 => self.start,
             colon => colon + 1,
         };
-        for at in [self.start, local] {
-            let first = match bytes.get(at) {
-                Some(byte) if byte.is_ascii() => Some(char::from(*byte)),
-                _ => beyond_ascii(bytes, at)?.0.chars().next(),
-            };
-            if !first.is_some_and(is_name_start) {
-                return Err(XmlError::InvalidName { at });
-            }
+        starts_name(bytes, self.start)?;
+        if local > self.start {
+            starts_name(bytes, local)?;
         }
         Ok(Name {
             start: self.start,
@@ -589,5 +584,20 @@ impl Scanner {
         bytes
             .get(..self.position)
             .is_some_and(|before| before.ends_with(end))
+    }
+}
+
+fn starts_name(bytes: &[u8], at: usize) -> Result<(), XmlError> {
+    let valid = match bytes.get(at) {
+        Some(byte) if byte.is_ascii() => is_name_start(char::from(*byte)),
+        _ => beyond_ascii(bytes, at)?
+            .0
+            .chars()
+            .next()
+            .is_some_and(is_name_start),
+    };
+    match valid {
+        true => Ok(()),
+        false => Err(XmlError::InvalidName { at }),
     }
 }

@@ -128,16 +128,24 @@ fn check_prefixed(
 
 /// Whether two values as written mean the same.
 fn same(left: &[u8], right: &[u8]) -> bool {
-    left == right || unescape(left) == unescape(right)
+    left == right || ((changes(left) || changes(right)) && unescape(left) == unescape(right))
+}
+
+/// Whether what a value means may differ from how it's written.
+fn changes(value: &[u8]) -> bool {
+    value.iter().fold(false, |changes, byte| {
+        changes | (*byte == b'&') | (*byte < b' ')
+    })
 }
 
 /// What Namespaces in XML, section 3, forbids to declare.
 fn reserved(prefix: &[u8], uri: &[u8], at: usize) -> Result<(), XmlError> {
-    let uri = unescape(uri);
+    // References only make a name longer.
+    let is = |name: &str| uri.len() >= name.len() && same(uri, name.as_bytes());
     let allowed = match prefix {
-        b"xml" => uri == namespace::XML,
+        b"xml" => is(namespace::XML),
         b"xmlns" => false,
-        _ if uri == namespace::XML || uri == namespace::XMLNS => false,
+        _ if is(namespace::XML) || is(namespace::XMLNS) => false,
         b"" => true,
         _ => !uri.is_empty(),
     };
