@@ -4,11 +4,14 @@
 //! body. What a session does with them, and when, is not known here.
 
 mod condition;
+mod error;
+mod payload;
 mod request;
 mod response;
 #[cfg(test)]
 mod tests;
 
 pub use condition::Condition;
-pub use request::{Error, MAX_RID, Request, Type, Version};
+pub use error::Error;
+pub use request::{MAX_RID, Request, Type, Version};
 pub use response::{Outcome, Response};

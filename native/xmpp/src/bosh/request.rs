@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::condition::Condition;
+use super::error::Error;
+use super::payload::payload;
 use crate::error::XmlError;
 use crate::escape::unescape;
 use crate::limits::Limits;
@@ -11,9 +12,6 @@ use crate::xml::{Attribute, Document, Progress, Scanner, Scope, Until, skip_spac
 
 /// The largest request id, 2^53-1 (XEP-0124, section 7.1: what a double can count to).
 pub const MAX_RID: u64 = (1 << 53) - 1;
-
-/// Elements in one body. Each costs about a hundred bytes beside its own, which may be four.
-const MAX_ELEMENTS: usize = 4096;
 
 /// A version of XEP-0124, `ver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,54 +29,6 @@ pub enum Type {
     Terminate,
     /// A recoverable error: all requests that are unanswered are sent again (XEP-0124, 17.3).
     Error,
-}
-
-/// Why a body was refused. Any of them is `bad-request`, or 400 for a client of old.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The body or something in it is no document.
-    #[error(transparent)]
-    Xml(#[from] XmlError),
-    /// The root is not `<body/>` in `http://jabber.org/protocol/httpbind`.
-    #[error("the root is not <body xmlns='http://jabber.org/protocol/httpbind'/>; send one")]
-    NoBody,
-    /// There's no `rid`.
-    #[error("the attribute rid is missing; count requests with it")]
-    NoRid,
-    /// An attribute isn't what XEP-0124 says.
-    #[error("the attribute {name} has no value that XEP-0124 knows; correct or omit it")]
-    Attribute {
-        /// Its name.
-        name: &'static str,
-    },
-    /// Text other than white space directly in the body.
-    #[error("text at byte {at} of the body; send elements alone")]
-    Text {
-        /// Where it starts.
-        at: usize,
-    },
-    /// More elements directly in the body than are read.
-    #[error("more than {limit} elements in the body; send fewer at once")]
-    TooManyElements {
-        /// The most there may be.
-        limit: usize,
-    },
-}
-
-impl Error {
-    /// The condition to end the session with (XEP-0124, 17.2).
-    pub const fn condition(&self) -> Condition {
-        match self {
-            Self::TooManyElements { .. }
-            | Self::Xml(
-                XmlError::TooLong { .. }
-                | XmlError::TooDeep { .. }
-                | XmlError::TooManyAttributes { .. }
-                | XmlError::TooManyPrefixes { .. },
-            ) => Condition::PolicyViolation,
-            _ => Condition::BadRequest,
-        }
-    }
 }
 
 /// A request's body. Of the attributes, those that aren't there are `None`.
@@ -260,64 +210,6 @@ impl<'a> Request<'a> {
             secure: None,
             payload: Vec::new(),
         }
-    }
-}
-
-/// Reads the elements from `position` on up to the end tag of `name`; the place behind that. Of the scanner
-/// only its memory is used.
-fn payload<'a>(
-    scanner: &mut Scanner,
-    bytes: &'a [u8],
-    mut position: usize,
-    name: &[u8],
-    scope: Scope<'a, '_>,
-    limits: &Limits,
-    documents: &mut Vec<Document<'a>>,
-) -> Result<usize, Error> {
-    loop {
-        position = skip_space(bytes, position);
-        let rest = bytes.get(position..).unwrap_or_default();
-        match rest {
-            [] | [b'<'] => return Err(XmlError::Unfinished { at: bytes.len() }.into()),
-            [b'<', b'/', end @ ..] => return end_tag(end, position, name),
-            [b'<', ..] => {}
-            _ => return Err(Error::Text { at: position }),
-        }
-        if documents.len() >= MAX_ELEMENTS {
-            return Err(Error::TooManyElements {
-                limit: MAX_ELEMENTS,
-            });
-        }
-        scanner.restart();
-        let Progress::End(length) = scanner.scan(rest, &scope, limits, Until::End)? else {
-            return Err(XmlError::Unfinished { at: bytes.len() }.into());
-        };
-        let document = rest.get(..length).unwrap_or_default();
-        documents.push(Document::new(document, scanner, &scope));
-        position += length;
-    }
-}
-
-/// `rest` follows the `</` at `position`.
-fn end_tag(rest: &[u8], position: usize, name: &[u8]) -> Result<usize, Error> {
-    let mismatch = XmlError::MismatchedEndTag { at: position };
-    let Some(after) = rest.strip_prefix(name) else {
-        return Err(match name.starts_with(rest) {
-            true => XmlError::Unfinished {
-                at: position + 2 + rest.len(),
-            },
-            false => mismatch,
-        }
-        .into());
-    };
-    let space = skip_space(after, 0);
-    match after.get(space) {
-        Some(b'>') => Ok(position + 2 + name.len() + space + 1),
-        Some(_) => Err(mismatch.into()),
-        None => Err(XmlError::Unfinished {
-            at: position + 2 + rest.len(),
-        }
-        .into()),
     }
 }
 

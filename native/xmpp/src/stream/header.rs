@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::reader::StreamError;
+use super::error::StreamError;
 use crate::namespace;
 use crate::open::Open;
 use crate::xml::{Binding, Name, Scanner, Scope};

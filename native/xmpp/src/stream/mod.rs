@@ -3,11 +3,14 @@
 //! [`Reader`] makes documents of what a client sends, [`Writer`] makes a stream of the documents that
 //! ejabberd sends (those of RFC 7395).
 
+mod error;
 mod header;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod writer;
 
-pub use reader::{Event, Reader, StreamError};
+pub use error::StreamError;
+pub use reader::{Event, Reader};
 pub use writer::Writer;

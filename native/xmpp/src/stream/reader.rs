@@ -1,13 +1,14 @@
 //! An XML stream's bytes into documents.
 
+use super::error::StreamError;
 use super::header::{self, Header};
+use super::unfinished::{Unfinished, scan};
 use crate::buffer::append;
-use crate::condition::Condition;
 use crate::error::XmlError;
 use crate::limits::{Limits, MAX_DECLARATION, MAX_STREAM_HEADER};
 use crate::open::Open;
 use crate::xml::{
-    Declaration, Document, Progress, Scanner, Scope, Until, declaration, is_space, skip_space,
+    Declaration, Document, Progress, Scope, Until, declaration, is_space, skip_space,
 };
 
 /// What a stream's bytes say.
@@ -19,41 +20,6 @@ pub enum Event<'a> {
     Document(Document<'a>),
     /// The end tag of the stream. Nothing after it is read.
     Close,
-}
-
-/// Why a stream can't be read any further.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StreamError {
-    /// The header, or what is in the stream, is no document.
-    #[error(transparent)]
-    Xml(#[from] XmlError),
-    /// Text other than white space directly in the stream.
-    #[error("text between the stanzas; send elements alone")]
-    Text,
-    /// The root is in the right namespace, but not `stream`, or it's empty.
-    #[error("the root is not <stream:stream>; open a stream")]
-    NoStream,
-    /// The root is not in `http://etherx.jabber.org/streams`.
-    #[error("the root is not in the namespace http://etherx.jabber.org/streams; open a stream")]
-    StreamNamespace,
-    /// The root is `<stream>`, without the prefix that its namespace needs.
-    #[error("<stream> without prefix; send <stream:stream>")]
-    NoPrefix,
-    /// The default namespace isn't `jabber:client`.
-    #[error("the stream's default namespace is not jabber:client; declare xmlns='jabber:client'")]
-    ContentNamespace,
-}
-
-impl StreamError {
-    /// The stream error to send (RFC 6120, 4.9.3).
-    pub const fn condition(&self) -> Condition {
-        match self {
-            Self::Xml(error) => error.condition(),
-            Self::Text | Self::NoStream => Condition::BadFormat,
-            Self::StreamNamespace | Self::ContentNamespace => Condition::InvalidNamespace,
-            Self::NoPrefix => Condition::BadNamespacePrefix,
-        }
-    }
 }
 
 /// Reads an XML stream in any chunks.
@@ -79,21 +45,6 @@ enum Phase {
     Closed,
 }
 
-#[derive(Debug)]
-struct Unfinished {
-    bytes: Vec<u8>,
-    scanner: Scanner,
-    /// It was handed over, and goes at the next call.
-    finished: bool,
-}
-
-/// A document that the scanner has seen whole.
-struct Scanned<'a> {
-    bytes: &'a [u8],
-    scanner: Scanner,
-    progress: Progress,
-}
-
 impl Reader {
     /// At the start of a stream.
     pub const fn new(limits: Limits) -> Self {
@@ -117,9 +68,7 @@ impl Reader {
 
     /// Bytes of memory held beside the reader's own few.
     pub fn held(&self) -> usize {
-        let unfinished = self.unfinished.as_ref().map_or(0, |held| {
-            size_of::<Unfinished>() + held.bytes.capacity() + held.scanner.held()
-        });
+        let unfinished = self.unfinished.as_ref().map_or(0, |held| held.held());
         unfinished + self.header.as_ref().map_or(0, |header| header.held())
     }
 
@@ -271,65 +220,5 @@ impl Reader {
         }
         self.phase = Phase::Closed;
         Ok(Some(Event::Close))
-    }
-}
-
-impl Unfinished {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes,
-            scanner: Scanner::new(),
-            finished: false,
-        }
-    }
-}
-
-/// Scans on in what is unfinished, or in `input` itself when nothing is; what stays unfinished is kept.
-fn scan<'a, 'i: 'a>(
-    unfinished: &'a mut Option<Box<Unfinished>>,
-    input: &mut &'i [u8],
-    scope: Scope<'_, '_>,
-    limits: &Limits,
-    until: Until,
-) -> Result<Option<Scanned<'a>>, XmlError> {
-    match unfinished {
-        None => {
-            let mut scanner = Scanner::new();
-            let progress = scanner.scan(input, &scope, limits, until)?;
-            let (Progress::End(end) | Progress::RootTag(end)) = progress else {
-                *unfinished = Some(Box::new(Unfinished {
-                    bytes: input.to_vec(),
-                    scanner,
-                    finished: false,
-                }));
-                *input = &[];
-                return Ok(None);
-            };
-            let (bytes, rest) = input.split_at_checked(end).unwrap_or((*input, b""));
-            *input = rest;
-            Ok(Some(Scanned {
-                bytes,
-                scanner,
-                progress,
-            }))
-        }
-        Some(held) => {
-            let before = held.bytes.len();
-            let taken = input.len().min(limits.max_document.saturating_sub(before));
-            let more = input.get(..taken).unwrap_or_default();
-            append(&mut held.bytes, more, limits.max_document);
-            let progress = held.scanner.scan(&held.bytes, &scope, limits, until)?;
-            let (Progress::End(end) | Progress::RootTag(end)) = progress else {
-                *input = input.get(taken..).unwrap_or_default();
-                return Ok(None);
-            };
-            *input = input.get(end.saturating_sub(before)..).unwrap_or_default();
-            held.finished = true;
-            Ok(Some(Scanned {
-                bytes: held.bytes.get(..end).unwrap_or_default(),
-                scanner: std::mem::replace(&mut held.scanner, Scanner::new()),
-                progress,
-            }))
-        }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn skip_space(bytes: &[u8], from: usize) -> usize {
 }
 
 /// The first byte from `from` on that isn't plain ASCII text.
-pub(super) fn skip_text(bytes: &[u8], from: usize) -> usize {
+pub(crate) fn skip_text(bytes: &[u8], from: usize) -> usize {
     // `<` and `>` differ in one bit.
     skip_words(bytes, from, TEXT, |word| {
         zeros((word | repeat(0x02)) ^ repeat(b'>')) | zeros(word ^ repeat(b'&'))
@@ -67,7 +67,7 @@ pub(super) fn skip_text(bytes: &[u8], from: usize) -> usize {
 }
 
 /// The first byte from `from` on that isn't plain ASCII of an attribute's value.
-pub(super) fn skip_value(bytes: &[u8], from: usize) -> usize {
+pub(crate) fn skip_value(bytes: &[u8], from: usize) -> usize {
     // `&`, `'`, `"` and `#` differ in two bits; the table lets `#` pass.
     skip_words(bytes, from, VALUE, |word| {
         zeros((word | repeat(0x05)) ^ repeat(b'\'')) | zeros(word ^ repeat(b'<'))
@@ -106,13 +106,13 @@ const fn zeros(word: u64) -> u64 {
 }
 
 /// The first byte from `from` on that isn't an ASCII character of a name.
-pub(super) fn skip_name(bytes: &[u8], from: usize) -> usize {
+pub(crate) fn skip_name(bytes: &[u8], from: usize) -> usize {
     skip(bytes, from, NAME)
 }
 
 /// The characters beyond ASCII from `from` on, and where they end: all there are, without a last one
 /// that is cut off. `is_xml` holds for each.
-pub(super) fn beyond_ascii(bytes: &[u8], from: usize) -> Result<(&str, usize), XmlError> {
+pub(crate) fn beyond_ascii(bytes: &[u8], from: usize) -> Result<(&str, usize), XmlError> {
     let rest = bytes.get(from..).unwrap_or_default();
     let run = rest.iter().position(u8::is_ascii).unwrap_or(rest.len());
     let text = match std::str::from_utf8(&rest[..run]) {
@@ -137,7 +137,7 @@ pub(super) fn beyond_ascii(bytes: &[u8], from: usize) -> Result<(&str, usize), X
 }
 
 /// XML 1.0's `NameStartChar` without the colon.
-pub(super) fn is_name_start(character: char) -> bool {
+pub(crate) fn is_name_start(character: char) -> bool {
     match u8::try_from(character) {
         Ok(byte) if byte.is_ascii() => CLASSES[usize::from(byte)] & NAME_START != 0,
         _ => matches!(character,
@@ -149,7 +149,7 @@ pub(super) fn is_name_start(character: char) -> bool {
 }
 
 /// XML 1.0's `NameChar`, beyond ASCII.
-pub(super) fn is_name_beyond_ascii(character: char) -> bool {
+pub(crate) fn is_name_beyond_ascii(character: char) -> bool {
     is_name_start(character)
         || matches!(character, '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
 }

@@ -1,0 +1,67 @@
+//! The elements in a request's body.
+
+use super::error::Error;
+use crate::error::XmlError;
+use crate::limits::Limits;
+use crate::xml::{Document, Progress, Scanner, Scope, Until, skip_space};
+
+/// Elements in one body. Each costs about a hundred bytes beside its own, which may be four.
+const MAX_ELEMENTS: usize = 4096;
+
+/// Reads the elements from `position` on up to the end tag of `name`; the place behind that. Of the scanner
+/// only its memory is used.
+pub(super) fn payload<'a>(
+    scanner: &mut Scanner,
+    bytes: &'a [u8],
+    mut position: usize,
+    name: &[u8],
+    scope: Scope<'a, '_>,
+    limits: &Limits,
+    documents: &mut Vec<Document<'a>>,
+) -> Result<usize, Error> {
+    loop {
+        position = skip_space(bytes, position);
+        let rest = bytes.get(position..).unwrap_or_default();
+        match rest {
+            [] | [b'<'] => return Err(XmlError::Unfinished { at: bytes.len() }.into()),
+            [b'<', b'/', end @ ..] => return end_tag(end, position, name),
+            [b'<', ..] => {}
+            _ => return Err(Error::Text { at: position }),
+        }
+        if documents.len() >= MAX_ELEMENTS {
+            return Err(Error::TooManyElements {
+                limit: MAX_ELEMENTS,
+            });
+        }
+        scanner.restart();
+        let Progress::End(length) = scanner.scan(rest, &scope, limits, Until::End)? else {
+            return Err(XmlError::Unfinished { at: bytes.len() }.into());
+        };
+        let document = rest.get(..length).unwrap_or_default();
+        documents.push(Document::new(document, scanner, &scope));
+        position += length;
+    }
+}
+
+/// `rest` follows the `</` at `position`.
+fn end_tag(rest: &[u8], position: usize, name: &[u8]) -> Result<usize, Error> {
+    let mismatch = XmlError::MismatchedEndTag { at: position };
+    let Some(after) = rest.strip_prefix(name) else {
+        return Err(match name.starts_with(rest) {
+            true => XmlError::Unfinished {
+                at: position + 2 + rest.len(),
+            },
+            false => mismatch,
+        }
+        .into());
+    };
+    let space = skip_space(after, 0);
+    match after.get(space) {
+        Some(b'>') => Ok(position + 2 + name.len() + space + 1),
+        Some(_) => Err(mismatch.into()),
+        None => Err(XmlError::Unfinished {
+            at: position + 2 + rest.len(),
+        }
+        .into()),
+    }
+}
