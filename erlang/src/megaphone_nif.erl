@@ -21,13 +21,16 @@
 %% The decoder by itself.
 -export([decode_packet/2]).
 
--export_type([trunk/0, handle/0, protocol/0, settings/0, wait/0, status/0, trunk_status/0, address/0]).
+-export_type([trunk/0, handle/0, left/0, protocol/0, settings/0, wait/0, status/0, trunk_status/0, address/0]).
 
 -on_load(load/0).
 
 -opaque trunk() :: reference().
 %% A number below 2^58: a small integer.
 -type handle() :: non_neg_integer().
+%% An owner at work that its peer has left: the connection ended, or the peer sends no more and may
+%% still read.
+-type left() :: pid() | {half_closed, pid()}.
 %% What a process waits for: it gets `{'$megaphone', wait()}' and calls again.
 -type wait() :: pos_integer().
 -type protocol() :: http | 'xmpp-client' | 'xmpp-framing' | raw.
@@ -77,15 +80,15 @@ open(_Settings) -> ?NOT_LOADED.
 set_writer(_Trunk, _Writer) -> ?NOT_LOADED.
 
 %% @doc Takes up to 64 KiB from the trunk's socket. Answers the connections that opened, each
-%% to be given an owner, the owners at work whose connection ended, and, where the bytes are no
+%% to be given an owner, the owners at work that their peer has left, and, where the bytes are no
 %% frames, why the trunk has to end.
 -spec feed(trunk(), binary()) ->
-          {ok, [handle()], [pid()]} | {error, [handle()], [pid()], binary()}.
+          {ok, [handle()], [left()]} | {error, [handle()], [left()], binary()}.
 feed(_Trunk, _Data) -> ?NOT_LOADED.
 
 %% @doc As {@link feed/2} for more than 64 KiB, on a dirty scheduler.
 -spec feed_dirty(trunk(), binary()) ->
-          {ok, [handle()], [pid()]} | {error, [handle()], [pid()], binary()}.
+          {ok, [handle()], [left()]} | {error, [handle()], [left()], binary()}.
 feed_dirty(_Trunk, _Data) -> ?NOT_LOADED.
 
 %% @doc About `Limit' bytes of frames for the trunk's socket; `none' if there are none, and a

@@ -3,20 +3,37 @@
 %%% ejabberd_http sits in a call to the BOSH session meanwhile and sees no close; the call can
 %%% last as long as the session's `wait'. A process that does something else is left to finish
 %%% it: half a registration is worse than an answer that nobody reads.
+%%%
+%%% A client whose sending side alone is closed may still read. Most have left, and it looks just
+%%% the same: it gets the answer that comes soon, and not the one that is held.
 -module(megaphone_reaper).
 
--export([reap/1, is_held/1]).
+-export([reap/1, reap_left/1, is_held/1]).
 
 %% When to look again at a process that was at work, in milliseconds after the look before: it
 %% may be on its way into the call. After the last it is left alone.
 -define(LOOKS, [0, 20, 200, 2000, 20000]).
+%% The same where the peer may still read: a session's answers that are not held are out by then.
+-define(LATE_LOOKS, [2000, 20000]).
 
 %% @doc Looks after owners whose connection ended while they were at work.
 -spec reap([pid()]) -> ok.
-reap([]) ->
-    ok;
 reap(Owners) ->
-    _ = spawn(fun() -> reap(Owners, ?LOOKS) end),
+    look_later(Owners, ?LOOKS).
+
+%% @doc Looks after owners that their peers left while they were at work, by an end of the
+%% connection or of the sending side alone.
+-spec reap_left([megaphone_nif:left()]) -> ok.
+reap_left([]) ->
+    ok;
+reap_left(Left) ->
+    reap([Owner || Owner <- Left, is_pid(Owner)]),
+    look_later([Owner || {half_closed, Owner} <- Left], ?LATE_LOOKS).
+
+look_later([], _Looks) ->
+    ok;
+look_later(Owners, Looks) ->
+    _ = spawn(fun() -> reap(Owners, Looks) end),
     ok.
 
 reap(_Owners, []) ->

@@ -169,7 +169,7 @@ fail(Text, #state{peer = Peer} = State) ->
 
 attend(Opened, Busy, #state{trunk = Trunk, owners = Owners}) ->
     lists:foreach(fun(Handle) -> megaphone_owner:start(Trunk, Handle, Owners) end, Opened),
-    megaphone_reaper:reap(Busy).
+    megaphone_reaper:reap_left(Busy).
 
 %% The listener that accepted the trunk is gone, and its options with it. A peer that speaks
 %% version 2 is told so and comes back to the new one; one that speaks version 1 stays.

@@ -7,6 +7,7 @@ rustler::atoms! {
     wait,
     more,
     closed,
+    half_closed,
     cancelled,
     sent,
     infinity,

@@ -54,15 +54,13 @@ fn feed_dirty<'a>(env: Env<'a>, trunk: Trunk, data: Binary<'a>) -> Term<'a> {
 fn fed<'a>(env: Env<'a>, trunk: &Trunk, data: &[u8]) -> Term<'a> {
     let fed = trunk.0.trunk.feed(data, &mut Mailbox::new(env, trunk));
     let opened: Vec<u64> = fed.opened.into_iter().map(Handle::raw).collect();
+    let ended = fed.busy.iter().map(|owner| owner.encode(env));
+    let half_closed = fed.half_closed.iter();
+    let half_closed = half_closed.map(|owner| (atoms::half_closed(), owner).encode(env));
+    let busy: Vec<Term<'a>> = ended.chain(half_closed).collect();
     match fed.error {
-        None => (atoms::ok(), opened, fed.busy).encode(env),
-        Some(error) => (
-            atoms::error(),
-            opened,
-            fed.busy,
-            text(env, &error.to_string()),
-        )
-            .encode(env),
+        None => (atoms::ok(), opened, busy).encode(env),
+        Some(error) => (atoms::error(), opened, busy, text(env, &error.to_string())).encode(env),
     }
 }
 

@@ -96,11 +96,14 @@ impl<P: Process> Trunk<P> {
                 }
             }
             Event::Finished { id, tag } => {
-                if let Some(handle) = opened.handle(id, tag) {
-                    self.visit(handle, sink, |connection, around| {
-                        connection.peer_finished(around);
-                    });
-                }
+                let Some(handle) = opened.handle(id, tag) else {
+                    return;
+                };
+                let busy = self.visit(handle, sink, |connection, around| {
+                    let busy = connection.peer_finished(around);
+                    self.owner_at_work(connection, busy)
+                });
+                fed.half_closed.extend(busy.flatten());
             }
             Event::Writable { id, tag } => {
                 if let Some(handle) = opened.handle(id, tag) {

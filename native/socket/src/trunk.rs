@@ -59,6 +59,8 @@ pub struct Fed<P> {
     pub opened: Vec<Handle>,
     /// Owners at work whose connection ended: they wait for something else and won't notice.
     pub busy: Vec<P>,
+    /// Owners at work whose peer sends no more: it may wait for their answer, or have left.
+    pub half_closed: Vec<P>,
     /// Why the trunk has to end; what came before it in the same bytes was taken.
     pub error: Option<TrunkError>,
 }
@@ -180,6 +182,7 @@ impl<P: Process> Trunk<P> {
         let mut fed = Fed {
             opened: Vec::new(),
             busy: Vec::new(),
+            half_closed: Vec::new(),
             error: None,
         };
         let taken = match self.link(data) {

@@ -76,11 +76,14 @@ impl<P: Copy + Eq> Connection<P> {
         }
     }
 
-    /// The peer's FIN: it sends no more, and may still read.
-    pub(crate) fn peer_finished<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+    /// The peer's FIN: it sends no more, and may still read. True if the owner is busy with a
+    /// request and won't notice.
+    pub(crate) fn peer_finished<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        let busy = self.is_busy();
         self.change_input(around, |input, _| input.finish());
         self.reply(around);
         self.end_input(around, Incoming::Finished);
+        busy
     }
 
     /// Sends what the HTTP exchange itself has to say, and closes after its end.

@@ -27,6 +27,7 @@ struct Heard {
 
 const CLIENT: &str = "192.0.2.7:4711";
 const SERVER: &str = "198.51.100.1:443";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn preface(alpn: &'static str) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -364,6 +365,29 @@ fn a_drain_says_go_away_and_refuses_new_streams() {
     world.close(handle);
     ecm.exchange(&mut world);
     assert_eq!(ecm.heard(id).bytes, b"bye");
+}
+
+#[test]
+fn a_feed_names_the_owners_at_work_whose_peer_finished_or_reset() {
+    let mut world = World::new(Config::default());
+    let mut ecm = Ecm::new();
+    let streams = [0; 4].map(|_| ecm.open(&mut world, "http/1.1"));
+    for ((id, handle), owner) in streams.into_iter().zip(OWNER..) {
+        world.own(handle, owner);
+        let _ = ecm.session.write(id, GET).unwrap();
+        ecm.exchange(&mut world);
+        assert_eq!(world.recv(handle, owner, 0), Recv::Taken(GET.to_vec()));
+    }
+    let [finished, reset, reader, _at_work] = streams;
+    assert!(matches!(world.recv(reader.1, OWNER + 2, 0), Recv::Wait(_)));
+    ecm.session.finish(finished.0).unwrap();
+    ecm.session.reset(reset.0).unwrap();
+    ecm.session.finish(reader.0).unwrap();
+    let mut out = Vec::new();
+    ecm.session
+        .take_output(1 << 20, &mut out, &mut |_: Event<'_>| {});
+    let fed = world.feed(&out);
+    assert_eq!((fed.half_closed, fed.busy), (vec![OWNER], vec![OWNER + 1]));
 }
 
 #[test]
