@@ -1,17 +1,22 @@
 %%% @doc Lets the trunks' answers in flight finish.
 -module(megaphone_drain).
 
--export([all/0, one/2]).
+-export([begin_all/0, all/0, one/2]).
 
 %% How often to look whether they are done (milliseconds).
 -define(LOOK, 20).
+
+%% @doc Lets no trunk take new connections; returns at once.
+-spec begin_all() -> ok.
+begin_all() ->
+    _ = drain_readers(),
+    ok.
 
 %% @doc Drains all trunks at once; returns when no answer is in flight that will come by itself,
 %% or the longest `shutdown_timeout' of the trunks has passed.
 -spec all() -> ok.
 all() ->
-    Readers = [Reader || #{reader := Reader} <- megaphone_nif:trunks()],
-    Drained = lists:filtermap(fun megaphone_trunk:drain/1, Readers),
+    Drained = drain_readers(),
     Now = erlang:monotonic_time(millisecond),
     wait([{Trunk, Now + Timeout} || {Trunk, Timeout} <- Drained]).
 
@@ -20,6 +25,10 @@ all() ->
 one(Trunk, Timeout) ->
     ok = megaphone_nif:drain(Trunk),
     wait([{Trunk, erlang:monotonic_time(millisecond) + Timeout}]).
+
+drain_readers() ->
+    Readers = [Reader || #{reader := Reader} <- megaphone_nif:trunks()],
+    lists:filtermap(fun megaphone_trunk:drain/1, Readers).
 
 wait([]) ->
     ok;
@@ -33,7 +42,9 @@ wait(Trunks) ->
             wait(Busy)
     end.
 
-%% A held BOSH poll is answered when its session ends, which is ejabberd's next step.
+%% A held BOSH poll is answered when its session ends, which is ejabberd's next step. An answer may
+%% be out of its owner's hands and wait for its client.
 is_busy(Trunk) ->
-    lists:any(fun(Owner) -> not megaphone_reaper:is_held(Owner) end,
-              megaphone_nif:in_flight(Trunk)).
+    megaphone_nif:has_output(Trunk)
+        orelse lists:any(fun(Owner) -> not megaphone_reaper:is_held(Owner) end,
+                         megaphone_nif:in_flight(Trunk)).

@@ -164,9 +164,17 @@ listen_options() ->
     Own ++ [Option || {Name, _} = Option <- ejabberd_http:listen_options(),
                       not lists:keymember(Name, 1, Own)].
 
-%% @doc ejabberd is about to stop: answers in flight may finish, up to `shutdown_timeout'.
+%% @doc ejabberd is about to stop: answers in flight may finish, up to `shutdown_timeout', and
+%% nobody comes back meanwhile: a peer of version 2 that is told to go away dials again at once.
 -spec ejabberd_stopping() -> ok.
 ejabberd_stopping() ->
+    %% Before the ports close, so that no trunk takes it for a reload.
+    megaphone_drain:begin_all(),
+    lists:foreach(fun({EndPoint, Module, _Opts}) when Module =:= ?MODULE ->
+                          ejabberd_listener:delete_listener(EndPoint, Module);
+                     (_Other) ->
+                          ok
+                  end, ejabberd_option:listen()),
     megaphone_drain:all().
 
 %% @doc The configuration was read again: so are certificates, at the next handshake.

@@ -51,7 +51,8 @@ start_link(Socket, Opts) ->
 accept(Pid) ->
     gen_server:cast(Pid, accept).
 
-%% @doc Takes no new connections from here on; answers what is needed to wait for the others.
+%% @doc ejabberd stops: takes no new connections from here on; answers what is needed to wait for
+%% the others.
 -spec drain(pid()) -> {true, {megaphone_nif:trunk(), Timeout :: non_neg_integer()}} | false.
 drain(Pid) ->
     try
@@ -85,8 +86,8 @@ init({Socket, Opts}) ->
     {ok, State}.
 
 -spec handle_call(drain, gen_server:from(), #state{}) -> {reply, term(), #state{}}.
-handle_call(drain, _From, #state{trunk = Trunk} = State) ->
-    ok = megaphone_nif:drain(Trunk),
+handle_call(drain, _From, #state{trunk = Trunk, draining = Draining} = State) ->
+    _ = Draining =:= ejabberd orelse megaphone_nif:drain(Trunk),
     {reply, {Trunk, State#state.shutdown_timeout}, State#state{draining = ejabberd}}.
 
 -spec handle_cast(accept, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.

@@ -332,6 +332,11 @@ fn in_flight(trunk: Trunk) -> Vec<LocalPid> {
     trunk.0.trunk.in_flight()
 }
 
+#[rustler::nif]
+fn has_output(trunk: Trunk) -> bool {
+    trunk.0.trunk.has_output()
+}
+
 #[rustler::nif(schedule = "DirtyCpu")]
 fn sessions(trunk: Trunk) -> Vec<LocalPid> {
     trunk.0.trunk.owners(Protocol::XmppFraming)

@@ -55,6 +55,12 @@ impl Outbox {
         self.frames.lock().framed.len() < AHEAD
     }
 
+    /// Whether no frame is ready and no connection waits for its turn.
+    pub(crate) fn is_empty(&self) -> bool {
+        let frames = self.frames.lock();
+        frames.framed.is_empty() && frames.queue.is_empty()
+    }
+
     /// Gives a connection a turn after all others that wait.
     pub(crate) fn enqueue(&self, handle: Handle) {
         self.frames.lock().queue.push_back(handle);

@@ -206,7 +206,7 @@ impl<P: Process> Trunk<P> {
         let first = *data.first()?;
         Some(self.link.get_or_init(|| match first {
             0 => Link::V2(V2 {
-                session: Mutex::new(Session::server(self.session_config(), self.milliseconds())),
+                session: Mutex::new(self.session()),
             }),
             _ => Link::V1(V1 {
                 decoder: Mutex::new(Decoder::new(self.config.max_frame_size)),
@@ -216,11 +216,16 @@ impl<P: Process> Trunk<P> {
         }))
     }
 
-    fn session_config(&self) -> v2::Config {
-        v2::Config {
+    fn session(&self) -> Session {
+        let config = v2::Config {
             max_streams: self.config.max_connections,
             ..v2::Config::default()
+        };
+        let mut session = Session::server(config, self.milliseconds());
+        if self.draining.load(Relaxed) {
+            session.go_away(GoAwayCode::Normal);
         }
+        session
     }
 
     /// The protocol's version; 0 until the first byte has come.
@@ -589,6 +594,18 @@ impl<P: Process> Trunk<P> {
                 }
                 None::<()>
             });
+        }
+    }
+
+    /// Whether some output is not with the writer yet: it waits for it, or for a window.
+    pub fn has_output(&self) -> bool {
+        match self.link.get() {
+            None => false,
+            Some(Link::V1(v1)) => !v1.outbox.is_empty(),
+            Some(Link::V2(v2)) => {
+                let session = v2.session.lock();
+                session.has_output() || session.total_queued() > 0
+            }
         }
     }
 

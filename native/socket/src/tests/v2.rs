@@ -368,6 +368,45 @@ fn a_drain_says_go_away_and_refuses_new_streams() {
 }
 
 #[test]
+fn a_trunk_that_drains_before_its_first_byte_takes_no_stream() {
+    let mut world = World::new(raw());
+    world.trunk.drain(&mut world.sink);
+    let mut ecm = Ecm::new();
+    let id = ecm.session.open(0, &preface("xmpp-client")).unwrap();
+    let (opened, error) = ecm.exchange(&mut world);
+    assert_eq!((opened.len(), error), (0, None));
+    assert!(ecm.heard(id).reset && ecm.session.has_gone_away());
+}
+
+#[test]
+fn an_answer_that_waits_for_its_window_is_output_until_it_is_out() {
+    let mut world = World::new(Config::default());
+    let mut ecm = Ecm::new();
+    let (id, handle) = ecm.open(&mut world, "http/1.1");
+    world.own(handle, OWNER);
+    let _ = ecm.session.write(id, GET).unwrap();
+    ecm.exchange(&mut world);
+    assert_eq!(world.recv(handle, OWNER, 0), Recv::Taken(GET.to_vec()));
+    world.trunk.drain(&mut world.sink);
+    ecm.exchange(&mut world);
+    assert!(!world.trunk.has_output());
+    let window = 256 << 10;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {window}\r\n\r\n").into_bytes();
+    let answer = [head, vec![b'x'; window]].concat();
+    assert_eq!(world.send(handle, OWNER, &answer), Send::Done);
+    world.close(handle);
+    ecm.exchange(&mut world);
+    assert_eq!(ecm.heard(id).bytes.len(), window);
+    // Its connection and its owner are gone, its last bytes are not.
+    assert_eq!(world.trunk.in_flight(), [] as [u32; 0]);
+    assert!(world.trunk.has_output());
+    ecm.session.consumed(id, window).unwrap();
+    ecm.exchange(&mut world);
+    assert!(ecm.heard(id).bytes == answer && ecm.heard(id).finished);
+    assert!(!world.trunk.has_output());
+}
+
+#[test]
 fn a_feed_names_the_owners_at_work_whose_peer_finished_or_reset() {
     let mut world = World::new(Config::default());
     let mut ecm = Ecm::new();
