@@ -15,12 +15,14 @@ suite() ->
     [{timetrap, {seconds, 60}}].
 
 all() ->
-    [{group, plain}, {group, ecm}].
+    [{group, plain}, {group, ecm}, {group, ecm_v1}].
 
 groups() ->
     %% Plain ejabberd_http can't notice that a client left while its poll is held.
     [{plain, [{group, sessions}]},
      {ecm, [{group, sessions}, client_leaves_while_poll_held]},
+     {ecm_v1, [client_address, messages_both_ways, large_message, poll_held_until_message,
+               lost_answer_is_repeated, client_leaves_while_poll_held]},
      {sessions, [parallel],
       [login, wrong_password, client_address, presence, messages_both_ways, large_message, poll_held_until_message,
        poll_renewed_after_wait, next_request_releases_poll, lost_answer_is_repeated, terminate,
@@ -187,7 +189,7 @@ client_leaves_while_poll_held(Config) ->
                               fun() -> megaphone_test_stage:http_processes(Config) =/= [] end),
     ok = ?BOSH:drop(Held),
     megaphone_test_wait:until("the end of all ejabberd_http processes",
-                              fun() -> megaphone_test_stage:http_processes(Config) =:= [] end, 5000).
+                              fun() -> megaphone_test_stage:http_processes(Config) =:= [] end).
 
 login(Config, Name, Options) ->
     User = megaphone_test_stage:user(Config, Name),

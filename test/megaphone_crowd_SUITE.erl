@@ -1,9 +1,9 @@
-%% Many clients at once through one ECM and one trunk, and messages across.
+%% Many clients at once through one ECM and a few trunks, and messages across.
 -module(megaphone_crowd_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
+-export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
 -export([thousand_requests_beside_chats/1, hundreds_of_users_chat/1]).
 
 %% How many log in at the same time: a storm is another suite's subject.
@@ -13,12 +13,16 @@ suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
-    [thousand_requests_beside_chats, hundreds_of_users_chat].
+    [{group, ecm}, {group, ecm_v1}].
 
-init_per_suite(Config) ->
-    megaphone_test_stage:start(ecm, Config).
+groups() ->
+    [{ecm, [thousand_requests_beside_chats, hundreds_of_users_chat]},
+     {ecm_v1, [hundreds_of_users_chat]}].
 
-end_per_suite(Config) ->
+init_per_group(Path, Config) ->
+    megaphone_test_stage:start(Path, Config).
+
+end_per_group(_Path, Config) ->
     megaphone_test_stage:stop(Config).
 
 %% Confirms that a thousand requests that are being worked on hold up no chat over BOSH or WebSocket,
@@ -29,7 +33,7 @@ thousand_requests_beside_chats(Config) ->
     megaphone_test_wait:until(
       "a thousand requests in work",
       fun() -> not lists:member(false, call(Config, megaphone_test_handler, held_all, [Names])) end),
-    ?assertMatch(#{trunks := 1}, call(Config, megaphone, status, [])),
+    assert_spread(Config, 1000),
     in_parallel([fun() -> chat(Config, Transports) end
                  || _ <- lists:seq(1, 5), Transports <- pairs()]),
     ok = call(Config, megaphone_test_handler, release_all, [lists:reverse(Names)]),
@@ -40,15 +44,14 @@ thousand_requests_beside_chats(Config) ->
                   end, Waiting),
     await_quiet(Config).
 
-%% Confirms that three hundred users, half of them over BOSH and half over WebSocket, are online at once on
-%% one trunk, that each gets the messages of its own partner, and that nothing is left when they go.
+%% Confirms that three hundred users, half of them over BOSH and half over WebSocket, are online at once,
+%% that each gets the messages of its own partner, and that nothing is left when they go.
 hundreds_of_users_chat(Config) ->
     Users = [<<"user", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 300)],
     ok = call(Config, megaphone_test_handler, register_users, [Users, <<"localhost">>,
                                                                <<"megaphone">>]),
     Clients = log_in(Config, lists:zip(Users, lists:append(lists:duplicate(150, transports())))),
-    ?assertMatch(#{trunks := 1, connections := Connections} when Connections >= 300,
-                 call(Config, megaphone, status, [])),
+    assert_spread(Config, 300),
     Pairs = pair_up(Clients),
     ?assertEqual(150, length(Pairs)),
     in_parallel([fun() ->
@@ -57,6 +60,18 @@ hundreds_of_users_chat(Config) ->
                           || {Alice, Bob} <- Chatted, Client <- [Alice, Bob]]
                  end || Some <- split(Pairs, ?LOGINS)]),
     await_quiet(Config).
+
+%% Confirms that all trunks are up, that they have at least so many connections, and each its share.
+assert_spread(Config, AtLeast) ->
+    Count = megaphone_test_stage:trunks(Config),
+    #{trunk_numbers := Numbers, connections := Connections} = call(Config, megaphone, status, []),
+    ?assertEqual(Count, length(Numbers)),
+    ?assert(Connections >= AtLeast, Connections),
+    Shares = [begin
+                  {ok, #{connections := Share}} = call(Config, megaphone, status, [Number]),
+                  Share
+              end || Number <- Numbers],
+    ?assert(lists:min(Shares) >= AtLeast div (2 * Count), Shares).
 
 transports() ->
     [megaphone_test_bosh, megaphone_test_websocket].

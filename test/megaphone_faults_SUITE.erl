@@ -27,7 +27,7 @@ suite() ->
     [{timetrap, {seconds, 90}}].
 
 all() ->
-    [{group, trunk}, {group, ecm}, {group, ejabberd}, {group, clients}, {group, nif}].
+    [{group, trunk}, {group, ecm}, {group, ejabberd}, {group, clients}, {group, v1}, {group, nif}].
 
 groups() ->
     [{trunk, [trunk_cut_in_mid_request, trunk_cut_under_a_websocket, bosh_outlives_a_cut_trunk,
@@ -40,12 +40,20 @@ groups() ->
                  ecm_before_ejabberd]},
      {clients, [client_leaves_in_mid_upload, client_leaves_in_mid_download,
                 slow_reader_harms_nobody]},
+     %% Over version 1, what its own close and drain have a part in.
+     {v1, [trunk_cut_in_mid_request, ecm_killed, ecm_finishes_answers, ejabberd_finishes_answers,
+           ejabberd_finishes_downloads, client_leaves_in_mid_upload, client_leaves_in_mid_download,
+           slow_reader_harms_nobody]},
      {nif, [parallel], [nif_is_missing, nif_is_broken]}].
 
 init_per_group(nif, Config) ->
     Config;
 init_per_group(Group, Config) ->
-    megaphone_test_stage:start(ecm, with_dir(Group, Config),
+    Path = case Group of
+               v1 -> ecm_v1;
+               _ -> ecm
+           end,
+    megaphone_test_stage:start(Path, with_dir(Group, Config),
                                #{options => "    shutdown_timeout: 3\n",
                                  ecm => "[limits]\n"
                                         "head_timeout = \"500ms\"\n"
@@ -275,6 +283,9 @@ ejabberd_finishes_answers(Config) ->
     Peer = megaphone_test_ejabberd:peer(ejabberd(Config)),
     Stop = megaphone_test_ejabberd:start_halt(ejabberd(Config)),
     megaphone_test_wait:until("a new request to be refused", fun() -> status(Config) =:= 503 end),
+    %% It stays so: there is no way back to an ejabberd that stops.
+    await_closed_port(Config),
+    ?assertEqual([503], lists:usort([status(Config) || _ <- lists:seq(1, 20)])),
     ok = peer:call(Peer, megaphone_test_handler, release, [<<"stop">>]),
     ?assertMatch(#{status := 200, body := <<"stop">>}, megaphone_test_http:recv(Connection)),
     ok = megaphone_test_ejabberd:await_halt(Stop),
@@ -283,7 +294,8 @@ ejabberd_finishes_answers(Config) ->
     ok = megaphone_test_ejabberd:restart(ejabberd(Config)),
     await_service(Config).
 
-%% Confirms that a download in flight comes to its end while ejabberd stops.
+%% Confirms that a download in flight comes to its end while ejabberd stops, also if its client reads on
+%% only then.
 ejabberd_finishes_downloads(Config) ->
     Bytes = rand:bytes(10 bsl 20),
     ok = file:write_file(filename:join([megaphone_test_ejabberd:dir(ejabberd(Config)), "files",
@@ -293,6 +305,7 @@ ejabberd_finishes_downloads(Config) ->
                                                                          [], [])),
     {ok, First} = gen_tcp:recv(Connection, 1000),
     Stop = megaphone_test_ejabberd:start_halt(ejabberd(Config)),
+    await_closed_port(Config),
     Rest = recv_until_close(Connection, []),
     [_Head, Body] = binary:split(iolist_to_binary([First, Rest]), <<"\r\n\r\n">>),
     ?assert(Body =:= Bytes, "the file comes whole"),
@@ -439,10 +452,11 @@ trunks(Config) ->
     Numbers = maps:get(trunk_numbers, call(Config, megaphone, status, [])),
     [Status || Number <- Numbers, {ok, Status} <- [call(Config, megaphone, status, [Number])]].
 
-%% The trunk of the ECM: its process ends as if the peer had closed.
+%% The trunk of the ECM that a connection is in, and any other that still has one of a client that left:
+%% its process ends as if the peer had closed.
 cut_trunk(Config) ->
-    [#{reader := Reader}] = [Status || Status = #{connections := Count} <- trunks(Config), Count > 0],
-    true = call(Config, erlang, exit, [Reader, kill]).
+    [_ | _] = Used = [Reader || #{connections := Count, reader := Reader} <- trunks(Config), Count > 0],
+    [true = call(Config, erlang, exit, [Reader, kill]) || Reader <- Used].
 
 trunk(Config) ->
     megaphone_test_trunk:connect({{127, 0, 0, 1}, megaphone_test_stage:trunk_port(Config)}).
@@ -475,6 +489,17 @@ hold_poll(Session) ->
 
 await_service(Config) ->
     megaphone_test_wait:until("a request to be served", fun() -> status(Config) =:= 200 end).
+
+%% ejabberd closes the port as it begins to stop, not when it has done so.
+await_closed_port(Config) ->
+    Port = megaphone_test_stage:trunk_port(Config),
+    megaphone_test_wait:until("no new trunk to be taken",
+                              fun() ->
+                                      case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
+                                          {ok, Trunk} -> gen_tcp:close(Trunk), false;
+                                          {error, econnrefused} -> true
+                                      end
+                              end).
 
 %% The status that a new client gets.
 status(Config) ->

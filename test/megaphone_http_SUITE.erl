@@ -9,12 +9,13 @@
 -export([command/1, upload_and_download/1, file_download/1, head/1, options/1, not_found/1,
          http_1_0/1, http_1_0_keep_alive/1, keep_alive/1, connection_close/1, absolute_form/1,
          request_byte_by_byte/1, expect_continue/1, client_address/1,
-         largest_head/1]).
+         largest_head/1, half_closed_client/1]).
 %% Where Megaphone does what plain ejabberd_http doesn't.
 -export([pipelined_posts/1, pipelined_mix/1, request_behind_an_upload/1, chunked_post/1,
          chunked_byte_by_byte/1, chunked_upload/1, chunked_expects_continue/1, refused_requests/1,
-         refused_behind_a_good_one/1, forged_address/1, address_behind_a_proxy/1, refused_body_is_no_request/1,
-         half_closed_client_has_left/1]).
+         refused_behind_a_good_one/1, forged_address/1, address_behind_a_proxy/1, refused_body_is_no_request/1]).
+%% What version 1 has no word for.
+-export([half_closed_client_has_left/1]).
 
 -define(MIB, (1 bsl 20)).
 
@@ -22,27 +23,29 @@ suite() ->
     [{timetrap, {seconds, 60}}].
 
 all() ->
-    [{group, plain}, {group, ecm}].
+    [{group, plain}, {group, ecm}, {group, ecm_v1}].
 
 groups() ->
     [{plain, [{group, http}]},
      {ecm, [{group, http}, {group, beyond}]},
+     {ecm_v1, [parallel],
+      [upload_and_download, file_download, client_address, pipelined_mix, request_behind_an_upload,
+       chunked_upload, forged_address, address_behind_a_proxy, half_closed_client_has_left]},
      {http, [parallel],
       [command, upload_and_download, file_download, head, options, not_found, http_1_0,
        http_1_0_keep_alive, keep_alive, connection_close, absolute_form, request_byte_by_byte,
-       expect_continue, client_address, largest_head]},
+       expect_continue, client_address, largest_head, half_closed_client]},
      {beyond, [parallel],
       [pipelined_posts, pipelined_mix, request_behind_an_upload, chunked_post,
        chunked_byte_by_byte, chunked_upload, chunked_expects_continue, refused_requests,
-       refused_behind_a_good_one, forged_address, address_behind_a_proxy, refused_body_is_no_request,
-       half_closed_client_has_left]}].
+       refused_behind_a_good_one, forged_address, address_behind_a_proxy, refused_body_is_no_request]}].
 
-init_per_group(Path, Config) when Path =:= plain; Path =:= ecm ->
+init_per_group(Path, Config) when Path =:= plain; Path =:= ecm; Path =:= ecm_v1 ->
     megaphone_test_stage:start(Path, Config, #{ecm_top => "trusted_proxies = [\"127.0.0.9\"]\n"});
 init_per_group(_, Config) ->
     Config.
 
-end_per_group(Path, Config) when Path =:= plain; Path =:= ecm ->
+end_per_group(Path, Config) when Path =:= plain; Path =:= ecm; Path =:= ecm_v1 ->
     megaphone_test_stage:stop(Config);
 end_per_group(_, _Config) ->
     ok.
@@ -181,6 +184,13 @@ largest_head(Config) ->
     ?assertEqual([binary:copy(<<"a">>, 700)],
                  lists:usort([maps:get(iolist_to_binary(Name), Seen) || {Name, _} <- Headers])),
     close(Connection).
+
+%% Confirms that a client that closes its sending side gets the answer that it waits for, and then a close.
+half_closed_client(Config) ->
+    Connection = half_closed(Config, "half"),
+    ok = call(Config, release, [<<"half">>]),
+    ?assertMatch(#{status := 200, body := <<"half">>}, megaphone_test_http:recv(Connection)),
+    ?assertEqual(ok, megaphone_test_http:recv_close(Connection)).
 
 %% Confirms that two POSTs in one packet are both served, in order.
 pipelined_posts(Config) ->
@@ -321,21 +331,26 @@ refused_body_is_no_request(Config) ->
         {error, _} -> ok
     end.
 
-%% Confirms that a client that closes its sending side is taken for one that has left, also while its
-%% request is worked on: its connection closes. (Plain ejabberd_http would answer. A client that left
-%% while its long poll is held looks just the same.)
+%% Confirms that over version 1 a client that closes its sending side is taken for one that has left, also
+%% while its request is worked on: its connection closes.
 half_closed_client_has_left(Config) ->
-    Connection = connect(Config),
-    Ejabberd = megaphone_test_stage:ejabberd(Config),
-    ok = megaphone_test_http:send(Connection, megaphone_test_http:encode(
-                                                "GET", "/echo/hold/half", [], [])),
-    _ = megaphone_test_wait:until("a request in work",
-                                  fun() -> megaphone_test_ejabberd:call(
-                                             Ejabberd, megaphone_test_handler, held, [<<"half">>])
-                                  end),
-    ok = gen_tcp:shutdown(Connection, write),
+    Connection = half_closed(Config, "left"),
     ?assertEqual(ok, megaphone_test_http:recv_close(Connection)),
-    ok = megaphone_test_ejabberd:call(Ejabberd, megaphone_test_handler, release, [<<"half">>]).
+    ok = call(Config, release, [<<"left">>]).
+
+%% A client whose request is worked on until the name is released, and that sends no more.
+half_closed(Config, Name) ->
+    Connection = connect(Config),
+    ok = megaphone_test_http:send(Connection, megaphone_test_http:encode(
+                                                "GET", ["/echo/hold/", Name], [], [])),
+    _ = megaphone_test_wait:until("a request in work",
+                                  fun() -> call(Config, held, [list_to_binary(Name)]) end),
+    ok = gen_tcp:shutdown(Connection, write),
+    Connection.
+
+call(Config, Function, Arguments) ->
+    megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config), megaphone_test_handler,
+                                 Function, Arguments).
 
 refused(Config, {_, Bytes, _, _} = Row) ->
     Connection = connect(Config),

@@ -17,12 +17,14 @@ suite() ->
     [{timetrap, {seconds, 60}}].
 
 all() ->
-    [{group, plain}, {group, ecm}].
+    [{group, plain}, {group, ecm}, {group, ecm_v1}].
 
 groups() ->
     %% Plain ejabberd_http throws away what comes in one packet with the upgrade request.
     [{plain, [{group, sessions}]},
      {ecm, [{group, sessions}, frames_with_the_upgrade]},
+     {ecm_v1, [client_address, messages_both_ways, large_message, many_frames_in_one_packet,
+               frames_with_the_upgrade, client_leaves, server_ends_session]},
      {sessions, [parallel],
       [login, wrong_password, client_address, presence, messages_both_ways, messages_to_and_from_bosh,
        large_message, message_in_fragments, frame_byte_by_byte, many_frames_in_one_packet,

@@ -12,11 +12,11 @@
 -define(EXIT_TIMEOUT, 20_000).
 
 -type ecm() :: pid().
-%% Where it listens for clients and where the trunk goes; `top' and `more' stand before and behind that
-%% in the configuration, and `config' replaces it all.
+%% Where it listens for clients and where the trunk goes; `trunk' is more of its table [trunk], `top' and
+%% `more' stand before and behind all that in the configuration, and `config' replaces it all.
 %% It serves when its trunk is up, or already when its port is open.
 -type settings() :: #{dir := file:name(), port := inet:port_number(),
-                      trunk_port := inet:port_number(), top => iodata(), more => iodata(),
+                      trunk_port := inet:port_number(), trunk => iodata(), top => iodata(), more => iodata(),
                       config => iodata(), await => trunk | port}.
 
 %% @doc Starts the ECM and answers when it serves: its port is open and its trunk is up.
@@ -144,7 +144,8 @@ config(#{port := Port, trunk_port := TrunkPort} = Settings) ->
      "[trunk]\n"
      "address = \"127.0.0.1:", integer_to_list(TrunkPort), "\"\n"
      %% A test that restarts ejabberd waits for the trunk.
-     "backoff_max = \"200ms\"\n"
+     "backoff_max = \"200ms\"\n",
+     maps:get(trunk, Settings, ""),
      "[[listener]]\n"
      "address = \"127.0.0.1:", integer_to_list(Port), "\"\n",
      maps:get(more, Settings, "")].

@@ -1,10 +1,15 @@
 %% @doc Sets the stage of an end-to-end group: an ejabberd, and what stands between it and the clients.
 %% A group named `plain' has nothing there, its clients reach ejabberd_http: it proves that the cases
-%% are right. A group named `ecm' has the ECM, a trunk and megaphone_listener there.
+%% are right. A group named `ecm' has the ECM, its trunks as they are by default, and
+%% megaphone_listener there; one named `ecm_v1' has one trunk of version 1 instead.
 -module(megaphone_test_stage).
 
--export([start/2, start/3, stop/1, target/1, target_from/2, ejabberd/1, ecm/1, trunk_port/1, user/2, http_processes/1]).
+-export([start/2, start/3, stop/1, target/1, target_from/2, ejabberd/1, ecm/1, trunk_port/1, trunks/1, user/2,
+         http_processes/1]).
 
+-export_type([path/0]).
+
+-type path() :: plain | ecm | ecm_v1.
 -type ct_config() :: [{atom(), term()}].
 -type settings() :: #{top => iodata(), modules => iodata(),
                       %% More options of megaphone_listener or ejabberd_http, as YAML.
@@ -12,28 +17,29 @@
                       %% More of the ECM's configuration, as TOML: before its tables, and behind them.
                       ecm_top => iodata(), ecm => iodata()}.
 
--spec start(plain | ecm, ct_config()) -> ct_config().
+-spec start(path(), ct_config()) -> ct_config().
 start(Path, Config) ->
     start(Path, Config, #{}).
 
 %% @doc Starts it under the suite's private folder. The case's configuration gets what the other
 %% functions here ask for.
--spec start(plain | ecm, ct_config(), settings()) -> ct_config().
+-spec start(path(), ct_config(), settings()) -> ct_config().
 start(plain, Config, Settings) ->
     Port = megaphone_test_port:free(),
     Ejabberd = start_ejabberd(ejabberd_http, Port, plain, Config, Settings),
     [{ejabberd, Ejabberd}, {ecm, none}, {target, {{127, 0, 0, 1}, Port}} | Config];
-start(ecm, Config, Settings) ->
+start(Path, Config, Settings) ->
     [Port, TrunkPort] = megaphone_test_port:free(2),
-    Ejabberd = start_ejabberd(megaphone_listener, TrunkPort, ecm, Config, Settings),
+    Ejabberd = start_ejabberd(megaphone_listener, TrunkPort, Path, Config, Settings),
     try
         {ok, Ecm} = megaphone_test_ecm:start(
-                      #{dir => filename:join(proplists:get_value(priv_dir, Config), "ecm"),
+                      #{dir => filename:join(proplists:get_value(priv_dir, Config), Path),
                         port => Port,
                         trunk_port => TrunkPort,
+                        trunk => ecm_trunk(Path),
                         top => maps:get(ecm_top, Settings, ""),
                         more => maps:get(ecm, Settings, "")}),
-        [{ejabberd, Ejabberd}, {ecm, Ecm}, {trunk_port, TrunkPort},
+        [{ejabberd, Ejabberd}, {ecm, Ecm}, {trunk_port, TrunkPort}, {path, Path},
          {target, {{127, 0, 0, 1}, Port}} | Config]
     catch Class:Reason:Stack ->
             megaphone_test_ejabberd:stop(Ejabberd),
@@ -76,6 +82,14 @@ ecm(Config) ->
 trunk_port(Config) ->
     proplists:get_value(trunk_port, Config).
 
+%% @doc How many trunks the ECM keeps up.
+-spec trunks(ct_config()) -> pos_integer().
+trunks(Config) ->
+    case proplists:get_value(path, Config) of
+        ecm -> 4;
+        ecm_v1 -> 1
+    end.
+
 %% @doc Makes an account that no other case has; its name starts with the one given.
 -spec user(ct_config(), binary()) -> binary().
 user(Config, Name) ->
@@ -89,12 +103,20 @@ user(Config, Name) ->
 http_processes(Config) ->
     megaphone_test_ejabberd:call(ejabberd(Config), megaphone_test_handler, http_processes, []).
 
+ecm_trunk(ecm) -> "";
+ecm_trunk(ecm_v1) -> "protocol = \"v1\"\n"
+                     "trunks = 1\n".
+
+%% With version 1 the ECM tells the client's address in X-Forwarded-For alone; else ejabberd needs to
+%% believe nobody.
+trusted_proxies(ecm_v1) -> "trusted_proxies: [\"127.0.0.1\", \"127.0.0.9\"]\n";
+trusted_proxies(_) -> "".
+
 start_ejabberd(Module, Port, Path, Config, Settings) ->
     Options = ["    ip: \"127.0.0.1\"\n", megaphone_test_config:request_handlers(),
                maps:get(options, Settings, "")],
     Start = (maps:with([modules], Settings))
-        %% The ECM tells the client's address in X-Forwarded-For.
-        #{top => ["trusted_proxies: [\"127.0.0.1\", \"127.0.0.9\"]\n", maps:get(top, Settings, "")],
+        #{top => [trusted_proxies(Path), maps:get(top, Settings, "")],
           dir => filename:join(proplists:get_value(priv_dir, Config), Path),
           listeners => [megaphone_test_config:listener(Module, Port, Options)]},
     case megaphone_test_ejabberd:start(Start) of
