@@ -1,4 +1,4 @@
-%%% @doc Lets the trunks' answers in flight finish.
+%%% @doc Lets the trunks' answers in flight finish, and their sessions end in order.
 -module(megaphone_drain).
 
 -export([begin_all/0, all/0, one/2]).
@@ -12,35 +12,43 @@ begin_all() ->
     _ = drain_readers(),
     ok.
 
-%% @doc Drains all trunks at once; returns when no answer is in flight that will come by itself,
-%% or the longest `shutdown_timeout' of the trunks has passed.
+%% @doc Drains all trunks at once, and tells their sessions that the system shuts down; returns when
+%% these have ended and no answer is in flight that will come by itself, or the longest
+%% `shutdown_timeout' of the trunks has passed.
 -spec all() -> ok.
 all() ->
     Drained = drain_readers(),
     Now = erlang:monotonic_time(millisecond),
-    wait([{Trunk, Now + Timeout} || {Trunk, Timeout} <- Drained]).
+    lists:foreach(fun({Trunk, _}) -> end_sessions(Trunk) end, Drained),
+    wait([{Trunk, Now + Timeout} || {Trunk, Timeout} <- Drained], fun is_left/1).
 
-%% @doc Drains one trunk, within `Timeout' (milliseconds).
+%% @doc Drains one trunk, within `Timeout' (milliseconds). Its sessions stay.
 -spec one(megaphone_nif:trunk(), non_neg_integer()) -> ok.
 one(Trunk, Timeout) ->
     ok = megaphone_nif:drain(Trunk),
-    wait([{Trunk, erlang:monotonic_time(millisecond) + Timeout}]).
+    wait([{Trunk, erlang:monotonic_time(millisecond) + Timeout}], fun is_busy/1).
 
 drain_readers() ->
     Readers = [Reader || #{reader := Reader} <- megaphone_nif:trunks()],
     lists:filtermap(fun megaphone_trunk:drain/1, Readers).
 
-wait([]) ->
+end_sessions(Trunk) ->
+    lists:foreach(fun megaphone_session:shut_down/1, megaphone_nif:sessions(Trunk)).
+
+wait([], _Condition) ->
     ok;
-wait(Trunks) ->
+wait(Trunks, Condition) ->
     Now = erlang:monotonic_time(millisecond),
-    case [Waiting || {Trunk, Deadline} = Waiting <- Trunks, Deadline > Now, is_busy(Trunk)] of
+    case [Waiting || {Trunk, Deadline} = Waiting <- Trunks, Deadline > Now, Condition(Trunk)] of
         [] ->
             ok;
-        Busy ->
+        Left ->
             timer:sleep(?LOOK),
-            wait(Busy)
+            wait(Left, Condition)
     end.
+
+is_left(Trunk) ->
+    is_busy(Trunk) orelse megaphone_nif:sessions(Trunk) =/= [].
 
 %% A held BOSH poll is answered when its session ends, which is ejabberd's next step. An answer may
 %% be out of its owner's hands and wait for its client.

@@ -11,7 +11,7 @@
 -export([load_error/0]).
 %% The trunk: its reader feeds it, its writer takes its output.
 -export([open/1, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
-         sweep/1, tick/1, drain/1, in_flight/1, sessions/1, has_output/1, lose/1,
+         sweep/1, tick/1, drain/1, in_flight/1, sessions/1, is_serving/1, has_output/1, lose/1,
          number/1, version/1]).
 %% A connection.
 -export([recv/3, recv_dirty/3, send/3, cancel/3, close/2, reset/2, shutdown/3, owner/2,
@@ -125,6 +125,10 @@ sessions(_Trunk) -> ?NOT_LOADED.
 %% @doc Whether some output waits for the writer, or for its connection's window.
 -spec has_output(trunk()) -> boolean().
 has_output(_Trunk) -> ?NOT_LOADED.
+
+%% @doc Whether it carries what lasts as long as a client wants: an XML stream or a session.
+-spec is_serving(trunk()) -> boolean().
+is_serving(_Trunk) -> ?NOT_LOADED.
 
 %% @doc Ends all connections with `econnreset'; answers the owners at work.
 -spec lose(trunk()) -> [pid()].

@@ -26,8 +26,8 @@
                 owners :: megaphone_owner:options(),
                 sweep_interval :: pos_integer(),
                 shutdown_timeout :: non_neg_integer(),
-                %% Who sees to the trunk's end.
-                draining = nobody :: nobody | ejabberd | listener}).
+                %% Who sees to the trunk's end; the last of its XMPP clients in the end.
+                draining = nobody :: nobody | ejabberd | listener | last_client}).
 
 %% How many messages the socket may send ahead; 64 KiB each at most.
 -define(ACTIVE, 100).
@@ -106,7 +106,7 @@ handle_info(sweep, #state{trunk = Trunk} = State) ->
     case megaphone_nif:tick(Trunk) of
         ok ->
             schedule_sweep(State),
-            {noreply, State};
+            leave(State);
         {error, Text} ->
             fail(Text, State)
     end;
@@ -117,7 +117,7 @@ handle_info({'DOWN', _, process, _Acceptor, _}, State) ->
     %% ejabberd stops: the sessions that it ends next have last words for their clients.
     {noreply, State};
 handle_info(drained, State) ->
-    stop(drained, State);
+    leave(State#state{draining = last_client});
 handle_info({'EXIT', Writer, {shutdown, Reason}}, #state{writer = Writer} = State) ->
     stop({error, Reason}, State);
 handle_info({'EXIT', Writer, Reason}, #state{writer = Writer} = State) ->
@@ -173,7 +173,7 @@ attend(Opened, Busy, #state{trunk = Trunk, owners = Owners}) ->
     megaphone_reaper:reap_left(Busy).
 
 %% The listener that accepted the trunk is gone, and its options with it. A peer that speaks
-%% version 2 is told so and comes back to the new one; one that speaks version 1 stays.
+%% version 2 is told so and comes to the new one with what is new; one that speaks version 1 stays.
 drain_alone(#state{trunk = Trunk, shutdown_timeout = Timeout}) ->
     case megaphone_nif:version(Trunk) of
         2 ->
@@ -184,8 +184,15 @@ drain_alone(#state{trunk = Trunk, shutdown_timeout = Timeout}) ->
             ok
     end.
 
-stop(drained, State) ->
-    {stop, normal, State};
+%% XML streams and sessions last as long as their clients want.
+leave(#state{draining = last_client, trunk = Trunk} = State) ->
+    case megaphone_nif:is_serving(Trunk) of
+        false -> {stop, normal, State};
+        true -> {noreply, State}
+    end;
+leave(State) ->
+    {noreply, State}.
+
 stop(closed, State) ->
     log_end("closed by its peer", State),
     {stop, normal, State};

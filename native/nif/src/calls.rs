@@ -342,6 +342,11 @@ fn sessions(trunk: Trunk) -> Vec<LocalPid> {
     trunk.0.trunk.owners(Protocol::XmppFraming)
 }
 
+#[rustler::nif]
+fn is_serving(trunk: Trunk) -> bool {
+    trunk.0.trunk.is_serving()
+}
+
 #[rustler::nif(schedule = "DirtyCpu")]
 fn lose(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
     let busy = trunk.0.trunk.lose(&mut Mailbox::new(env, &trunk));

@@ -32,6 +32,10 @@ impl Protocol {
         }
     }
 
+    pub(crate) fn is_xmpp(self) -> bool {
+        matches!(self, Protocol::XmppClient | Protocol::XmppFraming)
+    }
+
     pub(crate) fn content(self) -> Content {
         match self {
             Protocol::Http => Content::Http,

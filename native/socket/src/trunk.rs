@@ -635,6 +635,20 @@ impl<P: Process> Trunk<P> {
         owners
     }
 
+    /// Whether it carries what lasts as long as a client wants: an XML stream or a session.
+    pub fn is_serving(&self) -> bool {
+        let mut serving = false;
+        for shard in 0..SHARDS {
+            self.connections.for_each(shard, |_, connection| {
+                serving |= connection.protocol().is_xmpp() && !connection.is_released();
+            });
+            if serving {
+                break;
+            }
+        }
+        serving
+    }
+
     /// The trunk is lost: all connections end with `econnreset`. Gives the owners at work.
     pub fn lose<S: Sink<P>>(&self, sink: &mut S) -> Vec<P> {
         self.draining.store(true, Relaxed);

@@ -124,8 +124,11 @@ fn a_session_may_idle_and_a_raw_stream_may_not() {
     world.pass(60);
     assert!(world.trunk.is_open(session));
     assert!(!world.trunk.is_open(stream));
+    assert!(world.trunk.is_serving());
     world.close(session);
     assert_eq!(world.trunk.owners(Protocol::XmppFraming), []);
+    world.close(stream);
+    assert!(!world.trunk.is_serving());
 }
 
 #[test]
