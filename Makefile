@@ -22,7 +22,7 @@ built_application := _build/default/lib/megaphone
 clients := test/clients
 
 .PHONY: help deps deps-run build run status test test-rust test-clients test-erlang lint lint-rust \
-	lint-erlang bench-nif install clean
+	lint-erlang bench-nif bench-sessions install clean
 
 help:
 	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
@@ -31,6 +31,7 @@ help:
 	@echo 'make test       all tests'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
+	@echo 'make bench-sessions  what USERS sessions cost ejabberd (50000 by default)'
 	@echo 'make build      the NIF, megaphone-ecm and the Erlang application'
 	@echo 'make install    puts them into $$(DESTDIR)$$(PREFIX), by default $(PREFIX)'
 	@echo 'make deps       installs the Debian packages that are missing'
@@ -106,6 +107,10 @@ lint-erlang:
 # BENCH=--quick takes a fraction of the time.
 bench-nif: deps-run
 	@sh test/bench/nif.sh $(BENCH)
+
+# USERS: how many; ejabberd's files are in _build.
+bench-sessions: deps-run
+	@sh test/bench/sessions.sh
 
 # As root, after `make build`: nothing is built here.
 install:
