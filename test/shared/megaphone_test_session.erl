@@ -7,7 +7,7 @@
 
 -export([open/3, restart/1, send/2, recv/2, close/1, drop/1]).
 -export([header/0, header/1, connect/2, stream/1, send_document/2, recv_document/1, recv_document/2,
-         frame/1, open_document/1, auth/2, authenticate_scram/3, await_presence/3]).
+         frame/1, open_document/1, auth/2, authenticate_scram/4, await_presence/3]).
 
 -define(NS, "xmlns='urn:ietf:params:xml:ns:xmpp-framing'").
 -define(TIMEOUT, 10_000).
@@ -120,17 +120,19 @@ auth_document(Mechanism, Data) ->
     ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='", Mechanism, "'>",
      base64:encode(Data), "</auth>"].
 
-%% @doc SASL SCRAM-SHA-1 (RFC 5802), up to <success/>, with the server's signature checked. The client
-%% says that it knows channel binding and believes that the server does not.
--spec authenticate_scram(map(), User :: binary(), Password :: binary()) -> ok | {error, term()}.
-authenticate_scram(State, User, Password) ->
+%% @doc SASL SCRAM-SHA-1 (RFC 5802), up to <success/>, with the server's signature checked. The flag is
+%% `n,,' for a client that does not know channel binding, and `y,,' for one that believes that the
+%% server does not.
+-spec authenticate_scram(map(), Flag :: binary(), User :: binary(), Password :: binary()) ->
+          ok | {error, term()}.
+authenticate_scram(State, Flag, User, Password) ->
     Nonce = base64:encode(crypto:strong_rand_bytes(12)),
     Bare = <<"n=", User/binary, ",r=", Nonce/binary>>,
-    ok = send_document(State, auth_document(<<"SCRAM-SHA-1">>, <<"y,,", Bare/binary>>)),
+    ok = send_document(State, auth_document(<<"SCRAM-SHA-1">>, <<Flag/binary, Bare/binary>>)),
     case recv_document(State) of
         {ok, {xmlel, <<"challenge">>, _, _} = Challenge} ->
             First = base64:decode(megaphone_test_xml:text(Challenge)),
-            {Response, Signature} = scram(Bare, First, Password),
+            {Response, Signature} = scram(Flag, Bare, First, Password),
             ok = send_document(State, ["<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>",
                                        base64:encode(Response), "</response>"]),
             case recv_document(State) of
@@ -144,12 +146,12 @@ authenticate_scram(State, User, Password) ->
             {error, Other}
     end.
 
-scram(Bare, First, Password) ->
+scram(Flag, Bare, First, Password) ->
     [<<"r=", Nonce/binary>>, <<"s=", Salt/binary>>, <<"i=", Rounds/binary>> | _] =
         binary:split(First, <<",">>, [global]),
     Salted = crypto:pbkdf2_hmac(sha, Password, base64:decode(Salt), binary_to_integer(Rounds), 20),
     ClientKey = crypto:mac(hmac, sha, Salted, <<"Client Key">>),
-    Final = <<"c=", (base64:encode(<<"y,,">>))/binary, ",r=", Nonce/binary>>,
+    Final = <<"c=", (base64:encode(Flag))/binary, ",r=", Nonce/binary>>,
     All = <<Bare/binary, ",", First/binary, ",", Final/binary>>,
     Proof = crypto:exor(ClientKey, crypto:mac(hmac, sha, crypto:hash(sha, ClientKey), All)),
     Signature = crypto:mac(hmac, sha, crypto:mac(hmac, sha, Salted, <<"Server Key">>), All),
