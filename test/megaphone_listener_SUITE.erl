@@ -177,6 +177,8 @@ wrong_options(Config) ->
        {"shutdown_timeout", "infinity"}, {"hibernate_after", "0"}, {"allow_plain", "maybe"}, {"tls", "maybe"},
        {"protocols", "[gopher]"}, {"protocols", "[http, http]"}, {"c2s", "{starttls: maybe}"},
        {"c2s", "{tls: true}"}, {"certfile", "/no/such/file"}, {"cafile", "/no/such/file"},
+       {"ceilings", "1000"}, {"ceilings", "{pings: -1}"}, {"ceilings", "{gophers: 1}"},
+       {"ceilings", "{pings: {least: 1}}"}, {"ceilings", "{pings: 4294967296}"},
        {"max_frame_sizes", "1000"}, {"ip", "localhost"}, {"supervisor", "often"},
        {"use_proxy_protocol", "v1"}, {"custom_headers", "none"},
        {"shutdown_timeout", "0"}, {"request_handlers", "none"},
@@ -201,6 +203,10 @@ every_option_is_taken(Config) ->
                                           "    shutdown_timeout: 1\n"
                                           "    protocols: [http, xmpp-client, xmpp-framing]\n"
                                           "    hibernate_after: infinity\n"
+                                          "    ceilings:\n"
+                                          "      pings: 0\n"
+                                          "      tiny_frames: {most: 4294967295}\n"
+                                          "      stray_frames: {most: 1, per_second: 0}\n"
                                           "    allow_plain: true\n"
                                           "    tls: false\n"
                                           "    accept_interval: 1\n")]),

@@ -11,6 +11,7 @@
          handles_made_up_name_nothing/1, stale_handles_name_nothing/1,
          handles_of_another_trunk_name_nothing/1, handles_are_small_integers/1]).
 -export([bad_frames_end_the_trunk/1, longest_frame_is_taken/1, greediest_connection_is_reset/1,
+         ceilings_are_as_set/1,
          limit_spares_what_is_read/1, refused_ids_are_forgotten/1, idle_connections_are_closed/1]).
 -export([dirty_variants_answer_the_same/1, status_counts/1, status_asks_no_process/1,
          ended_trunks_stay_in_the_sums/1, trunks_are_given_back/1]).
@@ -34,6 +35,7 @@ groups() ->
        handles_of_another_trunk_name_nothing, handles_are_small_integers]},
      {limits, [parallel],
       [bad_frames_end_the_trunk, longest_frame_is_taken, greediest_connection_is_reset,
+       ceilings_are_as_set,
        limit_spares_what_is_read, refused_ids_are_forgotten, idle_connections_are_closed]},
      %% These look at all trunks of the VM.
      {counters, [],
@@ -99,6 +101,8 @@ wrong_settings_are_badarg(_Config) ->
              {max_trunk_buffer, [-1, infinity, 1 bsl 64]},
              {idle_timeout, [-1, never, 1 bsl 32, "1000"]},
              {send_timeout, [-1, never, 1 bsl 32]},
+             {ceilings, [[], none, #{gophers => #{}}, #{1 => #{}}, #{pings => 1}, #{pings => #{least => 1}},
+                         #{pings => #{most => -1}}, #{pings => #{per_second => 1 bsl 32}}]},
              {peername, [none, {{1, 2, 3}, 4}, {{1, 2, 3, 256}, 4}, {{1, 2, 3, 4}, 65536},
                          {{1, 2, 3, 4}, -1}, {local, "path"}, {{1, 2, 3, 4, 5, 6, 7, 65536}, 1},
                          {{1, 2, 3, 4, 5, 6, 7}, 1}, {{1, 2, 3, 4}}, {1, 2}]},
@@ -180,6 +184,25 @@ longest_frame_is_taken(_Config) ->
     Socket = ?TRUNK:connect(Trunk, Id, Content),
     ?assertEqual({ok, Content}, gen_tcp:recv(Socket, 0, 0)),
     ?assertMatch({error, [], [], _}, ?TRUNK:feed(Trunk, ?TRUNK:frame(Id, [Content, "x"]))).
+
+%% Confirms that a trunk of version 2 ends where its own ceilings say, not where the defaults do; those
+%% that were not set keep theirs.
+ceilings_are_as_set(_Config) ->
+    Pings = fun(Count) -> [<<0, 2, 1:16, 0:32, N:32>> || N <- lists:seq(1, Count)] end,
+    Empty = <<0, 0, 0:16, 1:32, 0:32>>,
+    Open = <<0, 1, 1:16, 1:32, 0:32>>,
+    [begin
+         Trunk = ?TRUNK:open(#{ceilings => Ceilings}),
+         ?assertEqual({ok, [], []}, ?TRUNK:feed(Trunk, Most), {Ceilings, most}),
+         ?assertMatch({error, [], [], <<_, _/binary>>}, ?TRUNK:feed(Trunk, OneMore), {Ceilings, one_more}),
+         ?assertEqual(#{Name => 1}, maps:get(errors, ?TRUNK:status(Trunk)))
+     end || {Name, Ceilings, Most, OneMore} <-
+                [{pings, #{pings => #{most => 3}}, Pings(3), Pings(1)},
+                 {pings, #{pings => #{most => 0, per_second => 0}}, <<>>, Pings(1)},
+                 {empty_frames, #{empty_frames => #{most => 2}, pings => #{}},
+                  [Open, Empty, Empty, Pings(200)], Empty}]],
+    Default = ?TRUNK:open(#{ceilings => #{empty_frames => #{most => 0}}}),
+    ?assertEqual({ok, [], []}, ?TRUNK:feed(Default, Pings(200))).
 
 %% Confirms that a trunk that holds more than max_trunk_buffer resets the connection that holds most,
 %% once what it reads shows so, and leaves the others all they have.
@@ -450,7 +473,7 @@ right(options) -> [];
 right(packet_type) -> http;
 right(settings) ->
     #{content => raw, max_frame_size => 1000, max_connections => 1, max_trunk_buffer => 1,
-      idle_timeout => infinity, send_timeout => infinity, peername => undefined,
+      idle_timeout => infinity, send_timeout => infinity, ceilings => #{}, peername => undefined,
       sockname => undefined}.
 
 %% The setting that open/1 complains of.

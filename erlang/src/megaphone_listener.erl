@@ -18,11 +18,17 @@
 
 -export([start/3, start_link/3, accept/1, tcp_init/2,
          listen_opt_type/1, listen_options/0]).
--export([option/2]).
+-export([option/2, ceilings/1]).
 %% ejabberd's hooks
 -export([ejabberd_stopping/0, config_reloaded/0]).
 
 -include_lib("kernel/include/logger.hrl").
+
+%% megaphone_nif:ceiling()
+-define(CEILINGS, [unused_streams, unanswered_streams, refused_streams, pings,
+                   empty_frames, tiny_frames, idle_updates, stray_frames]).
+%% The NIF counts in 32 bits.
+-define(MOST_LIMIT, 16#ffffffff).
 
 %% @doc Starts a trunk on an accepted socket.
 -spec start(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | ignore | {error, term()}.
@@ -110,6 +116,14 @@ check_trust(Address, Opts) ->
 option(Name, Opts) ->
     proplists:get_value(Name, Opts, proplists:get_value(Name, listen_options())).
 
+%% @doc The ceilings that the listener sets, as megaphone_nif:open/1 takes them.
+-spec ceilings([{atom(), term()}]) -> #{megaphone_nif:ceiling() => #{most | per_second => non_neg_integer()}}.
+ceilings(Opts) ->
+    maps:from_list([{Name, limits(Limits)} || {Name, Limits} <- option(ceilings, Opts)]).
+
+limits(Most) when is_integer(Most) -> #{most => Most};
+limits(Limits) -> maps:from_list(Limits).
+
 %% @doc The validator of each option: our own, or ejabberd_http's, which also loads the request
 %% handlers. ejabberd tries its common options where this fails.
 -spec listen_opt_type(atom()) -> econf:validator().
@@ -125,6 +139,10 @@ listen_opt_type(send_timeout) ->
     econf:timeout(second, infinity);
 listen_opt_type(shutdown_timeout) ->
     econf:timeout(second);
+listen_opt_type(ceilings) ->
+    Limit = econf:int(0, ?MOST_LIMIT),
+    Limits = econf:options(#{most => Limit, per_second => Limit}, [unique]),
+    econf:options(maps:from_list([{Name, econf:either(Limit, Limits)} || Name <- ?CEILINGS]), [unique]);
 listen_opt_type(allow_plain) ->
     econf:bool();
 listen_opt_type(protocols) ->
@@ -153,6 +171,7 @@ listen_options() ->
            {idle_timeout, 600000},
            {send_timeout, 15000},
            {shutdown_timeout, 5000},
+           {ceilings, []},
            {protocols, [http, 'xmpp-client', 'xmpp-framing']},
            {hibernate_after, 5000},
            {c2s, []},

@@ -22,7 +22,8 @@
 %% The decoder by itself.
 -export([decode_packet/2]).
 
--export_type([trunk/0, handle/0, left/0, protocol/0, settings/0, wait/0, status/0, trunk_status/0, address/0]).
+-export_type([trunk/0, handle/0, left/0, protocol/0, settings/0, ceiling/0, wait/0, status/0,
+              trunk_status/0, address/0]).
 
 -on_load(load/0).
 
@@ -36,6 +37,10 @@
 -type wait() :: pos_integer().
 -type protocol() :: http | 'xmpp-client' | 'xmpp-framing' | raw.
 -type address() :: {inet:ip_address(), inet:port_number()} | {local, binary()} | undefined.
+%% What brings no progress on a trunk of version 2. There may be so many at `most' at once; work done
+%% on the trunk and each second earn some back. What is not given keeps its default.
+-type ceiling() :: unused_streams | unanswered_streams | refused_streams | pings
+                 | empty_frames | tiny_frames | idle_updates | stray_frames.
 -type settings() ::
     #{content := http | raw,
       max_frame_size := 33..9999999999,
@@ -43,6 +48,7 @@
       max_trunk_buffer := non_neg_integer(),
       idle_timeout := timeout(),
       send_timeout := timeout(),
+      ceilings := #{ceiling() => #{most => non_neg_integer(), per_second => non_neg_integer()}},
       peername := address(),
       sockname := address()}.
 -type status() ::

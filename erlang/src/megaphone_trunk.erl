@@ -72,6 +72,7 @@ init({Socket, Opts}) ->
                                  max_trunk_buffer => Get(max_trunk_buffer),
                                  idle_timeout => Get(idle_timeout),
                                  send_timeout => Get(send_timeout),
+                                 ceilings => megaphone_listener:ceilings(Opts),
                                  peername => Peer,
                                  sockname => sockname(Socket)}),
     watch_acceptor(proplists:get_value(acceptor, Opts)),

@@ -48,4 +48,6 @@ rustler::atoms! {
     scheme,
     absolute_uri = "absoluteURI",
     https,
+    most,
+    per_second,
 }

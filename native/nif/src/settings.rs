@@ -8,13 +8,15 @@ use megaphone_socket::config::{Config, Content};
 use megaphone_socket::options::{Active, ActiveChange, Line, Mode};
 use megaphone_socket::sink::Text;
 use megaphone_trunk::v1::MaxFrameSize;
-use rustler::{Atom, Decoder, Encoder, Env, Error, NifMap, NifResult, Term};
+use megaphone_trunk::v2::{Allowance, Ceiling, Ceilings};
+use rustler::{Atom, Decoder, Encoder, Env, Error, MapIterator, NifMap, NifResult, Term};
 
 use crate::address::Address;
 use crate::atoms;
 
 /// The map that `megaphone_nif:open/1` takes.
 #[derive(NifMap)]
+#[rustler(decode)]
 pub(crate) struct Settings {
     content: Atom,
     max_frame_size: u64,
@@ -22,6 +24,7 @@ pub(crate) struct Settings {
     max_trunk_buffer: usize,
     idle_timeout: Milliseconds,
     send_timeout: Milliseconds,
+    ceilings: CeilingSettings,
     pub(crate) peername: Address,
     pub(crate) sockname: Address,
 }
@@ -44,9 +47,43 @@ impl Settings {
                 .0
                 .map(|ms| Duration::from_millis(ms.into())),
             send_timeout: self.send_timeout.0,
+            ceilings: self.ceilings.0,
             http: Arc::default(),
         })
     }
+}
+
+/// `#{ceiling() => #{most => N, per_second => N}}`: what is not there keeps its default.
+struct CeilingSettings(Ceilings);
+
+impl<'a> Decoder<'a> for CeilingSettings {
+    fn decode(term: Term<'a>) -> NifResult<CeilingSettings> {
+        let mut ceilings = Ceilings::default();
+        for (name, limits) in entries(term)? {
+            let ceiling = Ceiling::named(&name.atom_to_string()?).ok_or(Error::BadArg)?;
+            limit(ceilings.allowance_mut(ceiling), limits)?;
+        }
+        Ok(CeilingSettings(ceilings))
+    }
+}
+
+fn limit(allowance: &mut Allowance, limits: Term<'_>) -> NifResult<()> {
+    for (name, value) in entries(limits)? {
+        let name: Atom = name.decode()?;
+        let limit = if name == atoms::most() {
+            &mut allowance.most
+        } else if name == atoms::per_second() {
+            &mut allowance.per_second
+        } else {
+            return Err(Error::BadArg);
+        };
+        *limit = value.decode()?;
+    }
+    Ok(())
+}
+
+fn entries(term: Term<'_>) -> NifResult<MapIterator<'_>> {
+    MapIterator::new(term).ok_or(Error::BadArg)
 }
 
 /// A timeout: milliseconds, or `infinity` as `None`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use megaphone_http::Limits;
 use megaphone_trunk::v1::MaxFrameSize;
+use megaphone_trunk::v2::Ceilings;
 
 use crate::origin::Protocol;
 
@@ -43,6 +44,8 @@ pub struct Config {
     /// How long a send may wait for room, in milliseconds; `None`: for ever. A socket can
     /// change its own.
     pub send_timeout: Option<u32>,
+    /// What the peer of a trunk of version 2 may do that brings no progress.
+    pub ceilings: Ceilings,
     /// The limits of the request decoder.
     pub http: Arc<Limits>,
 }
@@ -56,6 +59,7 @@ impl Default for Config {
             max_trunk_buffer: 64 << 20,
             idle_timeout: Some(Duration::from_secs(600)),
             send_timeout: Some(15_000),
+            ceilings: Ceilings::default(),
             http: Arc::default(),
         }
     }

@@ -219,6 +219,7 @@ impl<P: Process> Trunk<P> {
     fn session(&self) -> Session {
         let config = v2::Config {
             max_streams: self.config.max_connections,
+            ceilings: self.config.ceilings,
             ..v2::Config::default()
         };
         let mut session = Session::server(config, self.milliseconds());

@@ -42,6 +42,24 @@ pub const SMALL_UPDATE: u32 = 1024;
 const KINDS: usize = 8;
 
 impl Ceiling {
+    /// All of them.
+    pub const ALL: [Self; KINDS] = [
+        Self::UnusedStreams,
+        Self::UnansweredStreams,
+        Self::RefusedStreams,
+        Self::Pings,
+        Self::EmptyFrames,
+        Self::TinyFrames,
+        Self::IdleUpdates,
+        Self::StrayFrames,
+    ];
+
+    /// The ceiling of that [`name`](Self::name).
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ceiling| ceiling.name() == name)
+    }
+
     /// The ceiling's name in counters: `unused_streams`, `pings` ...
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -173,6 +191,36 @@ impl Default for Ceilings {
     }
 }
 
+impl Ceilings {
+    /// What a ceiling allows.
+    pub const fn allowance(&self, ceiling: Ceiling) -> &Allowance {
+        match ceiling {
+            Ceiling::UnusedStreams => &self.unused_streams,
+            Ceiling::UnansweredStreams => &self.unanswered_streams,
+            Ceiling::RefusedStreams => &self.refused_streams,
+            Ceiling::Pings => &self.pings,
+            Ceiling::EmptyFrames => &self.empty_frames,
+            Ceiling::TinyFrames => &self.tiny_frames,
+            Ceiling::IdleUpdates => &self.idle_updates,
+            Ceiling::StrayFrames => &self.stray_frames,
+        }
+    }
+
+    /// As [`Ceilings::allowance`], to change it.
+    pub const fn allowance_mut(&mut self, ceiling: Ceiling) -> &mut Allowance {
+        match ceiling {
+            Ceiling::UnusedStreams => &mut self.unused_streams,
+            Ceiling::UnansweredStreams => &mut self.unanswered_streams,
+            Ceiling::RefusedStreams => &mut self.refused_streams,
+            Ceiling::Pings => &mut self.pings,
+            Ceiling::EmptyFrames => &mut self.empty_frames,
+            Ceiling::TinyFrames => &mut self.tiny_frames,
+            Ceiling::IdleUpdates => &mut self.idle_updates,
+            Ceiling::StrayFrames => &mut self.stray_frames,
+        }
+    }
+}
+
 /// The work that a session did so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Work {
@@ -196,18 +244,8 @@ pub(super) struct Budgets {
 
 impl Budgets {
     pub(super) fn new(ceilings: &Ceilings) -> Self {
-        let allowances: [Allowance; KINDS] = [
-            ceilings.unused_streams,
-            ceilings.unanswered_streams,
-            ceilings.refused_streams,
-            ceilings.pings,
-            ceilings.empty_frames,
-            ceilings.tiny_frames,
-            ceilings.idle_updates,
-            ceilings.stray_frames,
-        ];
         Self {
-            budgets: allowances.map(Budget::new),
+            budgets: Ceiling::ALL.map(|ceiling| Budget::new(*ceilings.allowance(ceiling))),
         }
     }
 
@@ -357,6 +395,20 @@ mod tests {
             };
             assert_eq!(spend_all(&mut budget, &work), earned, "{more:?}");
         }
+    }
+
+    #[test]
+    fn each_ceiling_has_its_name_and_its_place() {
+        for (place, ceiling) in Ceiling::ALL.into_iter().enumerate() {
+            assert_eq!(ceiling as usize, place, "{ceiling:?}");
+            assert_eq!(Ceiling::named(ceiling.name()), Some(ceiling));
+            let mut ceilings = Ceilings::default();
+            ceilings.allowance_mut(ceiling).most = 7;
+            let altered = Ceiling::ALL.map(|other| ceilings.allowance(other).most == 7);
+            let expected = Ceiling::ALL.map(|other| other == ceiling);
+            assert_eq!(altered, expected, "{ceiling:?}");
+        }
+        assert_eq!(Ceiling::named("no_such_ceiling"), None);
     }
 
     #[test]
