@@ -273,7 +273,7 @@ impl<P: Process> Trunk<P> {
         let Some(before) = before.flatten() else {
             return false;
         };
-        self.watch.lock().remove(before, handle);
+        self.untie(before, handle);
         self.tie(owner, handle, sink);
         true
     }
@@ -282,6 +282,18 @@ impl<P: Process> Trunk<P> {
         let known = self.watch.lock().add(process, handle);
         if known == Known::New && !sink.monitor(process) {
             self.down(process, sink);
+        }
+    }
+
+    /// A process waits or owns no more, unless it has become the owner meanwhile: then its death
+    /// must go on to close the connection.
+    fn untie(&self, process: P, handle: Handle) {
+        self.watch.lock().remove(process, handle);
+        let owns = self.connections.visit(handle, |connection| {
+            !connection.is_released() && connection.owner == process
+        });
+        if owns == Some(true) {
+            self.watch.lock().add_known(process, handle);
         }
     }
 
@@ -327,7 +339,7 @@ impl<P: Process> Trunk<P> {
         if owner != Some(process) {
             match answer {
                 Recv::Wait(_) => self.tie(process, handle, sink),
-                _ => self.watch.lock().remove(process, handle),
+                _ => self.untie(process, handle),
             }
         }
         answer
@@ -355,7 +367,7 @@ impl<P: Process> Trunk<P> {
         if owner != Some(process) {
             match answer {
                 Send::Wait(_) => self.tie(process, handle, sink),
-                _ => self.watch.lock().remove(process, handle),
+                _ => self.untie(process, handle),
             }
         }
         answer
@@ -386,7 +398,7 @@ impl<P: Process> Trunk<P> {
             connection.cancel(&self.counters, number)
         });
         if owner != Some(process) {
-            self.watch.lock().remove(process, handle);
+            self.untie(process, handle);
         }
         cancelled.unwrap_or(false)
     }

@@ -53,6 +53,13 @@ impl<P: Copy + Eq + Hash> Watch<P> {
         known
     }
 
+    /// Ties a connection to a process that is monitored; whoever brings it in ties others.
+    pub(crate) fn add_known(&mut self, process: P, handle: Handle) {
+        if self.processes.contains_key(&process) {
+            self.add(process, handle);
+        }
+    }
+
     /// Unties a connection. The process stays known: its monitor does too.
     pub(crate) fn remove(&mut self, process: P, handle: Handle) {
         match self.processes.get_mut(&process) {

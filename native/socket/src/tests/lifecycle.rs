@@ -376,3 +376,47 @@ pub(crate) fn data_of(n: u64) -> impl Fn(Heard) -> Vec<u8> {
         other => panic!("connection {n} alone has output, not {other:?}"),
     }
 }
+
+const HEIR: u32 = 77;
+
+/// Gives a connection to another process as soon as somebody is woken.
+struct GivesAway<'a> {
+    trunk: &'a Trunk<u32>,
+    handle: Handle,
+    heir: u32,
+    monitors: Recorder,
+}
+
+impl Sink<u32> for GivesAway<'_> {
+    fn wake(&mut self, _: u32, _: u64) {
+        assert!(self.trunk.own(self.handle, self.heir, &mut self.monitors));
+    }
+
+    fn deliver(&mut self, _: u32, _: Handle, _: Delivery<'_>) {}
+}
+
+impl Monitor<u32> for GivesAway<'_> {
+    fn monitor(&mut self, process: u32) -> bool {
+        self.monitors.monitor(process)
+    }
+}
+
+#[test]
+fn a_process_that_becomes_the_owner_during_its_own_send_closes_by_its_death() {
+    let mut world = World::new(raw());
+    let handle = world.open(1, OWNER, b"a");
+    let mut sink = GivesAway {
+        trunk: &world.trunk,
+        handle,
+        heir: HEIR,
+        monitors: Recorder::default(),
+    };
+    // Its bytes wake the writer: after the look at who owns the connection, before its end.
+    let sent = world.trunk.send(handle, HEIR, b"x", &mut sink);
+    assert_eq!(sent, Send::Done);
+    assert_eq!(sink.monitors.monitored, BTreeSet::from([HEIR]));
+    assert_eq!(world.trunk.owner(handle), Some(HEIR));
+    world.trunk.down(HEIR, &mut world.sink);
+    assert_eq!(world.trunk.owner(handle), None);
+    world.trunk.audit();
+}
