@@ -32,6 +32,10 @@ missing_packages() {
         erlang-proper erlang-proper-dev erlang-meck; do
         installed "$package" || echo "$package"
     done
+    # The proxies that the suites put in front of the ECM; apache2-bin is Apache without its service.
+    for package in apache2-bin haproxy nginx; do
+        installed "$package" || echo "$package"
+    done
     command -v curl >/dev/null || echo curl
     command -v node >/dev/null || echo nodejs
     command -v npm >/dev/null || echo npm
@@ -53,7 +57,7 @@ policy=/usr/sbin/policy-rc.d
 # Debian starts a service as it installs it. policy-rc.d is Debian's way to say no.
 hold_services() {
     if [ -e "$policy" ]; then
-        say "$policy is there already and stays as it is: it decides whether ejabberd's service starts"
+        say "$policy is there already and stays as it is: it decides whether services start: $services"
         return
     fi
     trap 'as_root rm -f "$policy"' EXIT
@@ -61,7 +65,7 @@ hold_services() {
     trap 'exit 143' TERM
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
-    say "$policy keeps the service ejabberd from being started; it is removed afterwards"
+    say "$policy keeps these services from being started: $services; it is removed afterwards"
 }
 
 case ${1:-} in
@@ -83,8 +87,11 @@ mkdir -p _build
 : >"$log"
 say "installing missing Debian packages, with what they need: $*"
 say "what apt-get does is in $log"
-case " $* " in *" ejabberd "*) fresh_ejabberd=yes ;; *) fresh_ejabberd=no ;; esac
-[ $fresh_ejabberd = no ] || hold_services
+services=
+for package in "$@"; do
+    case $package in ejabberd | haproxy | nginx) services="$services${services:+ }$package" ;; esac
+done
+[ -z "$services" ] || hold_services
 
 if LC_ALL=C apt-cache policy "$@" 2>/dev/null | grep -q 'Candidate: (none)' ||
     [ "$(LC_ALL=C apt-cache policy "$@" 2>/dev/null | grep -c Candidate:)" -lt $# ]; then
@@ -101,7 +108,7 @@ if ! apt_get install -y --no-install-recommends "$@"; then
     }
 fi
 
-if [ $fresh_ejabberd = yes ] && [ -d /run/systemd/system ]; then
-    say "Debian's own ejabberd service isn't running, but it starts at the next boot;"
-    say "to keep it off: systemctl disable ejabberd"
+if [ -n "$services" ] && [ -d /run/systemd/system ]; then
+    say "Debian's own services aren't running, but they start at the next boot: $services;"
+    say "to keep them off: systemctl disable $services"
 fi
