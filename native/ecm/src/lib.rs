@@ -17,6 +17,7 @@ mod ids;
 mod listener;
 mod logging;
 mod server;
+mod session;
 mod settings;
 mod shutdown;
 mod trunk;

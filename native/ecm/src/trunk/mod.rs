@@ -19,6 +19,8 @@ mod mailbox;
 mod opening;
 mod pool;
 mod queue;
+#[cfg(test)]
+pub mod testing;
 mod tls;
 mod v1;
 mod v2;
@@ -27,7 +29,7 @@ pub use budget::OutputBudget;
 pub use connection::{Connection, HalfClose, RoomToCome, SendResult};
 pub use dial::Dialler;
 pub use mailbox::{Delivery, End};
-pub use opening::{Content, Opening, canonical};
+pub use opening::{Binding, Content, Opening, canonical};
 pub use pool::{TrunkPool, Trunks};
 pub use queue::Room;
 pub use tls::{TlsError, load as load_tls};

@@ -12,6 +12,19 @@ pub enum Content {
     Http,
     /// A raw XML stream, for ejabberd_c2s.
     XmppClient,
+    /// A session's documents, for megaphone_session.
+    XmppFraming(Binding),
+}
+
+/// How the client of a session is bound to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// An XML stream over TCP or TLS (RFC 6120).
+    Stream,
+    /// WebSocket (RFC 7395).
+    WebSocket,
+    /// BOSH (XEP-0206).
+    Bosh,
 }
 
 impl Content {
@@ -20,6 +33,17 @@ impl Content {
         match self {
             Self::Http => b"http/1.1",
             Self::XmppClient => b"xmpp-client",
+            Self::XmppFraming(_) => b"xmpp-framing",
+        }
+    }
+
+    /// How the client speaks to this program.
+    const fn transport(self, tls: Option<&Tls>) -> Transport {
+        match (self, tls) {
+            (Self::XmppFraming(Binding::WebSocket), _) => Transport::WebSocket,
+            (Self::XmppFraming(Binding::Bosh), _) => Transport::Bosh,
+            (_, Some(_)) => Transport::Tls,
+            (_, None) => Transport::Tcp,
         }
     }
 }
@@ -35,7 +59,7 @@ pub struct Opening {
     pub host: Option<String>,
     /// What it carries.
     pub content: Content,
-    /// The client's TLS, if a proxy took it off.
+    /// The client's TLS, if it came by TLS.
     pub tls: Option<Tls>,
 }
 
@@ -52,10 +76,7 @@ impl Opening {
             alpn: Some(Bytes::from_static(self.content.alpn())),
             authority: self.host.clone(),
             unique_id: None,
-            transport: Some(match self.tls {
-                Some(_) => Transport::Tls,
-                None => Transport::Tcp,
-            }),
+            transport: Some(self.content.transport(self.tls.as_ref())),
             tls: self.tls.clone(),
         };
         let mut bytes = Vec::new();
@@ -124,6 +145,49 @@ mod tests {
                 transport: Some(Transport::Tcp),
             }
         );
+    }
+
+    #[test]
+    fn what_a_connection_carries_and_how_its_client_came() {
+        let xmpp = Content::XmppFraming;
+        let (plain, tls) = (None, Some(Tls::default()));
+        for (content, tls, alpn, transport) in [
+            (Content::Http, &plain, "http/1.1", Transport::Tcp),
+            (Content::Http, &tls, "http/1.1", Transport::Tls),
+            (Content::XmppClient, &plain, "xmpp-client", Transport::Tcp),
+            (
+                xmpp(Binding::Stream),
+                &plain,
+                "xmpp-framing",
+                Transport::Tcp,
+            ),
+            (xmpp(Binding::Stream), &tls, "xmpp-framing", Transport::Tls),
+            (
+                xmpp(Binding::WebSocket),
+                &plain,
+                "xmpp-framing",
+                Transport::WebSocket,
+            ),
+            (
+                xmpp(Binding::WebSocket),
+                &tls,
+                "xmpp-framing",
+                Transport::WebSocket,
+            ),
+            (xmpp(Binding::Bosh), &plain, "xmpp-framing", Transport::Bosh),
+        ] {
+            let opening = Opening {
+                client: "192.0.2.7:1".parse().unwrap(),
+                server: "192.0.2.1:2".parse().unwrap(),
+                host: None,
+                content,
+                tls: tls.clone(),
+            };
+            let (header, _) = proxy::read(&opening.to_header()).unwrap().unwrap();
+            assert_eq!(header.alpn.as_deref(), Some(alpn.as_bytes()), "{content:?}");
+            assert_eq!(header.transport, Some(transport), "{content:?}");
+            assert_eq!(header.tls.is_some(), tls.is_some(), "{content:?}");
+        }
     }
 
     #[test]

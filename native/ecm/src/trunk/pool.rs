@@ -53,7 +53,7 @@ impl Trunks {
         link.open(&self.ids, opening).ok()
     }
 
-    fn add(&self, link: Link) {
+    pub(super) fn add(&self, link: Link) {
         self.up.write().push(link);
     }
 

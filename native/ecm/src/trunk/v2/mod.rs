@@ -21,7 +21,7 @@ pub use self::run::Lost;
 use self::streams::Streams;
 use super::TrunkLost;
 use super::budget::OutputBudget;
-use super::mailbox::Mailbox;
+use super::mailbox::{End, Mailbox};
 
 /// A trunk with fewer ids left than this is replaced: at 50,000 streams a second it lasts for as long
 /// as it takes to dial another one, and then some.
@@ -167,6 +167,25 @@ impl Link {
         state.streams.iter().for_each(|mailbox| mailbox.wake());
         self.retired.notify_waiters();
         self.output.notify_one();
+    }
+
+    /// Ends it with all its connections, as [`run`](Self::run) does when its socket fails.
+    fn lose(&self) {
+        let streams = {
+            let mut state = self.state.lock();
+            state.stage = Stage::Lost;
+            self.accepting.store(false, Relaxed);
+            std::mem::take(&mut state.streams)
+        };
+        for mailbox in streams.iter() {
+            mailbox.end(End::TrunkLost);
+        }
+    }
+
+    /// [`lose`](Self::lose), for tests.
+    #[cfg(test)]
+    pub fn cut(&self) {
+        self.lose();
     }
 
     fn wear_out(&self) {

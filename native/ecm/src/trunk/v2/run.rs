@@ -15,7 +15,6 @@ use super::{Link, Stage, State};
 use crate::trunk::budget;
 use crate::trunk::dial::{Reader, Writer};
 use crate::trunk::link::Traffic;
-use crate::trunk::mailbox::End;
 
 /// How much is read from a trunk at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -74,15 +73,7 @@ impl Link {
             self.output.notify_one();
             let _ = timeout(LAST_WORDS, writing.join_next()).await;
         }
-        let streams = {
-            let mut state = self.state.lock();
-            state.stage = Stage::Lost;
-            self.accepting.store(false, Relaxed);
-            std::mem::take(&mut state.streams)
-        };
-        for mailbox in streams.iter() {
-            mailbox.end(End::TrunkLost);
-        }
+        self.lose();
         (traffic, lost)
     }
 
@@ -122,7 +113,7 @@ impl Link {
         }
     }
 
-    pub(super) fn receive(&self, bytes: &[u8]) -> Result<(), SessionError> {
+    pub fn receive(&self, bytes: &[u8]) -> Result<(), SessionError> {
         let mut state = self.state.lock();
         let State {
             session, streams, ..
@@ -202,7 +193,7 @@ impl Link {
         }
     }
 
-    pub(super) fn take_output(&self, batch: &mut Vec<u8>) -> Batch {
+    pub fn take_output(&self, batch: &mut Vec<u8>) -> Batch {
         let mut state = self.state.lock();
         let is_finishing = state.stage != Stage::Serving || !self.is_accepting();
         let State {
@@ -228,7 +219,7 @@ impl Link {
 }
 
 /// What there was to write.
-pub(super) enum Batch {
+pub enum Batch {
     Bytes,
     Nothing,
     /// All was written, and nothing more will come.

@@ -1,0 +1,194 @@
+//! A session: one client's XMPP stream, document by document, on a connection of its own in a trunk.
+//!
+//! ```text
+//!   client <── XML stream, WebSocket messages, BOSH bodies ──> Session <── messages ──> ejabberd
+//! ```
+//!
+//! Whatever a client speaks, its session carries the documents of RFC 7395, each after its length, with
+//! `<open/>` and `<close/>` for the stream's own tags. A session stays on its trunk for life. An idle one
+//! holds no buffer.
+
+mod incoming;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use megaphone_xmpp::Document;
+use megaphone_xmpp::framing::{MessageError, put_document, put_message};
+
+use self::incoming::Incoming;
+use crate::config::Protocol;
+use crate::trunk::{Connection, Delivery, End, Opening, SendResult, TrunkLost, Trunks};
+
+/// What is kept of the buffer that messages are written in; it is the thread's.
+const KEPT: usize = 64 * 1024;
+
+thread_local! {
+    static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A client's session. Dropping it ends it in order, behind what was sent.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+    /// There is none while no document is under way.
+    incoming: Option<Box<Incoming>>,
+    max_document: u32,
+}
+
+/// What became of a document that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way.
+    Sent,
+    /// The session's window is shut: ejabberd takes no more for now. [`Session::poll_changed`] tells when
+    /// it is worth another try; until then the client should not be read.
+    Refused,
+}
+
+/// A document can't be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The session is gone; [`Session::next`] says why, after what still came.
+    #[error(transparent)]
+    TrunkLost(#[from] TrunkLost),
+    /// It is no document, or longer than 4 GiB.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+}
+
+/// What has come from ejabberd.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The next document.
+    Document(Bytes),
+    /// Nothing more will come.
+    End(End),
+    /// Nothing now.
+    Nothing,
+}
+
+impl Session {
+    /// Opens a session with its first document, an `<open/>`; `None` if no trunk takes it.
+    ///
+    /// ejabberd hears of the session with that document and not before, so a client that only connects
+    /// costs it nothing. `max_document` is how many bytes a document of ejabberd's may have.
+    pub fn open(
+        trunks: &Trunks,
+        opening: &Opening,
+        first: &[u8],
+        max_document: u32,
+    ) -> Option<Self> {
+        if trunks.protocol() == Protocol::V1 {
+            return None;
+        }
+        loop {
+            let mut session = Self {
+                connection: trunks.open(opening)?,
+                incoming: None,
+                max_document,
+            };
+            match session.try_send(first) {
+                Ok(_taken) => return Some(session),
+                // That trunk takes no more sessions; another one may.
+                Err(SendError::TrunkLost(TrunkLost)) => {}
+                Err(SendError::Message(error)) => {
+                    tracing::error!("a session can't be opened: {error}");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Sends a document that was made here, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn try_send(&mut self, document: &[u8]) -> Result<Sent, SendError> {
+        self.send_message(|out| put_message(out, document))
+    }
+
+    /// Sends a document of the client's, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn try_send_checked(&mut self, document: &Document<'_>) -> Result<Sent, SendError> {
+        self.send_message(|out| put_document(out, document))
+    }
+
+    /// The next document from ejabberd. The window is returned with it, so it is to be asked for only when
+    /// the client can take it: what waits here is what slows ejabberd down.
+    pub fn next(&mut self) -> Received {
+        loop {
+            if let Some(incoming) = &mut self.incoming {
+                let next = incoming.next();
+                self.connection.delivered(next.used);
+                if next.is_empty {
+                    self.incoming = None;
+                }
+                match next.document {
+                    Ok(Some(document)) => return Received::Document(document),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::error!(id = %self, "ejabberd sent {error}");
+                        return Received::End(End::Reset);
+                    }
+                }
+            }
+            match self.connection.take() {
+                Delivery::Content(chunk) => self
+                    .incoming
+                    .get_or_insert_with(|| Box::new(Incoming::new(self.max_document)))
+                    .feed(chunk),
+                Delivery::End(end) => return Received::End(end),
+                Delivery::Nothing => return Received::Nothing,
+            }
+        }
+    }
+
+    /// Whether there may be something for [`next`](Self::next), or room for
+    /// [`try_send`](Self::try_send), that was not there when this was last ready. It wakes the task that
+    /// asked last.
+    pub fn poll_changed(&self, context: &Context<'_>) -> Poll<()> {
+        self.connection.poll_changed(context)
+    }
+
+    /// The client sends nothing more, and takes what comes.
+    pub fn finish(&mut self) {
+        self.connection.finish();
+    }
+
+    /// Ends it as if the client's connection had broken: with stream management it can be resumed.
+    pub fn abort(self) {
+        self.connection.abort();
+    }
+
+    fn send_message(
+        &mut self,
+        put: impl FnOnce(&mut Vec<u8>) -> Result<(), MessageError>,
+    ) -> Result<Sent, SendError> {
+        MESSAGE.with_borrow_mut(|message| {
+            message.clear();
+            put(message)?;
+            let result = self.connection.try_send(message);
+            message.clear();
+            message.shrink_to(KEPT);
+            Ok(match result? {
+                SendResult::Sent => Sent::Sent,
+                SendResult::WindowShut | SendResult::NoRoom(_) => Sent::Refused,
+            })
+        })
+    }
+}
+
+/// The connection's id, for logs.
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.connection.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! A trunk without a socket, for tests: ejabberd's end of it is in the same process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use megaphone_trunk::proxy::{self, Header};
+use megaphone_trunk::v2::{Config, Event, Session, StreamId, Written};
+
+use super::budget::OutputBudget;
+use super::link::Link;
+use super::{Trunks, v2};
+use crate::config::{LimitsConfig, Protocol};
+use crate::ids::IdSource;
+
+/// ejabberd's end of a trunk that nothing has to be waited for: [`exchange`](Self::exchange) carries
+/// what either side has said.
+pub struct Ejabberd {
+    link: Arc<v2::Link>,
+    session: Session,
+    streams: HashMap<u32, Stream>,
+    opened: Vec<u32>,
+}
+
+/// What came on a stream and was not looked at.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Stream {
+    pub bytes: Vec<u8>,
+    pub finished: bool,
+    pub reset: bool,
+}
+
+impl Ejabberd {
+    /// One trunk that is up, and its other end.
+    pub fn start() -> (Arc<Trunks>, Self) {
+        let trunks = Arc::new(Trunks::new(Protocol::V2, IdSource::new().unwrap()));
+        let ejabberd = Self::add(&trunks);
+        (trunks, ejabberd)
+    }
+
+    /// One more trunk, and its other end.
+    pub fn add(trunks: &Trunks) -> Self {
+        let budget = Arc::new(OutputBudget::new(&LimitsConfig::default()));
+        let link = Arc::new(v2::Link::new(budget));
+        trunks.add(Link::V2(Arc::clone(&link)));
+        Self {
+            link,
+            session: server(),
+            streams: HashMap::new(),
+            opened: Vec::new(),
+        }
+    }
+
+    /// Carries what waits in both directions. What a client sent is consumed at once.
+    pub fn exchange(&mut self) {
+        self.carry(|session, id, length| {
+            let _ = session.consumed(id, length);
+        });
+    }
+
+    /// As [`exchange`](Self::exchange), but what clients sent stays unconsumed: their windows shrink.
+    pub fn exchange_unconsumed(&mut self) {
+        self.carry(|_, _, _| {});
+    }
+
+    /// The next stream that was opened, with its header.
+    #[track_caller]
+    pub fn opened(&mut self) -> (u32, Header) {
+        self.exchange();
+        assert!(
+            !self.opened.is_empty(),
+            "expected a new stream, there is none"
+        );
+        let id = self.opened.remove(0);
+        let stream = self.streams.get_mut(&id).unwrap();
+        let (header, length) = proxy::read(&stream.bytes).unwrap().unwrap();
+        stream.bytes.drain(..length);
+        (id, header)
+    }
+
+    /// Whether a stream was opened that nobody looked at.
+    pub fn has_opened(&mut self) -> bool {
+        self.exchange();
+        !self.opened.is_empty()
+    }
+
+    /// What has come on a stream since it was last asked for.
+    pub fn received(&mut self, id: u32) -> Stream {
+        self.exchange();
+        let stream = self.streams.get_mut(&id).unwrap();
+        Stream {
+            bytes: std::mem::take(&mut stream.bytes),
+            ..stream.clone()
+        }
+    }
+
+    /// The documents that have come on a session's stream since it was last asked for.
+    pub fn documents(&mut self, id: u32) -> Vec<String> {
+        let bytes = self.received(id).bytes;
+        let mut messages = megaphone_xmpp::framing::Messages::new(usize::MAX);
+        let mut input = &bytes[..];
+        let mut documents = Vec::new();
+        while let Some(document) = messages.read(&mut input).unwrap() {
+            documents.push(String::from_utf8(document.to_vec()).unwrap());
+        }
+        documents
+    }
+
+    /// Sends bytes on a stream; what its window does not take waits here.
+    pub fn send(&mut self, id: u32, bytes: &[u8]) {
+        let written = self.session.write(StreamId::new(id), bytes).unwrap();
+        assert_eq!(written, Written::Taken);
+        self.exchange();
+    }
+
+    /// Sends a document on a session's stream.
+    pub fn send_document(&mut self, id: u32, document: &str) {
+        let mut message = Vec::new();
+        megaphone_xmpp::framing::put_message(&mut message, document.as_bytes()).unwrap();
+        self.send(id, &message);
+    }
+
+    /// How many bytes have come on a stream and were not looked at.
+    pub fn unread(&self, id: u32) -> usize {
+        self.streams.get(&id).map_or(0, |stream| stream.bytes.len())
+    }
+
+    /// How many bytes wait here for a stream's window.
+    pub fn queued(&mut self, id: u32) -> usize {
+        self.session.queued(StreamId::new(id))
+    }
+
+    /// The unread bytes of a stream are consumed, after [`exchange_unconsumed`](Self::exchange_unconsumed).
+    pub fn consume(&mut self, id: u32, length: usize) {
+        let _ = self.session.consumed(StreamId::new(id), length);
+        self.exchange();
+    }
+
+    /// Ends a stream in order.
+    pub fn finish(&mut self, id: u32) {
+        let _ = self.session.finish(StreamId::new(id));
+        self.exchange();
+    }
+
+    /// Resets a stream.
+    pub fn reset(&mut self, id: u32) {
+        self.session.reset(StreamId::new(id)).unwrap();
+        self.exchange();
+    }
+
+    /// The trunk is cut.
+    pub fn cut(&mut self) {
+        self.link.cut();
+        self.session = server();
+    }
+
+    fn carry(&mut self, mut took: impl FnMut(&mut Session, StreamId, usize)) {
+        loop {
+            let mut there = Vec::new();
+            self.link.take_output(&mut there);
+            let mut events = Vec::new();
+            self.session
+                .receive(&there, &mut |event: Event<'_>| match event {
+                    Event::Opened { id } => events.push((id, None)),
+                    Event::Data { id, bytes, .. } => events.push((id, Some(bytes.to_vec()))),
+                    Event::Finished { id, .. } => {
+                        self.streams.entry(id.get()).or_default().finished = true;
+                    }
+                    Event::Reset { id, .. } => {
+                        self.streams.entry(id.get()).or_default().reset = true;
+                    }
+                    _ => {}
+                })
+                .unwrap();
+            for (id, bytes) in events {
+                let stream = self.streams.entry(id.get()).or_default();
+                match bytes {
+                    None => self.opened.push(id.get()),
+                    Some(bytes) => {
+                        stream.bytes.extend_from_slice(&bytes);
+                        took(&mut self.session, id, bytes.len());
+                    }
+                }
+            }
+            let mut back = Vec::new();
+            self.session
+                .take_output(usize::MAX, &mut back, &mut |_: Event<'_>| {});
+            self.link.receive(&back).unwrap();
+            if there.is_empty() && back.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// One that takes whatever a test writes.
+fn server() -> Session {
+    let config = Config {
+        high_watermark: 1 << 30,
+        ..Config::default()
+    };
+    Session::server(config, 0)
+}
