@@ -21,3 +21,4 @@ mod session;
 mod settings;
 mod shutdown;
 mod trunk;
+mod websocket;

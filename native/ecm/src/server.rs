@@ -75,7 +75,7 @@ pub async fn run(
         Arc::clone(&trunks),
     )?;
     let context = Arc::new(Context {
-        trunks,
+        trunks: Arc::clone(&trunks),
         settings: Arc::clone(&settings),
         clients: Arc::clone(&clients),
         phase: phase_receiver,
@@ -107,7 +107,14 @@ pub async fn run(
         "ending; answers in flight have {:?}, a second signal ends at once",
         limits.shutdown_timeout
     );
-    let ending = end(&phase, &finish, &clients, pool, limits.shutdown_timeout);
+    let ending = end(
+        &phase,
+        &finish,
+        &clients,
+        &trunks,
+        pool,
+        limits.shutdown_timeout,
+    );
     tokio::select! {
         () = ending => Ok(Exit::Orderly),
         () = signals.end() => Ok(Exit::AtOnce),
@@ -118,10 +125,12 @@ async fn end(
     phase: &watch::Sender<Phase>,
     finish: &watch::Sender<bool>,
     clients: &Clients,
+    trunks: &Trunks,
     pool: JoinHandle<()>,
     shutdown_timeout: Duration,
 ) {
     phase.send_replace(Phase::Draining);
+    trunks.wake_all();
     if timeout(shutdown_timeout, clients.all_left()).await.is_err() {
         tracing::warn!(
             clients = clients.count(),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::config::{Config, LimitsConfig, Network};
+use crate::client::Routes;
+use crate::config::{Config, LimitsConfig, Network, WebSocketConfig};
 
 /// What a client is held to. A client keeps the settings that it was accepted with.
 #[derive(Debug)]
@@ -14,6 +15,10 @@ pub struct Settings {
     pub limits: LimitsConfig,
     /// The part of it that the HTTP decoder looks after.
     pub http: megaphone_http::Limits,
+    /// The requests that end here.
+    pub routes: Routes,
+    /// `[websocket]`
+    pub websocket: WebSocketConfig,
     trusted_proxies: Vec<Network>,
 }
 
@@ -31,6 +36,8 @@ impl Settings {
         Self {
             limits,
             http,
+            routes: Routes::of(config),
+            websocket: config.websocket.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }

@@ -13,10 +13,14 @@ impl Client {
         if self.outgoing.is_some() || !self.takes_requests() {
             return Ok(Moved::No);
         }
-        match self.requests.next() {
+        match self.requests.next(&self.settings.routes) {
             Next::Wait => Ok(Moved::No),
             Next::Send(outgoing) => {
                 self.outgoing = Some(outgoing);
+                Ok(Moved::Yes)
+            }
+            Next::Routed(routed) => {
+                self.routed = Some(routed);
                 Ok(Moved::Yes)
             }
             Next::Refuse(error) => {
@@ -120,6 +124,7 @@ impl Client {
             self.phase == Phase::Serving || self.requests.position() == Position::InBody;
         self.ending.is_none()
             && self.refusal.is_none()
+            && self.routed.is_none()
             && may_start
             && self.answers.waiting_bytes() < PIPELINED
     }

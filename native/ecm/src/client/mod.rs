@@ -7,12 +7,14 @@
 mod answers;
 mod deadlines;
 mod forward;
+mod handover;
 mod introduction;
 mod origin;
 mod relay;
 mod replies;
 mod requests;
-mod socket;
+mod route;
+pub mod socket;
 mod wait;
 
 use std::future::Future;
@@ -30,10 +32,12 @@ use tokio::time::{Instant, Sleep};
 
 use self::answers::{Abandoned, Answers};
 use self::deadlines::Deadlines;
+pub use self::handover::Handover;
 pub use self::introduction::introduce;
 use self::origin::Origins;
 pub use self::replies::Reply;
-use self::requests::{Outgoing, RequestReader};
+use self::requests::{Outgoing, RequestReader, Routed};
+pub use self::route::Routes;
 pub use self::socket::prepare;
 use crate::clients::Place;
 use crate::config::{ListenerKind, Protocol};
@@ -84,25 +88,46 @@ pub struct Introduction {
 /// The client is made outside of the future: an argument of an async function takes its room twice,
 /// and there is one such future for each client.
 pub fn serve(arrival: Arrival) -> impl Future<Output = ()> + Send {
-    let mut phase = arrival.phase.clone();
+    let phase = arrival.phase.clone();
+    run(Client::new(arrival), phase)
+}
+
+/// Serves a client whose connection another kind of task has for no longer, in a task of its own.
+pub fn resume(handover: Handover) {
+    let phase = handover.phase.clone();
+    let (arrival, origins, decoder, input, head) = handover.into_parts();
     let mut client = Client::new(arrival);
+    client.requests = RequestReader::resume(origins, decoder, input, head);
+    tokio::spawn(run(client, phase));
+}
+
+fn run(mut client: Client, mut phase: watch::Receiver<Phase>) -> impl Future<Output = ()> + Send {
     async move {
         let ending = client.run(&mut phase).await;
         // ejabberd hears of it before the client has taken the last of its output.
         client.leave_connection(ending);
+        if ending == Ending::HandOver {
+            client.hand_over(phase);
+            return;
+        }
         let Client {
             stream,
             place: _place,
             ..
         } = client;
         match ending {
-            Ending::ClientLeft => {}
+            Ending::ClientLeft | Ending::HandOver => {}
             Ending::Reset => socket::reset(&stream),
-            Ending::Close => tokio::select! {
-                () = socket::close_gently(stream) => {}
-                _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
-            },
+            // In a box, or each client would have room for it from the start.
+            Ending::Close => Box::pin(close(stream, phase)).await,
         }
+    }
+}
+
+async fn close(stream: TcpStream, mut phase: watch::Receiver<Phase>) {
+    tokio::select! {
+        () = socket::close_gently(stream) => {}
+        _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
     }
 }
 
@@ -112,8 +137,13 @@ pub async fn refuse(stream: TcpStream, kind: ListenerKind, reply: Reply) {
         ListenerKind::Http => reply.to_bytes(None),
         ListenerKind::Xmpp => reply.to_stream_error(),
     };
-    // A fresh socket has room for it; if not, the client is gone.
-    if stream.try_write(&reply).is_ok() {
+    answer_and_close(stream, &reply).await;
+}
+
+/// Gives a client whose socket has room an answer, and no more.
+pub async fn answer_and_close(stream: TcpStream, answer: &[u8]) {
+    // If there is no room the client is gone.
+    if stream.try_write(answer).is_ok() {
         socket::close_gently(stream).await;
     }
 }
@@ -127,6 +157,8 @@ enum Ending {
     Close,
     /// The client can't get the rest of what was due, and has to see that.
     Reset,
+    /// The connection goes on in another kind of task.
+    HandOver,
 }
 
 struct Client {
@@ -154,6 +186,8 @@ struct Client {
     output: Bytes,
     /// The answer to give once those of ejabberd that are due are complete.
     refusal: Option<Bytes>,
+    /// A request that is not for ejabberd, until those before it are answered.
+    routed: Option<Box<Routed>>,
     /// How to end once the output is written; nothing more is read.
     ending: Option<Ending>,
     input: Input,
@@ -212,6 +246,7 @@ impl Client {
             room: None,
             output: Bytes::new(),
             refusal: None,
+            routed: None,
             ending: None,
             input: Input::Open,
             phase: Phase::Serving,
@@ -252,6 +287,7 @@ impl Client {
                     self.next_output()?,
                     self.next_requests()?,
                     self.send_outgoing(),
+                    self.take_route()?,
                     self.tell_input_ended(),
                 ];
                 Ok(moved.contains(&Moved::Yes))
@@ -322,7 +358,7 @@ impl Client {
         };
         let in_order = match ending {
             Ending::Reset => false,
-            Ending::Close => true,
+            Ending::Close | Ending::HandOver => true,
             Ending::ClientLeft => !self.answers.is_raw(),
         };
         let answered = self.answers.is_idle() && !self.requests.is_partly_sent();

@@ -8,6 +8,7 @@ use megaphone_http::{
 };
 
 use super::origin::Origins;
+use super::route::{Route, Routes};
 
 /// A body up to this size goes to ejabberd in one piece with its head; a larger one in pieces of
 /// about this size, as they come.
@@ -47,13 +48,18 @@ impl Outgoing {
                 let (name, value) = line.split_at_checked(line.iter().position(|c| *c == b':')?)?;
                 name.eq_ignore_ascii_case(b"host").then_some(&value[1..])
             })?;
-        let text = std::str::from_utf8(value.trim_ascii()).ok()?;
-        let host = match text.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) => host,
-            _ => text,
-        };
-        (!host.is_empty()).then(|| host.to_ascii_lowercase())
+        host_name(value)
     }
+}
+
+/// The name in a Host field's value, without a port.
+pub fn host_name(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value.trim_ascii()).ok()?;
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) => host,
+        _ => text,
+    };
+    (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
 /// What follows from the input so far.
@@ -61,10 +67,21 @@ impl Outgoing {
 pub enum Next {
     /// These bytes go to ejabberd.
     Send(Outgoing),
+    /// A request that does not go to ejabberd. Its end was not read.
+    Routed(Box<Routed>),
     /// More input is needed, or an answer.
     Wait,
     /// The client's bytes can't be read, or are too many. Nothing after them will be read.
     Refuse(RequestError),
+}
+
+/// The head of a request that does not go to ejabberd, and what takes it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// What takes it.
+    pub route: Route,
+    /// The head.
+    pub head: RequestHead,
 }
 
 /// What the client's next bytes will be.
@@ -88,6 +105,8 @@ pub struct RequestReader {
     speaks: Speaks,
     decoder: RequestDecoder,
     input: BytesMut,
+    /// A head that was read before the input.
+    head: Option<Box<RequestHead>>,
     origins: Origins,
     /// Whose the last head was.
     client: SocketAddr,
@@ -139,11 +158,27 @@ impl RequestReader {
         Self::speaking(Speaks::Other, Limits::default(), origins)
     }
 
+    /// A reader that goes on behind a head.
+    pub fn resume(
+        origins: Origins,
+        decoder: RequestDecoder,
+        input: BytesMut,
+        head: RequestHead,
+    ) -> Self {
+        Self {
+            decoder,
+            input,
+            head: Some(Box::new(head)),
+            ..Self::speaking(Speaks::Http, Limits::default(), origins)
+        }
+    }
+
     fn speaking(speaks: Speaks, limits: Limits, origins: Origins) -> Self {
         Self {
             speaks,
             decoder: RequestDecoder::new(limits),
             input: BytesMut::new(),
+            head: None,
             client: origins.peer(),
             origins,
             outgoing: BytesMut::new(),
@@ -164,14 +199,25 @@ impl RequestReader {
         self.input.extend_from_slice(bytes);
     }
 
-    /// Goes on with the input.
-    pub fn next(&mut self) -> Next {
+    /// Goes on with the input. The requests that `routes` have are not for ejabberd.
+    pub fn next(&mut self, routes: &Routes) -> Next {
         if self.speaks == Speaks::Other {
             return self.next_raw();
         }
         loop {
-            match self.decoder.decode(&mut self.input) {
+            let event = match self.head.take() {
+                Some(head) => Ok(Some(Event::Head(*head))),
+                None => self.decoder.decode(&mut self.input),
+            };
+            match event {
                 Err(error) => return Next::Refuse(error),
+                Ok(Some(Event::Head(head))) => match routes.find(head.target()) {
+                    Some(route) => {
+                        self.requests += 1;
+                        return Next::Routed(Box::new(Routed { route, head }));
+                    }
+                    None => self.start(&head),
+                },
                 Ok(Some(event)) => {
                     if let Some(outgoing) = self.handle(event) {
                         return Next::Send(outgoing);
@@ -250,12 +296,14 @@ impl RequestReader {
         self.decoder.switch_to_raw();
     }
 
+    /// What was read and not decoded, and what decodes it: for another task.
+    pub fn into_parts(self) -> (Origins, RequestDecoder, BytesMut) {
+        (self.origins, self.decoder, self.input)
+    }
+
     fn handle(&mut self, event: Event) -> Option<Outgoing> {
         match event {
-            Event::Head(head) => {
-                self.start(&head);
-                None
-            }
+            Event::Head(_) => None,
             Event::Body(bytes) => {
                 self.body(&bytes);
                 (self.outgoing.len() >= COLLECTED && self.streams()).then(|| self.give_out())
@@ -380,9 +428,10 @@ mod tests {
         for piece in pieces {
             reader.feed(piece);
             loop {
-                match reader.next() {
+                match reader.next(&Routes::default()) {
                     Next::Send(next) => outgoing.push(next),
                     Next::Wait => break,
+                    Next::Routed(routed) => panic!("{routed:?} has no route"),
                     refusal @ Next::Refuse(_) => return (outgoing, refusal),
                 }
             }
@@ -511,7 +560,7 @@ mod tests {
         assert_eq!(outgoing.len(), 1);
         assert_eq!(reader.position(), Position::Held);
         reader.switch_to_raw();
-        let Next::Send(raw) = reader.next() else {
+        let Next::Send(raw) = reader.next(&Routes::default()) else {
             panic!("the frame goes on")
         };
         assert_eq!(
@@ -533,7 +582,7 @@ mod tests {
         assert_eq!(read(&mut reader, &[request, GET]).0.len(), 1);
         reader.resume_http();
         assert!(matches!(
-            reader.next(),
+            reader.next(&Routes::default()),
             Next::Send(Outgoing { asked: Some(_), .. })
         ));
     }
@@ -546,6 +595,34 @@ mod tests {
         );
         assert_eq!(outgoing.len(), 1);
         assert!(matches!(next, Next::Refuse(_)), "{next:?}");
+    }
+
+    #[test]
+    fn a_request_with_a_route_stops_the_reader_behind_its_head() {
+        let routes = Routes::of(&crate::config::Config::default());
+        let mut reader = reader();
+        reader.feed(&[GET, b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n", POST].concat());
+        assert!(matches!(reader.next(&routes), Next::Send(_)));
+        let Next::Routed(routed) = reader.next(&routes) else {
+            panic!("a request for /ws has a route");
+        };
+        assert_eq!(
+            (routed.route, routed.head.target()),
+            (Route::WebSocket, "/ws")
+        );
+        // Another task takes it, and gives it back: what has no route any more goes on from there.
+        let (origins, decoder, input) = reader.into_parts();
+        let mut reader = RequestReader::resume(origins, decoder, input, routed.head);
+        let (outgoing, next) = read(&mut reader, &[b""]);
+        assert_eq!(next, Next::Wait);
+        assert_eq!(
+            text(&outgoing),
+            [
+                "GET /ws HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n",
+                "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\
+                 X-Forwarded-For: 192.0.2.7\r\n\r\nhello",
+            ]
+        );
     }
 
     #[test]

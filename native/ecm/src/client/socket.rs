@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -53,6 +53,25 @@ pub async fn read(stream: &mut ReadHalf<'_>, mut feed: impl FnMut(&[u8])) -> io:
         })
     })
     .await
+}
+
+/// Reads into `buffer`; 0 when the client has closed its side.
+///
+/// # Errors
+/// Why the socket failed.
+pub fn poll_read(
+    stream: &mut TcpStream,
+    context: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
+}
+
+/// The thread's buffer for what is read.
+pub fn with_read_buffer<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
+    READ_BUFFER.with_borrow_mut(|buffer| read(buffer))
 }
 
 /// Waits until the socket may take bytes.

@@ -3,6 +3,7 @@
 mod error;
 mod network;
 mod values;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ pub use error::ConfigError;
 pub use network::Network;
 pub use values::TrunkAddress;
 use values::{count, interval, log_filter, size};
+pub use websocket::WebSocketConfig;
 
 /// The file that `--print-config` shows: every key with its default and a comment.
 pub const SAMPLE: &str = include_str!("../../ecm.toml");
@@ -38,6 +40,8 @@ pub struct Config {
     /// Where clients connect.
     #[serde(rename = "listener", deserialize_with = "values::at_least_one")]
     pub listeners: Vec<ListenerConfig>,
+    /// WebSocket (RFC 7395).
+    pub websocket: WebSocketConfig,
     /// What one client, and all of them, may cost.
     pub limits: LimitsConfig,
     /// What is logged.
@@ -149,6 +153,9 @@ pub struct LimitsConfig {
     /// How long a client may take none of an answer that waits for it.
     #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
     pub send_timeout: Duration,
+    /// How long an XMPP client may take to log in, from the start of its session's connection.
+    #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
+    pub auth_timeout: Duration,
     /// How long answers in flight may take when the program is told to end.
     #[serde(deserialize_with = "interval::<0, HOUR, _>")]
     pub shutdown_timeout: Duration,
@@ -161,6 +168,12 @@ pub struct LimitsConfig {
     /// The largest body that comes in chunks.
     #[serde(deserialize_with = "size::<0, TIB, _>")]
     pub max_chunked_body: u64,
+    /// The largest stanza of an XMPP client.
+    #[serde(deserialize_with = "size::<{ 10_000 }, { GIB }, _>")]
+    pub max_stanza_size: u64,
+    /// The largest stanza of ejabberd.
+    #[serde(deserialize_with = "size::<{ 10_000 }, { GIB }, _>")]
+    pub max_stanza_from_ejabberd: u64,
     /// The most clients at once.
     #[serde(deserialize_with = "count::<1, 10_000_000, _>")]
     pub max_connections: u64,
@@ -229,6 +242,7 @@ impl Default for Config {
                 kind: ListenerKind::Http,
                 proxy_protocol: false,
             }],
+            websocket: WebSocketConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
         }
@@ -257,10 +271,13 @@ impl Default for LimitsConfig {
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(75),
             send_timeout: Duration::from_secs(60),
+            auth_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             max_head: 64 * KIB,
             max_headers: 100,
             max_chunked_body: 20 * MIB,
+            max_stanza_size: 256 * KIB,
+            max_stanza_from_ejabberd: 16 * MIB,
             max_connections: 100_000,
             max_client_buffer: 64 * MIB,
             max_output_buffer: GIB,

@@ -33,8 +33,8 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // trusted_proxies, 7 of the trunk, 3 of a listener, 11 limits, the log level.
-    assert_eq!(keys, 23);
+    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 14 limits, the log level.
+    assert_eq!(keys, 31);
 }
 
 #[test]
@@ -75,13 +75,13 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "[limits]\nmax_heads = \"1 KiB\"\n",
             "ecm.toml:2:1: limits.max_heads: unknown field `max_heads`, expected one of \
              `head_timeout`, `body_timeout`, `idle_timeout`, `send_timeout`, \
-             `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
-             `max_connections`, `max_client_buffer`, `max_output_buffer`",
+             `auth_timeout`, `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
+             `max_stanza_size`, `max_stanza_from_ejabberd`, `max_connections`, `max_client_buffer`, `max_output_buffer`",
         ),
         (
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
-             `trusted_proxies`, `trunk`, `listener`, `limits`, `log`",
+             `trusted_proxies`, `trunk`, `listener`, `websocket`, `limits`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",
@@ -184,6 +184,20 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         (
             "listener = []\n",
             "ecm.toml:1:12: listener: nothing to listen on, write at least one [[listener]]",
+        ),
+        (
+            "[websocket]\npaths = [\"/a\", \"ws\"]\n",
+            "ecm.toml:2:9: websocket.paths: \"ws\" is not the path of a URL, write one such as \
+             \"/ws\"",
+        ),
+        (
+            "[websocket]\npaths = []\n",
+            "ecm.toml:2:9: websocket.paths: no path is left; to switch it off write enabled = false",
+        ),
+        (
+            "[websocket]\norigins = [\"chat.example.org\"]\n",
+            "ecm.toml:2:11: websocket.origins: \"chat.example.org\" is not an origin, write \
+             SCHEME://HOST or SCHEME://HOST:PORT, such as \"https://chat.example.org\"",
         ),
         (
             "[log]\nlevel = \"loud\"\n",

@@ -90,6 +90,50 @@ pub(super) fn optional_path<'de, D: Deserializer<'de>>(
     path(deserializer).map(Some)
 }
 
+/// Paths of URLs, without a slash at the end.
+pub(super) fn http_paths<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    let mut paths = Vec::<String>::deserialize(d)?;
+    for path in &mut paths {
+        let allowed = |c: u8| c.is_ascii_graphic() && !b"?#\"<>".contains(&c);
+        if !path.starts_with('/') || path.len() == 1 || !path.bytes().all(allowed) {
+            return Err(D::Error::custom(format_args!(
+                "{path:?} is not the path of a URL, write one such as \"/ws\""
+            )));
+        }
+        path.truncate(path.trim_end_matches('/').len());
+    }
+    if paths.is_empty() {
+        return Err(D::Error::custom(
+            "no path is left; to switch it off write enabled = false",
+        ));
+    }
+    Ok(paths)
+}
+
+/// Origins of pages, in lower case.
+pub(super) fn origins<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    let mut origins = Vec::<String>::deserialize(d)?;
+    for origin in &mut origins {
+        let is_origin = origin.split_once("://").is_some_and(|(scheme, host)| {
+            let of_host = |c: u8| c.is_ascii_graphic() && !b"/?#\"<>".contains(&c);
+            !scheme.is_empty()
+                && scheme
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || c == b'-')
+                && !host.is_empty()
+                && host.bytes().all(of_host)
+        });
+        if !is_origin {
+            return Err(D::Error::custom(format_args!(
+                "{origin:?} is not an origin, write SCHEME://HOST or SCHEME://HOST:PORT, such as \
+                 \"https://chat.example.org\""
+            )));
+        }
+        origin.make_ascii_lowercase();
+    }
+    Ok(origins)
+}
+
 pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = text(deserializer, "a level as text")?;
     // A filter takes any word for a module's name, so a misspelt level would silence everything.

@@ -117,6 +117,14 @@ impl Link {
         }
     }
 
+    /// Wakes all who wait for its connections. In version 1 nobody waits for anything else.
+    pub fn wake_all(&self) {
+        match self {
+            Self::V1(_) => {}
+            Self::V2(link) => link.wake_all(),
+        }
+    }
+
     /// Whether it is the same one.
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {

@@ -28,6 +28,8 @@ pub struct Trunks {
     protocol: Protocol,
     ids: IdSource,
     up: RwLock<Vec<Link>>,
+    /// Those that take no more connections, as long as they have some.
+    replaced: RwLock<Vec<Link>>,
 }
 
 impl Trunks {
@@ -37,6 +39,7 @@ impl Trunks {
             protocol,
             ids,
             up: RwLock::new(Vec::new()),
+            replaced: RwLock::new(Vec::new()),
         }
     }
 
@@ -59,6 +62,21 @@ impl Trunks {
 
     fn remove(&self, link: &Link) {
         self.up.write().retain(|other| !other.is(link));
+        self.replaced.write().retain(|other| !other.is(link));
+    }
+
+    /// Opens no more connections in a trunk, whose connections go on.
+    fn replace(&self, link: &Link) {
+        self.remove(link);
+        self.replaced.write().push(link.clone());
+    }
+
+    /// Wakes whoever waits for a connection, for a reason that has nothing to do with it: the program
+    /// ends. Waiting for that as well would cost each of them more than its connection does.
+    pub fn wake_all(&self) {
+        for link in self.up.read().iter().chain(self.replaced.read().iter()) {
+            link.wake_all();
+        }
     }
 
     fn count(&self) -> usize {
@@ -229,7 +247,7 @@ impl Place {
     /// Another trunk is up: those that it takes the place of get no more connections.
     fn end_replaced(&self) {
         for Draining { link, .. } in &self.draining {
-            self.shared.trunks.remove(link);
+            self.shared.trunks.replace(link);
             link.finish();
         }
     }

@@ -161,6 +161,13 @@ impl Link {
         self.stop_accepting(&state);
     }
 
+    /// Wakes all who wait for its connections.
+    pub fn wake_all(&self) {
+        // They go on in their own time, and some of them at once, on this lock.
+        let mailboxes: Vec<_> = self.state.lock().streams.iter().cloned().collect();
+        mailboxes.iter().for_each(|mailbox| mailbox.wake());
+    }
+
     /// Those that are between two requests leave.
     fn stop_accepting(&self, state: &State) {
         self.accepting.store(false, Relaxed);

@@ -1,0 +1,158 @@
+//! A client's connection on its way from one kind of task to another.
+//!
+//! ```text
+//!   relay ──a head for a path that ends here──> WebSocket, BOSH ...
+//!     ^                                                      │
+//!     └───────────a head for any other path──────────────────┘
+//! ```
+//!
+//! Each kind is a task of its own, no larger than it needs to be: the one ends, another one begins.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use megaphone_http::{RequestDecoder, RequestHead};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::origin::Origins;
+use super::requests::Routed;
+use super::requests::host_name;
+use super::route::Route;
+use super::{Arrival, Client, Ending, Introduction, Moved};
+use crate::clients::Place;
+use crate::config::ListenerKind;
+use crate::settings::Settings;
+use crate::shutdown::Phase;
+use crate::trunk::{Content, Opening, Trunks};
+use crate::websocket;
+
+/// An HTTP connection with no answer due but that to the head that was read last.
+#[derive(Debug)]
+pub struct Handover {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// What it was accepted as.
+    pub kind: ListenerKind,
+    /// What a PROXY header said of it.
+    pub introduction: Option<Box<Introduction>>,
+    /// Its place among the clients.
+    pub place: Place,
+    /// What it is held to.
+    pub settings: Arc<Settings>,
+    /// The way to ejabberd.
+    pub trunks: Arc<Trunks>,
+    /// How far the program's end has come.
+    pub phase: watch::Receiver<Phase>,
+    /// Whose its requests are.
+    pub origins: Origins,
+    /// The decoder, behind the head.
+    pub decoder: RequestDecoder,
+    /// What was read and not decoded.
+    pub input: BytesMut,
+    /// The head.
+    pub head: RequestHead,
+}
+
+impl Handover {
+    /// Whose the request is: who connected, or whom a trusted proxy names.
+    pub fn client(&self) -> SocketAddr {
+        self.origins.client(&self.head)
+    }
+
+    /// What ejabberd is told of a connection for the request.
+    pub fn opening(&self, content: Content) -> Opening {
+        let client = self.client();
+        let server = match &self.introduction {
+            Some(introduction) => introduction.server,
+            // It can't fail as long as the socket is there.
+            None => self.stream.local_addr().unwrap_or(client),
+        };
+        Opening {
+            client,
+            server,
+            host: self.head.header("Host").and_then(host_name),
+            content,
+            tls: self.introduction.as_ref().and_then(|it| it.tls.clone()),
+        }
+    }
+
+    /// A connection of `peer` whose head was read, with no proxy before it.
+    #[cfg(test)]
+    pub fn for_test(
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        settings: Arc<Settings>,
+        trunks: Arc<Trunks>,
+        phase: watch::Receiver<Phase>,
+        (decoder, input, head): (RequestDecoder, BytesMut, RequestHead),
+    ) -> Self {
+        Self {
+            stream,
+            kind: ListenerKind::Http,
+            introduction: None,
+            place,
+            settings,
+            trunks,
+            phase,
+            origins: Origins::Peer(peer),
+            decoder,
+            input,
+            head,
+        }
+    }
+
+    /// The connection as it arrived, and what was read of it.
+    pub(super) fn into_parts(self) -> (Arrival, Origins, RequestDecoder, BytesMut, RequestHead) {
+        let arrival = Arrival {
+            stream: self.stream,
+            peer: self.origins.peer(),
+            kind: self.kind,
+            introduction: self.introduction,
+            place: self.place,
+            settings: self.settings,
+            trunks: self.trunks,
+            phase: self.phase,
+        };
+        (arrival, self.origins, self.decoder, self.input, self.head)
+    }
+}
+
+impl Client {
+    /// Gives the connection away once the answers before the request that does not go to ejabberd are
+    /// complete.
+    pub(super) fn take_route(&self) -> Result<Moved, Ending> {
+        let due = !self.answers.is_idle() || self.outgoing.is_some() || !self.output.is_empty();
+        match self.routed {
+            Some(_) if !due && self.ending.is_none() => Err(Ending::HandOver),
+            _ => Ok(Moved::No),
+        }
+    }
+
+    /// Starts the task that goes on with the connection.
+    pub(super) fn hand_over(self, phase: watch::Receiver<Phase>) {
+        let Some(routed) = self.routed else {
+            return;
+        };
+        let Routed { route, head } = *routed;
+        let (origins, decoder, input) = self.requests.into_parts();
+        let handover = Handover {
+            stream: self.stream,
+            kind: self.kind,
+            introduction: self.introduction,
+            place: self.place,
+            settings: self.settings,
+            trunks: self.trunks,
+            phase,
+            origins,
+            decoder,
+            input,
+            head,
+        };
+        match route {
+            Route::WebSocket => websocket::start(handover),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Which requests end here, by their paths. All others go on to ejabberd.
+
+use crate::config::{Config, Protocol};
+
+/// What takes a request that does not go on to ejabberd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// WebSocket (RFC 7395).
+    WebSocket,
+}
+
+/// The paths of what ends here.
+#[derive(Debug, Default)]
+pub struct Routes(Vec<(String, Route)>);
+
+impl Routes {
+    /// As configured. Version 1 of the trunk's protocol carries no sessions, so with it there are none.
+    pub fn of(config: &Config) -> Self {
+        let mut routes = Vec::new();
+        if config.trunk.protocol == Protocol::V1 {
+            return Self(routes);
+        }
+        if config.websocket.enabled {
+            let paths = config.websocket.paths.iter();
+            routes.extend(paths.map(|path| (path.clone(), Route::WebSocket)));
+        }
+        Self(routes)
+    }
+
+    /// What takes a request with this target; nothing if it goes on to ejabberd.
+    pub fn find(&self, target: &str) -> Option<Route> {
+        let path = path(target);
+        let found = self.0.iter().find(|(other, _)| other == path);
+        found.map(|(_, route)| *route)
+    }
+}
+
+/// A target's path, without a slash at the end: of `/ws/?a=b` and `http://host/ws` it is `/ws`.
+fn path(target: &str) -> &str {
+    let from_root = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            rest.find('/').map_or("", |root| &rest[root..])
+        }
+        _ => target,
+    };
+    let end = from_root.find(['?', '#']).unwrap_or(from_root.len());
+    from_root[..end].trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_found_in_each_form_of_a_target() {
+        let routes = Routes::of(&Config::default());
+        for (target, route) in [
+            ("/ws", Some(Route::WebSocket)),
+            ("/websocket", Some(Route::WebSocket)),
+            ("/ws/", Some(Route::WebSocket)),
+            ("/ws?a=/b", Some(Route::WebSocket)),
+            ("/ws/?a=http://b/c", Some(Route::WebSocket)),
+            ("http://example.org/ws", Some(Route::WebSocket)),
+            ("https://example.org:443/ws?x", Some(Route::WebSocket)),
+            ("/", None),
+            ("*", None),
+            ("", None),
+            ("/WS", None),
+            ("/ws2", None),
+            ("/ws/more", None),
+            ("/more/ws", None),
+            ("/a?b=http://c/ws", None),
+            ("/a/http://c/ws", None),
+            ("http://example.org", None),
+            ("example.org:443", None),
+        ] {
+            assert_eq!(routes.find(target), route, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_switched_off_goes_on_to_ejabberd() {
+        let mut off = Config::default();
+        off.websocket.enabled = false;
+        assert_eq!(Routes::of(&off).find("/ws"), None);
+        let mut v1 = Config::default();
+        v1.trunk.protocol = Protocol::V1;
+        assert_eq!(Routes::of(&v1).find("/ws"), None);
+    }
+}

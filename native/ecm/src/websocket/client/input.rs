@@ -1,0 +1,221 @@
+//! From the client to ejabberd.
+
+use std::task::{Context, Poll};
+
+use megaphone_xmpp::{Condition, Limits, framing};
+
+use super::{Client, Ending, Moved, Stage, Unopened};
+use crate::client::socket;
+use crate::session::{Sent, Session};
+use crate::websocket::close::{CloseCode, read_close};
+use crate::websocket::error::FrameError;
+use crate::websocket::reader::{Event, MessageReader};
+use crate::websocket::stream::Purpose;
+
+/// What was read and not handled.
+#[derive(Debug)]
+pub struct Held {
+    /// A document that the session had no room for.
+    document: Option<Vec<u8>>,
+    /// What comes after it.
+    rest: Vec<u8>,
+}
+
+/// Whether more can be read.
+#[derive(Debug, PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    /// There is no room for this document.
+    Hold(Vec<u8>),
+    /// Nothing that comes after it is of interest.
+    Stop,
+}
+
+impl Held {
+    /// Bytes that were read before.
+    pub fn of(input: &[u8]) -> Option<Box<Self>> {
+        let held = || Self {
+            document: None,
+            rest: input.to_vec(),
+        };
+        (!input.is_empty()).then(|| Box::new(held()))
+    }
+}
+
+impl Client {
+    /// Reads what the client has sent, unless there is no room for it in the session.
+    pub(super) fn read(&mut self, context: &mut Context<'_>) -> Result<Moved, Ending> {
+        if self.held.is_some() || self.stage == Stage::Closed {
+            return Ok(Moved::No);
+        }
+        socket::with_read_buffer(|buffer| {
+            match socket::poll_read(&mut self.stream, context, buffer) {
+                Poll::Pending => Ok(Moved::No),
+                Poll::Ready(Ok(0)) => Err(Ending::ClientLeft),
+                Poll::Ready(Ok(length)) => {
+                    self.timing.heard();
+                    self.handle(&mut buffer[..length]);
+                    Ok(Moved::Yes)
+                }
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!("a WebSocket client left: {error}");
+                    Err(Ending::ClientLeft)
+                }
+            }
+        })
+    }
+
+    /// Goes on with what was held, if there is room.
+    pub(super) fn send_held(&mut self) -> Moved {
+        let Some(mut held) = self.held.take() else {
+            return Moved::No;
+        };
+        if let Some(document) = held.document.take() {
+            let sent = self.session.as_mut().map(|it| it.try_send(&document));
+            if let Some(Ok(Sent::Refused)) = sent {
+                held.document = Some(document);
+                self.held = Some(held);
+                return Moved::No;
+            }
+        }
+        self.handle(&mut held.rest);
+        Moved::Yes
+    }
+
+    fn handle(&mut self, mut input: &mut [u8]) {
+        // Away from the client while its events refer to it.
+        let mut reader = std::mem::take(&mut self.reader);
+        while let Some(event) = self.next_event(&mut reader, &mut input) {
+            let flow = match event {
+                Event::Text(text) => self.text(text),
+                Event::Ping(payload) => {
+                    self.pong = Some(Box::new(payload.to_vec()));
+                    Flow::GoOn
+                }
+                Event::Pong => Flow::GoOn,
+                Event::Close(payload) => {
+                    self.closed(payload);
+                    Flow::Stop
+                }
+            };
+            match flow {
+                Flow::GoOn => {}
+                Flow::Stop => break,
+                Flow::Hold(document) => {
+                    self.held = Some(Box::new(Held {
+                        document: Some(document),
+                        rest: input.to_vec(),
+                    }));
+                    break;
+                }
+            }
+        }
+        self.timing.within_message(reader.is_within());
+        self.reader = reader;
+    }
+
+    /// The next of what the client sent; nothing after what can't be read.
+    fn next_event<'a, 'i: 'a>(
+        &mut self,
+        reader: &'a mut MessageReader,
+        input: &mut &'i mut [u8],
+    ) -> Option<Event<'a>> {
+        let limit = self.max_stanza_size();
+        reader.next(input, limit).unwrap_or_else(|error| {
+            self.misread(&error);
+            None
+        })
+    }
+
+    /// A whole message, which has to be one document (RFC 7395, section 3.3).
+    fn text(&mut self, text: &[u8]) -> Flow {
+        // White space is no document, and as a sign of life it does no harm.
+        if self.stage != Stage::Serving || text.trim_ascii().is_empty() {
+            return Flow::GoOn;
+        }
+        let limits = Limits {
+            max_document: self.max_stanza_size(),
+            ..Limits::default()
+        };
+        let document = match framing::check(text, &limits) {
+            Ok(document) => document,
+            Err(error) => {
+                let code = match error.condition() {
+                    Condition::PolicyViolation => CloseCode::POLICY_VIOLATION,
+                    _ => CloseCode::INVALID_PAYLOAD,
+                };
+                self.refuse(error.condition(), &error.to_string(), code);
+                return Flow::GoOn;
+            }
+        };
+        match self.xmpp.from_client(&document) {
+            Ok(Purpose::Begin) => self.open_session(&document.to_vec()),
+            Ok(Purpose::Continue) => {
+                let sent = self
+                    .session
+                    .as_mut()
+                    .map(|it| it.try_send_checked(&document));
+                // If the session is gone, it says so itself.
+                if let Some(Ok(Sent::Refused)) = sent {
+                    return Flow::Hold(document.to_vec());
+                }
+            }
+            Ok(Purpose::Ignore) => {}
+            Err(error) => {
+                let text = error.to_string();
+                self.refuse(Condition::BadFormat, &text, CloseCode::POLICY_VIOLATION);
+            }
+        }
+        Flow::GoOn
+    }
+
+    fn open_session(&mut self, open: &[u8]) {
+        let Some(unopened) = self.unopened.take() else {
+            return;
+        };
+        let Unopened {
+            opening, trunks, ..
+        } = *unopened;
+        let limit = self.settings.limits.max_stanza_from_ejabberd;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        match Session::open(&trunks, &opening, open, limit) {
+            Some(session) => {
+                tracing::debug!(peer = %opening.client, id = %session, "WebSocket session opened");
+                self.session = Some(session);
+            }
+            None => self.refuse(
+                Condition::RemoteConnectionFailed,
+                "the server can't be reached at the moment; try again",
+                CloseCode::TRY_AGAIN_LATER,
+            ),
+        }
+    }
+
+    /// The client's close frame.
+    fn closed(&mut self, payload: &[u8]) {
+        match read_close(payload) {
+            Ok(code) => self.answer_close(code),
+            Err(error) => self.misread(&error),
+        }
+    }
+
+    /// The client's bytes can't be read from here on.
+    fn misread(&mut self, error: &FrameError) {
+        if self.stage != Stage::Serving {
+            self.stage = Stage::Closed;
+        } else if let FrameError::TooBig { .. } = error {
+            self.refuse(
+                Condition::PolicyViolation,
+                &error.to_string(),
+                error.close_code(),
+            );
+            self.stage = Stage::Closed;
+        } else {
+            self.fail(error);
+        }
+    }
+
+    fn max_stanza_size(&self) -> usize {
+        usize::try_from(self.settings.limits.max_stanza_size).unwrap_or(usize::MAX)
+    }
+}

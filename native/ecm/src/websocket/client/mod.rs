@@ -1,0 +1,240 @@
+//! One WebSocket client: its socket on one side, its session on the other.
+//!
+//! A client is one task, which is polled by hand: all that it waits for is in its own fields, so that the
+//! task of an idle one is little more than its socket, its session and a timer. It makes all the progress
+//! that is possible without waiting; between two polls it holds no buffer unless its client or ejabberd is
+//! slow.
+
+mod ending;
+mod input;
+mod output;
+mod timing;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use self::input::Held;
+use self::output::Unsent;
+use self::timing::Timing;
+use super::handshake;
+use super::reader::MessageReader;
+use super::stream::StreamState;
+use crate::client::{Handover, answer_and_close, socket};
+use crate::clients::Place;
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::shutdown::Phase;
+use crate::trunk::{Binding, Content, Opening, Trunks};
+
+/// How often a client may read, write and send before others have a turn.
+const STEPS: usize = 16;
+
+/// Takes a connection whose last request is for WebSocket: answers it and serves the client, in a task of
+/// its own.
+pub fn start(handover: Handover) {
+    match handshake::accept(&handover.head, &handover.settings.websocket.origins) {
+        Ok(answer) => {
+            tokio::spawn(serve(Client::new(handover, &answer)));
+        }
+        Err(refusal) => {
+            tracing::debug!(peer = %handover.client(), "no WebSocket: {refusal}");
+            let answer = refusal.to_bytes();
+            tokio::spawn(decline(handover.stream, handover.place, answer));
+        }
+    }
+}
+
+async fn decline(stream: TcpStream, _place: Place, answer: Bytes) {
+    answer_and_close(stream, &answer).await;
+}
+
+/// Serves a client until it or ejabberd is done.
+///
+/// The client is made outside of the future: an argument of an async function takes its room twice.
+fn serve(mut client: Client) -> impl Future<Output = ()> + Send {
+    async move {
+        let ending = poll_fn(|context| client.poll(context)).await;
+        client.leave_session();
+        match ending {
+            Ending::ClientLeft => {}
+            Ending::Reset => socket::reset(&client.stream),
+            // In a box, or each client would have room for it from the start.
+            Ending::Close => {
+                let Client { stream, place, .. } = client;
+                Box::pin(socket::close_gently(stream)).await;
+                drop(place);
+            }
+        }
+    }
+}
+
+/// How a client's connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The client has closed it, or its socket failed.
+    ClientLeft,
+    /// All that was due was written: it is closed so that the client gets all of it.
+    Close,
+    /// The client takes nothing any more.
+    Reset,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: TcpStream,
+    place: Place,
+    settings: Arc<Settings>,
+    phase: watch::Receiver<Phase>,
+    /// Until the client opens its stream.
+    unopened: Option<Box<Unopened>>,
+    /// From then on, until it ends.
+    session: Option<Session>,
+    stage: Stage,
+    xmpp: StreamState,
+    reader: MessageReader,
+    /// What was read and could not be sent.
+    held: Option<Box<Held>>,
+    /// What the client's socket did not take.
+    unsent: Option<Box<Unsent>>,
+    /// What the client's last ping is to be answered with.
+    pong: Option<Box<Vec<u8>>>,
+    timing: Timing,
+}
+
+/// What a session is opened with.
+struct Unopened {
+    opening: Opening,
+    trunks: Arc<Trunks>,
+    /// The program's end. Who has a session is woken by [`Trunks::wake_all`].
+    ending: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// How far the connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// A close frame was sent; the client's is waited for.
+    Closing,
+    /// Nothing is waited for but that the client takes its output.
+    Closed,
+}
+
+/// Whether a step changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Yes,
+    No,
+}
+
+impl Client {
+    fn new(handover: Handover, answer: &[u8]) -> Self {
+        let opening = handover.opening(Content::XmppFraming(Binding::WebSocket));
+        let Handover {
+            stream,
+            place,
+            settings,
+            trunks,
+            mut phase,
+            input,
+            ..
+        } = handover;
+        // What it is now counts as a change, or an end that has begun would be missed.
+        phase.mark_changed();
+        let mut later = phase.clone();
+        let unopened = Unopened {
+            opening,
+            trunks,
+            ending: Box::pin(async move {
+                let _ = later.wait_for(|phase| *phase != Phase::Serving).await;
+            }),
+        };
+        Self {
+            timing: Timing::new(&settings),
+            unsent: Unsent::of(answer),
+            // It should have waited for the answer, but did not.
+            held: Held::of(&input),
+            stream,
+            place,
+            settings,
+            phase,
+            unopened: Some(Box::new(unopened)),
+            session: None,
+            stage: Stage::Serving,
+            xmpp: StreamState::new(),
+            reader: MessageReader::default(),
+            pong: None,
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+        for _ in 0..STEPS {
+            match self.step(context) {
+                Ok(Moved::Yes) => {}
+                Ok(Moved::No) => return Poll::Pending,
+                Err(ending) => return Poll::Ready(ending),
+            }
+        }
+        // It could go on, but others are waiting.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Does whatever can be done now. If that is nothing, the task is woken when there is something.
+    fn step(&mut self, context: &mut Context<'_>) -> Result<Moved, Ending> {
+        self.look_at_clock(context)?;
+        self.look_at_phase(context)?;
+        let moved = [
+            self.write_unsent(context)?,
+            self.write_documents()?,
+            self.send_held(),
+            self.read(context)?,
+            self.session_changed(context),
+        ];
+        if self.stage == Stage::Closed && self.unsent.is_none() {
+            return Err(Ending::Close);
+        }
+        Ok(match moved.contains(&Moved::Yes) {
+            true => Moved::Yes,
+            false => Moved::No,
+        })
+    }
+
+    fn look_at_phase(&mut self, context: &mut Context<'_>) -> Result<(), Ending> {
+        if let Some(unopened) = &mut self.unopened {
+            // Its outcome is what `phase` says.
+            let _ = unopened.ending.as_mut().poll(context);
+        }
+        if !self.phase.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        let phase = *self.phase.borrow_and_update();
+        match phase {
+            Phase::Serving => {}
+            Phase::Draining => self.shut_down(),
+            Phase::Ended => return Err(Ending::Close),
+        }
+        Ok(())
+    }
+
+    fn session_changed(&self, context: &Context<'_>) -> Moved {
+        match &self.session {
+            Some(session) if session.poll_changed(context).is_ready() => Moved::Yes,
+            _ => Moved::No,
+        }
+    }
+}
+
+impl std::fmt::Debug for Unopened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.opening.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

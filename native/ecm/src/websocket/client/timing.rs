@@ -1,0 +1,169 @@
+//! What a client has to do in time.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::Context;
+use std::time::Duration;
+
+use megaphone_xmpp::Condition;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Client, Ending, Stage};
+use crate::settings::Settings;
+use crate::websocket::close::CloseCode;
+use crate::websocket::frame::{Opcode, put_frame};
+
+/// How long a client may take to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A client's clock. It has one timer, which fires at the next deadline or before it.
+#[derive(Debug)]
+pub struct Timing {
+    timer: Pin<Box<Sleep>>,
+    /// When the client connected, or when it was sent a close frame.
+    since: Instant,
+    /// When it is looked at next whether the client is there.
+    tick: Instant,
+    /// Since when a message has come in part.
+    message_since: Option<Instant>,
+    /// How many ticks have passed without a byte from the client, and one more.
+    silent_ticks: u32,
+}
+
+/// What was not done in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missed {
+    Login,
+    Message,
+    Output,
+    Close,
+    /// Nothing was missed yet: it is time to see whether the client is there.
+    Tick,
+}
+
+impl Timing {
+    /// Of a client that has just connected.
+    pub fn new(settings: &Settings) -> Self {
+        let now = Instant::now();
+        let tick = now + tick(settings);
+        Self {
+            timer: Box::pin(sleep_until(tick.min(now + settings.limits.auth_timeout))),
+            since: now,
+            tick,
+            message_since: None,
+            silent_ticks: 0,
+        }
+    }
+
+    /// The client has sent something.
+    pub fn heard(&mut self) {
+        self.silent_ticks = 0;
+    }
+
+    /// Whether a message has come in part.
+    pub fn within_message(&mut self, is_within: bool) {
+        match is_within {
+            true => {
+                self.message_since.get_or_insert_with(Instant::now);
+            }
+            false => self.message_since = None,
+        }
+    }
+
+    /// The client was sent a close frame.
+    pub fn closing(&mut self) {
+        self.since = Instant::now();
+        self.message_since = None;
+    }
+}
+
+impl Client {
+    /// Acts on deadlines that have passed, and sets the timer to the next one.
+    pub(super) fn look_at_clock(&mut self, context: &mut Context<'_>) -> Result<(), Ending> {
+        loop {
+            let (deadline, missed) = self.next_deadline();
+            let timer = &mut self.timing.timer;
+            // A timer that fires too early costs less than one that is moved at each message.
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(context).is_pending() {
+                return Ok(());
+            }
+            if deadline <= Instant::now() {
+                self.missed(missed)?;
+            }
+            let (next, _) = self.next_deadline();
+            self.timing.timer.as_mut().reset(next);
+        }
+    }
+
+    fn next_deadline(&self) -> (Instant, Missed) {
+        let limits = &self.settings.limits;
+        let timing = &self.timing;
+        let mut next = match self.stage {
+            Stage::Serving => (timing.tick, Missed::Tick),
+            Stage::Closing | Stage::Closed => (timing.since + CLOSE_TIMEOUT, Missed::Close),
+        };
+        let mut sooner = |deadline: Instant, missed| {
+            if deadline < next.0 {
+                next = (deadline, missed);
+            }
+        };
+        if self.stage == Stage::Serving && !self.xmpp.is_logged_in() {
+            sooner(timing.since + limits.auth_timeout, Missed::Login);
+        }
+        if let Some(since) = timing.message_since {
+            sooner(since + limits.body_timeout, Missed::Message);
+        }
+        if let Some(unsent) = &self.unsent {
+            sooner(unsent.stuck_since + limits.send_timeout, Missed::Output);
+        }
+        next
+    }
+
+    fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
+        if missed != Missed::Tick {
+            tracing::debug!("a deadline of a WebSocket client passed: {missed:?}");
+        }
+        match missed {
+            Missed::Output => return Err(Ending::Reset),
+            Missed::Close if self.unsent.is_some() => return Err(Ending::Reset),
+            Missed::Close => return Err(Ending::Close),
+            Missed::Login => self.refuse(
+                Condition::ConnectionTimeout,
+                "the login took too long",
+                CloseCode::POLICY_VIOLATION,
+            ),
+            Missed::Message => self.refuse(
+                Condition::PolicyViolation,
+                "a message took too long to arrive",
+                CloseCode::POLICY_VIOLATION,
+            ),
+            Missed::Tick => return self.tick(),
+        }
+        Ok(())
+    }
+
+    /// Asks a silent client whether it is there, and gives up one that is not.
+    fn tick(&mut self) -> Result<(), Ending> {
+        let interval = tick(&self.settings);
+        self.timing.tick = Instant::now() + interval;
+        let silent = interval.saturating_mul(self.timing.silent_ticks);
+        self.timing.silent_ticks = self.timing.silent_ticks.saturating_add(1);
+        if silent >= self.settings.websocket.timeout {
+            self.give_up("nothing came from the client for too long");
+        } else if !silent.is_zero() && self.unsent.is_none() {
+            let mut ping = Vec::new();
+            put_frame(&mut ping, Opcode::Ping, b"");
+            self.write(&ping)?;
+        }
+        Ok(())
+    }
+}
+
+/// How often it is looked at whether a client is there.
+fn tick(settings: &Settings) -> Duration {
+    let websocket = &settings.websocket;
+    websocket.ping_interval.min(websocket.timeout)
+}

@@ -1,0 +1,74 @@
+//! What a client may not send.
+
+use super::close::CloseCode;
+
+/// What is wrong with a client's frames. After it nothing can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// RSV1, RSV2 or RSV3 is set: that is for extensions, and none was agreed on.
+    #[error("a reserved bit is set; use no extension")]
+    ReservedBit,
+    /// An opcode that has no meaning.
+    #[error("opcode {0} has no meaning")]
+    Opcode(u8),
+    /// A control frame that is not whole.
+    #[error("a control frame in parts; send it whole")]
+    FragmentedControl,
+    /// A control frame with more than 125 bytes.
+    #[error("a control frame of more than 125 bytes")]
+    LongControl,
+    /// A frame without a mask.
+    #[error("a frame without a mask; clients mask theirs")]
+    Unmasked,
+    /// A length that is not in its shortest form, or of more than 63 bits.
+    #[error("a length that is not in its shortest form")]
+    Length,
+    /// A continuation of nothing.
+    #[error("a continuation frame outside of a message")]
+    NoMessage,
+    /// A message inside of another.
+    #[error("a new message before the end of the one before it")]
+    InMessage,
+    /// A close frame of one byte.
+    #[error("a close frame of one byte; send a code of two or nothing")]
+    ShortClose,
+    /// A close code that may not be sent.
+    #[error("close code {0} may not be sent")]
+    CloseCode(u16),
+    /// A close frame's reason is not UTF-8.
+    #[error("the reason of a close frame is not UTF-8")]
+    CloseReason,
+    /// A text message is not UTF-8.
+    #[error("a text message that is not UTF-8")]
+    Utf8,
+    /// A binary message.
+    #[error("a binary message; XMPP is text")]
+    Binary,
+    /// A message with more bytes than are allowed.
+    #[error("a message of more than {limit} bytes; send less at once")]
+    TooBig {
+        /// How many are allowed.
+        limit: usize,
+    },
+}
+
+impl FrameError {
+    /// What the connection is closed with.
+    pub const fn close_code(&self) -> CloseCode {
+        match self {
+            Self::ReservedBit
+            | Self::Opcode(_)
+            | Self::FragmentedControl
+            | Self::LongControl
+            | Self::Unmasked
+            | Self::Length
+            | Self::NoMessage
+            | Self::InMessage
+            | Self::ShortClose
+            | Self::CloseCode(_) => CloseCode::PROTOCOL_ERROR,
+            Self::CloseReason | Self::Utf8 => CloseCode::INVALID_PAYLOAD,
+            Self::Binary => CloseCode::UNSUPPORTED_DATA,
+            Self::TooBig { .. } => CloseCode::TOO_BIG,
+        }
+    }
+}

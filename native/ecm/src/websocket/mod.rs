@@ -1,0 +1,20 @@
+//! XMPP over WebSocket (RFC 7395, RFC 6455).
+//!
+//! ```text
+//!   client ──bytes──> MessageReader ──message──> framing::check ──document──> Session
+//!   client <──frames──────────────────────────────document─────────────────── Session
+//! ```
+//!
+//! [`frame`], [`close`], [`reader`] and [`handshake`] are RFC 6455 without a socket, [`stream`] is what
+//! RFC 7395 says of the documents that pass; [`client`] is the task that has them all. An idle client holds
+//! no buffer.
+
+mod client;
+mod close;
+mod error;
+mod frame;
+mod handshake;
+mod reader;
+mod stream;
+
+pub use self::client::start;

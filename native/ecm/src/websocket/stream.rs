@@ -1,0 +1,217 @@
+//! What has passed of a client's XMPP stream (RFC 7395, section 3). Sans-IO.
+
+use megaphone_xmpp::{Condition, Document, Open, namespace};
+
+/// How far a stream is.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamState {
+    login: Login,
+    header: Header,
+    client: Side,
+    server: Side,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Login {
+    /// The client has opened no stream.
+    NotBegun,
+    Begun,
+    Done,
+}
+
+/// The server's `<open/>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Header {
+    Due,
+    Sent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Open,
+    /// It has sent `<close/>`.
+    Closed,
+}
+
+/// What a client's document is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It opens the stream for the first time.
+    Begin,
+    /// It is of a stream that is open.
+    Continue,
+    /// Nothing: the client has closed its stream.
+    Ignore,
+}
+
+/// A stream can't begin without `<open/>` (RFC 7395, section 3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a stream begins with <open xmlns='urn:ietf:params:xml:ns:xmpp-framing'/> (RFC 7395, section 3.4)"
+)]
+pub struct NotOpen;
+
+impl StreamState {
+    /// A client that has just connected.
+    pub const fn new() -> Self {
+        Self {
+            login: Login::NotBegun,
+            header: Header::Due,
+            client: Side::Open,
+            server: Side::Open,
+        }
+    }
+
+    /// Whether the client has logged in, as far as that shows: a `<success/>` passed by (SASL), or a
+    /// stanza, which ejabberd sends to nobody else but in answer to a legacy login or a registration. Its
+    /// own deadline holds for those.
+    pub fn is_logged_in(&self) -> bool {
+        self.login == Login::Done
+    }
+
+    /// Whether one of the two sides has closed the stream: then nothing of it can be resumed.
+    pub fn is_closed(&self) -> bool {
+        self.client == Side::Closed || self.server == Side::Closed
+    }
+
+    /// Whether the server has closed the stream.
+    pub fn is_closed_by_server(&self) -> bool {
+        self.server == Side::Closed
+    }
+
+    /// Looks at a client's document.
+    ///
+    /// # Errors
+    /// [`NotOpen`] if it is the first one and is not an `<open/>`.
+    pub fn from_client(&mut self, document: &Document<'_>) -> Result<Purpose, NotOpen> {
+        if self.client == Side::Closed {
+            return Ok(Purpose::Ignore);
+        }
+        let begins = self.login == Login::NotBegun;
+        if document.is("open", namespace::FRAMING) {
+            self.header = Header::Due;
+            if begins {
+                self.login = Login::Begun;
+                return Ok(Purpose::Begin);
+            }
+        } else if begins {
+            return Err(NotOpen);
+        } else if document.is("close", namespace::FRAMING) {
+            self.client = Side::Closed;
+        }
+        Ok(Purpose::Continue)
+    }
+
+    /// Looks at a document of ejabberd's.
+    pub fn from_server(&mut self, document: &[u8]) {
+        if document.starts_with(b"<open") {
+            self.header = Header::Sent;
+        } else if document.starts_with(b"<close") {
+            self.server = Side::Closed;
+        } else if self.login == Login::Begun {
+            let logged_in: [&[u8]; 4] = [b"<success", b"<message", b"<presence", b"<iq"];
+            if logged_in.iter().any(|start| document.starts_with(start)) {
+                self.login = Login::Done;
+            }
+        }
+    }
+
+    /// The documents that end the stream with an error (RFC 7395, sections 3.4 to 3.6): an `<open/>` if
+    /// the client has none, the error, and `<close/>`. None if ejabberd has closed the stream already.
+    pub fn error(&mut self, condition: Condition, text: &str) -> Vec<Vec<u8>> {
+        if self.server == Side::Closed {
+            return Vec::new();
+        }
+        self.server = Side::Closed;
+        let mut documents = Vec::new();
+        if self.header == Header::Due {
+            let mut open = Vec::new();
+            let header = Open {
+                id: getrandom::u64().ok().map(|id| format!("{id:016x}").into()),
+                version: Some("1.0".into()),
+                ..Open::default()
+            };
+            header.write_document(&mut open);
+            documents.push(open);
+        }
+        documents.push(condition.document(text));
+        let mut close = Vec::new();
+        megaphone_xmpp::framing::write_close(&mut close);
+        documents.push(close);
+        documents
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use megaphone_xmpp::{Limits, framing};
+
+    use super::*;
+
+    const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
+    const CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
+
+    fn from_client(state: &mut StreamState, document: &str) -> Result<Purpose, NotOpen> {
+        let limits = Limits::default();
+        state.from_client(&framing::check(document.as_bytes(), &limits).unwrap())
+    }
+
+    fn error(state: &mut StreamState) -> Vec<String> {
+        let documents = state.error(Condition::Reset, "why");
+        let names = documents.iter().map(|document| {
+            let checked = framing::check(document, &Limits::default()).unwrap();
+            checked.name().to_owned()
+        });
+        names.collect()
+    }
+
+    #[test]
+    fn a_stream_begins_with_open() {
+        for first in ["<iq/>", CLOSE, "<open xmlns='jabber:client'/>"] {
+            let mut state = StreamState::new();
+            assert_eq!(from_client(&mut state, first), Err(NotOpen), "{first}");
+        }
+        let mut state = StreamState::new();
+        assert_eq!(from_client(&mut state, OPEN), Ok(Purpose::Begin));
+        assert_eq!(from_client(&mut state, "<iq/>"), Ok(Purpose::Continue));
+        assert_eq!(from_client(&mut state, OPEN), Ok(Purpose::Continue));
+        assert_eq!(from_client(&mut state, CLOSE), Ok(Purpose::Continue));
+        assert!(state.is_closed() && !state.is_closed_by_server());
+        assert_eq!(from_client(&mut state, "<iq/>"), Ok(Purpose::Ignore));
+    }
+
+    #[test]
+    fn a_login_shows_in_what_passes() {
+        for (document, expected) in [
+            ("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>", true),
+            ("<success xmlns='urn:xmpp:sasl:2'>", true),
+            ("<presence/>", true),
+            ("<iq type='result'/>", true),
+            ("<open/>", false),
+            ("<stream:features/>", false),
+            ("<challenge/>", false),
+            ("<failure/>", false),
+        ] {
+            let mut state = StreamState::new();
+            from_client(&mut state, OPEN).unwrap();
+            state.from_server(document.as_bytes());
+            assert_eq!(state.is_logged_in(), expected, "{document}");
+        }
+    }
+
+    #[test]
+    fn an_error_comes_with_what_the_client_has_not_got() {
+        let mut state = StreamState::new();
+        assert_eq!(error(&mut state), ["open", "error", "close"]);
+        assert_eq!(error(&mut state), [""; 0]);
+        let mut state = StreamState::new();
+        from_client(&mut state, OPEN).unwrap();
+        state.from_server(OPEN.as_bytes());
+        assert_eq!(error(&mut state.clone()), ["error", "close"]);
+        from_client(&mut state, OPEN).unwrap();
+        assert_eq!(error(&mut state.clone()), ["open", "error", "close"]);
+        state.from_server(CLOSE.as_bytes());
+        assert!(state.is_closed_by_server());
+        assert_eq!(error(&mut state), [""; 0]);
+    }
+}
