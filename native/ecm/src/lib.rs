@@ -13,6 +13,7 @@ pub mod cli;
 mod client;
 mod clients;
 mod config;
+mod host_meta;
 mod ids;
 mod listener;
 mod logging;

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use crate::client::Routes;
 use crate::config::{Config, LimitsConfig, Network, WebSocketConfig};
+use crate::host_meta::HostMeta;
 
 /// What a client is held to. A client keeps the settings that it was accepted with.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Settings {
     pub http: megaphone_http::Limits,
     /// The requests that end here.
     pub routes: Routes,
+    /// What is said of this program's URLs.
+    pub host_meta: HostMeta,
     /// `[websocket]`
     pub websocket: WebSocketConfig,
     trusted_proxies: Vec<Network>,
@@ -37,6 +40,7 @@ impl Settings {
             limits,
             http,
             routes: Routes::of(config),
+            host_meta: HostMeta::of(config),
             websocket: config.websocket.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
         }

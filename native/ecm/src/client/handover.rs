@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use megaphone_http::{RequestDecoder, RequestHead};
+use megaphone_http::{BodyLength, RequestDecoder, RequestHead};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -23,6 +23,7 @@ use super::route::Route;
 use super::{Arrival, Client, Ending, Introduction, Moved};
 use crate::clients::Place;
 use crate::config::ListenerKind;
+use crate::host_meta::{After, Format, Scheme};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Content, Opening, Trunks};
@@ -121,13 +122,42 @@ impl Handover {
 }
 
 impl Client {
-    /// Gives the connection away once the answers before the request that does not go to ejabberd are
-    /// complete.
-    pub(super) fn take_route(&self) -> Result<Moved, Ending> {
+    /// Takes the request that does not go to ejabberd, once the answers before it are complete: it is
+    /// answered, or the connection is given away.
+    pub(super) fn take_route(&mut self) -> Result<Moved, Ending> {
         let due = !self.answers.is_idle() || self.outgoing.is_some() || !self.output.is_empty();
-        match self.routed {
-            Some(_) if !due && self.ending.is_none() => Err(Ending::HandOver),
-            _ => Ok(Moved::No),
+        if due || self.ending.is_some() {
+            return Ok(Moved::No);
+        }
+        let Some(routed) = self.routed.take() else {
+            return Ok(Moved::No);
+        };
+        match routed.route {
+            Route::WebSocket => {
+                self.routed = Some(routed);
+                Err(Ending::HandOver)
+            }
+            Route::HostMeta(format) => {
+                self.answer_host_meta(&routed.head, format);
+                Ok(Moved::Yes)
+            }
+        }
+    }
+
+    fn answer_host_meta(&mut self, head: &RequestHead, format: Format) {
+        let may_follow = head.keep_alive() && head.body() == BodyLength::None;
+        let after = match may_follow && self.phase == Phase::Serving {
+            true => After::KeepAlive,
+            false => After::Close,
+        };
+        let scheme = match self.introduction.as_ref().and_then(|it| it.tls.as_ref()) {
+            Some(_) => Scheme::Tls,
+            None => self.requests.scheme(head),
+        };
+        self.output = self.settings.host_meta.answer(head, format, scheme, after);
+        match after {
+            After::KeepAlive => self.requests.skip_end(),
+            After::Close => self.ending = Some(Ending::Close),
         }
     }
 
@@ -153,6 +183,8 @@ impl Client {
         };
         match route {
             Route::WebSocket => websocket::start(handover),
+            // It was answered.
+            Route::HostMeta(_) => {}
         }
     }
 }

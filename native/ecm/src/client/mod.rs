@@ -97,7 +97,8 @@ pub fn resume(handover: Handover) {
     let phase = handover.phase.clone();
     let (arrival, origins, decoder, input, head) = handover.into_parts();
     let mut client = Client::new(arrival);
-    client.requests = RequestReader::resume(origins, decoder, input, head);
+    let routes = &client.settings.routes;
+    (client.requests, client.routed) = RequestReader::resume(origins, decoder, input, head, routes);
     tokio::spawn(run(client, phase));
 }
 
@@ -185,7 +186,7 @@ struct Client {
     /// What the client's socket is to take next.
     output: Bytes,
     /// The answer to give once those of ejabberd that are due are complete.
-    refusal: Option<Bytes>,
+    refusal: Option<Box<Bytes>>,
     /// A request that is not for ejabberd, until those before it are answered.
     routed: Option<Box<Routed>>,
     /// How to end once the output is written; nothing more is read.
@@ -378,7 +379,7 @@ impl Client {
         {
             return Err(Ending::Close);
         }
-        self.refusal = Some(response);
+        self.refusal = Some(Box::new(response));
         Ok(())
     }
 

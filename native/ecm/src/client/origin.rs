@@ -10,9 +10,11 @@ use std::sync::Arc;
 use megaphone_http::{FieldValue, HeadEdit, RequestHead};
 
 use crate::config::Protocol;
+use crate::host_meta::Scheme;
 use crate::settings::Settings;
 
 const FORWARDED_FOR: &str = "X-Forwarded-For";
+const FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 
 /// How the client of a request is found, and how ejabberd hears of it.
 #[derive(Debug)]
@@ -56,6 +58,18 @@ impl Origins {
                     .flat_map(|value| value.rsplit(|byte| *byte == b','));
                 nearest_stranger(*peer, hops, |ip| settings.is_trusted_proxy(ip))
             }
+        }
+    }
+
+    /// Whether a proxy that can be trusted says that the client of a request came by TLS.
+    pub fn scheme(&self, head: &RequestHead) -> Scheme {
+        match (self, head.header(FORWARDED_PROTO)) {
+            (Self::Proxy(..) | Self::ProxyInHeader(_), Some(proto))
+                if proto.eq_ignore_ascii_case(b"https") =>
+            {
+                Scheme::Tls
+            }
+            _ => Scheme::Plain,
         }
     }
 

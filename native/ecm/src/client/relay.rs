@@ -66,7 +66,7 @@ impl Client {
             Delivery::End(End::Reset) => self.lost(Reply::ConnectionLost),
             Delivery::End(End::Overflowed) => Err(self.overflowed()),
             Delivery::Nothing if self.refusal.is_some() && self.answers.is_idle() => {
-                self.output = self.refusal.take().unwrap_or_default();
+                self.output = self.refusal.take().map_or_else(Bytes::new, |it| *it);
                 self.ending = Some(Ending::Close);
                 Ok(Moved::Yes)
             }

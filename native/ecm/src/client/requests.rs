@@ -9,6 +9,7 @@ use megaphone_http::{
 
 use super::origin::Origins;
 use super::route::{Route, Routes};
+use crate::host_meta::Scheme;
 
 /// A body up to this size goes to ejabberd in one piece with its head; a larger one in pieces of
 /// about this size, as they come.
@@ -105,8 +106,6 @@ pub struct RequestReader {
     speaks: Speaks,
     decoder: RequestDecoder,
     input: BytesMut,
-    /// A head that was read before the input.
-    head: Option<Box<RequestHead>>,
     origins: Origins,
     /// Whose the last head was.
     client: SocketAddr,
@@ -158,19 +157,21 @@ impl RequestReader {
         Self::speaking(Speaks::Other, Limits::default(), origins)
     }
 
-    /// A reader that goes on behind a head.
+    /// A reader that goes on behind a head, and that head if it has a route.
     pub fn resume(
         origins: Origins,
         decoder: RequestDecoder,
         input: BytesMut,
         head: RequestHead,
-    ) -> Self {
-        Self {
+        routes: &Routes,
+    ) -> (Self, Option<Box<Routed>>) {
+        let mut reader = Self {
             decoder,
             input,
-            head: Some(Box::new(head)),
             ..Self::speaking(Speaks::Http, Limits::default(), origins)
-        }
+        };
+        let routed = reader.route(head, routes);
+        (reader, routed)
     }
 
     fn speaking(speaks: Speaks, limits: Limits, origins: Origins) -> Self {
@@ -178,7 +179,6 @@ impl RequestReader {
             speaks,
             decoder: RequestDecoder::new(limits),
             input: BytesMut::new(),
-            head: None,
             client: origins.peer(),
             origins,
             outgoing: BytesMut::new(),
@@ -205,19 +205,13 @@ impl RequestReader {
             return self.next_raw();
         }
         loop {
-            let event = match self.head.take() {
-                Some(head) => Ok(Some(Event::Head(*head))),
-                None => self.decoder.decode(&mut self.input),
-            };
-            match event {
+            match self.decoder.decode(&mut self.input) {
                 Err(error) => return Next::Refuse(error),
-                Ok(Some(Event::Head(head))) => match routes.find(head.target()) {
-                    Some(route) => {
-                        self.requests += 1;
-                        return Next::Routed(Box::new(Routed { route, head }));
+                Ok(Some(Event::Head(head))) => {
+                    if let Some(routed) = self.route(head, routes) {
+                        return Next::Routed(routed);
                     }
-                    None => self.start(&head),
-                },
+                }
                 Ok(Some(event)) => {
                     if let Some(outgoing) = self.handle(event) {
                         return Next::Send(outgoing);
@@ -296,9 +290,31 @@ impl RequestReader {
         self.decoder.switch_to_raw();
     }
 
+    /// How the client of a request reaches this program, as far as a trusted proxy says so.
+    pub fn scheme(&self, head: &RequestHead) -> Scheme {
+        self.origins.scheme(head)
+    }
+
+    /// A request that has a route and no body was answered here: another one may follow.
+    pub fn skip_end(&mut self) {
+        if let Ok(Some(Event::End)) = self.decoder.decode(&mut self.input) {
+            self.decoder.resume_http();
+        }
+    }
+
     /// What was read and not decoded, and what decodes it: for another task.
     pub fn into_parts(self) -> (Origins, RequestDecoder, BytesMut) {
         (self.origins, self.decoder, self.input)
+    }
+
+    /// Starts a request, unless it has a route.
+    fn route(&mut self, head: RequestHead, routes: &Routes) -> Option<Box<Routed>> {
+        let Some(route) = routes.find(head.target()) else {
+            self.start(&head);
+            return None;
+        };
+        self.requests += 1;
+        Some(Box::new(Routed { route, head }))
     }
 
     fn handle(&mut self, event: Event) -> Option<Outgoing> {
@@ -612,7 +628,9 @@ mod tests {
         );
         // Another task takes it, and gives it back: what has no route any more goes on from there.
         let (origins, decoder, input) = reader.into_parts();
-        let mut reader = RequestReader::resume(origins, decoder, input, routed.head);
+        let (mut reader, again) =
+            RequestReader::resume(origins, decoder, input, routed.head, &Routes::default());
+        assert_eq!(again, None);
         let (outgoing, next) = read(&mut reader, &[b""]);
         assert_eq!(next, Next::Wait);
         assert_eq!(

@@ -1,12 +1,15 @@
 //! Which requests end here, by their paths. All others go on to ejabberd.
 
 use crate::config::{Config, Protocol};
+use crate::host_meta::Format;
 
 /// What takes a request that does not go on to ejabberd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// WebSocket (RFC 7395).
     WebSocket,
+    /// Where BOSH and WebSocket are (XEP-0156).
+    HostMeta(Format),
 }
 
 /// The paths of what ends here.
@@ -23,6 +26,11 @@ impl Routes {
         if config.websocket.enabled {
             let paths = config.websocket.paths.iter();
             routes.extend(paths.map(|path| (path.clone(), Route::WebSocket)));
+        }
+        if config.host_meta.enabled {
+            let host_meta = "/.well-known/host-meta";
+            routes.push((host_meta.to_owned(), Route::HostMeta(Format::Xml)));
+            routes.push((format!("{host_meta}.json"), Route::HostMeta(Format::Json)));
         }
         Self(routes)
     }
@@ -62,6 +70,12 @@ mod tests {
             ("/ws/?a=http://b/c", Some(Route::WebSocket)),
             ("http://example.org/ws", Some(Route::WebSocket)),
             ("https://example.org:443/ws?x", Some(Route::WebSocket)),
+            ("/.well-known/host-meta", Some(Route::HostMeta(Format::Xml))),
+            (
+                "/.well-known/host-meta.json",
+                Some(Route::HostMeta(Format::Json)),
+            ),
+            ("/.well-known/acme", None),
             ("/", None),
             ("*", None),
             ("", None),
@@ -82,7 +96,9 @@ mod tests {
     fn what_is_switched_off_goes_on_to_ejabberd() {
         let mut off = Config::default();
         off.websocket.enabled = false;
+        off.host_meta.enabled = false;
         assert_eq!(Routes::of(&off).find("/ws"), None);
+        assert_eq!(Routes::of(&off).find("/.well-known/host-meta"), None);
         let mut v1 = Config::default();
         v1.trunk.protocol = Protocol::V1;
         assert_eq!(Routes::of(&v1).find("/ws"), None);

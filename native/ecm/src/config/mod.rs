@@ -1,6 +1,7 @@
 //! The configuration file: what each key means, its default and what it may be.
 
 mod error;
+mod host_meta;
 mod network;
 mod values;
 mod websocket;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use error::ConfigError;
+pub use host_meta::HostMetaConfig;
 pub use network::Network;
 pub use values::TrunkAddress;
 use values::{count, interval, log_filter, size};
@@ -42,6 +44,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// WebSocket (RFC 7395).
     pub websocket: WebSocketConfig,
+    /// Where a host's BOSH and WebSocket are (XEP-0156).
+    pub host_meta: HostMetaConfig,
     /// What one client, and all of them, may cost.
     pub limits: LimitsConfig,
     /// What is logged.
@@ -243,6 +247,7 @@ impl Default for Config {
                 proxy_protocol: false,
             }],
             websocket: WebSocketConfig::default(),
+            host_meta: HostMetaConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
         }

@@ -33,8 +33,9 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 14 limits, the log level.
-    assert_eq!(keys, 31);
+    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 1 of host-meta, 14 limits, the log
+    // level.
+    assert_eq!(keys, 32);
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         (
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
-             `trusted_proxies`, `trunk`, `listener`, `websocket`, `limits`, `log`",
+             `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, `limits`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",
@@ -189,6 +190,16 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "[websocket]\npaths = [\"/a\", \"ws\"]\n",
             "ecm.toml:2:9: websocket.paths: \"ws\" is not the path of a URL, write one such as \
              \"/ws\"",
+        ),
+        (
+            "[host_meta]\nbosh_url = \"wss://a\"\n",
+            "ecm.toml:2:12: host_meta.bosh_url: \"wss://a\" is not a URL that begins with https:// or \
+             http://",
+        ),
+        (
+            "[host_meta]\nwebsocket_url = \"wss:///ws\"\n",
+            "ecm.toml:2:17: host_meta.websocket_url: \"wss:///ws\" is not a URL that begins with \
+             wss:// or ws://",
         ),
         (
             "[websocket]\npaths = []\n",

@@ -110,6 +110,31 @@ pub(super) fn http_paths<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>,
     Ok(paths)
 }
 
+/// The URL of BOSH.
+pub(super) fn http_url<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    url(d, ["https://", "http://"])
+}
+
+/// The URL of WebSocket.
+pub(super) fn websocket_url<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    url(d, ["wss://", "ws://"])
+}
+
+fn url<'de, D: Deserializer<'de>>(d: D, starts: [&str; 2]) -> Result<Option<String>, D::Error> {
+    let url = text(d, "a URL as text")?;
+    let host = starts.iter().find_map(|start| url.strip_prefix(start));
+    let allowed = |c: u8| c.is_ascii_graphic() && !b"\"\\<>".contains(&c);
+    let is_url =
+        |rest: &str| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(allowed);
+    match host {
+        Some(rest) if is_url(rest) => Ok(Some(url)),
+        _ => Err(D::Error::custom(format_args!(
+            "{url:?} is not a URL that begins with {} or {}",
+            starts[0], starts[1]
+        ))),
+    }
+}
+
 /// Origins of pages, in lower case.
 pub(super) fn origins<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
     let mut origins = Vec::<String>::deserialize(d)?;

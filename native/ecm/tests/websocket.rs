@@ -1,0 +1,269 @@
+//! WebSocket through the program: by which way a client comes, and what happens when something else does.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+
+use common::v2::{Peer2, Seen, Trunk2, source};
+use common::{Client, get, ok, status};
+use megaphone_trunk::proxy::Transport;
+
+const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
+    Sec-WebSocket-Protocol: xmpp\r\n\r\n";
+
+fn upgrade(path: &str, more: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: Example.org:80\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: xmpp\r\n{more}\r\n"
+    )
+}
+
+/// A client's text message; its mask is 0.
+fn message(document: &str) -> Vec<u8> {
+    let length = u8::try_from(document.len()).unwrap();
+    assert!(length < 126);
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], document.as_bytes()].concat()
+}
+
+/// A message on a trunk.
+fn framed(document: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    megaphone_xmpp::framing::put_message(&mut out, document.as_bytes()).unwrap();
+    out
+}
+
+/// The next frame that a client gets: its first byte and its payload, which is short.
+#[track_caller]
+fn frame(client: &mut Client) -> (u8, String) {
+    let mut header = [0; 2];
+    client.stream.read_exact(&mut header).unwrap();
+    let length = match header[1] {
+        126 => {
+            let mut length = [0; 2];
+            client.stream.read_exact(&mut length).unwrap();
+            usize::from(u16::from_be_bytes(length))
+        }
+        short => usize::from(short),
+    };
+    let mut payload = vec![0; length];
+    client.stream.read_exact(&mut payload).unwrap();
+    (header[0], String::from_utf8_lossy(&payload).into_owned())
+}
+
+/// A session that the client opened: its stream.
+#[track_caller]
+fn opened(client: &mut Client, trunk: &mut Trunk2) -> u32 {
+    client.stream.write_all(&message(OPEN)).unwrap();
+    let (id, _, first) = trunk.opened();
+    assert_eq!(first.as_bytes(), framed(OPEN));
+    id
+}
+
+fn start(more: &str) -> (Peer2, common::Ecm, Trunk2) {
+    let peer = Peer2::start();
+    let (ecm, mut trunks) = peer.start_ecm(1, more);
+    let trunk = trunks.remove(0);
+    (peer, ecm, trunk)
+}
+
+#[test]
+fn a_client_is_a_session_that_says_who_it_is() {
+    let (_peer, ecm, mut trunk) = start("");
+    let mut client = ecm.client();
+    client.send(&upgrade("/ws", ""));
+    client.expect(SWITCHED);
+    client.stream.write_all(&message(OPEN)).unwrap();
+    let (id, header, first) = trunk.opened();
+    assert_eq!(source(&header), client.stream.local_addr().unwrap());
+    assert_eq!(header.alpn.as_deref(), Some(&b"xmpp-framing"[..]));
+    assert_eq!(header.authority.as_deref(), Some("example.org"));
+    assert_eq!(header.transport, Some(Transport::WebSocket));
+    assert_eq!(first.as_bytes(), framed(OPEN));
+    trunk.send(id, &framed(OPEN));
+    assert_eq!(frame(&mut client), (0x81, OPEN.to_owned()));
+    // Two documents in one write, one of them in two frames.
+    trunk.send(id, &[framed("<a/>"), framed("<b/>")].concat());
+    assert_eq!(frame(&mut client), (0x81, "<a/>".to_owned()));
+    assert_eq!(frame(&mut client), (0x81, "<b/>".to_owned()));
+    drop(client);
+    assert_eq!(trunk.next(), Seen::Reset(id));
+}
+
+#[test]
+fn requests_before_it_go_to_ejabberd_and_are_answered_first() {
+    let (_peer, ecm, mut trunk) = start("");
+    let mut client = ecm.client();
+    // All at once, and a frame behind them.
+    client.send(&(get("/1") + &get("/2") + &upgrade("/websocket/?x=y", "")));
+    client.stream.write_all(&message(OPEN)).unwrap();
+    let (relayed, _, request) = trunk.opened();
+    assert!(request.starts_with("GET /1 "), "{request}");
+    trunk.answer(relayed, "one");
+    client.expect(&ok("one"));
+    if !request.contains("GET /2 ") {
+        let (_, request) = trunk.data();
+        assert!(request.starts_with("GET /2 "), "{request}");
+    }
+    trunk.answer(relayed, "two");
+    client.expect(&(ok("two") + SWITCHED));
+    assert_eq!(trunk.next(), Seen::Finished(relayed));
+    let (id, header, first) = trunk.opened();
+    assert_eq!(header.transport, Some(Transport::WebSocket));
+    assert_eq!(first.as_bytes(), framed(OPEN));
+    trunk.send(id, &framed("<a/>"));
+    assert_eq!(frame(&mut client), (0x81, "<a/>".to_owned()));
+}
+
+#[test]
+fn what_is_no_handshake_is_answered_here() {
+    let (_peer, ecm, mut trunk) =
+        start("[websocket]\npaths = [\"/chat\"]\norigins = [\"https://a.example\"]\n");
+    for (request, expected) in [
+        (get("/chat"), 426),
+        (upgrade("/chat", "").replace(": 13", ": 12"), 426),
+        (upgrade("/chat", "").replace("GET", "PUT"), 405),
+        (upgrade("/chat", "").replace(": xmpp", ": mqtt"), 400),
+        (upgrade("/chat", "Origin: https://b.example\r\n"), 403),
+        (upgrade("/chat", "Origin: https://a.example\r\n"), 101),
+        (upgrade("/chat", ""), 101),
+    ] {
+        let mut client = ecm.client();
+        client.send(&request);
+        let mut answer = [0; 12];
+        client.stream.read_exact(&mut answer).unwrap();
+        assert_eq!(
+            status(&String::from_utf8_lossy(&answer)),
+            expected,
+            "{request}"
+        );
+    }
+    // The default paths are ejabberd's now.
+    let mut client = ecm.client();
+    client.send(&upgrade("/ws", ""));
+    let (_, header, request) = trunk.opened();
+    assert_eq!(header.alpn.as_deref(), Some(&b"http/1.1"[..]));
+    assert!(request.starts_with("GET /ws "), "{request}");
+}
+
+#[test]
+fn switched_off_it_is_relayed() {
+    let (_peer, ecm, mut trunk) = start("[websocket]\nenabled = false\n");
+    let mut client = ecm.client();
+    client.send(&upgrade("/ws", ""));
+    let (id, header, _) = trunk.opened();
+    assert_eq!(header.alpn.as_deref(), Some(&b"http/1.1"[..]));
+    trunk.send(
+        id,
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+    );
+    client.expect("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
+}
+
+#[test]
+fn a_trusted_proxys_word_is_taken_for_where_a_client_comes_from() {
+    let peer = Peer2::start();
+    let config = common::v2::config(&peer.address.to_string(), 1, "");
+    let config = format!("trusted_proxies = [\"127.0.0.0/8\"]\n{config}");
+    let mut ecm = common::Ecm::start_with_config(&config);
+    let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    let mut client = ecm.client();
+    client.send(&upgrade("/ws", "X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\n"));
+    client.expect(SWITCHED);
+    client.stream.write_all(&message(OPEN)).unwrap();
+    let (_, header, _) = trunk.opened();
+    assert_eq!(source(&header), "192.0.2.7:0".parse().unwrap());
+}
+
+#[test]
+fn the_end_of_the_program_is_told_to_each_client() {
+    let (peer, mut ecm, mut trunk) = start("");
+    let mut clients: Vec<_> = (0..10).map(|_| ecm.client()).collect();
+    // Their trunks: another one takes the place of the first, whose sessions go on.
+    let mut trunks = Vec::new();
+    for (n, client) in clients.iter_mut().enumerate() {
+        if n == 5 {
+            trunk.go_away();
+            let next = peer.accept();
+            ecm.wait_for_log("is up");
+            trunks.push(std::mem::replace(&mut trunk, next));
+        }
+        client.send(&upgrade("/ws", ""));
+        client.expect(SWITCHED);
+        let id = opened(client, &mut trunk);
+        trunk.send(id, &framed(OPEN));
+        assert_eq!(frame(client), (0x81, OPEN.to_owned()));
+    }
+    trunks.push(trunk);
+    ecm.signal("TERM");
+    for mut client in clients {
+        let (_, error) = frame(&mut client);
+        assert!(error.contains("<system-shutdown "), "{error}");
+        let (_, close) = frame(&mut client);
+        assert!(close.starts_with("<close "), "{close}");
+        let (opcode, reason) = frame(&mut client);
+        assert_eq!((opcode, &reason.as_bytes()[..1]), (0x88, &[3][..]));
+        client
+            .stream
+            .write_all(&[0x88, 0x82, 0, 0, 0, 0, 3, 0xe9])
+            .unwrap();
+        assert_eq!(client.rest(), "");
+    }
+    drop(trunks);
+    assert!(ecm.wait_for_exit().success());
+}
+
+#[test]
+fn a_lost_trunk_ends_its_sessions_at_once_and_the_next_one_has_new_ones() {
+    let (peer, mut ecm, mut trunk) = start("");
+    let mut client = ecm.client();
+    client.send(&upgrade("/ws", ""));
+    client.expect(SWITCHED);
+    opened(&mut client, &mut trunk);
+    drop(trunk);
+    assert!(frame(&mut client).1.starts_with("<open "));
+    assert!(frame(&mut client).1.contains("<remote-connection-failed "));
+    let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    let mut client = ecm.client();
+    client.send(&upgrade("/ws", ""));
+    client.expect(SWITCHED);
+    opened(&mut client, &mut trunk);
+}
+
+#[test]
+fn host_meta_is_answered_between_requests_for_ejabberd() {
+    let (_peer, ecm, mut trunk) = start("");
+    let mut client = ecm.client();
+    let host_meta = "GET /.well-known/host-meta.json HTTP/1.1\r\nHost: a.example\r\n\
+        Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n";
+    client.send(&(get("/1") + host_meta + &get("/2")));
+    let (id, ..) = trunk.opened();
+    trunk.answer(id, "one");
+    client.expect(&ok("one"));
+    let (again, request) = trunk.data();
+    assert_eq!(again, id);
+    assert!(request.starts_with("GET /2 "), "{request}");
+    trunk.answer(id, "two");
+    drop(trunk);
+    let mut answer = vec![0; 400];
+    let mut got = 0;
+    while !String::from_utf8_lossy(&answer[..got]).ends_with("two") {
+        match client.stream.read(&mut answer[got..]).unwrap() {
+            0 => panic!("it ended: {}", String::from_utf8_lossy(&answer[..got])),
+            length => got += length,
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer[..got]);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"));
+    assert!(
+        answer.contains("\"href\":\"ws://a.example/ws\"}]}\nHTTP/1.1 200 OK\r\n"),
+        "{answer}"
+    );
+}
