@@ -267,3 +267,45 @@ fn host_meta_is_answered_between_requests_for_ejabberd() {
         "{answer}"
     );
 }
+
+/// What the program's memory grows by with each client that is online and idle, in bytes.
+#[test]
+fn an_idle_client_costs_little_memory() {
+    const CLIENTS: usize = 2000;
+    allow_open_files();
+    let (_peer, ecm, mut trunk) = start("[limits]\nauth_timeout = \"1h\"\n");
+    let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+    let mut online = |count: usize| -> Vec<_> {
+        let clients = (0..count).map(|_| {
+            let mut client = ecm.client();
+            client.send(&upgrade("/ws", ""));
+            client.expect(SWITCHED);
+            let id = opened(&mut client, &mut trunk);
+            trunk.send(id, &[framed(OPEN), framed(success)].concat());
+            assert_eq!(frame(&mut client).1, OPEN);
+            assert_eq!(frame(&mut client).1, success);
+            client
+        });
+        clients.collect()
+    };
+    // Buffers that all clients share, and tables that grow in steps.
+    let before_measuring = online(200);
+    let before = ecm.resident_memory();
+    let clients = online(CLIENTS);
+    let after = ecm.resident_memory();
+    let each = (after - before) / CLIENTS as u64;
+    drop((before_measuring, clients));
+    assert!(each <= 2_560, "{each} bytes a client");
+    println!("{each} bytes a client");
+}
+
+/// Shells start programs with 1024 though more are allowed.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+}

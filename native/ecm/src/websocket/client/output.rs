@@ -78,7 +78,7 @@ impl Client {
         OUTPUT.with_borrow_mut(|out| {
             out.clear();
             if let Some(payload) = self.pong.take()
-                && self.stage != Stage::Closed
+                && self.stage == Stage::Serving
             {
                 put_frame(out, Opcode::Pong, &payload);
             }

@@ -22,12 +22,11 @@ pub struct Timing {
     timer: Pin<Box<Sleep>>,
     /// When the client connected, or when it was sent a close frame.
     since: Instant,
-    /// When it is looked at next whether the client is there.
-    tick: Instant,
+    /// When the client sent something last, and how many pings it got since.
+    heard: Instant,
+    pings: u32,
     /// Since when a message has come in part.
     message_since: Option<Instant>,
-    /// How many ticks have passed without a byte from the client, and one more.
-    silent_ticks: u32,
 }
 
 /// What was not done in time.
@@ -37,27 +36,28 @@ enum Missed {
     Message,
     Output,
     Close,
-    /// Nothing was missed yet: it is time to see whether the client is there.
-    Tick,
+    /// A sign of life.
+    Life,
 }
 
 impl Timing {
     /// Of a client that has just connected.
     pub fn new(settings: &Settings) -> Self {
         let now = Instant::now();
-        let tick = now + tick(settings);
+        let first = settings.limits.auth_timeout.min(silence(settings, 0));
         Self {
-            timer: Box::pin(sleep_until(tick.min(now + settings.limits.auth_timeout))),
+            timer: Box::pin(sleep_until(now + first)),
             since: now,
-            tick,
+            heard: now,
+            pings: 0,
             message_since: None,
-            silent_ticks: 0,
         }
     }
 
     /// The client has sent something.
     pub fn heard(&mut self) {
-        self.silent_ticks = 0;
+        self.heard = Instant::now();
+        self.pings = 0;
     }
 
     /// Whether a message has come in part.
@@ -102,7 +102,10 @@ impl Client {
         let limits = &self.settings.limits;
         let timing = &self.timing;
         let mut next = match self.stage {
-            Stage::Serving => (timing.tick, Missed::Tick),
+            Stage::Serving => {
+                let silence = silence(&self.settings, timing.pings);
+                (timing.heard + silence, Missed::Life)
+            }
             Stage::Closing | Stage::Closed => (timing.since + CLOSE_TIMEOUT, Missed::Close),
         };
         let mut sooner = |deadline: Instant, missed| {
@@ -123,9 +126,7 @@ impl Client {
     }
 
     fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
-        if missed != Missed::Tick {
-            tracing::debug!("a deadline of a WebSocket client passed: {missed:?}");
-        }
+        tracing::debug!("a deadline of a WebSocket client passed: {missed:?}");
         match missed {
             Missed::Output => return Err(Ending::Reset),
             Missed::Close if self.unsent.is_some() => return Err(Ending::Reset),
@@ -140,20 +141,20 @@ impl Client {
                 "a message took too long to arrive",
                 CloseCode::POLICY_VIOLATION,
             ),
-            Missed::Tick => return self.tick(),
+            Missed::Life => return self.ask_for_life(),
         }
         Ok(())
     }
 
     /// Asks a silent client whether it is there, and gives up one that is not.
-    fn tick(&mut self) -> Result<(), Ending> {
-        let interval = tick(&self.settings);
-        self.timing.tick = Instant::now() + interval;
-        let silent = interval.saturating_mul(self.timing.silent_ticks);
-        self.timing.silent_ticks = self.timing.silent_ticks.saturating_add(1);
-        if silent >= self.settings.websocket.timeout {
+    fn ask_for_life(&mut self) -> Result<(), Ending> {
+        if self.timing.heard.elapsed() >= self.settings.websocket.timeout {
             self.give_up("nothing came from the client for too long");
-        } else if !silent.is_zero() && self.unsent.is_none() {
+            return Ok(());
+        }
+        self.timing.pings = self.timing.pings.saturating_add(1);
+        // One that takes no output has no use for it.
+        if self.unsent.is_none() {
             let mut ping = Vec::new();
             put_frame(&mut ping, Opcode::Ping, b"");
             self.write(&ping)?;
@@ -162,8 +163,11 @@ impl Client {
     }
 }
 
-/// How often it is looked at whether a client is there.
-fn tick(settings: &Settings) -> Duration {
+/// How long a client that got so many pings may be silent before it gets another one, or is given up.
+fn silence(settings: &Settings, pings: u32) -> Duration {
     let websocket = &settings.websocket;
-    websocket.ping_interval.min(websocket.timeout)
+    let next_ping = websocket
+        .ping_interval
+        .saturating_mul(pings.saturating_add(1));
+    next_ping.min(websocket.timeout)
 }
