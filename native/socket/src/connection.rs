@@ -205,6 +205,16 @@ impl<P: Copy + Eq> Connection<P> {
         self.mode
     }
 
+    /// Reads what [`Connection::receive`] needs first, of each of the cache lines.
+    pub(crate) fn touch(&self) -> u32 {
+        let key = match &self.key {
+            Key::V1(id) => u32::from(id.as_bytes()[0]),
+            Key::V2(_) => 0,
+        };
+        let input = u32::from(self.input.between_requests());
+        key ^ input ^ self.last_active ^ self.received.count ^ self.linked as u32
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.hold == Hold::Held && self.incoming == Incoming::Open && self.linked == Linked::Open
     }

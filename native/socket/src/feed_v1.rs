@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use megaphone_trunk::v1::{ConnectionId, Event, FramePart};
+use megaphone_trunk::v1::{ConnectionId, Event, FrameError, FramePart};
 
 use crate::config::Content;
 use crate::connection::Connection;
@@ -10,6 +10,7 @@ use crate::handle::Handle;
 use crate::link::{Key, V1};
 use crate::names::Name;
 use crate::sink::{Process, Sink};
+use crate::slab::TOGETHER;
 use crate::trunk::{Fed, Trunk, TrunkError};
 
 /// What an HTTP client gets when there is no room for its connection.
@@ -28,21 +29,50 @@ impl<P: Process> Trunk<P> {
         fed: &mut Fed<P>,
         sink: &mut S,
     ) -> Result<(), TrunkError> {
-        for event in v1.decoder.lock().decode(data) {
-            match event? {
-                Event::Content { id, bytes, part } => {
-                    if part == FramePart::Last {
-                        self.counters.frames_in.fetch_add(1, Relaxed);
-                    }
-                    self.content(v1, id, bytes, fed, sink);
-                }
-                Event::Close { id } => {
-                    self.counters.frames_in.fetch_add(1, Relaxed);
-                    self.peer_close(v1, id, fed, sink);
-                }
+        let mut decoder = v1.decoder.lock();
+        let mut events = decoder.decode(data);
+        if !self.connections.is_large() {
+            for event in events {
+                self.frame(v1, event?, fed, sink);
+            }
+            return Ok(());
+        }
+        let mut together = Vec::with_capacity(TOGETHER);
+        loop {
+            together.extend(events.by_ref().take(TOGETHER));
+            if together.is_empty() {
+                return Ok(());
+            }
+            self.warm(v1, &together);
+            for event in together.drain(..) {
+                self.frame(v1, event?, fed, sink);
             }
         }
-        Ok(())
+    }
+
+    /// Brings what the next frames need into the cache: among very many connections that is what
+    /// a frame costs.
+    fn warm(&self, v1: &V1, events: &[Result<Event<'_>, FrameError>]) {
+        let ids = events.iter().flatten().map(|event| match event {
+            Event::Content { id, .. } | Event::Close { id } => *id,
+        });
+        let live = v1.names.lock().live(ids);
+        self.connections.warm(live.into_iter(), Connection::touch);
+    }
+
+    fn frame<S: Sink<P>>(&self, v1: &V1, event: Event<'_>, fed: &mut Fed<P>, sink: &mut S) {
+        match event {
+            Event::Content { id, bytes, part } => {
+                if part == FramePart::Last {
+                    self.counters.frames_in.fetch_add(1, Relaxed);
+                }
+                self.content(v1, id, bytes, fed, sink);
+            }
+            Event::Close { id } => {
+                self.counters.frames_in.fetch_add(1, Relaxed);
+                self.peer_close(v1, id, fed, sink);
+            }
+        }
     }
 
     fn content<S: Sink<P>>(

@@ -11,6 +11,7 @@ use crate::connection::{Connection, Received};
 use crate::handle::Handle;
 use crate::link::{Key, V2};
 use crate::sink::{Process, Reason, Sink};
+use crate::slab::TOGETHER;
 use crate::trunk::{Fed, Trunk, TrunkError};
 
 /// The tag of a stream whose connection isn't there yet; no handle is 0, generations begin at 1.
@@ -61,13 +62,33 @@ impl<P: Process> Trunk<P> {
             (received, session.has_output())
         };
         let mut opened = Opened::default();
-        for event in told.0 {
-            self.stream_event(v2, event, &mut opened, fed, sink);
+        let mut events = told.0.into_iter();
+        while !events.as_slice().is_empty() {
+            if self.connections.is_large() {
+                self.warm_tagged(events.as_slice());
+            }
+            for event in events.by_ref().take(TOGETHER) {
+                self.stream_event(v2, event, &mut opened, fed, sink);
+            }
         }
         if has_output {
             self.tell_writer(sink);
         }
         Ok(received?)
+    }
+
+    /// Brings the connections of the next events into the cache.
+    fn warm_tagged(&self, events: &[Event<'_>]) {
+        let next = events.iter().take(TOGETHER);
+        let handles = next.filter_map(|event| match event {
+            Event::Data { tag, .. } | Event::Finished { tag, .. } | Event::Writable { tag, .. }
+                if *tag != NO_TAG =>
+            {
+                Some(Handle::from_raw(*tag))
+            }
+            _ => None,
+        });
+        self.connections.warm(handles, Connection::touch);
     }
 
     fn stream_event<S: Sink<P>>(

@@ -22,6 +22,7 @@ mod counters;
 mod feed_v1;
 mod feed_v2;
 mod handle;
+mod id_table;
 mod input;
 mod link;
 mod names;

@@ -1,10 +1,12 @@
 //! Which connection an id on the trunk means, and which ids ended a moment ago.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use megaphone_trunk::v1::ConnectionId;
 
 use crate::handle::Handle;
+use crate::id_table::IdTable;
+use crate::slab::TOGETHER;
 
 /// After our close, frames for an id are dropped this long (seconds), or until the peer's close.
 pub(crate) const LINGER: u32 = 30;
@@ -23,13 +25,24 @@ pub(crate) enum Name {
 
 #[derive(Default)]
 pub(crate) struct Names {
-    names: HashMap<ConnectionId, Name>,
+    names: IdTable,
     ended: VecDeque<(u32, ConnectionId)>,
 }
 
 impl Names {
     pub(crate) fn get(&self, id: &ConnectionId) -> Option<Name> {
-        self.names.get(id).copied()
+        self.names.get(id)
+    }
+
+    /// The open connections among up to [`TOGETHER`] ids.
+    pub(crate) fn live(&self, ids: impl Iterator<Item = ConnectionId>) -> Vec<Handle> {
+        let mut names = Vec::with_capacity(TOGETHER);
+        self.names.get_all(ids, &mut names);
+        let live = names.into_iter().filter_map(|name| match name {
+            Name::Live(handle) => Some(handle),
+            Name::Ended { .. } => None,
+        });
+        live.collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -60,13 +73,11 @@ impl Names {
             }
             self.ended.pop_front();
             // The id may have been closed by the peer and opened anew since.
-            if self.names.get(&id) == Some(&Name::Ended { until }) {
+            if self.names.get(&id) == Some(Name::Ended { until }) {
                 self.names.remove(&id);
             }
         }
-        if self.names.is_empty() {
-            *self = Names::default();
-        }
+        self.ended = VecDeque::new();
     }
 }
 

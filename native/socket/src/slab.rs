@@ -1,5 +1,6 @@
 //! A table of connections in shards, each behind its own lock.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -10,6 +11,11 @@ use crate::handle::{Handle, INDEX_BITS, SHARD_BITS};
 pub(crate) const SHARDS: usize = 1 << SHARD_BITS;
 const SLOTS_PER_SHARD: usize = 1 << (INDEX_BITS - SHARD_BITS);
 const NO_SLOT: u32 = u32::MAX;
+/// With more entries than this they outgrow a core's own cache.
+const LARGE: usize = 8192;
+
+/// How many entries are brought into the cache at a time: more than a core can wait for at once.
+pub(crate) const TOGETHER: usize = 64;
 
 /// What becomes of an entry after a visit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +37,8 @@ struct Shard<T> {
     live: usize,
 }
 
+/// For a connection, two whole cache lines.
+#[repr(align(64))]
 enum Slot<T> {
     Vacant { next_free: u32 },
     Occupied { generation: u32, value: T },
@@ -88,6 +96,24 @@ impl<T> Slab<T> {
     /// Runs `visit` on an entry under its shard's lock; `None` if the handle names nothing.
     pub(crate) fn visit<R>(&self, handle: Handle, visit: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.settle(handle, |value| (visit(value), Fate::Keep)).0
+    }
+
+    /// Brings entries into the cache, all at once, before visits would wait for one after the
+    /// other. `touch` reads what a visit will need.
+    pub(crate) fn warm(&self, handles: impl Iterator<Item = Handle>, touch: impl Fn(&T) -> u32) {
+        let touched = handles.map(|handle| {
+            let shard = self.shards[handle.shard()].lock();
+            match shard.slots.get(handle.slot()) {
+                Some(Slot::Occupied { value, .. }) => touch(value),
+                _ => 0,
+            }
+        });
+        black_box(touched.fold(0, u32::wrapping_add));
+    }
+
+    /// Whether there are so many entries that most are not in a core's cache.
+    pub(crate) fn is_large(&self) -> bool {
+        self.len() > LARGE
     }
 
     /// As [`Slab::visit`], and removes the entry if the visitor says so; what was removed is
