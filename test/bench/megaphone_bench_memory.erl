@@ -4,22 +4,26 @@
 
 -export([run/1, measure/1]).
 
-%% What is measured: connections of bytes or of HTTP, all of one process; and what it adds that
-%% each has a process of its own, which the VM monitors.
--define(KINDS, [raw, http, owners]).
+%% What is measured: connections of bytes or of HTTP, in version 1 and as streams of version 2 with
+%% their client's address, all of one process; and what it adds that each has a process of its own,
+%% which the VM monitors.
+-define(KINDS, [raw, http, raw_stream, http_stream, owners]).
 -define(BUDGET, 400).
+-define(REQUEST, <<"GET /bosh HTTP/1.1\r\nHost: localhost\r\n\r\n">>).
 -define(BATCH, 1000).
 
 -spec run(pos_integer()) -> map().
 run(Count) ->
     megaphone_bench_report:section(io_lib:format("bytes of memory each of ~b idle connections", [Count])),
     Costs = maps:from_list([{Kind, in_own_vm(Kind, Count)} || Kind <- ?KINDS]),
-    #{raw := Raw, http := Http, owners := Owners} = Costs,
-    megaphone_bench_report:note("raw, one owner                ~8.1f", [Raw]),
-    megaphone_bench_report:note("HTTP after an answer, one owner~7.1f", [Http]),
+    {Owners, Idle} = maps:take(owners, Costs),
+    [megaphone_bench_report:note("~-40ts~8.1f", [Name, maps:get(Kind, Costs)])
+     || {Kind, Name} <- [{raw, "bytes, version 1"}, {http, "HTTP after an answer, version 1"},
+                         {raw_stream, "an XML stream, version 2"},
+                         {http_stream, "HTTP after an answer, version 2"}]],
     megaphone_bench_report:note("each its own process: the NIF and its monitor in the VM take ~.1f more, "
                                 "without the process", [Owners]),
-    Verdict = case max(Raw, Http) =< ?BUDGET of
+    Verdict = case lists:max(maps:values(Idle)) =< ?BUDGET of
                   true -> "is kept";
                   false -> "is passed"
               end,
@@ -69,7 +73,11 @@ growth(Act, Count) ->
     (rss() - Before) / Count.
 
 settings(Kind, Count) ->
-    #{content => Kind, max_connections => Count}.
+    #{content => content(Kind), max_connections => Count}.
+
+%% A stream of version 2 says itself what it carries.
+content(http) -> http;
+content(_) -> raw.
 
 open(Kind, Trunk, Count) ->
     lists:append([batch(Kind, Trunk, From, min(From + ?BATCH - 1, Count))
@@ -85,7 +93,7 @@ discard(Kind, Trunk, From, Count) ->
 
 %% Opens connections and leaves them idle: all that came is read, and a request answered.
 batch(Kind, Trunk, From, To) ->
-    Frames = [megaphone_test_nif:frame(megaphone_test_nif:id(N), first(Kind)) || N <- lists:seq(From, To)],
+    Frames = [frame(Kind, N) || N <- lists:seq(From, To)],
     {ok, Handles, []} = megaphone_nif:feed(Trunk, iolist_to_binary(Frames)),
     lists:foreach(fun(Handle) ->
                           {ok, _} = megaphone_nif:recv(Trunk, Handle, 0),
@@ -94,12 +102,25 @@ batch(Kind, Trunk, From, To) ->
     _ = megaphone_nif:take_output(Trunk, 1 bsl 20),
     Handles.
 
-first(raw) -> <<"!">>;
-first(http) -> <<"GET /bosh HTTP/1.1\r\nHost: localhost\r\n\r\n">>.
+frame(raw, N) ->
+    megaphone_test_nif:frame(megaphone_test_nif:id(N), <<"!">>);
+frame(http, N) ->
+    megaphone_test_nif:frame(megaphone_test_nif:id(N), ?REQUEST);
+frame(raw_stream, N) ->
+    stream(N, <<"xmpp-client">>, <<"!">>);
+frame(http_stream, N) ->
+    stream(N, <<"http/1.1">>, ?REQUEST).
 
-respond(raw, _Trunk, _Handle) ->
+%% A yamux data frame with SYN, and in it a PROXY header of version 2 before the stream's first bytes.
+stream(N, Alpn, First) ->
+    Addresses = <<192, 0, 2, 7, 198, 51, 100, 1, 4711:16, 443:16, 1, (byte_size(Alpn)):16, Alpn/binary>>,
+    Data = <<"\r\n\r\n\0\r\nQUIT\n", 16#21, 16#11, (byte_size(Addresses)):16, Addresses/binary,
+             First/binary>>,
+    <<0, 0, 1:16, (2 * N + 1):32, (byte_size(Data)):32, Data/binary>>.
+
+respond(Kind, _Trunk, _Handle) when Kind =:= raw; Kind =:= raw_stream ->
     ok;
-respond(http, Trunk, Handle) ->
+respond(_Http, Trunk, Handle) ->
     megaphone_nif:send(Trunk, Handle, <<"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok">>).
 
 own(_Trunk, [], []) ->
