@@ -194,87 +194,24 @@ reset(?SOCKET(Trunk, Handle)) ->
 
 %% @doc gen_tcp:controlling_process/2: moves the connection, and its messages that are here.
 -spec controlling_process(socket(), pid()) -> ok | {error, closed | not_owner | badarg}.
-controlling_process(?SOCKET(Trunk, Handle) = Socket, NewOwner) when is_pid(NewOwner) ->
-    Self = self(),
-    case megaphone_nif:owner(Trunk, Handle) of
-        NewOwner -> ok;
-        Self -> hand_over(Socket, NewOwner);
-        closed -> {error, closed};
-        _ -> {error, not_owner}
-    end;
-controlling_process(?SOCKET(_, _), _) ->
-    {error, badarg}.
+controlling_process(?SOCKET(Trunk, Handle) = Socket, NewOwner) ->
+    megaphone_handover:hand_over(Trunk, Handle, Socket, NewOwner).
 
-hand_over(?SOCKET(Trunk, Handle) = Socket, NewOwner) ->
-    case {is_alive(NewOwner), getopts(Socket, [active])} of
-        {true, {ok, [{active, Active}]}} ->
-            %% Passive meanwhile, so that no message comes behind those that are moved.
-            _ = megaphone_nif:setopts(Trunk, Handle, [{active, false}]),
-            hand_over(Socket, NewOwner, Active, move_messages(Socket, NewOwner, open));
-        {false, _} ->
-            {error, badarg};
-        {true, {error, _}} ->
-            {error, closed}
-    end.
-
-%% The peer's close may come at any step, and closes an active socket.
-hand_over(_Socket, _NewOwner, _Active, closed) ->
-    ok;
-hand_over(?SOCKET(Trunk, Handle), NewOwner, Active, open) ->
-    case megaphone_nif:own(Trunk, Handle, NewOwner) of
-        ok when Active =:= false -> ok;
-        ok -> megaphone_nif:setopts(Trunk, Handle, [{active, Active}]);
-        closed -> {error, closed}
-    end.
-
-%% Answers whether the new owner was told that the socket is closed.
-move_messages(Socket, NewOwner, State) ->
-    receive
-        {Tag, Socket, _} = Message when Tag =:= tcp; Tag =:= http; Tag =:= tcp_error ->
-            NewOwner ! Message,
-            move_messages(Socket, NewOwner, State);
-        {tcp_passive, Socket} = Message ->
-            NewOwner ! Message,
-            move_messages(Socket, NewOwner, State);
-        {tcp_closed, Socket} = Message ->
-            NewOwner ! Message,
-            move_messages(Socket, NewOwner, closed)
-    after 0 ->
-        State
-    end.
-
-is_alive(Pid) ->
-    node(Pid) =:= node() andalso is_process_alive(Pid).
-
-%% @doc inet:setopts/2: `active', `packet' and `send_timeout' take effect; inet's other options
-%% of a TCP socket are for a real one and accepted.
+%% @doc inet:setopts/2: see {@link megaphone_options:set/3}.
 -spec setopts(socket(), [gen_tcp:option() | term()]) -> ok | {error, atom()}.
 setopts(?SOCKET(Trunk, Handle), Options) ->
-    try
-        megaphone_nif:setopts(Trunk, Handle, lists:filter(fun effective/1, Options))
-    catch
-        error:_ -> {error, einval}
-    end.
+    megaphone_options:set(Trunk, Handle, Options).
 
-effective({active, _}) -> true;
-effective({packet, _}) -> true;
-effective({send_timeout, _}) -> true;
-effective(binary) -> false;
-effective({mode, binary}) -> false;
-effective({Name, _Value}) when is_atom(Name), Name =/= mode -> false;
-effective({raw, _Protocol, _Option, _Value}) -> false.
-
-%% @doc inet:getopts/2: `active', `packet', `mode' and `send_timeout'; others are left out of
-%% the answer, as inet leaves out what a platform lacks.
+%% @doc inet:getopts/2: see {@link megaphone_options:get/3}.
 -spec getopts(socket(), [atom()]) -> {ok, [{atom(), term()}]} | {error, einval}.
 getopts(?SOCKET(Trunk, Handle), Names) ->
-    case megaphone_nif:getopts(Trunk, Handle) of
-        closed ->
-            {error, einval};
-        Options ->
-            All = [{mode, binary} | Options],
-            {ok, [Option || Name <- Names, {Known, _} = Option <- All, Known =:= Name]}
-    end.
+    megaphone_options:get(Trunk, Handle, Names).
+
+%% @doc inet:getstat/2: see {@link megaphone_options:statistics/3}.
+-spec getstat(socket(), [inet:stat_option()]) ->
+          {ok, [{inet:stat_option(), non_neg_integer()}]} | {error, einval}.
+getstat(?SOCKET(Trunk, Handle), Names) ->
+    megaphone_options:statistics(Trunk, Handle, Names).
 
 %% @doc inet:peername/1: the client's address as the trunk tells it; the trunk's peer in
 %% version 1, which tells none.
@@ -303,60 +240,17 @@ socknames(Socket) ->
 address(closed, _) -> {error, einval};
 address(_, Address) -> {ok, Address}.
 
-%% @doc inet:getstat/2.
--spec getstat(socket(), [inet:stat_option()]) ->
-          {ok, [{inet:stat_option(), non_neg_integer()}]} | {error, einval}.
-getstat(?SOCKET(Trunk, Handle), Names) ->
-    case megaphone_nif:getstat(Trunk, Handle) of
-        closed ->
-            {error, einval};
-        {{RecvBytes, RecvCount, RecvMax}, {SentBytes, SentCount, SentMax}, Pending} ->
-            All = #{recv_oct => RecvBytes, recv_cnt => RecvCount, recv_max => RecvMax,
-                    recv_avg => average(RecvBytes, RecvCount), recv_dvi => 0,
-                    send_oct => SentBytes, send_cnt => SentCount, send_max => SentMax,
-                    send_avg => average(SentBytes, SentCount), send_pend => Pending},
-            {ok, [{Name, maps:get(Name, All)} || Name <- Names, is_map_key(Name, All)]}
-    end.
-
-average(_Bytes, 0) -> 0;
-average(Bytes, Count) -> Bytes div Count.
-
 %% @doc inet:monitor/1: the caller gets `{'DOWN', Monitor, socket, Socket, Reason}' when the
 %% socket is closed.
 -spec monitor(socket()) -> reference().
 monitor(?SOCKET(Trunk, Handle) = Socket) ->
-    Caller = self(),
-    Monitor = make_ref(),
-    Watcher = spawn(fun() -> watch(Trunk, Handle, Caller, {'DOWN', Monitor, socket, Socket, closed}) end),
-    put({?MODULE, Monitor}, Watcher),
-    Monitor.
+    megaphone_monitor:start(Trunk, Handle, Socket).
 
 %% @doc inet:cancel_monitor/1, by the process that called {@link monitor/1}; true if the socket
 %% was open.
 -spec cancel_monitor(reference()) -> boolean().
 cancel_monitor(Monitor) ->
-    case erase({?MODULE, Monitor}) of
-        undefined ->
-            false;
-        Watcher ->
-            Down = erlang:monitor(process, Watcher),
-            exit(Watcher, cancelled),
-            Reason = receive {'DOWN', Down, process, Watcher, R} -> R end,
-            receive {'DOWN', Monitor, socket, _, _} -> ok after 0 -> ok end,
-            Reason =:= cancelled
-    end.
-
-watch(Trunk, Handle, Caller, Message) ->
-    Monitor = erlang:monitor(process, Caller),
-    case megaphone_nif:watch(Trunk, Handle) of
-        closed ->
-            Caller ! Message;
-        {wait, Wait} ->
-            receive
-                ?WAKE(Wait) -> Caller ! Message;
-                {'DOWN', Monitor, process, Caller, _} -> ok
-            end
-    end.
+    megaphone_monitor:cancel(Monitor).
 
 %% @doc inet:info/1.
 -spec info(socket()) -> map().

@@ -13,7 +13,8 @@ ebin=_build/bench/ebin
 mkdir -p "$ebin"
 ln -sfn ../../erlang/priv _build/bench/priv
 erlc -o "$ebin" erlang/src/megaphone.erl erlang/src/megaphone_nif.erl \
-    test/shared/megaphone_test_nif.erl test/bench/*.erl
+    erlang/src/megaphone_options.erl erlang/src/megaphone_monitor.erl \
+    erlang/src/megaphone_handover.erl test/shared/megaphone_test_nif.erl test/bench/*.erl
 
 export MEGAPHONE_BENCH_RUSTC="$(rustc --version)"
 export MEGAPHONE_BENCH_COMMIT="$(git describe --always --dirty 2>/dev/null || echo unknown)"
