@@ -168,7 +168,7 @@ terminate(Config) ->
 inactivity(Config) ->
     {User, #{state := #{answer := Answer} = State}} =
         login(Config, <<"alice">>, #{host => <<"impatient.localhost">>}),
-    ?assertEqual(<<"1">>, megaphone_test_xml:attribute(<<"inactivity">>, Answer)),
+    ?assertEqual(<<"3">>, megaphone_test_xml:attribute(<<"inactivity">>, Answer)),
     megaphone_test_wait:until("the end of a session that nobody polls for",
                               fun() -> resources(Config, User, <<"impatient.localhost">>) =:= [] end),
     ?assertMatch({error, {terminated, <<"item-not-found">>}}, request_again(State)).

@@ -3,7 +3,7 @@
 
 -export([yaml/2, listener/3, listener/2, request_handlers/0]).
 
-%% Two virtual hosts: the second one gives a BOSH session up after one second without a request.
+%% Two virtual hosts: the second one gives a BOSH session up after three seconds without a request.
 -define(HOSTS, "[localhost, impatient.localhost]").
 
 %% @doc The whole file. `Listeners' are listener/3's. Settings:
@@ -44,7 +44,7 @@ yaml(Listeners, #{dir := Dir} = Settings) ->
      "  impatient.localhost:\n"
      "    modules:\n"
      "      mod_bosh:\n"
-     "        max_inactivity: 1\n"
+     "        max_inactivity: 3\n"
      "      mod_roster: {}\n"].
 
 %% @doc A listener on a port of the loopback address that serves all HTTP handlers.
