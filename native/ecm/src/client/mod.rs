@@ -102,7 +102,8 @@ pub fn resume(handover: Handover) {
     tokio::spawn(run(client, phase));
 }
 
-fn run(mut client: Client, mut phase: watch::Receiver<Phase>) -> impl Future<Output = ()> + Send {
+fn run(client: Client, phase: watch::Receiver<Phase>) -> impl Future<Output = ()> + Send {
+    let (mut client, mut phase) = (client, phase);
     async move {
         let ending = client.run(&mut phase).await;
         // ejabberd hears of it before the client has taken the last of its output.

@@ -83,7 +83,7 @@ impl StreamState {
     ///
     /// # Errors
     /// [`NotOpen`] if it is the first one and is not an `<open/>`.
-    pub fn from_client(&mut self, document: &Document<'_>) -> Result<Purpose, NotOpen> {
+    pub fn client_sent(&mut self, document: &Document<'_>) -> Result<Purpose, NotOpen> {
         if self.client == Side::Closed {
             return Ok(Purpose::Ignore);
         }
@@ -103,7 +103,7 @@ impl StreamState {
     }
 
     /// Looks at a document of ejabberd's.
-    pub fn from_server(&mut self, document: &[u8]) {
+    pub fn server_sent(&mut self, document: &[u8]) {
         if document.starts_with(b"<open") {
             self.header = Header::Sent;
         } else if document.starts_with(b"<close") {
@@ -153,7 +153,7 @@ mod tests {
 
     fn from_client(state: &mut StreamState, document: &str) -> Result<Purpose, NotOpen> {
         let limits = Limits::default();
-        state.from_client(&framing::check(document.as_bytes(), &limits).unwrap())
+        state.client_sent(&framing::check(document.as_bytes(), &limits).unwrap())
     }
 
     fn error(state: &mut StreamState) -> Vec<String> {
@@ -194,7 +194,7 @@ mod tests {
         ] {
             let mut state = StreamState::new();
             from_client(&mut state, OPEN).unwrap();
-            state.from_server(document.as_bytes());
+            state.server_sent(document.as_bytes());
             assert_eq!(state.is_logged_in(), expected, "{document}");
         }
     }
@@ -206,11 +206,11 @@ mod tests {
         assert_eq!(error(&mut state), [""; 0]);
         let mut state = StreamState::new();
         from_client(&mut state, OPEN).unwrap();
-        state.from_server(OPEN.as_bytes());
+        state.server_sent(OPEN.as_bytes());
         assert_eq!(error(&mut state.clone()), ["error", "close"]);
         from_client(&mut state, OPEN).unwrap();
         assert_eq!(error(&mut state.clone()), ["open", "error", "close"]);
-        state.from_server(CLOSE.as_bytes());
+        state.server_sent(CLOSE.as_bytes());
         assert!(state.is_closed_by_server());
         assert_eq!(error(&mut state), [""; 0]);
     }

@@ -89,7 +89,7 @@ impl Client {
             let flow = match event {
                 Event::Text(text) => self.text(text),
                 Event::Ping(payload) => {
-                    self.pong = Some(Box::new(payload.to_vec()));
+                    self.pong = Some(payload.into());
                     Flow::GoOn
                 }
                 Event::Pong => Flow::GoOn,
@@ -148,7 +148,7 @@ impl Client {
                 return Flow::GoOn;
             }
         };
-        match self.xmpp.from_client(&document) {
+        match self.xmpp.client_sent(&document) {
             Ok(Purpose::Begin) => self.open_session(&document.to_vec()),
             Ok(Purpose::Continue) => {
                 let sent = self

@@ -40,7 +40,7 @@ const STEPS: usize = 16;
 pub fn start(handover: Handover) {
     match handshake::accept(&handover.head, &handover.settings.websocket.origins) {
         Ok(answer) => {
-            tokio::spawn(serve(Client::new(handover, &answer)));
+            tokio::spawn(serve(handover, &answer));
         }
         Err(refusal) => {
             tracing::debug!(peer = %handover.client(), "no WebSocket: {refusal}");
@@ -57,7 +57,8 @@ async fn decline(stream: TcpStream, _place: Place, answer: Bytes) {
 /// Serves a client until it or ejabberd is done.
 ///
 /// The client is made outside of the future: an argument of an async function takes its room twice.
-fn serve(mut client: Client) -> impl Future<Output = ()> + Send {
+fn serve(handover: Handover, answer: &[u8]) -> impl Future<Output = ()> + Send + use<> {
+    let mut client = Client::new(handover, answer);
     async move {
         let ending = poll_fn(|context| client.poll(context)).await;
         client.leave_session();
@@ -103,7 +104,7 @@ struct Client {
     /// What the client's socket did not take.
     unsent: Option<Box<Unsent>>,
     /// What the client's last ping is to be answered with.
-    pong: Option<Box<Vec<u8>>>,
+    pong: Option<Box<[u8]>>,
     timing: Timing,
 }
 

@@ -101,7 +101,7 @@ impl Client {
         while out.len() < WRITE_SIZE {
             match session.next() {
                 Received::Document(document) => {
-                    self.xmpp.from_server(&document);
+                    self.xmpp.server_sent(&document);
                     put_frame(out, Opcode::Text, &document);
                 }
                 Received::End(end) => return Some(end),

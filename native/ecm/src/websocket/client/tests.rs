@@ -76,7 +76,7 @@ impl Browser {
             (decoder, input, head),
         );
         let answer = handshake::accept(&handover.head, &[]).unwrap();
-        let task = tokio::spawn(serve(Client::new(handover, &answer)));
+        let task = tokio::spawn(serve(handover, &answer));
         let mut browser = Self {
             stream: browser.unwrap(),
             input: BytesMut::new(),
