@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::certificates::{self, TicketKeys};
 use crate::config::{Config, ConfigError, SAMPLE};
 use crate::logging::Logging;
-use crate::server::{self, Exit};
+use crate::server::{self, Exit, ServerError};
 use crate::trunk::load_tls;
 
 /// The external connection manager of Megaphone: takes the clients' connections off ejabberd and
@@ -44,8 +45,8 @@ pub fn main() -> ExitCode {
         }
     };
     if arguments.check_config {
-        return match load_tls(&config.trunk) {
-            Ok(_) => ExitCode::SUCCESS,
+        return match check_files(&config) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("megaphone-ecm: {error}");
                 ExitCode::FAILURE
@@ -60,6 +61,13 @@ fn read_config(arguments: &Arguments) -> Result<Config, ConfigError> {
         .config
         .as_deref()
         .map_or_else(|| Ok(Config::default()), Config::read)
+}
+
+/// Reads the files that the configuration names.
+fn check_files(config: &Config) -> Result<(), ServerError> {
+    load_tls(&config.trunk)?;
+    certificates::load(&config.certificates, &TicketKeys::new()?)?;
+    Ok(())
 }
 
 fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certificates;
 pub mod cli;
 mod client;
 mod clients;
@@ -17,6 +18,7 @@ mod host_meta;
 mod ids;
 mod listener;
 mod logging;
+mod pem;
 mod server;
 mod session;
 mod settings;

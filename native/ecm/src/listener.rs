@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
-use crate::client::{self, Arrival, Reply};
+use crate::client::{self, Arrival, First, Reply, Socket};
 use crate::clients::Clients;
 use crate::config::{ListenerConfig, ListenerKind};
 use crate::settings::CurrentSettings;
@@ -32,7 +32,7 @@ const REFUSED_AT_ONCE: usize = 256;
 pub struct Listener {
     socket: TcpListener,
     kind: ListenerKind,
-    proxy_protocol: bool,
+    first: First,
     context: Arc<Context>,
 }
 
@@ -74,7 +74,10 @@ impl Listener {
         Ok(Self {
             socket,
             kind: config.kind,
-            proxy_protocol: config.proxy_protocol,
+            first: match config.proxy_protocol {
+                true => First::ProxyHeader,
+                false => First::Client,
+            },
             context,
         })
     }
@@ -115,22 +118,18 @@ impl Listener {
         match self.context.clients.place(settings.limits.max_connections) {
             Some(place) => {
                 let arrival = Arrival {
-                    stream,
+                    socket: Socket::Plain(stream),
                     peer,
                     kind: self.kind,
                     introduction: None,
+                    input: Vec::new(),
                     place,
                     settings,
                     trunks: Arc::clone(&self.context.trunks),
                     phase: self.context.phase.clone(),
                 };
-                if self.proxy_protocol {
-                    tokio::spawn(async move {
-                        if let Some(arrival) = client::introduce(arrival).await {
-                            // In a box, or each client would have room for both.
-                            Box::pin(client::serve(arrival)).await;
-                        }
-                    });
+                if self.first == First::ProxyHeader || self.kind.is_tls() {
+                    tokio::spawn(client::arrive(arrival, self.first));
                 } else {
                     tokio::spawn(client::serve(arrival));
                 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::certificates::{self, CertificateError, TicketKeys};
 use crate::clients::Clients;
 use crate::config::{Config, TrunkConfig};
 use crate::ids::IdSource;
@@ -36,6 +37,9 @@ pub enum ServerError {
     /// The trunks' certificates can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The clients' certificates can't be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// The frame size is none of the protocol's.
     #[error(transparent)]
     FrameSize(#[from] megaphone_trunk::v1::LimitError),
@@ -60,7 +64,10 @@ pub async fn run(
     logging: Logging,
 ) -> Result<Exit, ServerError> {
     let mut signals = Signals::new().map_err(ServerError::Signals)?;
-    let settings = Arc::new(CurrentSettings::new(Settings::new(&config)));
+    let tickets = TicketKeys::new()?;
+    let certificates = certificates::load(&config.certificates, &tickets)?;
+    let settings = Settings::new(&config).with_tls(certificates);
+    let settings = Arc::new(CurrentSettings::new(settings));
     let budget = Arc::new(OutputBudget::new(&config.limits));
     let clients = Arc::new(Clients::default());
     let trunks = Arc::new(Trunks::new(config.trunk.protocol, IdSource::new()?));
@@ -96,6 +103,7 @@ pub async fn run(
         settings,
         budget,
         dialler,
+        tickets,
         logging,
     };
     while let Received::Reload = signals.next().await {
@@ -186,6 +194,7 @@ struct Reloading {
     settings: Arc<CurrentSettings>,
     budget: Arc<OutputBudget>,
     dialler: Arc<Dialler>,
+    tickets: TicketKeys,
     logging: Logging,
 }
 
@@ -210,9 +219,17 @@ impl Reloading {
                 return;
             }
         };
+        let certificates = match certificates::load(&config.certificates, &self.tickets) {
+            Ok(certificates) => certificates,
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
-        self.settings.set(Settings::new(&config));
+        self.settings
+            .set(Settings::new(&config).with_tls(certificates));
         self.dialler.set_tls(tls);
         let trunk = TrunkConfig {
             tls: config.trunk.tls.clone(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::certificates::TlsServer;
 use crate::client::Routes;
 use crate::config::{Config, LimitsConfig, Network, WebSocketConfig};
 use crate::host_meta::HostMeta;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub host_meta: HostMeta,
     /// `[websocket]`
     pub websocket: WebSocketConfig,
+    /// What clients with TLS are shown, and how.
+    pub tls: Option<Arc<TlsServer>>,
     trusted_proxies: Vec<Network>,
 }
 
@@ -42,8 +45,16 @@ impl Settings {
             routes: Routes::of(config),
             host_meta: HostMeta::of(config),
             websocket: config.websocket.clone(),
+            tls: None,
             trusted_proxies: config.trusted_proxies.clone(),
         }
+    }
+
+    /// The same, with these certificates.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<TlsServer>) -> Self {
+        let tls = tls.map(Arc::new);
+        Self { tls, ..self }
     }
 
     /// Whether `X-Forwarded-For` is believed from this address.

@@ -7,14 +7,13 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use common::authority::{Authority, Pair};
 use common::v2::{Peer2, Transport, Trunk2, config};
 use common::{Ecm, PATIENCE, command, get, ok, write_config};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -23,86 +22,31 @@ use tokio_rustls::rustls::{
     RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, crypto,
 };
 
-/// A CA, and a folder for what it signs.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: PathBuf,
-}
-
-/// A certificate and its key, as PEM files.
-struct Pair {
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-impl Authority {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("tls-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("CA {number}"));
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder }
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.folder.join("ca.pem")
-    }
-
-    fn sign(&self, name: &str) -> Pair {
-        self.sign_until(name, 2999)
-    }
-
-    fn sign_until(&self, name: &str, year: i32) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        let pair = Pair {
-            cert: self.folder.join(format!("{name}-{year}.pem")),
-            key: self.folder.join(format!("{name}-{year}.key")),
-        };
-        std::fs::write(&pair.cert, cert.pem()).unwrap();
-        std::fs::write(&pair.key, key.serialize_pem()).unwrap();
-        pair
-    }
-
-    /// ejabberd's end, with a certificate for `name`: clients need one of this CA.
-    fn server(&self, name: &str, version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
-        let pair = self.sign(name);
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
-        let provider = Arc::new(crypto::ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .unwrap();
-        let chain = tokio_rustls::rustls::pki_types::CertificateDer::pem_file_iter(&pair.cert)
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, PrivateKeyDer::from_pem_file(&pair.key).unwrap())
+/// ejabberd's end, with a certificate for `name`: clients need one of this CA.
+fn server(
+    authority: &Authority,
+    name: &str,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ServerConfig> {
+    let pair = authority.sign(name);
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.issuer.der().clone()).unwrap();
+    let provider = Arc::new(crypto::ring::default_provider());
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
             .unwrap();
-        Arc::new(config)
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
+    let chain = tokio_rustls::rustls::pki_types::CertificateDer::pem_file_iter(&pair.cert)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(&pair.key).unwrap())
+        .unwrap();
+    Arc::new(config)
 }
 
 struct TlsTransport(StreamOwned<ServerConnection, TcpStream>);
@@ -163,7 +107,7 @@ fn tls_config(peer: &Peer2, ca: &Path, pair: Option<&Pair>, more: &str) -> Strin
 fn mutual_tls_of_both_versions_carries_requests() {
     for version in [&TLS12, &TLS13] {
         let authority = Authority::new();
-        let server = authority.server("127.0.0.1", version);
+        let server = server(&authority, "127.0.0.1", version);
         let pair = authority.sign("ecm.example");
         let peer = Peer2::start();
         let config = tls_config(&peer, &authority.ca(), Some(&pair), "");
@@ -189,7 +133,7 @@ fn mutual_tls_of_both_versions_carries_requests() {
 #[test]
 fn what_the_certificate_is_called_can_be_configured() {
     let authority = Authority::new();
-    let server = authority.server("ejabberd.example", &TLS13);
+    let server = server(&authority, "ejabberd.example", &TLS13);
     let pair = authority.sign("ecm.example");
     let peer = Peer2::start();
     let name = "server_name = \"ejabberd.example\"\n";
@@ -244,7 +188,7 @@ fn wrong_certificates_make_no_trunk_and_are_named_in_the_log() {
                 "received fatal alert",
             ),
         ] {
-            let server = authority.server(name, version);
+            let server = server(&authority, name, version);
             let peer = Peer2::start();
             let mut ecm = Ecm::start_with_config(&tls_config(&peer, &ca.ca(), pair, ""));
             let refused = accept(&peer, &server);
@@ -259,7 +203,7 @@ fn wrong_certificates_make_no_trunk_and_are_named_in_the_log() {
 #[test]
 fn sighup_rereads_certificates_for_the_next_trunk_and_drops_none() {
     let authority = Authority::new();
-    let server = authority.server("127.0.0.1", &TLS13);
+    let server = server(&authority, "127.0.0.1", &TLS13);
     let pair = authority.sign("ecm.example");
     let peer = Peer2::start();
     let config = tls_config(&peer, &authority.ca(), Some(&pair), "");

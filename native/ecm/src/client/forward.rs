@@ -1,9 +1,11 @@
 //! From the client to ejabberd.
 
+use megaphone_trunk::proxy::Tls;
+
 use super::replies::Reply;
 use super::requests::{Next, Outgoing, Position};
-use super::{Client, Ending, Input, Moved, PIPELINED};
-use crate::config::ListenerKind;
+use super::{Client, Ending, Input, Moved, PIPELINED, tls_of};
+use crate::config::Application;
 use crate::shutdown::Phase;
 use crate::trunk::{Content, Opening, Room, SendResult, TrunkLost};
 
@@ -104,18 +106,23 @@ impl Client {
         let server = match &self.introduction {
             Some(introduction) => introduction.server,
             // It can't fail as long as the socket is there.
-            None => self.stream.local_addr().unwrap_or(outgoing.client),
+            None => self.socket.local_addr().unwrap_or(outgoing.client),
         };
         Opening {
             client: outgoing.client,
             server,
             host: outgoing.host(),
-            content: match self.kind {
-                ListenerKind::Http => Content::Http,
-                ListenerKind::Xmpp => Content::XmppClient,
+            content: match self.kind.application() {
+                Application::Http => Content::Http,
+                Application::Xmpp => Content::XmppClient,
             },
-            tls: self.introduction.as_ref().and_then(|it| it.tls.clone()),
+            tls: self.tls(),
         }
+    }
+
+    /// The client's TLS with this program, or else with a proxy in front of it.
+    pub(super) fn tls(&self) -> Option<Tls> {
+        tls_of(&self.socket, self.introduction.as_deref())
     }
 
     /// Whether a request may be taken from what was read.

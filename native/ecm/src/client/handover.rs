@@ -13,14 +13,13 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use megaphone_http::{BodyLength, RequestDecoder, RequestHead};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::origin::Origins;
 use super::requests::Routed;
 use super::requests::host_name;
 use super::route::Route;
-use super::{Arrival, Client, Ending, Introduction, Moved};
+use super::{Arrival, Client, Ending, Introduction, Moved, Socket, tls_of};
 use crate::clients::Place;
 use crate::config::ListenerKind;
 use crate::host_meta::{After, Format, Scheme};
@@ -33,7 +32,7 @@ use crate::websocket;
 #[derive(Debug)]
 pub struct Handover {
     /// Its socket.
-    pub stream: TcpStream,
+    pub stream: Socket,
     /// What it was accepted as.
     pub kind: ListenerKind,
     /// What a PROXY header said of it.
@@ -75,14 +74,14 @@ impl Handover {
             server,
             host: self.head.header("Host").and_then(host_name),
             content,
-            tls: self.introduction.as_ref().and_then(|it| it.tls.clone()),
+            tls: tls_of(&self.stream, self.introduction.as_deref()),
         }
     }
 
     /// A connection of `peer` whose head was read, with no proxy before it.
     #[cfg(test)]
     pub fn for_test(
-        stream: TcpStream,
+        stream: Socket,
         peer: SocketAddr,
         place: Place,
         settings: Arc<Settings>,
@@ -108,10 +107,11 @@ impl Handover {
     /// The connection as it arrived, and what was read of it.
     pub(super) fn into_parts(self) -> (Arrival, Origins, RequestDecoder, BytesMut, RequestHead) {
         let arrival = Arrival {
-            stream: self.stream,
+            socket: self.stream,
             peer: self.origins.peer(),
             kind: self.kind,
             introduction: self.introduction,
+            input: Vec::new(),
             place: self.place,
             settings: self.settings,
             trunks: self.trunks,
@@ -150,7 +150,7 @@ impl Client {
             true => After::KeepAlive,
             false => After::Close,
         };
-        let scheme = match self.introduction.as_ref().and_then(|it| it.tls.as_ref()) {
+        let scheme = match self.tls() {
             Some(_) => Scheme::Tls,
             None => self.requests.scheme(head),
         };
@@ -169,7 +169,7 @@ impl Client {
         let Routed { route, head } = *routed;
         let (origins, decoder, input) = self.requests.into_parts();
         let handover = Handover {
-            stream: self.stream,
+            stream: self.socket,
             kind: self.kind,
             introduction: self.introduction,
             place: self.place,

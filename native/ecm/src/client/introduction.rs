@@ -4,10 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
-use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use super::{Arrival, Introduction};
+use super::arrival::{Arrival, Introduction};
 use crate::shutdown::Phase;
 use crate::trunk::canonical;
 
@@ -60,12 +59,13 @@ enum Refusal {
 }
 
 async fn read(arrival: &mut Arrival) -> Result<(), Refusal> {
-    let mut input = Vec::with_capacity(512);
     loop {
-        if arrival.stream.read_buf(&mut input).await? == 0 {
+        let input = &mut arrival.input;
+        let (mut reader, _writer) = arrival.socket.split();
+        if reader.read(|bytes| input.extend_from_slice(bytes)).await? == 0 {
             return Err(Refusal::Closed(input.len()));
         }
-        let Some((header, length)) = proxy::read_any(&input)? else {
+        let Some((header, length)) = proxy::read_any(input)? else {
             continue;
         };
         let (tls, addresses) = said(header);
@@ -75,12 +75,12 @@ async fn read(arrival: &mut Arrival) -> Result<(), Refusal> {
                 arrival.peer = canonical(client);
                 server
             }
-            None => arrival.stream.local_addr()?,
+            None => arrival.socket.local_addr()?,
         };
+        arrival.input.drain(..length);
         arrival.introduction = Some(Box::new(Introduction {
             server: canonical(server),
             tls,
-            input: input.split_off(length),
         }));
         return Ok(());
     }

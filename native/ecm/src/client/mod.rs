@@ -5,6 +5,7 @@
 //! two an idle client holds no buffer.
 
 mod answers;
+mod arrival;
 mod deadlines;
 mod forward;
 mod handover;
@@ -15,6 +16,7 @@ mod replies;
 mod requests;
 mod route;
 pub mod socket;
+mod tls;
 mod wait;
 
 use std::future::Future;
@@ -25,22 +27,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use megaphone_http::RequestKind;
-use megaphone_trunk::proxy::Tls;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use self::answers::{Abandoned, Answers};
+pub use self::arrival::{Arrival, First, Introduction, arrive, tls_of};
 use self::deadlines::Deadlines;
 pub use self::handover::Handover;
-pub use self::introduction::introduce;
 use self::origin::Origins;
 pub use self::replies::Reply;
 use self::requests::{Outgoing, RequestReader, Routed};
 pub use self::route::Routes;
-pub use self::socket::prepare;
+pub use self::socket::{Socket, prepare};
 use crate::clients::Place;
-use crate::config::{ListenerKind, Protocol};
+use crate::config::{Application, ListenerKind, Protocol};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
@@ -50,38 +51,6 @@ const PIPELINED: usize = 64 * 1024;
 
 /// How often a client may read, write and send before others have a turn.
 const STEPS: usize = 16;
-
-/// A client that just connected, and what it is served with.
-#[derive(Debug)]
-pub struct Arrival {
-    /// Its socket.
-    pub stream: TcpStream,
-    /// Its address.
-    pub peer: SocketAddr,
-    /// What it speaks.
-    pub kind: ListenerKind,
-    /// What a PROXY header said of it.
-    pub introduction: Option<Box<Introduction>>,
-    /// Its place among the clients.
-    pub place: Place,
-    /// What it is held to.
-    pub settings: Arc<Settings>,
-    /// The way to ejabberd.
-    pub trunks: Arc<Trunks>,
-    /// How far the program's end has come.
-    pub phase: watch::Receiver<Phase>,
-}
-
-/// What a proxy said of a client that it connected, and what came after.
-#[derive(Debug)]
-pub struct Introduction {
-    /// The address that the client connected to.
-    pub server: SocketAddr,
-    /// The client's TLS, which ends at the proxy.
-    pub tls: Option<Tls>,
-    /// The first bytes of the client, which came with the header.
-    pub input: Vec<u8>,
-}
 
 /// Serves a client until it or ejabberd is done.
 ///
@@ -113,40 +82,45 @@ fn run(client: Client, phase: watch::Receiver<Phase>) -> impl Future<Output = ()
             return;
         }
         let Client {
-            stream,
+            mut socket,
             place: _place,
             ..
         } = client;
         match ending {
-            Ending::ClientLeft | Ending::HandOver => {}
-            Ending::Reset => socket::reset(&stream),
+            Ending::HandOver => {}
+            Ending::ClientLeft => socket::say_goodbye(&mut socket),
+            Ending::Reset => socket::reset(&socket),
             // In a box, or each client would have room for it from the start.
-            Ending::Close => Box::pin(close(stream, phase)).await,
+            Ending::Close => Box::pin(close(socket, phase)).await,
         }
     }
 }
 
-async fn close(stream: TcpStream, mut phase: watch::Receiver<Phase>) {
+async fn close(socket: Socket, mut phase: watch::Receiver<Phase>) {
     tokio::select! {
-        () = socket::close_gently(stream) => {}
+        () = socket::close_gently(socket) => {}
         _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
     }
 }
 
 /// Tells a client why it can't be served.
 pub async fn refuse(stream: TcpStream, kind: ListenerKind, reply: Reply) {
-    let reply = match kind {
-        ListenerKind::Http => reply.to_bytes(None),
-        ListenerKind::Xmpp => reply.to_stream_error(),
+    // A handshake would cost more than it is worth.
+    if kind.is_tls() {
+        return;
+    }
+    let reply = match kind.application() {
+        Application::Http => reply.to_bytes(None),
+        Application::Xmpp => reply.to_stream_error(),
     };
-    answer_and_close(stream, &reply).await;
+    answer_and_close(Socket::Plain(stream), &reply).await;
 }
 
 /// Gives a client whose socket has room an answer, and no more.
-pub async fn answer_and_close(stream: TcpStream, answer: &[u8]) {
+pub async fn answer_and_close(mut socket: Socket, answer: &[u8]) {
     // If there is no room the client is gone.
-    if stream.try_write(answer).is_ok() {
-        socket::close_gently(stream).await;
+    if socket.try_write(answer).is_ok() {
+        socket::close_gently(socket).await;
     }
 }
 
@@ -164,7 +138,7 @@ enum Ending {
 }
 
 struct Client {
-    stream: TcpStream,
+    socket: Socket,
     place: Place,
     kind: ListenerKind,
     introduction: Option<Box<Introduction>>,
@@ -218,26 +192,25 @@ enum Progress {
 impl Client {
     fn new(arrival: Arrival) -> Self {
         let Arrival {
-            stream,
+            socket,
             peer,
             kind,
-            mut introduction,
+            introduction,
+            input,
             place,
             settings,
             trunks,
             phase: _,
         } = arrival;
         let origins = Origins::of(canonical(peer), &settings, trunks.protocol());
-        let (mut requests, answers) = match kind {
-            ListenerKind::Http => (
+        let (mut requests, answers) = match kind.application() {
+            Application::Http => (
                 RequestReader::new(settings.http, origins),
                 Answers::default(),
             ),
-            ListenerKind::Xmpp => (RequestReader::raw(origins), Answers::raw()),
+            Application::Xmpp => (RequestReader::raw(origins), Answers::raw()),
         };
-        if let Some(introduction) = &mut introduction {
-            requests.feed(&std::mem::take(&mut introduction.input));
-        }
+        requests.feed(&input);
         Self {
             requests,
             answers,
@@ -253,7 +226,7 @@ impl Client {
             input: Input::Open,
             phase: Phase::Serving,
             carries: peer,
-            stream,
+            socket,
             place,
             kind,
             introduction,
@@ -310,7 +283,7 @@ impl Client {
 
     /// How it ends, if nothing is left to do.
     fn is_done(&self) -> Option<Ending> {
-        if !self.output.is_empty() {
+        if !self.output.is_empty() || self.socket.has_unsent() {
             return None;
         }
         if self.ending.is_some() {
@@ -386,9 +359,9 @@ impl Client {
 
     /// Answers the request that is due, and no other.
     fn reply(&mut self, reply: Reply, kind: Option<RequestKind>) {
-        self.output = match self.kind {
-            ListenerKind::Http => reply.to_bytes(kind),
-            ListenerKind::Xmpp => reply.to_stream_error(),
+        self.output = match self.kind.application() {
+            Application::Http => reply.to_bytes(kind),
+            Application::Xmpp => reply.to_stream_error(),
         };
         self.outgoing = None;
         self.ending = Some(Ending::Close);
@@ -424,10 +397,11 @@ mod tests {
         let peer = listener.local_addr().unwrap();
         let (_sender, phase) = watch::channel(Phase::Serving);
         let task = serve(Arrival {
-            stream: TcpStream::connect(peer).await.unwrap(),
+            socket: Socket::Plain(TcpStream::connect(peer).await.unwrap()),
             peer,
             kind: ListenerKind::Http,
             introduction: None,
+            input: Vec::new(),
             place: Arc::new(Clients::default()).place(1).unwrap(),
             settings: Arc::new(Settings::new(&Config::default())),
             trunks: Arc::new(Trunks::new(Protocol::V2, IdSource::new().unwrap())),

@@ -13,8 +13,7 @@ use crate::trunk::{Connection, Delivery, End};
 impl Client {
     pub(super) fn write_output(&mut self) -> Result<Moved, Ending> {
         if self.output.is_empty() {
-            self.deadlines.output_moves();
-            return Ok(Moved::No);
+            return self.flush();
         }
         if self
             .connection
@@ -23,7 +22,7 @@ impl Client {
         {
             return Err(self.overflowed());
         }
-        match self.stream.try_write(&self.output) {
+        match self.socket.try_write(&self.output) {
             Ok(written) => {
                 self.output.advance(written);
                 self.deadlines.output_moves();
@@ -41,6 +40,18 @@ impl Client {
             }
             Err(error) => Err(self.left(&error)),
         }
+    }
+
+    /// Sends what is encrypted and was not sent.
+    fn flush(&mut self) -> Result<Moved, Ending> {
+        if let Err(error) = self.socket.flush() {
+            return Err(self.left(&error));
+        }
+        match self.socket.has_unsent() {
+            true => self.deadlines.output_is_stuck(Instant::now()),
+            false => self.deadlines.output_moves(),
+        }
+        Ok(Moved::No)
     }
 
     /// Takes what comes next for the client, once its socket has taken all before.

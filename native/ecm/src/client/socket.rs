@@ -1,17 +1,21 @@
-//! What a client's socket is asked to do.
+//! A client's socket, plain or with TLS.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use megaphone_trunk::proxy;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
+
+use super::tls::{Layer, TlsSocket};
 
 /// How much is read at once. The buffer is the thread's, so a client that is idle has none.
 const READ_SIZE: usize = 64 * 1024;
@@ -36,37 +40,153 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))
 }
 
-/// Waits for bytes and gives them to `feed`; 0 when the client has closed its side.
-///
-/// Unlike a wait for readiness and a read that follows, this needs no second read to learn that there
-/// is no more.
-///
-/// # Errors
-/// Why the socket failed.
-pub async fn read(stream: &mut ReadHalf<'_>, mut feed: impl FnMut(&[u8])) -> io::Result<usize> {
-    poll_fn(|context| {
-        READ_BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
-            feed(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
-        })
-    })
-    .await
+/// A client's socket. TLS is in a box, so that a plain client pays nothing for it.
+#[derive(Debug)]
+pub enum Socket {
+    /// Bytes as they are.
+    Plain(TcpStream),
+    /// Bytes that are encrypted.
+    Tls(Box<TlsSocket>),
 }
 
-/// Reads into `buffer`; 0 when the client has closed its side.
-///
-/// # Errors
-/// Why the socket failed.
-pub fn poll_read(
-    stream: &mut TcpStream,
-    context: &mut Context<'_>,
-    buffer: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(buffer);
-    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-    Poll::Ready(Ok(buffer.filled().len()))
+/// What a socket is read by.
+pub struct Reader<'a> {
+    half: ReadHalf<'a>,
+    layer: Option<&'a mut Layer>,
+}
+
+/// What a socket is written by.
+pub struct Writer<'a>(WriteHalf<'a>);
+
+impl Socket {
+    /// The address that the client connected to.
+    ///
+    /// # Errors
+    /// If the system doesn't know, which it does as long as the socket is there.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream().local_addr()
+    }
+
+    /// The client's TLS, as ejabberd is told of it.
+    #[must_use]
+    pub fn tls(&self) -> Option<proxy::Tls> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(socket) => Some(socket.describe()),
+        }
+    }
+
+    /// Gives bytes to the system, or takes them to be encrypted; how many.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room now: see [`Writer::writable`]. Else why the socket failed.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.try_write(bytes),
+            Self::Tls(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// Whether bytes that were taken still wait for room in the system: then
+    /// [`flush`](Self::flush) has to be called once there is.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(socket) => socket.has_unsent(),
+        }
+    }
+
+    /// Gives the system what waits, as far as there is room.
+    ///
+    /// # Errors
+    /// Why the socket failed.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(socket) => socket.flush(),
+        }
+    }
+
+    /// Reads into `buffer`; 0 when the client has closed its side.
+    ///
+    /// # Errors
+    /// Why the socket failed, or what the client did against TLS.
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+            Self::Tls(socket) => socket.poll_read(context, buffer),
+        }
+    }
+
+    /// Whether the socket may take bytes.
+    ///
+    /// # Errors
+    /// Why the socket failed.
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_write_ready(context)
+    }
+
+    /// Both directions, to wait for them at once.
+    pub fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        let (stream, layer) = match self {
+            Self::Plain(stream) => (stream, None),
+            Self::Tls(socket) => {
+                let (stream, layer) = socket.split();
+                (stream, Some(layer))
+            }
+        };
+        let (half, writer) = stream.split();
+        (Reader { half, layer }, Writer(writer))
+    }
+
+    const fn stream(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(socket) => socket.stream(),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Waits for bytes and gives them to `feed`, in one piece or several; 0 when the client has closed
+    /// its side.
+    ///
+    /// Unlike a wait for readiness and a read that follows, this needs no second read to learn that
+    /// there is no more.
+    ///
+    /// # Errors
+    /// Why the socket failed, or what the client did against TLS.
+    pub fn read(&mut self, mut feed: impl FnMut(&[u8])) -> impl Future<Output = io::Result<usize>> {
+        // Not an async function, whose future would hold this twice.
+        poll_fn(move |context| match &mut self.layer {
+            Some(layer) => layer.poll_read(&mut self.half, context, usize::MAX, &mut feed),
+            None => with_read_buffer(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer))?;
+                feed(buffer.filled());
+                Poll::Ready(Ok(buffer.filled().len()))
+            }),
+        })
+    }
+}
+
+impl Writer<'_> {
+    /// Waits until the socket may take bytes.
+    ///
+    /// # Errors
+    /// Why the socket failed.
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
+        poll_fn(|context| self.0.as_ref().poll_write_ready(context))
+    }
 }
 
 /// The thread's buffer for what is read.
@@ -74,36 +194,55 @@ pub fn with_read_buffer<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
     READ_BUFFER.with_borrow_mut(|buffer| read(buffer))
 }
 
-/// Waits until the socket may take bytes.
-///
-/// # Errors
-/// Why the socket failed.
-pub async fn writable(stream: &WriteHalf<'_>) -> io::Result<()> {
-    poll_fn(|context| stream.as_ref().poll_write_ready(context)).await
-}
-
 /// Closes a client's connection so that it gets all that was written: a socket that is closed while
 /// bytes of the client lie unread in it, or come after, resets the connection, and the client's
 /// system may then drop what the client has not read (RFC 9112, section 9.6).
-pub async fn close_gently(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let (mut reader, _writer) = stream.split();
-    let drain = async {
+pub async fn close_gently(mut socket: Socket) {
+    let close = async {
+        if send_end(&mut socket).await.is_err() {
+            return;
+        }
+        // Nobody decrypts what is for nobody.
+        let (mut reader, _writer) = socket.split();
+        reader.layer = None;
         let mut left = LINGER_BYTES;
-        while let Ok(length @ 1..) = read(&mut reader, |_bytes| ()).await
+        while let Ok(length @ 1..) = reader.read(|_bytes| ()).await
             && length < left
         {
             left -= length;
         }
     };
     // A client that takes longer than this gets a reset, or nothing.
-    let _ = timeout(LINGER, drain).await;
+    let _ = timeout(LINGER, close).await;
+}
+
+/// Sends what waits and then the end.
+async fn send_end(socket: &mut Socket) -> io::Result<()> {
+    let stream = match socket {
+        Socket::Plain(stream) => stream,
+        Socket::Tls(socket) => {
+            socket.close_notify()?;
+            while socket.has_unsent() {
+                socket.stream().writable().await?;
+                socket.flush()?;
+            }
+            socket.split().0
+        }
+    };
+    stream.shutdown().await
+}
+
+/// Says goodbye to a client that has closed its side, if the protocol has a word for it and there is
+/// room.
+pub fn say_goodbye(socket: &mut Socket) {
+    if let Socket::Tls(socket) = socket {
+        // If this fails, the client is gone already.
+        let _ = socket.close_notify();
+    }
 }
 
 /// Makes the connection's end a reset, so that no client takes a cut answer for a whole one.
-pub fn reset(stream: &TcpStream) {
+pub fn reset(socket: &Socket) {
     // If this fails, the client is gone already.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(socket.stream()).set_linger(Some(Duration::ZERO));
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::deadlines::{Expected, Missed, Waiting};
 use super::replies::Reply;
 use super::requests::Position;
-use super::{Client, Ending, Input, socket};
+use super::{Client, Ending, Input};
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, Room, RoomToCome, TrunkLost};
 
@@ -93,8 +93,8 @@ impl Client {
         phase: &mut watch::Receiver<Phase>,
     ) -> Happened {
         let wants_input = self.wants_input();
-        let has_output = !self.output.is_empty();
-        let (mut reader, writer) = self.stream.split();
+        let has_output = !self.output.is_empty() || self.socket.has_unsent();
+        let (mut reader, writer) = self.socket.split();
         // Deadlines come before input, so that a client which always has some can't outrun them.
         tokio::select! {
             biased;
@@ -103,8 +103,8 @@ impl Client {
             () = elapsed(self.timer.as_mut()), if deadline.is_some() => Happened::Timer,
             room = room_to_come(&mut self.room) => Happened::Room(room),
             () = output_changed(self.connection.as_ref()) => Happened::Output,
-            ready = socket::writable(&writer), if has_output => Happened::CanWrite(ready),
-            read = socket::read(&mut reader, |bytes| self.requests.feed(bytes)), if wants_input => {
+            ready = writer.writable(), if has_output => Happened::CanWrite(ready),
+            read = reader.read(|bytes| self.requests.feed(bytes)), if wants_input => {
                 Happened::Read(read)
             }
         }

@@ -2,6 +2,7 @@
 
 mod error;
 mod host_meta;
+mod listener;
 mod network;
 mod values;
 mod websocket;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 pub use error::ConfigError;
 pub use host_meta::HostMetaConfig;
+pub use listener::{Application, ListenerConfig, ListenerKind};
 pub use network::Network;
 pub use values::TrunkAddress;
 use values::{count, interval, log_filter, size};
@@ -46,6 +48,9 @@ pub struct Config {
     pub websocket: WebSocketConfig,
     /// Where a host's BOSH and WebSocket are (XEP-0156).
     pub host_meta: HostMetaConfig,
+    /// What clients with TLS are shown; the first one, unless another fits the name that they want.
+    #[serde(rename = "certificate")]
+    pub certificates: Vec<Identity>,
     /// What one client, and all of them, may cost.
     pub limits: LimitsConfig,
     /// What is logged.
@@ -95,55 +100,25 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
 }
 
-/// A certificate and its key, in PEM form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The certificate, with those between it and its CA.
-    pub cert: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-}
-
-/// One `[[listener]]`
+/// A certificate and its key, in PEM form: `[[certificate]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ListenerConfig {
-    /// The address and port that clients connect to.
-    #[serde(deserialize_with = "values::socket_address")]
-    pub address: SocketAddr,
-    /// What clients speak there.
-    #[serde(default)]
-    pub kind: ListenerKind,
-    /// Whether each connection starts with a PROXY header, version 1 or 2.
-    #[serde(default)]
-    pub proxy_protocol: bool,
-}
-
-/// What clients speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ListenerKind {
-    /// HTTP/1.1 and WebSocket, without TLS.
-    #[default]
-    Http,
-    /// XMPP streams, RFC 6120; ejabberd offers STARTTLS in them.
-    Xmpp,
-}
-
-impl ListenerKind {
-    /// As it is written.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Xmpp => "xmpp",
-        }
-    }
+pub struct Identity {
+    /// The certificate, with those between it and its CA.
+    #[serde(deserialize_with = "values::path")]
+    pub cert: PathBuf,
+    /// Its key.
+    #[serde(deserialize_with = "values::path")]
+    pub key: PathBuf,
 }
 
 /// `[limits]`. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
+    /// How long a TLS handshake may take.
+    #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
+    pub handshake_timeout: Duration,
     /// How long the head of a request may take, from its first byte, and the first request's from
     /// the start of the connection.
     #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
@@ -223,13 +198,23 @@ impl Config {
 
     /// Holds tables against each other: a value, and what is wrong with it.
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let kind = ListenerKind::Xmpp;
-        let has_xmpp = self.listeners.iter().any(|listener| listener.kind == kind);
-        if has_xmpp && self.trunk.protocol == Protocol::V1 {
+        let kinds = || self.listeners.iter().map(|listener| listener.kind);
+        let xmpp = kinds().find(|kind| kind.application() == Application::Xmpp);
+        if let Some(kind) = xmpp
+            && self.trunk.protocol == Protocol::V1
+        {
             return Err((
-                "\"xmpp\"",
-                "version 1 of the trunk's protocol carries HTTP alone; \"xmpp\" needs \
+                kind.quoted(),
+                "version 1 of the trunk's protocol carries HTTP alone; XMPP needs \
                  trunk.protocol = \"v2\"",
+            ));
+        }
+        if let Some(kind) = kinds().find(|kind| kind.is_tls())
+            && self.certificates.is_empty()
+        {
+            return Err((
+                kind.quoted(),
+                "TLS needs a certificate; write a [[certificate]] with cert and key",
             ));
         }
         Ok(())
@@ -248,6 +233,7 @@ impl Default for Config {
             }],
             websocket: WebSocketConfig::default(),
             host_meta: HostMetaConfig::default(),
+            certificates: Vec::new(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
         }
@@ -272,6 +258,7 @@ impl Default for TrunkConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
+            handshake_timeout: Duration::from_secs(15),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(75),

@@ -33,9 +33,9 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 1 of host-meta, 14 limits, the log
+    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 1 of host-meta, 15 limits, the log
     // level.
-    assert_eq!(keys, 32);
+    assert_eq!(keys, 33);
 }
 
 #[test]
@@ -45,6 +45,9 @@ fn what_can_be_written() {
          [trunk]\naddress = \"unix:/run/ejabberd/trunk.sock\"\n\
          [[listener]]\naddress = \"[::]:80\"\n\
          [[listener]]\naddress = \"127.0.0.1:81\"\nkind = \"xmpp\"\nproxy_protocol = true\n\
+         [[listener]]\naddress = \"127.0.0.1:82\"\nkind = \"https\"\n\
+         [[certificate]]\ncert = \"a.pem\"\nkey = \"a.key\"\n\
+         [[certificate]]\ncert = \"b.pem\"\nkey = \"b.key\"\n\
          [limits]\nmax_head = \"16 KiB\"\nidle_timeout = \"500ms\"\nmax_connections = 7\n\
          [log]\nlevel = \"warn,megaphone_ecm::trunk=debug\"\n",
     )
@@ -54,7 +57,9 @@ fn what_can_be_written() {
         config.trunk.address,
         TrunkAddress::Unix("/run/ejabberd/trunk.sock".into())
     );
-    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.certificates.len(), 2);
+    assert_eq!(config.certificates[1].key, Path::new("b.key"));
     assert_eq!(
         (config.listeners[0].kind, config.listeners[0].proxy_protocol),
         (ListenerKind::Http, false)
@@ -75,14 +80,16 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         (
             "[limits]\nmax_heads = \"1 KiB\"\n",
             "ecm.toml:2:1: limits.max_heads: unknown field `max_heads`, expected one of \
-             `head_timeout`, `body_timeout`, `idle_timeout`, `send_timeout`, \
+             `handshake_timeout`, `head_timeout`, `body_timeout`, `idle_timeout`, `send_timeout`, \
              `auth_timeout`, `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
-             `max_stanza_size`, `max_stanza_from_ejabberd`, `max_connections`, `max_client_buffer`, `max_output_buffer`",
+             `max_stanza_size`, `max_stanza_from_ejabberd`, `max_connections`, \
+             `max_client_buffer`, `max_output_buffer`",
         ),
         (
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
-             `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, `limits`, `log`",
+             `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, `certificate`, \
+             `limits`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",
@@ -147,7 +154,16 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "[trunk]\nprotocol = \"v1\"\n[[listener]]\naddress = \"127.0.0.1:1\"\n\
              kind = \"xmpp\"\n",
             "ecm.toml:5:8: listener.kind: version 1 of the trunk's protocol carries HTTP alone; \
-             \"xmpp\" needs trunk.protocol = \"v2\"",
+             XMPP needs trunk.protocol = \"v2\"",
+        ),
+        (
+            "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"https\"\n",
+            "ecm.toml:3:8: listener.kind: TLS needs a certificate; write a [[certificate]] with \
+             cert and key",
+        ),
+        (
+            "[[certificate]]\ncert = \"c.pem\"\n",
+            "ecm.toml:1:1: certificate: missing field `key`",
         ),
         (
             "[[listener]]\naddress = \"127.0.0.1:1\"\nproxy_protocol = \"yes\"\n",
@@ -175,7 +191,8 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[[listener]]\naddress = \"127.0.0.1:80\"\nkind = \"gopher\"\n",
-            "ecm.toml:3:8: listener.kind: unknown variant `gopher`, expected `http` or `xmpp`",
+            "ecm.toml:3:8: listener.kind: unknown variant `gopher`, expected one of \
+             `http`, `https`, `xmpp`, `xmpps`",
         ),
         (
             "trusted_proxies = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/33\"\n]\n",

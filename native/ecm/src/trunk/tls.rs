@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::config::{TlsConfig, TrunkAddress, TrunkConfig};
+use crate::pem::{self, PemError};
 
 /// What a TLS trunk is dialled with.
 #[derive(Debug, Clone)]
@@ -21,23 +21,13 @@ pub struct TlsClient {
 /// Why a trunk can't be encrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file can't be read, or is no PEM.
-    #[error("trunk.tls.{key}: can't read {}: {source}", path.display())]
-    Unreadable {
+    /// A file can't be used.
+    #[error("trunk.tls.{key}: {source}")]
+    File {
         /// The key that names it.
         key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: pem::Error,
-    },
-    /// A file has no certificate.
-    #[error("trunk.tls.{key}: no certificate in {}", path.display())]
-    NoCertificate {
-        /// The key that names it.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
+        /// Which file, and why not.
+        source: PemError,
     },
     /// A CA's certificate can't be used.
     #[error("trunk.tls.ca: a certificate in {} can't be used: {source}", path.display())]
@@ -78,9 +68,8 @@ pub fn load(trunk: &TrunkConfig) -> Result<Option<TlsClient>, TlsError> {
     let config = match &tls.identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let chain = certificates("cert", &identity.cert)?;
-            let key = PrivateKeyDer::from_pem_file(&identity.key)
-                .map_err(|source| unreadable("key", &identity.key, source))?;
+            let chain = pem::certificates(&identity.cert).map_err(in_file("cert"))?;
+            let key = pem::private_key(&identity.key).map_err(in_file("key"))?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(TlsError::Pair)?
@@ -94,7 +83,7 @@ pub fn load(trunk: &TrunkConfig) -> Result<Option<TlsClient>, TlsError> {
 
 fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("ca", path)? {
+    for certificate in pem::certificates(path).map_err(in_file("ca"))? {
         roots.add(certificate).map_err(|source| TlsError::Ca {
             path: path.to_owned(),
             source,
@@ -103,23 +92,8 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|source| unreadable(key, path, source))?;
-    if certificates.is_empty() {
-        let path = path.to_owned();
-        return Err(TlsError::NoCertificate { key, path });
-    }
-    Ok(certificates)
-}
-
-fn unreadable(key: &'static str, path: &Path, source: pem::Error) -> TlsError {
-    TlsError::Unreadable {
-        key,
-        path: path.to_owned(),
-        source,
-    }
+fn in_file(key: &'static str) -> impl Fn(PemError) -> TlsError {
+    move |source| TlsError::File { key, source }
 }
 
 /// The name in the configuration, or the host of the trunk's address.

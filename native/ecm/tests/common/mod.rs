@@ -4,6 +4,7 @@
 // Each test program uses a part of it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod authority;
 pub mod v2;
 
 use std::collections::VecDeque;

@@ -48,19 +48,17 @@ impl Client {
         if self.held.is_some() || self.stage == Stage::Closed {
             return Ok(Moved::No);
         }
-        socket::with_read_buffer(|buffer| {
-            match socket::poll_read(&mut self.stream, context, buffer) {
-                Poll::Pending => Ok(Moved::No),
-                Poll::Ready(Ok(0)) => Err(Ending::ClientLeft),
-                Poll::Ready(Ok(length)) => {
-                    self.timing.heard();
-                    self.handle(&mut buffer[..length]);
-                    Ok(Moved::Yes)
-                }
-                Poll::Ready(Err(error)) => {
-                    tracing::debug!("a WebSocket client left: {error}");
-                    Err(Ending::ClientLeft)
-                }
+        socket::with_read_buffer(|buffer| match self.stream.poll_read(context, buffer) {
+            Poll::Pending => Ok(Moved::No),
+            Poll::Ready(Ok(0)) => Err(Ending::ClientLeft),
+            Poll::Ready(Ok(length)) => {
+                self.timing.heard();
+                self.handle(&mut buffer[..length]);
+                Ok(Moved::Yes)
+            }
+            Poll::Ready(Err(error)) => {
+                tracing::debug!("a WebSocket client left: {error}");
+                Err(Ending::ClientLeft)
             }
         })
     }

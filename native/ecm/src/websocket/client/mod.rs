@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use self::input::Held;
@@ -25,7 +24,7 @@ use self::timing::Timing;
 use super::handshake;
 use super::reader::MessageReader;
 use super::stream::StreamState;
-use crate::client::{Handover, answer_and_close, socket};
+use crate::client::{Handover, Socket, answer_and_close, socket};
 use crate::clients::Place;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -50,7 +49,7 @@ pub fn start(handover: Handover) {
     }
 }
 
-async fn decline(stream: TcpStream, _place: Place, answer: Bytes) {
+async fn decline(stream: Socket, _place: Place, answer: Bytes) {
     answer_and_close(stream, &answer).await;
 }
 
@@ -63,7 +62,7 @@ fn serve(handover: Handover, answer: &[u8]) -> impl Future<Output = ()> + Send +
         let ending = poll_fn(|context| client.poll(context)).await;
         client.leave_session();
         match ending {
-            Ending::ClientLeft => {}
+            Ending::ClientLeft => socket::say_goodbye(&mut client.stream),
             Ending::Reset => socket::reset(&client.stream),
             // In a box, or each client would have room for it from the start.
             Ending::Close => {
@@ -88,7 +87,7 @@ enum Ending {
 
 #[derive(Debug)]
 struct Client {
-    stream: TcpStream,
+    stream: Socket,
     place: Place,
     settings: Arc<Settings>,
     phase: watch::Receiver<Phase>,

@@ -52,7 +52,7 @@ impl Client {
 
     fn poll_write_unsent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Moved>> {
         let Some(unsent) = &mut self.unsent else {
-            return Poll::Ready(Ok(Moved::No));
+            return self.poll_flush(context);
         };
         while unsent.written < unsent.bytes.len() {
             match self.stream.try_write(&unsent.bytes[unsent.written..]) {
@@ -61,13 +61,24 @@ impl Client {
                     unsent.stuck_since = Instant::now();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.stream.poll_write_ready(context))?;
+                    ready!(self.stream.poll_writable(context))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
         self.unsent = None;
         Poll::Ready(Ok(Moved::Yes))
+    }
+
+    /// Sends what is encrypted and was not sent.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+        while self.stream.has_unsent() {
+            self.stream.flush()?;
+            if self.stream.has_unsent() {
+                ready!(self.stream.poll_writable(context))?;
+            }
+        }
+        Poll::Ready(Ok(Moved::No))
     }
 
     /// Writes what comes next from ejabberd, once the client has taken all before.

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use megaphone_http::{Event, Limits, RequestDecoder};
 use megaphone_trunk::v2::INITIAL_WINDOW;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -67,7 +67,7 @@ impl Browser {
         let settings = Arc::new(Settings::new(config));
         let clients = Arc::new(Clients::default());
         let handover = Handover::for_test(
-            stream,
+            Socket::Plain(stream),
             peer,
             clients.place(1).unwrap(),
             settings,

@@ -1,0 +1,171 @@
+//! TLS with clients: the certificates that they are shown, and what else they agree on.
+
+use std::sync::Arc;
+
+use tokio_rustls::rustls::client::verify_server_name;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
+};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{self, ServerConfig};
+
+use crate::config::Identity;
+use crate::pem::{self, PemError};
+
+/// What a client's TLS is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// HTTP/1.1 and WebSocket, ALPN `http/1.1`.
+    Http,
+    /// An XML stream from the first byte on, ALPN `xmpp-client` (XEP-0368).
+    Xmpp,
+    /// An XML stream that went on after STARTTLS (RFC 6120, section 5), where nothing is left to agree
+    /// on.
+    #[expect(dead_code, reason = "XML streams use it")]
+    StartTls,
+}
+
+/// Versions, certificates and keys for each [`Purpose`].
+#[derive(Debug)]
+pub struct TlsServer {
+    http: Arc<ServerConfig>,
+    xmpp: Arc<ServerConfig>,
+    start_tls: Arc<ServerConfig>,
+}
+
+/// The keys of session tickets, with which clients come back without a full handshake. They are this
+/// process's own, change every six hours, and no client costs memory for it.
+#[derive(Debug, Clone)]
+pub struct TicketKeys(Arc<dyn ProducesTickets>);
+
+/// Why clients can't have TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file can't be used.
+    #[error("certificate.{key}: {source}")]
+    File {
+        /// The key that names it.
+        key: &'static str,
+        /// Which file, and why not.
+        source: PemError,
+    },
+    /// A certificate and its key don't fit.
+    #[error(
+        "certificate: {} and {} can't be used together: {source}",
+        identity.cert.display(),
+        identity.key.display()
+    )]
+    Pair {
+        /// The two files.
+        identity: Identity,
+        /// Why not.
+        source: rustls::Error,
+    },
+    /// The versions are not there, or no random numbers.
+    #[error("TLS can't be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+impl TicketKeys {
+    /// New keys.
+    ///
+    /// # Errors
+    /// [`CertificateError::Unusable`] if the system has no random numbers.
+    pub fn new() -> Result<Self, CertificateError> {
+        Ok(Self(ring::Ticketer::new()?))
+    }
+}
+
+/// Reads the files of the `[[certificate]]`s; `None` if there are none.
+///
+/// # Errors
+/// [`CertificateError`], which names the file.
+pub fn load(
+    identities: &[Identity],
+    tickets: &TicketKeys,
+) -> Result<Option<TlsServer>, CertificateError> {
+    let provider = Arc::new(ring::default_provider());
+    let keys = identities
+        .iter()
+        .map(|identity| certified_key(identity, &provider))
+        .collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ByName(keys)));
+    config.ticketer = Arc::clone(&tickets.0);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    let with_alpn = |protocol: &[u8]| {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Arc::new(config)
+    };
+    Ok(Some(TlsServer {
+        http: with_alpn(b"http/1.1"),
+        xmpp: with_alpn(b"xmpp-client"),
+        start_tls: Arc::new(config),
+    }))
+}
+
+impl TlsServer {
+    /// What a client is served with.
+    #[must_use]
+    pub const fn config(&self, purpose: Purpose) -> &Arc<ServerConfig> {
+        match purpose {
+            Purpose::Http => &self.http,
+            Purpose::Xmpp => &self.xmpp,
+            Purpose::StartTls => &self.start_tls,
+        }
+    }
+}
+
+fn certified_key(
+    identity: &Identity,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let chain = pem::certificates(&identity.cert).map_err(in_file("cert"))?;
+    let key = pem::private_key(&identity.key).map_err(in_file("key"))?;
+    let unusable = |source| CertificateError::Pair {
+        identity: identity.clone(),
+        source,
+    };
+    // A certificate that can't be read would be found out by each client for itself.
+    if let Some(first) = chain.first() {
+        ParsedCertificate::try_from(first).map_err(unusable)?;
+    }
+    CertifiedKey::from_der(chain, key, provider)
+        .map(Arc::new)
+        .map_err(unusable)
+}
+
+fn in_file(key: &'static str) -> impl Fn(PemError) -> CertificateError {
+    move |source| CertificateError::File { key, source }
+}
+
+/// Shows the first certificate that is valid for the name that a client asks for, as the client itself
+/// checks it, wildcards included; and if none is, or it asks for none, the first of all.
+#[derive(Debug)]
+struct ByName(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello
+            .server_name()
+            .and_then(|name| ServerName::try_from(name).ok());
+        let fitting = name.and_then(|name| self.0.iter().find(|key| is_valid_for(key, &name)));
+        fitting.or_else(|| self.0.first()).cloned()
+    }
+}
+
+fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    key.cert
+        .first()
+        .and_then(|certificate| ParsedCertificate::try_from(certificate).ok())
+        .is_some_and(|certificate| verify_server_name(&certificate, name).is_ok())
+}

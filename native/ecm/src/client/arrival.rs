@@ -1,0 +1,127 @@
+//! What comes before a client's first byte: a proxy's word on it, and TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use megaphone_trunk::proxy::Tls;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::introduction::introduce;
+use super::socket::{self, Socket};
+use super::tls::{HandshakeError, TlsSocket};
+use crate::certificates::Purpose;
+use crate::clients::Place;
+use crate::config::{Application, ListenerKind};
+use crate::settings::Settings;
+use crate::shutdown::Phase;
+use crate::trunk::Trunks;
+
+/// A client that just connected, and what it is served with.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its socket.
+    pub socket: Socket,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// What it speaks.
+    pub kind: ListenerKind,
+    /// What a PROXY header said of it.
+    pub introduction: Option<Box<Introduction>>,
+    /// Its first bytes, which came with what was before them.
+    pub input: Vec<u8>,
+    /// Its place among the clients.
+    pub place: Place,
+    /// What it is held to.
+    pub settings: Arc<Settings>,
+    /// The way to ejabberd.
+    pub trunks: Arc<Trunks>,
+    /// How far the program's end has come.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// What a proxy said of a client that it connected.
+#[derive(Debug)]
+pub struct Introduction {
+    /// The address that the client connected to.
+    pub server: SocketAddr,
+    /// The client's TLS, which ends at the proxy.
+    pub tls: Option<Tls>,
+}
+
+/// The client's TLS with this program, or else with a proxy in front of it.
+pub fn tls_of(socket: &Socket, introduction: Option<&Introduction>) -> Option<Tls> {
+    let introduced = || introduction.and_then(|it| it.tls.clone());
+    socket.tls().or_else(introduced)
+}
+
+/// What a connection begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// A PROXY header, and then the client's own bytes.
+    ProxyHeader,
+    /// The client's own bytes.
+    Client,
+}
+
+/// Takes what comes before the client's first byte, and then serves the client in a task of its own:
+/// in this one it would keep the room that a handshake takes.
+pub async fn arrive(arrival: Arrival, first: First) {
+    let introduced = match first {
+        First::ProxyHeader => introduce(arrival).await,
+        First::Client => Some(arrival),
+    };
+    let Some(arrival) = introduced else {
+        return;
+    };
+    let encrypted = match arrival.kind {
+        ListenerKind::Http | ListenerKind::Xmpp => Some(arrival),
+        ListenerKind::Https | ListenerKind::Xmpps => encrypt(arrival).await,
+    };
+    if let Some(arrival) = encrypted {
+        tokio::spawn(super::serve(arrival));
+    }
+}
+
+/// Does the TLS handshake. `None` if there is no client after it.
+async fn encrypt(mut arrival: Arrival) -> Option<Arrival> {
+    let purpose = match arrival.kind.application() {
+        Application::Http => Purpose::Http,
+        Application::Xmpp => Purpose::Xmpp,
+    };
+    let Some(tls) = &arrival.settings.tls else {
+        tracing::warn!(peer = %arrival.peer, "refused: there is no [[certificate]] for TLS");
+        return None;
+    };
+    let Socket::Plain(stream) = arrival.socket else {
+        return Some(arrival);
+    };
+    let config = Arc::clone(tls.config(purpose));
+    let handshake = TlsSocket::accept(stream, config, std::mem::take(&mut arrival.input));
+    let limit = arrival.settings.limits.handshake_timeout;
+    let peer = arrival.peer;
+    let done = tokio::select! {
+        done = timeout(limit, handshake) => done,
+        // Nothing is due to who asked nothing.
+        _ = arrival.phase.wait_for(|phase| *phase != Phase::Serving) => return None,
+    };
+    match done {
+        Ok(Ok((socket, input))) => {
+            arrival.socket = Socket::Tls(Box::new(socket));
+            arrival.input = input;
+            Some(arrival)
+        }
+        // A check whether the port is open.
+        Ok(Err((HandshakeError::Left(0), _))) => None,
+        Ok(Err((error, stream))) => {
+            tracing::debug!(%peer, "no TLS with a client: {error}");
+            // So that it gets the alert.
+            socket::close_gently(Socket::Plain(stream)).await;
+            None
+        }
+        Err(_elapsed) => {
+            tracing::debug!(%peer, "no TLS with a client: it did not come within handshake_timeout");
+            None
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! A client's socket with TLS.
+//!
+//! rustls is used without its own buffers: what is read goes through the thread's buffer, and a client
+//! keeps no more than the part of a record that has come, and the bytes that the system did not take.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use megaphone_trunk::proxy;
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
+use tokio_rustls::rustls::server::UnbufferedServerConnection;
+use tokio_rustls::rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
+use tokio_rustls::rustls::{self, CipherSuite, ProtocolVersion, ServerConfig};
+
+/// How much is encrypted at once: what the system does not take of it waits in the client's memory.
+const WRITE_SIZE: usize = 16 * 1024;
+
+/// What a record adds to that at the most (RFC 5246, section 6.2.3).
+const RECORD_OVERHEAD: usize = 5 + 2048;
+
+/// How much is read at once.
+const READ_SIZE: usize = 64 * 1024;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_SIZE]);
+    static WRITE_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; WRITE_SIZE + RECORD_OVERHEAD]);
+}
+
+/// A socket whose bytes are encrypted.
+pub struct TlsSocket {
+    stream: TcpStream,
+    layer: Layer,
+}
+
+/// The encryption of one socket.
+pub(super) struct Layer {
+    connection: UnbufferedServerConnection,
+    /// The part of a record that has come.
+    unread: Vec<u8>,
+    /// What is encrypted and was not taken by the system.
+    unsent: Vec<u8>,
+    input: Input,
+}
+
+/// What may come from the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// It has said that it sends no more.
+    Ended,
+    /// What came can't be read, so nothing more can be said either, but why.
+    Failed,
+}
+
+/// Why a client got no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// It is against the protocol, or there is nothing that both sides speak.
+    #[error("{0}")]
+    Tls(#[from] rustls::Error),
+    /// The client has gone.
+    #[error("the client left after {0} bytes of its handshake")]
+    Left(usize),
+    /// The socket failed.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+}
+
+impl TlsSocket {
+    /// Does a handshake in which the client has sent `input` so far. Gives the socket and the first
+    /// bytes that the client sent by it.
+    ///
+    /// # Errors
+    /// [`HandshakeError`], with the socket, on which an alert was sent if the client should get one.
+    pub async fn accept(
+        mut stream: TcpStream,
+        config: Arc<ServerConfig>,
+        mut input: Vec<u8>,
+    ) -> Result<(Self, Vec<u8>), (HandshakeError, TcpStream)> {
+        let mut layer = match UnbufferedServerConnection::new(config) {
+            Ok(connection) => Layer::new(connection),
+            Err(error) => return Err((error.into(), stream)),
+        };
+        let mut plaintext = Vec::new();
+        match layer
+            .shake_hands(&mut stream, &mut input, &mut plaintext)
+            .await
+        {
+            Ok(()) => Ok((Self { stream, layer }, plaintext)),
+            Err(error) => {
+                // The alert; the socket of a client so young has room for it.
+                let _ = layer.flush(&stream);
+                Err((error, stream))
+            }
+        }
+    }
+
+    /// What ejabberd is told of it.
+    #[must_use]
+    pub fn describe(&self) -> proxy::Tls {
+        let connection = &self.layer.connection;
+        proxy::Tls {
+            version: connection.protocol_version().map(version_name),
+            cipher: connection
+                .negotiated_cipher_suite()
+                .map(|suite| cipher_name(suite.suite())),
+            ..proxy::Tls::default()
+        }
+    }
+
+    /// Reads into `buffer`, which is longer than any record, until there is something or the client's end,
+    /// which is 0.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        // What a record says is shorter than the record.
+        let room = buffer.len().saturating_sub(self.layer.unread.len());
+        let mut filled = 0;
+        let (mut reader, _writer) = self.stream.split();
+        self.layer
+            .poll_read(&mut reader, context, room, &mut |bytes| {
+                if let Some(place) = buffer.get_mut(filled..filled + bytes.len()) {
+                    place.copy_from_slice(bytes);
+                    filled += bytes.len();
+                }
+            })
+    }
+
+    pub(super) const fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(super) fn split(&mut self) -> (&mut TcpStream, &mut Layer) {
+        (&mut self.stream, &mut self.layer)
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.layer.unsent.is_empty()
+    }
+
+    /// Gives the system what it did not take before.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.layer.flush(&self.stream)
+    }
+
+    /// Takes bytes to be encrypted, once all before them are sent; how many.
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.flush()?;
+        if self.has_unsent() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let piece = bytes.get(..WRITE_SIZE).unwrap_or(bytes);
+        self.layer
+            .send(&self.stream, |mut traffic, out| traffic.encrypt(piece, out))?;
+        Ok(piece.len())
+    }
+
+    /// Says that nothing more will be sent.
+    pub(super) fn close_notify(&mut self) -> io::Result<()> {
+        self.layer.send(&self.stream, |mut traffic, out| {
+            traffic.queue_close_notify(out)
+        })
+    }
+}
+
+impl fmt::Debug for TlsSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TlsSocket").field(&self.stream).finish()
+    }
+}
+
+type WriteTraffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
+
+impl Layer {
+    const fn new(connection: UnbufferedServerConnection) -> Self {
+        Self {
+            connection,
+            unread: Vec::new(),
+            unsent: Vec::new(),
+            input: Input::Open,
+        }
+    }
+
+    async fn shake_hands(
+        &mut self,
+        stream: &mut TcpStream,
+        input: &mut [u8],
+        plaintext: &mut Vec<u8>,
+    ) -> Result<(), HandshakeError> {
+        let mut received = input.len();
+        self.take(input, &mut |bytes| plaintext.extend_from_slice(bytes))?;
+        loop {
+            self.flush(stream)?;
+            if !self.connection.is_handshaking() {
+                return Ok(());
+            }
+            if !self.unsent.is_empty() {
+                stream.writable().await?;
+                continue;
+            }
+            let (mut reader, _writer) = stream.split();
+            let (length, taken) = std::future::poll_fn(|context| {
+                READ_BUFFER.with_borrow_mut(|buffer| {
+                    let length = ready!(poll_fill(&mut reader, context, buffer))?;
+                    let bytes = buffer.get_mut(..length).unwrap_or_default();
+                    let taken = self.take(bytes, &mut |bytes| plaintext.extend_from_slice(bytes));
+                    Poll::Ready(Ok::<_, io::Error>((length, taken)))
+                })
+            })
+            .await?;
+            received += length;
+            taken?;
+            if length == 0 {
+                return Err(HandshakeError::Left(received));
+            }
+        }
+    }
+
+    /// Reads, no more than `room` at once, until there is something for `feed`, or the client's end,
+    /// which is 0.
+    pub(super) fn poll_read(
+        &mut self,
+        reader: &mut ReadHalf<'_>,
+        context: &mut Context<'_>,
+        room: usize,
+        feed: &mut dyn FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let room = room.min(buffer.len());
+            let buffer = buffer.get_mut(..room).unwrap_or_default();
+            while self.input == Input::Open {
+                let length = ready!(poll_fill(reader, context, buffer))?;
+                if length == 0 {
+                    // Whoever closes without a word is taken for one who said it: each protocol above
+                    // this one has an end of its own.
+                    self.input = Input::Ended;
+                    break;
+                }
+                let bytes = buffer.get_mut(..length).unwrap_or_default();
+                let taken = self.take(bytes, feed);
+                // Alerts, and what the protocol answers by itself.
+                self.flush(reader.as_ref())?;
+                let plaintext = taken.map_err(io::Error::other)?;
+                if plaintext > 0 {
+                    return Poll::Ready(Ok(plaintext));
+                }
+            }
+            Poll::Ready(Ok(0))
+        })
+    }
+
+    /// Takes bytes of the client; gives what they say to `feed`, and how much that was.
+    fn take(
+        &mut self,
+        bytes: &mut [u8],
+        feed: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, rustls::Error> {
+        if self.unread.is_empty() {
+            let (used, result) = self.process(bytes, feed);
+            self.unread = bytes.get(used..).unwrap_or_default().to_vec();
+            return result;
+        }
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.extend_from_slice(bytes);
+        let (used, result) = self.process(&mut unread, feed);
+        if used < unread.len() {
+            unread.drain(..used);
+            unread.shrink_to_fit();
+            self.unread = unread;
+        }
+        result
+    }
+
+    /// How many of the bytes are done with, and how many they gave to `feed`.
+    fn process(
+        &mut self,
+        bytes: &mut [u8],
+        feed: &mut dyn FnMut(&[u8]),
+    ) -> (usize, Result<usize, rustls::Error>) {
+        let (mut used, mut fed) = (0, 0);
+        let mut result = Ok(());
+        loop {
+            let rest = bytes.get_mut(used..).unwrap_or_default();
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
+            let mut discard = discard;
+            let goes_on = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        match record {
+                            Ok(record) => {
+                                discard += record.discard;
+                                fed += record.payload.len();
+                                feed(record.payload);
+                            }
+                            Err(error) => {
+                                self.input = Input::Failed;
+                                result = Err(error);
+                            }
+                        }
+                    }
+                    true
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut self.unsent, |out| data.encode(out)).is_some()
+                }
+                // It is on its way as soon as it is in `unsent`.
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    true
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.input = Input::Ended;
+                    true
+                }
+                Ok(_) => false,
+                // As long as there is something to send: the alert that tells the client why.
+                Err(error) => {
+                    self.input = Input::Failed;
+                    result = Err(error);
+                    true
+                }
+            };
+            used += discard;
+            if !goes_on || (result.is_err() && !self.connection.wants_write()) {
+                return (used, result.map(|()| fed));
+            }
+        }
+    }
+
+    /// Writes what an encryption gives, after what waits.
+    fn send(
+        &mut self,
+        stream: &TcpStream,
+        mut encrypt: impl FnMut(WriteTraffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> io::Result<()> {
+        let Self {
+            connection,
+            unread,
+            unsent,
+            input,
+        } = self;
+        if *input == Input::Failed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        WRITE_BUFFER.with_borrow_mut(|buffer| {
+            let UnbufferedStatus { state, .. } = connection.process_tls_records(unread);
+            let Ok(ConnectionState::WriteTraffic(traffic)) = state else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            let length = encrypt(traffic, buffer).map_err(io::Error::other)?;
+            let encrypted = buffer.get(..length).unwrap_or_default();
+            let written = match unsent.is_empty() {
+                true => taken(stream.try_write(encrypted))?,
+                false => 0,
+            };
+            unsent.extend_from_slice(encrypted.get(written..).unwrap_or_default());
+            Ok(())
+        })
+    }
+
+    fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let written = taken(stream.try_write(&self.unsent))?;
+        if written == self.unsent.len() {
+            self.unsent = Vec::new();
+        } else {
+            self.unsent.drain(..written);
+        }
+        Ok(())
+    }
+}
+
+/// Appends what is encoded; `None` if it can't be.
+fn encode(
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) -> Option<()> {
+    let start = out.len();
+    let needed = match write(&mut []) {
+        Ok(_nothing) => return Some(()),
+        Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+            required_size
+        }
+        Err(EncodeError::AlreadyEncoded) => return None,
+    };
+    out.resize(start + needed, 0);
+    let written = write(out.get_mut(start..).unwrap_or_default()).ok()?;
+    out.truncate(start + written);
+    Some(())
+}
+
+/// What the system took, which may be nothing yet.
+fn taken(written: io::Result<usize>) -> io::Result<usize> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
+    }
+}
+
+fn poll_fill(
+    reader: &mut ReadHalf<'_>,
+    context: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(std::pin::Pin::new(reader).poll_read(context, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
+}
+
+/// As in OpenSSL, whose names PROXY headers have.
+fn version_name(version: ProtocolVersion) -> String {
+    match version {
+        ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+        ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// As in OpenSSL: `ECDHE-RSA-AES128-GCM-SHA256` for the suites of TLS 1.2, and for those of 1.3 the
+/// names of RFC 8446.
+fn cipher_name(suite: CipherSuite) -> String {
+    let name = format!("{suite:?}");
+    if let Some(name) = name.strip_prefix("TLS13_") {
+        return format!("TLS_{name}");
+    }
+    name.trim_start_matches("TLS_")
+        .replace("_WITH_", "-")
+        .replace("AES_128", "AES128")
+        .replace("AES_256", "AES256")
+        .replace("POLY1305_SHA256", "POLY1305")
+        .replace('_', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_openssl() {
+        for (suite, name) in [
+            (
+                CipherSuite::TLS13_AES_256_GCM_SHA384,
+                "TLS_AES_256_GCM_SHA384",
+            ),
+            (
+                CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+                "TLS_CHACHA20_POLY1305_SHA256",
+            ),
+            (
+                CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+                "ECDHE-RSA-AES128-GCM-SHA256",
+            ),
+            (
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+                "ECDHE-ECDSA-AES256-GCM-SHA384",
+            ),
+            (
+                CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+                "ECDHE-RSA-CHACHA20-POLY1305",
+            ),
+        ] {
+            assert_eq!(cipher_name(suite), name);
+        }
+        assert_eq!(version_name(ProtocolVersion::TLSv1_3), "TLSv1.3");
+    }
+}
