@@ -24,7 +24,6 @@ pub enum Purpose {
     Xmpp,
     /// An XML stream that went on after STARTTLS (RFC 6120, section 5), where nothing is left to agree
     /// on.
-    #[expect(dead_code, reason = "XML streams use it")]
     StartTls,
 }
 

@@ -23,5 +23,6 @@ mod server;
 mod session;
 mod settings;
 mod shutdown;
+mod stream;
 mod trunk;
 mod websocket;

@@ -9,9 +9,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
-use crate::client::{self, Arrival, First, Reply, Socket};
+use crate::client::{self, Arrival, Preamble, Reply, Socket};
 use crate::clients::Clients;
-use crate::config::{ListenerConfig, ListenerKind};
+use crate::config::{ListenerConfig, ListenerKind, Service};
 use crate::settings::CurrentSettings;
 use crate::shutdown::Phase;
 use crate::trunk::Trunks;
@@ -32,7 +32,8 @@ const REFUSED_AT_ONCE: usize = 256;
 pub struct Listener {
     socket: TcpListener,
     kind: ListenerKind,
-    first: First,
+    service: Service,
+    preamble: Preamble,
     context: Arc<Context>,
 }
 
@@ -74,9 +75,10 @@ impl Listener {
         Ok(Self {
             socket,
             kind: config.kind,
-            first: match config.proxy_protocol {
-                true => First::ProxyHeader,
-                false => First::Client,
+            service: config.service,
+            preamble: Preamble {
+                proxy_header: config.proxy_protocol,
+                tls: config.kind.is_tls(),
             },
             context,
         })
@@ -120,7 +122,7 @@ impl Listener {
                 let arrival = Arrival {
                     socket: Socket::Plain(stream),
                     peer,
-                    kind: self.kind,
+                    service: self.service,
                     introduction: None,
                     input: Vec::new(),
                     place,
@@ -128,10 +130,11 @@ impl Listener {
                     trunks: Arc::clone(&self.context.trunks),
                     phase: self.context.phase.clone(),
                 };
-                if self.first == First::ProxyHeader || self.kind.is_tls() {
-                    tokio::spawn(client::arrive(arrival, self.first));
-                } else {
-                    tokio::spawn(client::serve(arrival));
+                match self.preamble {
+                    Preamble::NONE => client::start(arrival),
+                    preamble => {
+                        tokio::spawn(client::arrive(arrival, preamble));
+                    }
                 }
             }
             None => {

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use crate::certificates::TlsServer;
 use crate::client::Routes;
-use crate::config::{Config, LimitsConfig, Network, WebSocketConfig};
+use crate::config::{Config, LimitsConfig, Network, WebSocketConfig, XmppConfig};
 use crate::host_meta::HostMeta;
 
 /// What a client is held to. A client keeps the settings that it was accepted with.
@@ -23,6 +23,8 @@ pub struct Settings {
     pub host_meta: HostMeta,
     /// `[websocket]`
     pub websocket: WebSocketConfig,
+    /// `[xmpp]`
+    pub xmpp: XmppConfig,
     /// What clients with TLS are shown, and how.
     pub tls: Option<Arc<TlsServer>>,
     trusted_proxies: Vec<Network>,
@@ -45,6 +47,7 @@ impl Settings {
             routes: Routes::of(config),
             host_meta: HostMeta::of(config),
             websocket: config.websocket.clone(),
+            xmpp: config.xmpp.clone(),
             tls: None,
             trusted_proxies: config.trusted_proxies.clone(),
         }

@@ -26,6 +26,7 @@ fn start(top: &str, listener: &str, more: &str) -> (Peer2, Ecm, Trunk2) {
     (peer, ecm, trunk)
 }
 
+const RELAY: &str = "kind = \"xmpp\"\nrelay = true\n";
 const PROXIED: &str = "proxy_protocol = true\n";
 
 fn destination(header: &Header) -> SocketAddr {
@@ -167,7 +168,7 @@ fn what_has_no_valid_header_is_closed_without_a_word_and_logged() {
 
 #[test]
 fn an_xmpp_client_is_a_raw_stream_both_ways() {
-    let (_peer, ecm, mut trunk) = start("", "kind = \"xmpp\"\n", "");
+    let (_peer, ecm, mut trunk) = start("", RELAY, "");
     let mut client = ecm.client();
     client.send("<?xml version='1.0'?><stream:stream to='localhost'>");
     let (id, header, first) = trunk.opened();
@@ -202,11 +203,7 @@ fn an_xmpp_client_is_a_raw_stream_both_ways() {
 
 #[test]
 fn an_xmpp_client_that_says_nothing_is_nothing_to_ejabberd_and_is_closed() {
-    let (_peer, ecm, mut trunk) = start(
-        "",
-        "kind = \"xmpp\"\n",
-        "[limits]\nhead_timeout = \"100ms\"\n",
-    );
+    let (_peer, ecm, mut trunk) = start("", RELAY, "[limits]\nhead_timeout = \"100ms\"\n");
     let mut silent = ecm.client();
     assert_eq!(silent.rest(), "");
     let mut client = ecm.client();
@@ -216,7 +213,11 @@ fn an_xmpp_client_that_says_nothing_is_nothing_to_ejabberd_and_is_closed() {
 
 #[test]
 fn an_xmpp_client_behind_haproxy_has_its_own_address() {
-    let (_peer, ecm, mut trunk) = start("", "kind = \"xmpp\"\nproxy_protocol = true\n", "");
+    let (_peer, ecm, mut trunk) = start(
+        "",
+        "kind = \"xmpp\"\nrelay = true\nproxy_protocol = true\n",
+        "",
+    );
     let mut client = ecm.client();
     client.send("PROXY TCP4 192.0.2.7 198.51.100.1 4711 5222\r\n<stream>");
     let (_, header, first) = trunk.opened();
@@ -227,7 +228,7 @@ fn an_xmpp_client_behind_haproxy_has_its_own_address() {
 #[test]
 fn without_a_trunk_an_xmpp_client_gets_a_stream_error() {
     let config = "[log]\nlevel = \"debug\"\n[[listener]]\naddress = \"127.0.0.1:0\"\nkind = \"xmpp\"\n\
-                  [trunk]\naddress = \"127.0.0.1:1\"\n";
+                  relay = true\n[trunk]\naddress = \"127.0.0.1:1\"\n";
     let mut ecm = Ecm::start_with_config(config);
     ecm.wait_for_log("no trunk to");
     let mut client = Client::connect(ecm.address);
@@ -241,7 +242,7 @@ fn without_a_trunk_an_xmpp_client_gets_a_stream_error() {
 
 #[test]
 fn a_lost_trunk_closes_xmpp_clients() {
-    let (_peer, ecm, mut trunk) = start("", "kind = \"xmpp\"\n", "");
+    let (_peer, ecm, mut trunk) = start("", RELAY, "");
     let mut client = ecm.client();
     client.send("<stream>");
     trunk.opened();

@@ -12,9 +12,10 @@ use super::socket::{self, Socket};
 use super::tls::{HandshakeError, TlsSocket};
 use crate::certificates::Purpose;
 use crate::clients::Place;
-use crate::config::{Application, ListenerKind};
+use crate::config::{Application, Service};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
+use crate::stream;
 use crate::trunk::Trunks;
 
 /// A client that just connected, and what it is served with.
@@ -24,8 +25,8 @@ pub struct Arrival {
     pub socket: Socket,
     /// Its address.
     pub peer: SocketAddr,
-    /// What it speaks.
-    pub kind: ListenerKind,
+    /// What it wants.
+    pub service: Service,
     /// What a PROXY header said of it.
     pub introduction: Option<Box<Introduction>>,
     /// Its first bytes, which came with what was before them.
@@ -57,38 +58,60 @@ pub fn tls_of(socket: &Socket, introduction: Option<&Introduction>) -> Option<Tl
 
 /// What a connection begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum First {
-    /// A PROXY header, and then the client's own bytes.
-    ProxyHeader,
-    /// The client's own bytes.
-    Client,
+pub struct Preamble {
+    /// A PROXY header.
+    pub proxy_header: bool,
+    /// A TLS handshake, after it.
+    pub tls: bool,
+}
+
+impl Preamble {
+    /// The client's own bytes come first.
+    pub const NONE: Self = Self {
+        proxy_header: false,
+        tls: false,
+    };
 }
 
 /// Takes what comes before the client's first byte, and then serves the client in a task of its own:
 /// in this one it would keep the room that a handshake takes.
-pub async fn arrive(arrival: Arrival, first: First) {
-    let introduced = match first {
-        First::ProxyHeader => introduce(arrival).await,
-        First::Client => Some(arrival),
-    };
-    let Some(arrival) = introduced else {
-        return;
-    };
-    let encrypted = match arrival.kind {
-        ListenerKind::Http | ListenerKind::Xmpp => Some(arrival),
-        ListenerKind::Https | ListenerKind::Xmpps => encrypt(arrival).await,
-    };
-    if let Some(arrival) = encrypted {
-        tokio::spawn(super::serve(arrival));
+pub async fn arrive(mut arrival: Arrival, preamble: Preamble) {
+    if preamble.proxy_header {
+        match introduce(arrival).await {
+            Some(introduced) => arrival = introduced,
+            None => return,
+        }
+    }
+    if preamble.tls {
+        let purpose = match arrival.service.application() {
+            Application::Http => Purpose::Http,
+            Application::Xmpp => Purpose::Xmpp,
+        };
+        match encrypt(arrival, purpose).await {
+            Some(encrypted) => arrival = encrypted,
+            None => return,
+        }
+    }
+    start(arrival);
+}
+
+/// Does the handshake of a client that was told to go on with it, after STARTTLS.
+pub async fn go_on_with_tls(arrival: Arrival) {
+    if let Some(arrival) = encrypt(arrival, Purpose::StartTls).await {
+        start(arrival);
     }
 }
 
-/// Does the TLS handshake. `None` if there is no client after it.
-async fn encrypt(mut arrival: Arrival) -> Option<Arrival> {
-    let purpose = match arrival.kind.application() {
-        Application::Http => Purpose::Http,
-        Application::Xmpp => Purpose::Xmpp,
+/// Serves a client in a task of its own.
+pub fn start(arrival: Arrival) {
+    match arrival.service {
+        Service::Http | Service::StreamRelay => tokio::spawn(super::serve(arrival)),
+        Service::Streams(start_tls) => tokio::spawn(stream::serve(arrival, start_tls)),
     };
+}
+
+/// Does the TLS handshake. `None` if there is no client after it.
+async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
     let Some(tls) = &arrival.settings.tls else {
         tracing::warn!(peer = %arrival.peer, "refused: there is no [[certificate]] for TLS");
         return None;

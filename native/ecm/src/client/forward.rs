@@ -112,7 +112,7 @@ impl Client {
             client: outgoing.client,
             server,
             host: outgoing.host(),
-            content: match self.kind.application() {
+            content: match self.service.application() {
                 Application::Http => Content::Http,
                 Application::Xmpp => Content::XmppClient,
             },

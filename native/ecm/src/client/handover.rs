@@ -21,7 +21,7 @@ use super::requests::host_name;
 use super::route::Route;
 use super::{Arrival, Client, Ending, Introduction, Moved, Socket, tls_of};
 use crate::clients::Place;
-use crate::config::ListenerKind;
+use crate::config::Service;
 use crate::host_meta::{After, Format, Scheme};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
@@ -33,8 +33,8 @@ use crate::websocket;
 pub struct Handover {
     /// Its socket.
     pub stream: Socket,
-    /// What it was accepted as.
-    pub kind: ListenerKind,
+    /// What it wants.
+    pub service: Service,
     /// What a PROXY header said of it.
     pub introduction: Option<Box<Introduction>>,
     /// Its place among the clients.
@@ -91,7 +91,7 @@ impl Handover {
     ) -> Self {
         Self {
             stream,
-            kind: ListenerKind::Http,
+            service: Service::Http,
             introduction: None,
             place,
             settings,
@@ -109,7 +109,7 @@ impl Handover {
         let arrival = Arrival {
             socket: self.stream,
             peer: self.origins.peer(),
-            kind: self.kind,
+            service: self.service,
             introduction: self.introduction,
             input: Vec::new(),
             place: self.place,
@@ -170,7 +170,7 @@ impl Client {
         let (origins, decoder, input) = self.requests.into_parts();
         let handover = Handover {
             stream: self.socket,
-            kind: self.kind,
+            service: self.service,
             introduction: self.introduction,
             place: self.place,
             settings: self.settings,

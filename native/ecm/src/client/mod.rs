@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use self::answers::{Abandoned, Answers};
-pub use self::arrival::{Arrival, First, Introduction, arrive, tls_of};
+pub use self::arrival::{Arrival, Introduction, Preamble, arrive, go_on_with_tls, start, tls_of};
 use self::deadlines::Deadlines;
 pub use self::handover::Handover;
 use self::origin::Origins;
@@ -41,7 +41,7 @@ use self::requests::{Outgoing, RequestReader, Routed};
 pub use self::route::Routes;
 pub use self::socket::{Socket, prepare};
 use crate::clients::Place;
-use crate::config::{Application, ListenerKind, Protocol};
+use crate::config::{Application, ListenerKind, Protocol, Service};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
@@ -140,7 +140,7 @@ enum Ending {
 struct Client {
     socket: Socket,
     place: Place,
-    kind: ListenerKind,
+    service: Service,
     introduction: Option<Box<Introduction>>,
     settings: Arc<Settings>,
     trunks: Arc<Trunks>,
@@ -194,7 +194,7 @@ impl Client {
         let Arrival {
             socket,
             peer,
-            kind,
+            service,
             introduction,
             input,
             place,
@@ -203,7 +203,7 @@ impl Client {
             phase: _,
         } = arrival;
         let origins = Origins::of(canonical(peer), &settings, trunks.protocol());
-        let (mut requests, answers) = match kind.application() {
+        let (mut requests, answers) = match service.application() {
             Application::Http => (
                 RequestReader::new(settings.http, origins),
                 Answers::default(),
@@ -228,7 +228,7 @@ impl Client {
             carries: peer,
             socket,
             place,
-            kind,
+            service,
             introduction,
             settings,
             trunks,
@@ -359,7 +359,7 @@ impl Client {
 
     /// Answers the request that is due, and no other.
     fn reply(&mut self, reply: Reply, kind: Option<RequestKind>) {
-        self.output = match self.kind.application() {
+        self.output = match self.service.application() {
             Application::Http => reply.to_bytes(kind),
             Application::Xmpp => reply.to_stream_error(),
         };
@@ -399,7 +399,7 @@ mod tests {
         let task = serve(Arrival {
             socket: Socket::Plain(TcpStream::connect(peer).await.unwrap()),
             peer,
-            kind: ListenerKind::Http,
+            service: Service::Http,
             introduction: None,
             input: Vec::new(),
             place: Arc::new(Clients::default()).place(1).unwrap(),

@@ -8,17 +8,40 @@ use super::values;
 
 /// One `[[listener]]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, try_from = "RawListenerConfig")]
 pub struct ListenerConfig {
     /// The address and port that clients connect to.
-    #[serde(deserialize_with = "values::socket_address")]
     pub address: SocketAddr,
     /// What clients speak there.
-    #[serde(default)]
     pub kind: ListenerKind,
+    /// What is done with it.
+    pub service: Service,
     /// Whether each connection starts with a PROXY header, version 1 or 2.
-    #[serde(default)]
     pub proxy_protocol: bool,
+}
+
+/// What is done with what clients speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// HTTP/1.1 goes to ejabberd_http, as far as it does not end here.
+    Http,
+    /// XML streams end here and go on as sessions.
+    Streams(StartTls),
+    /// XML streams go to ejabberd_c2s as they are.
+    StreamRelay,
+}
+
+/// Whether a stream without TLS may, or has to, go on with TLS (RFC 6120, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartTls {
+    /// It has to, before anything else.
+    #[default]
+    Required,
+    /// It may.
+    Optional,
+    /// It can't.
+    Off,
 }
 
 /// What clients speak.
@@ -43,6 +66,48 @@ pub enum Application {
     Http,
     /// XMPP streams.
     Xmpp,
+}
+
+impl ListenerConfig {
+    /// A listener for this kind at an address, with the defaults.
+    #[must_use]
+    pub const fn new(address: SocketAddr, kind: ListenerKind) -> Self {
+        Self {
+            address,
+            kind,
+            service: match kind {
+                ListenerKind::Http | ListenerKind::Https => Service::Http,
+                ListenerKind::Xmpp => Service::Streams(StartTls::Required),
+                ListenerKind::Xmpps => Service::Streams(StartTls::Off),
+            },
+            proxy_protocol: false,
+        }
+    }
+
+    /// Why it needs a certificate, if it does.
+    pub(super) const fn needs_certificate(&self) -> Option<&'static str> {
+        if self.kind.is_tls() {
+            return Some("TLS needs a certificate; write a [[certificate]] with cert and key");
+        }
+        match self.service {
+            Service::Streams(StartTls::Required | StartTls::Optional) => Some(
+                "STARTTLS needs a certificate; write a [[certificate]] with cert and key, or \
+                 starttls = \"off\"",
+            ),
+            Service::Streams(StartTls::Off) | Service::Http | Service::StreamRelay => None,
+        }
+    }
+}
+
+impl Service {
+    /// What clients speak.
+    #[must_use]
+    pub const fn application(self) -> Application {
+        match self {
+            Self::Http => Application::Http,
+            Self::Streams(_) | Self::StreamRelay => Application::Xmpp,
+        }
+    }
 }
 
 impl ListenerKind {
@@ -80,5 +145,47 @@ impl ListenerKind {
     #[must_use]
     pub const fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Xmpps)
+    }
+}
+
+/// A `[[listener]]` before its values were held against each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListenerConfig {
+    #[serde(deserialize_with = "values::socket_address")]
+    address: SocketAddr,
+    #[serde(default)]
+    kind: ListenerKind,
+    starttls: Option<StartTls>,
+    #[serde(default)]
+    relay: bool,
+    #[serde(default)]
+    proxy_protocol: bool,
+}
+
+impl TryFrom<RawListenerConfig> for ListenerConfig {
+    type Error = &'static str;
+
+    fn try_from(raw: RawListenerConfig) -> Result<Self, Self::Error> {
+        let default = Self::new(raw.address, raw.kind);
+        let service = match (raw.kind.application(), raw.relay, raw.starttls) {
+            (Application::Xmpp, true, None) => Service::StreamRelay,
+            (Application::Xmpp, true, Some(_)) => {
+                return Err("starttls can't be set where relay is: there it is ejabberd's");
+            }
+            (Application::Http, true, _) => {
+                return Err("relay is for the kinds \"xmpp\" and \"xmpps\"");
+            }
+            (_, false, Some(starttls)) if raw.kind == ListenerKind::Xmpp => {
+                Service::Streams(starttls)
+            }
+            (_, false, Some(_)) => return Err("starttls is for the kind \"xmpp\""),
+            (_, false, None) => default.service,
+        };
+        Ok(Self {
+            service,
+            proxy_protocol: raw.proxy_protocol,
+            ..default
+        })
     }
 }

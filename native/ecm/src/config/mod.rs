@@ -6,6 +6,7 @@ mod listener;
 mod network;
 mod values;
 mod websocket;
+mod xmpp;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,12 @@ use serde::Deserialize;
 
 pub use error::ConfigError;
 pub use host_meta::HostMetaConfig;
-pub use listener::{Application, ListenerConfig, ListenerKind};
+pub use listener::{Application, ListenerConfig, ListenerKind, Service, StartTls};
 pub use network::Network;
 pub use values::TrunkAddress;
 use values::{count, interval, log_filter, size};
 pub use websocket::WebSocketConfig;
+pub use xmpp::XmppConfig;
 
 /// The file that `--print-config` shows: every key with its default and a comment.
 pub const SAMPLE: &str = include_str!("../../ecm.toml");
@@ -51,6 +53,8 @@ pub struct Config {
     /// What clients with TLS are shown; the first one, unless another fits the name that they want.
     #[serde(rename = "certificate")]
     pub certificates: Vec<Identity>,
+    /// XML streams.
+    pub xmpp: XmppConfig,
     /// What one client, and all of them, may cost.
     pub limits: LimitsConfig,
     /// What is logged.
@@ -209,13 +213,12 @@ impl Config {
                  trunk.protocol = \"v2\"",
             ));
         }
-        if let Some(kind) = kinds().find(|kind| kind.is_tls())
-            && self.certificates.is_empty()
+        let needs =
+            |listener: &ListenerConfig| Some((listener.kind, listener.needs_certificate()?));
+        if self.certificates.is_empty()
+            && let Some((kind, why)) = self.listeners.iter().find_map(needs)
         {
-            return Err((
-                kind.quoted(),
-                "TLS needs a certificate; write a [[certificate]] with cert and key",
-            ));
+            return Err((kind.quoted(), why));
         }
         Ok(())
     }
@@ -226,14 +229,14 @@ impl Default for Config {
         Self {
             trusted_proxies: Vec::new(),
             trunk: TrunkConfig::default(),
-            listeners: vec![ListenerConfig {
-                address: SocketAddr::from(([127, 0, 0, 1], 5280)),
-                kind: ListenerKind::Http,
-                proxy_protocol: false,
-            }],
+            listeners: vec![ListenerConfig::new(
+                SocketAddr::from(([127, 0, 0, 1], 5280)),
+                ListenerKind::Http,
+            )],
             websocket: WebSocketConfig::default(),
             host_meta: HostMetaConfig::default(),
             certificates: Vec::new(),
+            xmpp: XmppConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
         }

@@ -33,9 +33,9 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 1 of host-meta, 15 limits, the log
-    // level.
-    assert_eq!(keys, 33);
+    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 1 of host-meta, 2 of XML streams,
+    // 15 limits, the log level.
+    assert_eq!(keys, 35);
 }
 
 #[test]
@@ -48,6 +48,7 @@ fn what_can_be_written() {
          [[listener]]\naddress = \"127.0.0.1:82\"\nkind = \"https\"\n\
          [[certificate]]\ncert = \"a.pem\"\nkey = \"a.key\"\n\
          [[certificate]]\ncert = \"b.pem\"\nkey = \"b.key\"\n\
+         [xmpp]\nwhitespace_interval = \"1m\"\nidle_timeout = \"off\"\n\
          [limits]\nmax_head = \"16 KiB\"\nidle_timeout = \"500ms\"\nmax_connections = 7\n\
          [log]\nlevel = \"warn,megaphone_ecm::trunk=debug\"\n",
     )
@@ -58,6 +59,23 @@ fn what_can_be_written() {
         TrunkAddress::Unix("/run/ejabberd/trunk.sock".into())
     );
     assert_eq!(config.listeners.len(), 3);
+    assert_eq!(
+        config
+            .listeners
+            .iter()
+            .map(|it| it.service)
+            .collect::<Vec<_>>(),
+        [
+            Service::Http,
+            Service::Streams(StartTls::Required),
+            Service::Http
+        ]
+    );
+    assert_eq!(
+        config.xmpp.whitespace_interval,
+        Some(Duration::from_secs(60))
+    );
+    assert_eq!(config.xmpp.idle_timeout, None);
     assert_eq!(config.certificates.len(), 2);
     assert_eq!(config.certificates[1].key, Path::new("b.key"));
     assert_eq!(
@@ -89,7 +107,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
              `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, `certificate`, \
-             `limits`, `log`",
+             `xmpp`, `limits`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",
@@ -160,6 +178,29 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"https\"\n",
             "ecm.toml:3:8: listener.kind: TLS needs a certificate; write a [[certificate]] with \
              cert and key",
+        ),
+        (
+            "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"xmpp\"\n",
+            "ecm.toml:3:8: listener.kind: STARTTLS needs a certificate; write a [[certificate]] \
+             with cert and key, or starttls = \"off\"",
+        ),
+        (
+            "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"xmpps\"\nstarttls = \"off\"\n",
+            "ecm.toml:1:1: listener: starttls is for the kind \"xmpp\"",
+        ),
+        (
+            "[[listener]]\naddress = \"127.0.0.1:1\"\nrelay = true\n",
+            "ecm.toml:1:1: listener: relay is for the kinds \"xmpp\" and \"xmpps\"",
+        ),
+        (
+            "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"xmpp\"\nrelay = true\n\
+             starttls = \"off\"\n",
+            "ecm.toml:1:1: listener: starttls can't be set where relay is: there it is ejabberd's",
+        ),
+        (
+            "[xmpp]\nidle_timeout = \"never\"\n",
+            "ecm.toml:2:16: xmpp.idle_timeout: \"never\" is not a length of time, write one such \
+             as \"30s\" (units: ms, s, m, h)",
         ),
         (
             "[[certificate]]\ncert = \"c.pem\"\n",

@@ -189,6 +189,21 @@ pub(super) fn interval<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>
         .map(Duration::from_millis)
 }
 
+/// As [`interval`], or `off`.
+pub(super) fn optional_interval<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = text(
+        deserializer,
+        "a length of time as text, such as \"30s\", or \"off\"",
+    )?;
+    if text == "off" {
+        return Ok(None);
+    }
+    let milliseconds = Quantity::TIME.within(&text, MIN, MAX)?;
+    Ok(Some(Duration::from_millis(milliseconds)))
+}
+
 /// A plain number within bounds.
 pub(super) fn count<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
     deserializer: D,
@@ -245,8 +260,18 @@ impl Quantity {
         } = self;
         let expected = format!("{what} as text, such as \"{example}\" (units: {unit_names})");
         let text = text(d, &expected)?;
-        let value = self.parse(&text).ok_or_else(|| {
-            D::Error::custom(format_args!(
+        self.within(&text, min, max)
+    }
+
+    fn within<E: Error>(&self, text: &str, min: u64, max: u64) -> Result<u64, E> {
+        let Self {
+            what,
+            example,
+            unit_names,
+            ..
+        } = self;
+        let value = self.parse(text).ok_or_else(|| {
+            E::custom(format_args!(
                 "{text:?} is not {what}, write one such as \"{example}\" (units: {unit_names})"
             ))
         })?;
@@ -254,7 +279,7 @@ impl Quantity {
             return Ok(value);
         }
         let (min, max) = (self.show(min), self.show(max));
-        Err(D::Error::custom(format_args!(
+        Err(E::custom(format_args!(
             "{text:?} is out of bounds, allowed are {min} to {max}"
         )))
     }

@@ -1,0 +1,183 @@
+//! When a client has taken too long.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{LimitsConfig, XmppConfig};
+
+/// What is waited for. A new one starts a new deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// The header of its stream.
+    Header,
+    /// That it logs in.
+    Login,
+    /// The rest of the document with this number.
+    Document(u64),
+    /// Anything, after so many reads: the client is idle.
+    Anything(u64),
+    /// ejabberd's end of the stream.
+    Close,
+    /// Nothing that has a deadline.
+    Nothing,
+}
+
+/// The deadlines of one client.
+#[derive(Debug)]
+pub struct Deadlines {
+    expected: Expected,
+    since: Instant,
+    stuck_since: Option<Instant>,
+    sent: Instant,
+}
+
+/// Which deadline passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The client did not send what it had to.
+    Input(Expected),
+    /// The client took none of its output for too long.
+    Output,
+    /// Nothing was sent to the client for so long that it is time for a keepalive.
+    Keepalive,
+}
+
+impl Deadlines {
+    /// The deadlines of a client that just connected.
+    pub const fn new(now: Instant) -> Self {
+        Self {
+            expected: Expected::Header,
+            since: now,
+            stuck_since: None,
+            sent: now,
+        }
+    }
+
+    /// Says what is waited for now.
+    pub fn expect(&mut self, expected: Expected, now: Instant) {
+        if self.expected != expected {
+            self.expected = expected;
+            self.since = now;
+        }
+    }
+
+    /// The client took output.
+    pub const fn sent(&mut self, now: Instant) {
+        self.stuck_since = None;
+        self.sent = now;
+    }
+
+    /// There is no output.
+    pub const fn nothing_to_send(&mut self) {
+        self.stuck_since = None;
+    }
+
+    /// The client's socket takes no output.
+    pub fn output_is_stuck(&mut self, now: Instant) {
+        self.stuck_since.get_or_insert(now);
+    }
+
+    /// The next deadline.
+    pub fn next(&self, limits: &LimitsConfig, xmpp: &XmppConfig) -> Option<(Instant, Missed)> {
+        let input = self.limit(limits, xmpp);
+        let input = input.map(|limit| (self.since + limit, Missed::Input(self.expected)));
+        let output = self
+            .stuck_since
+            .map(|since| (since + limits.send_timeout, Missed::Output));
+        let keepalive = match (self.expected, self.stuck_since) {
+            (Expected::Document(_) | Expected::Anything(_) | Expected::Nothing, None) => xmpp
+                .whitespace_interval
+                .map(|interval| (self.sent + interval, Missed::Keepalive)),
+            _ => None,
+        };
+        [input, output, keepalive]
+            .into_iter()
+            .flatten()
+            .min_by_key(|next| next.0)
+    }
+
+    const fn limit(&self, limits: &LimitsConfig, xmpp: &XmppConfig) -> Option<Duration> {
+        match self.expected {
+            Expected::Header => Some(limits.head_timeout),
+            Expected::Login => Some(limits.auth_timeout),
+            Expected::Document(_) => Some(limits.body_timeout),
+            Expected::Anything(_) => xmpp.idle_timeout,
+            Expected::Close => Some(limits.send_timeout),
+            Expected::Nothing => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn limits() -> LimitsConfig {
+        LimitsConfig {
+            head_timeout: MS,
+            auth_timeout: 2 * MS,
+            body_timeout: 3 * MS,
+            send_timeout: 4 * MS,
+            ..LimitsConfig::default()
+        }
+    }
+
+    #[test]
+    fn each_has_its_limit() {
+        let xmpp = XmppConfig {
+            idle_timeout: Some(5 * MS),
+            whitespace_interval: None,
+        };
+        let start = Instant::now();
+        for (expected, limit) in [
+            (Expected::Header, 1),
+            (Expected::Login, 2),
+            (Expected::Document(1), 3),
+            (Expected::Close, 4),
+            (Expected::Anything(1), 5),
+        ] {
+            let mut deadlines = Deadlines::new(start);
+            deadlines.expect(expected, start);
+            // The same again starts no new one.
+            deadlines.expect(expected, start + MS);
+            assert_eq!(
+                deadlines.next(&limits(), &xmpp),
+                Some((start + limit * MS, Missed::Input(expected)))
+            );
+        }
+        let mut deadlines = Deadlines::new(start);
+        deadlines.expect(Expected::Nothing, start);
+        assert_eq!(deadlines.next(&limits(), &xmpp), None);
+        deadlines.output_is_stuck(start + MS);
+        assert_eq!(
+            deadlines.next(&limits(), &xmpp),
+            Some((start + 5 * MS, Missed::Output))
+        );
+    }
+
+    #[test]
+    fn a_keepalive_is_due_when_a_client_that_is_logged_in_got_nothing() {
+        let xmpp = XmppConfig {
+            idle_timeout: None,
+            whitespace_interval: Some(10 * MS),
+        };
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(start);
+        let expected = Some((start + MS, Missed::Input(Expected::Header)));
+        assert_eq!(deadlines.next(&limits(), &xmpp), expected);
+        deadlines.expect(Expected::Anything(1), start);
+        deadlines.sent(start + MS);
+        assert_eq!(
+            deadlines.next(&limits(), &xmpp),
+            Some((start + 11 * MS, Missed::Keepalive))
+        );
+        deadlines.output_is_stuck(start);
+        assert_eq!(
+            deadlines.next(&limits(), &xmpp).map(|next| next.1),
+            Some(Missed::Output)
+        );
+    }
+}

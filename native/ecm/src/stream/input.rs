@@ -1,0 +1,251 @@
+//! From the client to its session.
+
+use megaphone_xmpp::stream::{Event, Reader, StreamError};
+use megaphone_xmpp::{Condition, Document, Open, framing, namespace};
+
+use super::features::TLS_IS_REQUIRED;
+use super::{Client, Ending, Moved, Stage};
+use crate::config::StartTls;
+use crate::session::{SendError, Sent, Session};
+
+/// What the next of a client's bytes say.
+enum Heard {
+    /// Nothing whole.
+    Nothing,
+    /// The header of its stream, as a document, with the host and whether it knows of features.
+    Open {
+        document: Vec<u8>,
+        host: Option<String>,
+        version: Version,
+    },
+    /// A document, which is on its way.
+    Sent,
+    /// A document that its session does not take now.
+    Held(Box<[u8]>),
+    /// It wants TLS.
+    StartTls,
+    /// Something before TLS that has to wait for it.
+    TooEarly,
+    /// The end of its stream.
+    Close,
+    /// What can't be read.
+    Invalid(StreamError),
+}
+
+/// Which XMPP a client speaks (RFC 6120, section 4.7.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// 1.0, or another one of the same kind.
+    One,
+    /// One from before RFC 3920, or from the future.
+    Other,
+}
+
+impl Client {
+    /// Handles what was read, as far as ejabberd takes it.
+    pub(super) fn next_input(&mut self) -> Moved {
+        if let Some(document) = self.held.take() {
+            self.send(document);
+            if self.held.is_some() {
+                return Moved::No;
+            }
+        }
+        if self.input.is_empty() || !self.takes_input() {
+            return Moved::No;
+        }
+        let input = std::mem::take(&mut self.input);
+        let mut rest = &input[..];
+        while self.takes_input() {
+            let heard = hear(
+                &mut self.reader,
+                self.stage,
+                self.session.as_mut(),
+                &mut rest,
+            );
+            if let Heard::Nothing = heard {
+                break;
+            }
+            self.documents += 1;
+            self.handle(heard, rest);
+        }
+        if self.ending.is_none() {
+            // It is empty, and takes no memory, but for a client that is held up.
+            self.input = rest.to_vec();
+        }
+        Moved::Yes
+    }
+
+    /// Whether what the client says is looked at.
+    pub(super) const fn takes_input(&self) -> bool {
+        self.ending.is_none() && self.held.is_none() && !matches!(self.stage, Stage::Closing)
+    }
+
+    fn handle(&mut self, heard: Heard, rest: &[u8]) {
+        match heard {
+            Heard::Nothing | Heard::Sent => {}
+            Heard::Open {
+                document,
+                host,
+                version,
+            } => self.open(document, host, version),
+            Heard::Held(document) => self.held = Some(document),
+            Heard::StartTls => self.start_tls(rest),
+            Heard::TooEarly => self.fail(
+                Condition::PolicyViolation,
+                "TLS is required here; send <starttls/> first",
+            ),
+            Heard::Close => self.closed(),
+            Heard::Invalid(error) => self.fail(error.condition(), &error.to_string()),
+        }
+    }
+
+    fn open(&mut self, document: Vec<u8>, host: Option<String>, version: Version) {
+        match (self.stage, self.start_tls, version) {
+            (Stage::Header, StartTls::Required, Version::One) => self.require_tls(host),
+            (Stage::Header, StartTls::Required, Version::Other) => self.fail(
+                Condition::UnsupportedVersion,
+                "TLS is required here, which needs a stream with version='1.0'",
+            ),
+            (Stage::Header, ..) => self.open_session(&document, host),
+            _ => self.send(document.into()),
+        }
+    }
+
+    fn require_tls(&mut self, host: Option<String>) {
+        let mut out = Vec::from(std::mem::take(&mut self.output));
+        let open = Open {
+            from: host.map(Into::into),
+            ..Open::default()
+        };
+        self.write_header(&mut out, &open);
+        self.writer.write(&mut out, TLS_IS_REQUIRED);
+        self.output = out.into();
+        self.stage = Stage::BeforeTls;
+    }
+
+    fn open_session(&mut self, document: &[u8], host: Option<String>) {
+        let limit = self.settings.limits.max_stanza_from_ejabberd;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let opening = self.opening(host);
+        match Session::open(&self.trunks, &opening, document, limit) {
+            Some(session) => {
+                tracing::debug!(peer = %self.peer, id = %session, "session opened");
+                self.session = Some(session);
+                self.stage = Stage::Negotiating;
+            }
+            None => self.fail(
+                Condition::RemoteConnectionFailed,
+                "the server can't be reached at the moment; try again",
+            ),
+        }
+    }
+
+    /// Sends a document, or keeps it until it can be sent.
+    fn send(&mut self, document: Box<[u8]>) {
+        match self
+            .session
+            .as_mut()
+            .map(|session| session.try_send(&document))
+        {
+            Some(Ok(Sent::Refused)) => self.held = Some(document),
+            // The session's end says what becomes of the client.
+            Some(Ok(Sent::Sent) | Err(_)) | None => {}
+        }
+    }
+
+    /// STARTTLS (RFC 6120, section 5.4.2): what was sent in clear counts for nothing any more.
+    fn start_tls(&mut self, rest: &[u8]) {
+        let is_offered = match self.stage {
+            Stage::BeforeTls => true,
+            Stage::Negotiating => self.start_tls == StartTls::Optional,
+            Stage::Header | Stage::Established | Stage::Closing => false,
+        };
+        let mut out = Vec::from(std::mem::take(&mut self.output));
+        if !is_offered {
+            tracing::debug!(peer = %self.peer, "STARTTLS, which was not offered");
+            let _kind = self.writer.write(
+                &mut out,
+                b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+            );
+            self.output = out.into();
+            self.end();
+        } else if !rest.trim_ascii().is_empty() {
+            // What came in clear is never to be read as if it had come by TLS.
+            self.output = out.into();
+            self.fail(
+                Condition::PolicyViolation,
+                "something follows <starttls/>; wait for <proceed/>",
+            );
+        } else {
+            let _kind = self.writer.write(
+                &mut out,
+                b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+            );
+            self.output = out.into();
+            self.session = None;
+            self.ending = Some(Ending::StartTls);
+        }
+    }
+
+    /// The client has closed its stream (RFC 6120, section 4.4): ejabberd answers, if it knows of it.
+    fn closed(&mut self) {
+        if self.session.is_some() {
+            let mut close = Vec::new();
+            framing::write_close(&mut close);
+            self.send(close.into());
+            self.stage = Stage::Closing;
+        } else {
+            self.end();
+        }
+    }
+}
+
+/// Reads on, and sends what is read if there is nothing to be done with it here.
+fn hear(
+    reader: &mut Reader,
+    stage: Stage,
+    session: Option<&mut Session>,
+    input: &mut &[u8],
+) -> Heard {
+    match reader.read(input) {
+        Err(error) => Heard::Invalid(error),
+        Ok(None) => Heard::Nothing,
+        Ok(Some(Event::Close)) => Heard::Close,
+        Ok(Some(Event::Open(open))) => heard_open(&open),
+        Ok(Some(Event::Document(document))) if document.is("starttls", namespace::TLS) => {
+            Heard::StartTls
+        }
+        Ok(Some(Event::Document(document))) => match (stage, session) {
+            (Stage::BeforeTls, _) => Heard::TooEarly,
+            (_, Some(session)) => pass_on(&document, session),
+            // The session has just ended, and the client is about to hear of it.
+            (_, None) => Heard::Sent,
+        },
+    }
+}
+
+fn heard_open(open: &Open<'_>) -> Heard {
+    let mut document = Vec::new();
+    open.write_document(&mut document);
+    let major = open
+        .version
+        .as_deref()
+        .and_then(|text| text.split('.').next());
+    Heard::Open {
+        document,
+        host: open.to.as_deref().map(str::to_owned),
+        version: match major {
+            Some("1") => Version::One,
+            _ => Version::Other,
+        },
+    }
+}
+
+fn pass_on(document: &Document<'_>, session: &mut Session) -> Heard {
+    match session.try_send_checked(document) {
+        Ok(Sent::Sent) => Heard::Sent,
+        Ok(Sent::Refused) => Heard::Held(document.to_vec().into()),
+        // The session's end says what becomes of the client.
+        Err(SendError::TrunkLost(_) | SendError::Message(_)) => Heard::Sent,
+    }
+}

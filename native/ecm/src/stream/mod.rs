@@ -1,0 +1,324 @@
+//! XML streams (RFC 6120, sections 4 and 5) as sessions.
+//!
+//! ```text
+//!   client <── XML stream, TCP or TLS ──> Client <── documents ──> Session
+//! ```
+//!
+//! A client is one task. It makes all the progress that is possible without waiting
+//! ([`Client::progress`]), then waits for whatever could allow more ([`Client::wait`]). TLS begins and
+//! ends here: what ejabberd has to do with STARTTLS is kept from both sides. A stream that goes on with
+//! TLS is a new one, with a task and a session of its own.
+
+mod deadlines;
+mod features;
+mod input;
+mod output;
+mod wait;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use megaphone_trunk::proxy::Tls;
+use megaphone_xmpp::stream::{Reader, Writer};
+use megaphone_xmpp::{Condition, Limits, Open, framing};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use self::deadlines::Deadlines;
+use crate::client::{self, Arrival, Introduction, Socket, socket};
+use crate::clients::Place;
+use crate::config::{Service, StartTls};
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::shutdown::Phase;
+use crate::trunk::{Binding, Content, Opening, Trunks, canonical};
+
+/// How often a client may read, write and send before others have a turn.
+const STEPS: usize = 16;
+
+/// Serves the stream of a client that just connected, or just got its TLS.
+///
+/// The client is made outside of the future: an argument of an async function takes its room twice, and
+/// there is one such future for each client.
+pub fn serve(arrival: Arrival, start_tls: StartTls) -> impl Future<Output = ()> + Send {
+    let mut phase = arrival.phase.clone();
+    let mut client = Client::new(arrival, start_tls);
+    async move {
+        let ending = client.run(&mut phase).await;
+        client.leave_session(ending);
+        if ending == Ending::StartTls {
+            tokio::spawn(client::go_on_with_tls(client.into_arrival(phase)));
+            return;
+        }
+        let Client {
+            mut socket,
+            place: _place,
+            ..
+        } = client;
+        match ending {
+            Ending::StartTls => {}
+            Ending::ClientLeft => socket::say_goodbye(&mut socket),
+            Ending::Reset => socket::reset(&socket),
+            Ending::Close => tokio::select! {
+                // In a box, or it would take room beside the client as long as that is served.
+                () = Box::pin(socket::close_gently(socket)) => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
+            },
+        }
+    }
+}
+
+/// How a client's connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The client has closed it, or its socket failed.
+    ClientLeft,
+    /// All that was due was written: it is closed so that the client gets all of it.
+    Close,
+    /// The client does not take what is due.
+    Reset,
+    /// It goes on with TLS.
+    StartTls,
+}
+
+/// How far a client has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Its stream has to begin.
+    Header,
+    /// There is no session before there is TLS.
+    BeforeTls,
+    /// It has a session and is not logged in.
+    Negotiating,
+    /// It is logged in.
+    Established,
+    /// It has closed its stream, and ejabberd's end of it has to come.
+    Closing,
+}
+
+struct Client {
+    socket: Socket,
+    place: Place,
+    peer: SocketAddr,
+    introduction: Option<Box<Introduction>>,
+    settings: Arc<Settings>,
+    trunks: Arc<Trunks>,
+    /// Of a client that has TLS, nothing is offered.
+    start_tls: StartTls,
+    stage: Stage,
+    reader: Reader,
+    writer: Writer,
+    session: Option<Session>,
+    /// What the client sent and was not looked at: another document waits for ejabberd.
+    input: Vec<u8>,
+    /// A document that waits until ejabberd takes more.
+    held: Option<Box<[u8]>>,
+    /// What the client's socket is to take next.
+    output: Bytes,
+    /// How to end once the output is written; nothing more is read.
+    ending: Option<Ending>,
+    deadlines: Deadlines,
+    /// Fires at the next deadline or before it; there is none while there is none.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// How many documents were read.
+    documents: u64,
+    /// How often something was read.
+    reads: u64,
+    phase: Phase,
+}
+
+/// What [`Client::progress`] came to.
+enum Progress {
+    /// It could go on, but others are waiting.
+    Yield,
+    /// Something has to happen first.
+    Wait,
+    Ended(Ending),
+}
+
+/// Whether a step changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Yes,
+    No,
+}
+
+impl Client {
+    fn new(arrival: Arrival, start_tls: StartTls) -> Self {
+        let Arrival {
+            socket,
+            peer,
+            service: _,
+            introduction,
+            input,
+            place,
+            settings,
+            trunks,
+            phase: _,
+        } = arrival;
+        let mut client = Self {
+            reader: Reader::new(Limits {
+                max_document: usize::try_from(settings.limits.max_stanza_size)
+                    .unwrap_or(usize::MAX),
+                ..Limits::default()
+            }),
+            writer: Writer::new(),
+            stage: Stage::Header,
+            session: None,
+            held: None,
+            output: Bytes::new(),
+            ending: None,
+            deadlines: Deadlines::new(Instant::now()),
+            timer: None,
+            documents: 0,
+            reads: 0,
+            phase: Phase::Serving,
+            peer: canonical(peer),
+            start_tls,
+            socket,
+            place,
+            introduction,
+            settings,
+            trunks,
+            input,
+        };
+        if client.tls().is_some() {
+            client.start_tls = StartTls::Off;
+        }
+        client
+    }
+
+    async fn run(&mut self, phase: &mut watch::Receiver<Phase>) -> Ending {
+        loop {
+            self.phase = *phase.borrow_and_update();
+            match self.phase {
+                Phase::Ended => return Ending::Close,
+                Phase::Draining => self.shut_down(),
+                Phase::Serving => {}
+            }
+            match self.progress() {
+                Progress::Ended(ending) => return ending,
+                Progress::Yield => tokio::task::yield_now().await,
+                Progress::Wait => {
+                    if let Err(ending) = self.wait(phase).await {
+                        return ending;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does all that can be done without waiting.
+    fn progress(&mut self) -> Progress {
+        for _ in 0..STEPS {
+            let step = self.write_output().map(|wrote| {
+                let moved = [wrote, self.next_output(), self.next_input()];
+                moved.contains(&Moved::Yes)
+            });
+            match step {
+                Err(ending) => return Progress::Ended(ending),
+                Ok(true) => {}
+                Ok(false) => {
+                    let is_written = self.output.is_empty() && !self.socket.has_unsent();
+                    return match self.ending {
+                        Some(ending) if is_written => Progress::Ended(ending),
+                        _ => Progress::Wait,
+                    };
+                }
+            }
+        }
+        Progress::Yield
+    }
+
+    /// The program ends: the client is told, and with stream management it may go on elsewhere.
+    fn shut_down(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
+        if let Some(session) = self.session.take() {
+            session.abort();
+        }
+        if self.stage == Stage::Header && self.input.is_empty() {
+            self.ending = Some(Ending::Close);
+        } else {
+            self.fail(Condition::SystemShutdown, "");
+        }
+    }
+
+    /// Ends the stream with an error (RFC 6120, section 4.9), after what is being written. A session that
+    /// is still there ends in order: there is nothing to come back to for who breaks the protocol.
+    fn fail(&mut self, condition: Condition, text: &str) {
+        tracing::debug!(peer = %self.peer, condition = condition.name(), "stream error: {text}");
+        let mut out = Vec::from(std::mem::take(&mut self.output));
+        if self.writer == Writer::new() {
+            self.write_header(&mut out, &Open::default());
+        }
+        let mut close = Vec::new();
+        framing::write_close(&mut close);
+        self.writer.write(&mut out, &condition.document(text));
+        self.writer.write(&mut out, &close);
+        self.output = out.into();
+        if let Some(mut session) = self.session.take() {
+            // If it is refused, the end of the connection says it too.
+            let _ = session.try_send(&close);
+        }
+        self.ending = Some(Ending::Close);
+    }
+
+    /// Gives the session up: as one that broke, unless its end was said.
+    fn leave_session(&mut self, ending: Ending) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let is_broken = match ending {
+            Ending::ClientLeft | Ending::Reset => self.stage != Stage::Closing,
+            Ending::Close | Ending::StartTls => false,
+        };
+        if is_broken {
+            session.abort();
+        }
+    }
+
+    /// What ejabberd is told of the session.
+    fn opening(&self, host: Option<String>) -> Opening {
+        let server = match &self.introduction {
+            Some(introduction) => introduction.server,
+            // It can't fail as long as the socket is there.
+            None => self.socket.local_addr().unwrap_or(self.peer),
+        };
+        Opening {
+            client: self.peer,
+            server,
+            host,
+            content: Content::XmppFraming(Binding::Stream),
+            tls: self.tls(),
+        }
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        client::tls_of(&self.socket, self.introduction.as_deref())
+    }
+
+    fn into_arrival(self, phase: watch::Receiver<Phase>) -> Arrival {
+        Arrival {
+            socket: self.socket,
+            peer: self.peer,
+            service: Service::Streams(self.start_tls),
+            introduction: self.introduction,
+            input: Vec::new(),
+            place: self.place,
+            settings: self.settings,
+            trunks: self.trunks,
+            phase,
+        }
+    }
+
+    fn left(&self, error: &io::Error) -> Ending {
+        tracing::debug!(peer = %self.peer, "a client left: {error}");
+        Ending::ClientLeft
+    }
+}

@@ -1,0 +1,170 @@
+//! From the session to its client.
+
+use std::io;
+
+use bytes::{Buf as _, Bytes};
+use megaphone_xmpp::framing::{self, Kind};
+use megaphone_xmpp::xml::Root;
+use megaphone_xmpp::{Condition, Open, namespace};
+use tokio::time::Instant;
+
+use super::features::{Offer, with_offer};
+use super::{Client, Ending, Moved, Stage};
+use crate::config::StartTls;
+use crate::session::Received;
+use crate::trunk::End;
+
+/// How much is written at once, if there is so much.
+const BATCH: usize = 16 * 1024;
+
+/// The newer way to log in (XEP-0388), after which the stream goes on as it is.
+const SASL2: &str = "urn:xmpp:sasl:2";
+
+impl Client {
+    /// Gives the socket what is due.
+    pub(super) fn write_output(&mut self) -> Result<Moved, Ending> {
+        if self.output.is_empty() {
+            return self.flush();
+        }
+        match self.socket.try_write(&self.output) {
+            Ok(written) => {
+                self.output.advance(written);
+                if self.output.is_empty() {
+                    self.output = Bytes::new();
+                }
+                self.deadlines.sent(Instant::now());
+                Ok(Moved::Yes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.deadlines.output_is_stuck(Instant::now());
+                Ok(Moved::No)
+            }
+            Err(error) => Err(self.left(&error)),
+        }
+    }
+
+    /// Sends what is encrypted and was not sent.
+    fn flush(&mut self) -> Result<Moved, Ending> {
+        if let Err(error) = self.socket.flush() {
+            return Err(self.left(&error));
+        }
+        match self.socket.has_unsent() {
+            true => self.deadlines.output_is_stuck(Instant::now()),
+            false => self.deadlines.nothing_to_send(),
+        }
+        Ok(Moved::No)
+    }
+
+    /// Takes what comes next for the client, once its socket has taken all before.
+    pub(super) fn next_output(&mut self) -> Moved {
+        if !self.output.is_empty() || self.socket.has_unsent() || self.ending.is_some() {
+            return Moved::No;
+        }
+        let mut out = Vec::new();
+        while out.len() < BATCH && self.ending.is_none() {
+            match self
+                .session
+                .as_mut()
+                .map_or(Received::Nothing, |it| it.next())
+            {
+                Received::Document(document) => self.write_document(&mut out, &document),
+                Received::End(end) => {
+                    self.output = out.into();
+                    self.session_ended(end);
+                    return Moved::Yes;
+                }
+                Received::Nothing => break,
+            }
+        }
+        match out.is_empty() {
+            true => Moved::No,
+            false => {
+                self.output = out.into();
+                Moved::Yes
+            }
+        }
+    }
+
+    fn write_document(&mut self, out: &mut Vec<u8>, document: &[u8]) {
+        let before_login = matches!(self.stage, Stage::Negotiating);
+        if before_login && Kind::of(document) == Some(Kind::Features) {
+            let offer = match self.start_tls {
+                StartTls::Optional => Offer::Optional,
+                StartTls::Off | StartTls::Required => Offer::Nothing,
+            };
+            self.writer.write(out, &with_offer(document, offer));
+            return;
+        }
+        match self.writer.write(out, document) {
+            Some(Kind::Close { .. }) => self.ending = Some(Ending::Close),
+            Some(Kind::Message | Kind::Presence | Kind::Iq) if before_login => {
+                self.stage = Stage::Established;
+            }
+            Some(Kind::Other) if before_login => self.look_for_success(document),
+            Some(_) => {}
+            None => tracing::error!(peer = %self.peer, "ejabberd sent what is no document"),
+        }
+    }
+
+    /// After a login by SASL the client begins its stream anew (RFC 6120, section 6.4.6).
+    fn look_for_success(&mut self, document: &[u8]) {
+        let Some(root) = Root::new(document).filter(|root| root.local_name() == "success") else {
+            return;
+        };
+        match root.namespace().as_deref() {
+            Some(namespace::SASL) => {
+                self.reader.restart();
+                self.stage = Stage::Established;
+            }
+            Some(SASL2) => self.stage = Stage::Established,
+            _ => {}
+        }
+    }
+
+    fn session_ended(&mut self, end: End) {
+        tracing::debug!(peer = %self.peer, "the session ended: {end:?}");
+        self.session = None;
+        match end {
+            End::Closed => self.end(),
+            End::TrunkLost | End::Reset | End::Overflowed => self.fail(
+                Condition::RemoteConnectionFailed,
+                "the connection to the server was lost; connect again",
+            ),
+        }
+    }
+
+    /// Closes the stream, if that was not done, and then the connection.
+    pub(super) fn end(&mut self) {
+        let mut close = Vec::new();
+        framing::write_close(&mut close);
+        let mut out = Vec::from(std::mem::take(&mut self.output));
+        self.writer.write(&mut out, &close);
+        self.output = out.into();
+        if let Some(mut session) = self.session.take() {
+            // If it is refused, the end of the connection says it too.
+            let _ = session.try_send(&close);
+        }
+        self.ending = Some(Ending::Close);
+    }
+
+    /// A keepalive (RFC 6120, section 4.6.1).
+    pub(super) fn write_keepalive(&mut self) {
+        if self.output.is_empty() {
+            self.output = Bytes::from_static(b" ");
+        }
+    }
+
+    /// The header of a stream that no session answers (RFC 6120, section 4.7).
+    pub(super) fn write_header(&mut self, out: &mut Vec<u8>, open: &Open<'_>) {
+        let mut document = Vec::new();
+        let id = getrandom::u64().unwrap_or_default();
+        Open {
+            id: Some(format!("{id:016x}").into()),
+            version: Some("1.0".into()),
+            lang: Some("en".into()),
+            ..open.clone()
+        }
+        .write_document(&mut document);
+        self.writer.write(out, &document);
+    }
+}

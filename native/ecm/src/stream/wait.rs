@@ -1,0 +1,151 @@
+//! Waiting for whatever lets a client go on.
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+
+use megaphone_xmpp::Condition;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::deadlines::{Expected, Missed};
+use super::{Client, Ending, Stage};
+use crate::session::Session;
+use crate::shutdown::Phase;
+
+/// What a client waited for.
+enum Happened {
+    /// The client sent this many bytes.
+    Read(io::Result<usize>),
+    CanWrite(io::Result<()>),
+    /// Documents came, or room for them, or the session's end.
+    Session,
+    Timer,
+    /// The program's end begins, or goes on.
+    Phase,
+}
+
+impl Client {
+    /// Waits until there may be something to do.
+    pub(super) async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
+        self.deadlines.expect(self.expected(), Instant::now());
+        let deadline = self
+            .deadlines
+            .next(&self.settings.limits, &self.settings.xmpp);
+        self.set_timer(deadline.map(|next| next.0));
+        match self.next_event(deadline.is_some(), phase).await {
+            Happened::Read(Ok(0)) => Err(Ending::ClientLeft),
+            Happened::Read(Ok(_)) => {
+                self.reads += 1;
+                Ok(())
+            }
+            Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
+            Happened::Timer => match deadline {
+                Some((deadline, missed)) if deadline <= Instant::now() => self.missed(missed),
+                _ => Ok(()),
+            },
+            Happened::CanWrite(Ok(())) | Happened::Session | Happened::Phase => Ok(()),
+        }
+    }
+
+    fn expected(&self) -> Expected {
+        if self.ending.is_some() {
+            return Expected::Nothing;
+        }
+        match self.stage {
+            Stage::Closing => Expected::Close,
+            // ejabberd has to take what it has.
+            _ if self.held.is_some() => Expected::Nothing,
+            Stage::Header => Expected::Header,
+            Stage::BeforeTls | Stage::Negotiating => Expected::Login,
+            Stage::Established if self.reader.is_within_document() => {
+                Expected::Document(self.documents)
+            }
+            Stage::Established => Expected::Anything(self.reads),
+        }
+    }
+
+    fn set_timer(&mut self, deadline: Option<Instant>) {
+        match (deadline, &mut self.timer) {
+            (Some(deadline), None) => self.timer = Some(Box::pin(sleep_until(deadline))),
+            // A timer that fires too early costs less than one that is moved at each stanza.
+            (Some(deadline), Some(timer)) => {
+                if timer.is_elapsed() || deadline < timer.deadline() {
+                    timer.as_mut().reset(deadline);
+                }
+            }
+            // Most clients are logged in and idle.
+            (None, _) => self.timer = None,
+        }
+    }
+
+    async fn next_event(
+        &mut self,
+        has_deadline: bool,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Happened {
+        let wants_input = self.takes_input() && self.input.is_empty();
+        let has_output = !self.output.is_empty() || self.socket.has_unsent();
+        let (mut reader, writer) = self.socket.split();
+        // Deadlines come before input, so that a client which always has some can't outrun them.
+        tokio::select! {
+            biased;
+            // An error says that the program is gone, and this with it in a moment.
+            Ok(()) = phase.changed() => Happened::Phase,
+            () = elapsed(self.timer.as_mut()), if has_deadline => Happened::Timer,
+            () = session_changed(self.session.as_ref()) => Happened::Session,
+            ready = writer.writable(), if has_output => Happened::CanWrite(ready),
+            read = reader.read(|bytes| self.input.extend_from_slice(bytes)), if wants_input => {
+                Happened::Read(read)
+            }
+        }
+    }
+
+    fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
+        match missed {
+            Missed::Keepalive => {
+                self.write_keepalive();
+                return Ok(());
+            }
+            Missed::Output => {
+                tracing::debug!(peer = %self.peer, "a deadline passed: {missed:?}");
+                return Err(Ending::Reset);
+            }
+            Missed::Input(Expected::Close) => return Err(Ending::Close),
+            Missed::Input(expected) => {
+                let text = match expected {
+                    Expected::Header => "no stream was opened in time",
+                    Expected::Login => "the login took too long",
+                    Expected::Document(_) => "a stanza took too long to arrive",
+                    _ => "nothing was sent for too long",
+                };
+                // A client that is silent may have lost its network, and come back.
+                if matches!(expected, Expected::Anything(_))
+                    && let Some(session) = self.session.take()
+                {
+                    session.abort();
+                }
+                self.fail(Condition::ConnectionTimeout, text);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each of these is polled together with all others and keeps nothing but a reference, because an idle
+/// client is little more than what it waits with.
+async fn elapsed(timer: Option<&mut Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => pending().await,
+    }
+}
+
+async fn session_changed(session: Option<&Session>) {
+    poll_fn(|context| match session {
+        Some(session) => session.poll_changed(context),
+        None => Poll::Pending,
+    })
+    .await;
+}

@@ -1,0 +1,694 @@
+//! XML streams (RFC 6120, sections 4 and 5) as sessions.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::authority::{Authority, TlsClient};
+use common::sessions::{Said, Sessions};
+use common::v2::{Peer2, Trunk2, source};
+use common::{Client, Ecm};
+use megaphone_trunk::proxy::Transport;
+use megaphone_trunk::v2::{StreamId, Written};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+
+const PLAIN: &str = "kind = \"xmpp\"\nstarttls = \"off\"\n";
+const OPEN: &str =
+    "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a.example' version='1.0'/>";
+const CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
+const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+     xmlns:stream='http://etherx.jabber.org/streams' to='a.example' version='1.0'>";
+const END: &str = "</stream:stream>";
+
+/// What ejabberd answers to the start of a stream, and what the client gets of it.
+const EJABBERD_OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' id='7' \
+     version='1.0' xml:lang='en' from='a.example'/>";
+const SERVER_HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+     xmlns:stream='http://etherx.jabber.org/streams' from='a.example' id='7' version='1.0' \
+     xml:lang='en'>";
+const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+const AUTH: &str =
+    "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGEAYg==</auth>";
+const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+const MECHANISMS: &str = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN\
+     </mechanism></mechanisms>";
+
+fn features(inside: &str) -> String {
+    format!(
+        "<stream:features xmlns:stream='http://etherx.jabber.org/streams'>{inside}\
+         </stream:features>"
+    )
+}
+
+/// As on an XML stream.
+fn features_on_stream(inside: &str) -> String {
+    format!("<stream:features>{inside}</stream:features>")
+}
+
+/// A program with a listener of this kind alone.
+fn start(listener: &str, more: &str) -> (Peer2, Ecm, Sessions) {
+    let peer = Peer2::start();
+    let (ecm, trunk) = start_at(&peer, listener, more);
+    (peer, ecm, Sessions::new(trunk))
+}
+
+fn start_at(peer: &Peer2, listener: &str, more: &str) -> (Ecm, Trunk2) {
+    let config = format!(
+        "[log]\nlevel = \"debug\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}[trunk]\n\
+         address = \"{}\"\ntrunks = 1\n{more}",
+        peer.address
+    );
+    let mut ecm = Ecm::start_with_config(&config);
+    let trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    (ecm, trunk)
+}
+
+/// A client that has its features.
+#[track_caller]
+fn open(ecm: &Ecm, sessions: &mut Sessions) -> (Client, u32) {
+    let mut client = ecm.client();
+    client.send(HEADER);
+    let (id, ..) = sessions.opened();
+    sessions.send(id, &[EJABBERD_OPEN, &features(MECHANISMS)]);
+    client.expect(SERVER_HEADER);
+    client.expect(&features_on_stream(MECHANISMS));
+    (client, id)
+}
+
+/// A client that is logged in.
+#[track_caller]
+fn log_in(ecm: &Ecm, sessions: &mut Sessions) -> (Client, u32) {
+    let (mut client, id) = open(ecm, sessions);
+    client.send(AUTH);
+    assert_eq!(sessions.document(id), AUTH);
+    sessions.send(id, &[SUCCESS]);
+    client.expect(SUCCESS);
+    client.send(HEADER);
+    assert_eq!(sessions.document(id), OPEN);
+    sessions.send(id, &[EJABBERD_OPEN, &features("<bind/>")]);
+    client.expect(SERVER_HEADER);
+    client.expect(&features_on_stream("<bind/>"));
+    (client, id)
+}
+
+/// The condition of the error that a stream ends with, after whatever came before.
+#[track_caller]
+fn condition(answer: &str) -> &str {
+    let error = answer.split("<stream:error><").nth(1);
+    let error = error.unwrap_or_else(|| panic!("no stream error: {answer}"));
+    assert!(
+        answer.ends_with("</stream:error></stream:stream>"),
+        "{answer}"
+    );
+    assert!(
+        answer.starts_with("<?xml version='1.0'?><stream:stream "),
+        "{answer}"
+    );
+    error.split(' ').next().unwrap()
+}
+
+#[test]
+fn a_session_from_its_header_to_its_end() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let mut client = ecm.client();
+    client.send(HEADER);
+    let (id, header, first) = sessions.opened();
+    assert_eq!(first, OPEN);
+    assert_eq!(header.alpn.as_deref(), Some(&b"xmpp-framing"[..]));
+    assert_eq!(header.transport, Some(Transport::Tcp));
+    assert_eq!(header.authority.as_deref(), Some("a.example"));
+    assert_eq!(header.tls, None);
+    assert_eq!(source(&header), client.stream.local_addr().unwrap());
+    sessions.send(id, &[EJABBERD_OPEN, &features(MECHANISMS)]);
+    client.expect(SERVER_HEADER);
+    client.expect(&features_on_stream(MECHANISMS));
+    client.send(AUTH);
+    assert_eq!(sessions.document(id), AUTH);
+    sessions.send(id, &[SUCCESS]);
+    client.expect(SUCCESS);
+    // The stream begins anew.
+    client.send(HEADER);
+    assert_eq!(sessions.document(id), OPEN);
+    sessions.send(id, &[EJABBERD_OPEN, &features("<bind/>")]);
+    client.expect(SERVER_HEADER);
+    client.expect(&features_on_stream("<bind/>"));
+    // Stanzas of any cut, with white space between them, and several at once.
+    let message = "<message to='b@a.example'><body>\u{fc} &amp; 1 &lt; 2</body></message>";
+    for byte in message.as_bytes() {
+        client.stream.write_all(&[*byte]).unwrap();
+    }
+    client.send(&format!(" \n {message}\n<iq id='1'/> "));
+    let with_namespace = message.replacen("<message", "<message xmlns='jabber:client'", 1);
+    assert_eq!(sessions.document(id), with_namespace);
+    assert_eq!(sessions.document(id), with_namespace);
+    assert_eq!(sessions.document(id), "<iq xmlns='jabber:client' id='1'/>");
+    sessions.send(
+        id,
+        &[
+            "<presence xmlns='jabber:client' from='x'/>",
+            "<r xmlns='urn:xmpp:sm:3'/>",
+        ],
+    );
+    client.expect("<presence from='x'/><r xmlns='urn:xmpp:sm:3'/>");
+    client.send(END);
+    assert_eq!(sessions.document(id), CLOSE);
+    sessions.send(id, &[CLOSE]);
+    sessions.trunk.finish(id);
+    assert_eq!(client.rest(), END);
+    assert_eq!(sessions.next(id), Said::Finished);
+}
+
+#[test]
+fn ejabberd_ends_a_stream_with_an_error_of_its_own() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let mut client = ecm.client();
+    client.send(&HEADER.replace("a.example", "unknown.example"));
+    let (id, _, first) = sessions.opened();
+    assert_eq!(first, OPEN.replace("a.example", "unknown.example"));
+    let error = "<stream:error xmlns:stream='http://etherx.jabber.org/streams'><host-unknown \
+                 xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
+    sessions.send(id, &[EJABBERD_OPEN, error, CLOSE]);
+    sessions.trunk.finish(id);
+    assert_eq!(condition(&client.rest()), "host-unknown");
+    assert_eq!(sessions.next(id), Said::Finished);
+}
+
+/// Each row: what the client sends after its header was answered, and the error that it gets.
+#[test]
+fn what_is_wrong_in_a_stream_ends_it_with_the_error_that_says_so() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "[limits]\nmax_stanza_size = \"10 KiB\"\n");
+    let long = format!("<message><body>{}</body></message>", "x".repeat(11_000));
+    let deep = "<a>".repeat(1000);
+    for (input, expected) in [
+        ("<message></presence>", "not-well-formed"),
+        ("<message a='1' a='2'/>", "not-well-formed"),
+        ("<x:message/>", "not-well-formed"),
+        ("</other>", "not-well-formed"),
+        ("text", "bad-format"),
+        ("<message><!-- no --></message>", "restricted-xml"),
+        ("<?php no ?>", "restricted-xml"),
+        ("<!DOCTYPE a>", "restricted-xml"),
+        ("<message>&lol;</message>", "restricted-xml"),
+        (&long, "policy-violation"),
+        (&deep, "policy-violation"),
+    ] {
+        let (mut client, id) = open(&ecm, &mut sessions);
+        client.send(input);
+        let rest = format!("{SERVER_HEADER}{}", client.rest());
+        assert_eq!(condition(&rest), expected, "{input}");
+        // Nothing of it went on to ejabberd, and the session ended in order.
+        assert_eq!(sessions.document(id), CLOSE, "{input}");
+        assert_eq!(sessions.next(id), Said::Finished, "{input}");
+        sessions.trunk.finish(id);
+    }
+    let (mut client, id) = open(&ecm, &mut sessions);
+    client.stream.write_all(b"<message>\xff</message>").unwrap();
+    let rest = format!("{SERVER_HEADER}{}", client.rest());
+    assert_eq!(condition(&rest), "not-well-formed");
+    assert_eq!(sessions.document(id), CLOSE);
+}
+
+/// Each row: what comes in place of a header, and the error.
+#[test]
+fn what_is_wrong_in_a_header_is_nothing_to_ejabberd() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let stream = "xmlns:stream='http://etherx.jabber.org/streams'";
+    let billion = "<?xml version='1.0'?><!DOCTYPE lolz [<!ENTITY lol 'lol'>]><stream:stream>";
+    for (input, expected) in [
+        ("GET / HTTP/1.1\r\n\r\n", "not-well-formed"),
+        ("\u{16}\u{3}\u{1}", "not-well-formed"),
+        (
+            "<stream:stream xmlns:stream='urn:other' xmlns='jabber:client'>",
+            "invalid-namespace",
+        ),
+        (
+            &format!("<stream:stream {stream} xmlns='jabber:server'>"),
+            "invalid-namespace",
+        ),
+        (
+            &format!("<stream:other {stream} xmlns='jabber:client'>"),
+            "bad-format",
+        ),
+        ("<stream xmlns='jabber:client'>", "bad-namespace-prefix"),
+        ("<stream:stream xmlns='jabber:client'>", "not-well-formed"),
+        (
+            "<?xml version='1.0' encoding='latin1'?><a>",
+            "unsupported-encoding",
+        ),
+        (billion, "restricted-xml"),
+        (
+            &format!("<stream:stream {stream} a='{}'>", "x".repeat(5000)),
+            "policy-violation",
+        ),
+    ] {
+        let mut client = ecm.client();
+        client.send(input);
+        assert_eq!(condition(&client.rest()), expected, "{input:?}");
+    }
+    let (_client, id) = open(&ecm, &mut sessions);
+    assert_eq!(id, 1, "a session was opened for a header that is none");
+}
+
+#[test]
+fn required_starttls_comes_before_anything_else() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let (_peer, ecm, mut sessions) = start("kind = \"xmpp\"\n", &pair.table());
+    let required = features_on_stream(
+        "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>",
+    );
+    for (version, name) in [(&TLS12, "TLSv1.2"), (&TLS13, "TLSv1.3")] {
+        let mut client = ecm.client();
+        client.send(HEADER);
+        expect_own_header(&mut client, " from='a.example'");
+        client.expect(&required);
+        client.send(STARTTLS);
+        client.expect(PROCEED);
+        let config = Arc::new(authority.client(version, &[]));
+        let mut client = TlsClient::over(client.stream, &config, "a.example").unwrap();
+        client.send(HEADER);
+        let (id, header, first) = sessions.opened();
+        assert_eq!(first, OPEN);
+        assert_eq!(header.transport, Some(Transport::Tls));
+        assert_eq!(header.tls.unwrap().version.as_deref(), Some(name));
+        // What ejabberd offers of STARTTLS is not for a client that has TLS.
+        let offered = format!("{STARTTLS}{MECHANISMS}");
+        sessions.send(id, &[EJABBERD_OPEN, &features(&offered)]);
+        client.expect(SERVER_HEADER);
+        client.expect(&features_on_stream(MECHANISMS));
+        client.send(AUTH);
+        assert_eq!(sessions.document(id), AUTH);
+        client.send(END);
+        assert_eq!(sessions.document(id), CLOSE);
+        sessions.send(id, &[CLOSE]);
+        sessions.trunk.finish(id);
+        assert_eq!(client.rest(), END);
+        assert_eq!(sessions.next(id), Said::Finished);
+    }
+    for (input, expected) in [
+        (AUTH, "policy-violation"),
+        ("<message/>", "policy-violation"),
+        ("<message", ""),
+        (&format!("{STARTTLS}{AUTH}"), "policy-violation"),
+        ("text", "bad-format"),
+    ] {
+        let mut client = ecm.client();
+        client.send(HEADER);
+        expect_own_header(&mut client, " from='a.example'");
+        client.expect(&required);
+        client.send(input);
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        let rest = client.rest();
+        match expected {
+            "" => assert_eq!(rest, ""),
+            expected => {
+                let rest = format!("<?xml version='1.0'?><stream:stream >{rest}");
+                assert_eq!(condition(&rest), expected, "{input}");
+            }
+        }
+    }
+    let mut old = ecm.client();
+    old.send(&HEADER.replace(" version='1.0'>", ">"));
+    assert_eq!(condition(&old.rest()), "unsupported-version");
+    let mut polite = ecm.client();
+    polite.send(&format!("{HEADER}{END}"));
+    expect_own_header(&mut polite, " from='a.example'");
+    assert_eq!(polite.rest(), format!("{required}{END}"));
+}
+
+/// A header that no session answered, with an id of its own.
+#[track_caller]
+fn expect_own_header(client: &mut Client, from: &str) {
+    client.expect(&format!(
+        "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+         xmlns:stream='http://etherx.jabber.org/streams'{from} id='"
+    ));
+    let mut id = [0; 16];
+    client.stream.read_exact(&mut id).unwrap();
+    assert!(id.iter().all(u8::is_ascii_hexdigit), "{id:?}");
+    client.expect("' version='1.0' xml:lang='en'>");
+}
+
+#[test]
+fn optional_starttls_is_one_of_ejabberds_features() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let listener = "kind = \"xmpp\"\nstarttls = \"optional\"\n";
+    let (_peer, ecm, mut sessions) = start(listener, &pair.table());
+    let mut client = ecm.client();
+    client.send(HEADER);
+    let (plain, header, _) = sessions.opened();
+    assert_eq!(header.transport, Some(Transport::Tcp));
+    sessions.send(plain, &[EJABBERD_OPEN, &features(MECHANISMS)]);
+    client.expect(SERVER_HEADER);
+    client.expect(&features_on_stream(&format!("{STARTTLS}{MECHANISMS}")));
+    client.send(STARTTLS);
+    client.expect(PROCEED);
+    assert_eq!(sessions.next(plain), Said::Finished);
+    sessions.trunk.finish(plain);
+    let config = Arc::new(authority.client(&TLS13, &[]));
+    let mut client = TlsClient::over(client.stream, &config, "a.example").unwrap();
+    client.send(HEADER);
+    let (id, header, _) = sessions.opened();
+    assert_eq!(header.transport, Some(Transport::Tls));
+    sessions.send(id, &[EJABBERD_OPEN, &features(MECHANISMS)]);
+    client.expect(SERVER_HEADER);
+    client.expect(&features_on_stream(MECHANISMS));
+    // Once is enough.
+    client.send(STARTTLS);
+    let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+    assert_eq!(client.rest(), format!("{failure}{END}"));
+    assert_eq!(sessions.document(id), CLOSE);
+    assert_eq!(sessions.next(id), Said::Finished);
+    // Who does without logs in as ever, and is offered nothing after it.
+    let mut plain = ecm.client();
+    plain.send(HEADER);
+    let (id, ..) = sessions.opened();
+    sessions.send(id, &[EJABBERD_OPEN, &features(MECHANISMS)]);
+    plain.expect(SERVER_HEADER);
+    plain.expect(&features_on_stream(&format!("{STARTTLS}{MECHANISMS}")));
+    plain.send(AUTH);
+    assert_eq!(sessions.document(id), AUTH);
+    sessions.send(id, &[SUCCESS]);
+    plain.expect(SUCCESS);
+    plain.send(HEADER);
+    assert_eq!(sessions.document(id), OPEN);
+    sessions.send(id, &[EJABBERD_OPEN, &features("<bind/>")]);
+    plain.expect(SERVER_HEADER);
+    plain.expect(&features_on_stream("<bind/>"));
+    plain.send(STARTTLS);
+    assert_eq!(plain.rest(), format!("{failure}{END}"));
+}
+
+#[test]
+fn a_handshake_that_fails_after_proceed_is_nothing_to_ejabberd() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let more = format!("{}[limits]\nhandshake_timeout = \"200ms\"\n", pair.table());
+    let (_peer, mut ecm, mut sessions) = start("kind = \"xmpp\"\n", &more);
+    for (input, logged) in [
+        (
+            &b"<stream:stream"[..],
+            "no TLS with a client: received corrupt message",
+        ),
+        (
+            &[22, 3, 1, 2, 0, 1],
+            "it did not come within handshake_timeout",
+        ),
+    ] {
+        let mut client = ecm.client();
+        client.send(HEADER);
+        client.send(STARTTLS);
+        expect_own_header(&mut client, " from='a.example'");
+        client.expect(&features_on_stream(
+            "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>",
+        ));
+        client.expect(PROCEED);
+        client.stream.write_all(input).unwrap();
+        let _ = client.drain();
+        ecm.wait_for_log(logged);
+    }
+    let session = sessions.trunk.next_within(Duration::from_millis(1));
+    assert_eq!(session, None);
+}
+
+#[test]
+fn direct_tls_needs_no_starttls() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let (_peer, ecm, mut sessions) = start("kind = \"xmpps\"\n", &pair.table());
+    for alpn in [&["xmpp-client"][..], &[]] {
+        let config = Arc::new(authority.client(&TLS13, alpn));
+        let mut client = TlsClient::connect(ecm.address, &config, "a.example").unwrap();
+        let agreed = alpn.first().map(|name| name.as_bytes());
+        assert_eq!(client.0.conn.alpn_protocol(), agreed);
+        client.send(HEADER);
+        let (id, header, _) = sessions.opened();
+        assert_eq!(header.transport, Some(Transport::Tls));
+        sessions.send(id, &[EJABBERD_OPEN, &features(MECHANISMS)]);
+        client.expect(SERVER_HEADER);
+        client.expect(&features_on_stream(MECHANISMS));
+        client.0.sock.shutdown(Shutdown::Both).unwrap();
+        assert_eq!(sessions.next(id), Said::Reset);
+    }
+    let config = Arc::new(authority.client(&TLS13, &["http/1.1"]));
+    assert!(TlsClient::connect(ecm.address, &config, "a.example").is_err());
+}
+
+#[test]
+fn a_client_whose_tls_ended_at_a_proxy_is_offered_none() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let listener = "kind = \"xmpp\"\nproxy_protocol = true\n";
+    let (_peer, ecm, mut sessions) = start(listener, &pair.table());
+    let mut header = Vec::new();
+    let proxied = megaphone_trunk::proxy::Header {
+        addresses: megaphone_trunk::proxy::Addresses::Inet {
+            source: "192.0.2.7:4711".parse().unwrap(),
+            destination: "198.51.100.1:5223".parse().unwrap(),
+        },
+        tls: Some(megaphone_trunk::proxy::Tls {
+            version: Some("TLSv1.3".to_owned()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    megaphone_trunk::proxy::write(&proxied, &mut header);
+    let mut client = ecm.client();
+    client.stream.write_all(&header).unwrap();
+    client.send(HEADER);
+    let (_, header, _) = sessions.opened();
+    assert_eq!(source(&header), "192.0.2.7:4711".parse().unwrap());
+    assert_eq!(header.transport, Some(Transport::Tls));
+}
+
+#[test]
+fn who_vanishes_may_resume_and_who_says_goodbye_may_not() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let (client, id) = log_in(&ecm, &mut sessions);
+    drop(client);
+    assert_eq!(sessions.next(id), Said::Reset);
+    // In the middle of a stanza.
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    client.send("<message><body>ha");
+    drop(client);
+    assert_eq!(sessions.next(id), Said::Reset);
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    client.send(END);
+    assert_eq!(sessions.document(id), CLOSE);
+    drop(client);
+    sessions.send(id, &[CLOSE]);
+    sessions.trunk.finish(id);
+    assert_eq!(sessions.next(id), Said::Finished);
+}
+
+#[test]
+fn without_ejabberd_there_is_a_stream_error_at_once() {
+    let peer = Peer2::start();
+    let (ecm, trunk) = start_at(&peer, PLAIN, "");
+    let mut sessions = Sessions::new(trunk);
+    let (mut cut, _) = log_in(&ecm, &mut sessions);
+    let (mut reset, id) = log_in(&ecm, &mut sessions);
+    sessions.trunk.reset(id);
+    for (client, why) in [(&mut reset, "reset"), (&mut cut, "cut")] {
+        if why == "cut" {
+            sessions.trunk.transport.close();
+        }
+        let rest = format!("{SERVER_HEADER}{}", client.rest());
+        assert_eq!(condition(&rest), "remote-connection-failed", "{why}");
+    }
+    drop(peer);
+    let config = format!(
+        "[log]\nlevel = \"debug\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n{PLAIN}[trunk]\n\
+         address = \"127.0.0.1:1\"\n"
+    );
+    let mut lonely = Ecm::start_with_config(&config);
+    lonely.wait_for_log("no trunk to");
+    let mut client = lonely.client();
+    client.send(HEADER);
+    assert_eq!(condition(&client.rest()), "remote-connection-failed");
+}
+
+#[test]
+fn sigterm_is_a_system_shutdown() {
+    let (_peer, mut ecm, mut sessions) = start(PLAIN, "");
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    let mut silent = ecm.client();
+    let mut half = ecm.client();
+    half.send("<?xml version='1.0'?><stream:str");
+    // They are there once a third one is served.
+    open(&ecm, &mut sessions);
+    ecm.signal("TERM");
+    let rest = format!("{SERVER_HEADER}{}", client.rest());
+    assert_eq!(condition(&rest), "system-shutdown");
+    // Who has stream management comes back somewhere else.
+    assert_eq!(sessions.next(id), Said::Reset);
+    for client in [&mut silent, &mut half] {
+        let rest = client.rest();
+        if !rest.is_empty() {
+            assert_eq!(condition(&rest), "system-shutdown");
+        }
+    }
+    let status = ecm.wait_for_exit();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn who_takes_too_long_is_told_so() {
+    let limits = "[limits]\nhead_timeout = \"100ms\"\nauth_timeout = \"200ms\"\n\
+                  body_timeout = \"100ms\"\n[xmpp]\nidle_timeout = \"300ms\"\n";
+    let (_peer, ecm, mut sessions) = start(PLAIN, limits);
+    for input in ["", "<?xml version='1.0'?><stream:str"] {
+        let mut client = ecm.client();
+        client.send(input);
+        let rest = client.rest();
+        assert_eq!(condition(&rest), "connection-timeout", "{input}");
+        assert!(rest.contains("no stream was opened in time"), "{rest}");
+    }
+    let (mut client, id) = open(&ecm, &mut sessions);
+    let rest = format!("{SERVER_HEADER}{}", client.rest());
+    assert_eq!(condition(&rest), "connection-timeout");
+    assert!(rest.contains("the login took too long"), "{rest}");
+    assert_eq!(sessions.document(id), CLOSE);
+    assert_eq!(sessions.next(id), Said::Finished);
+    for (input, text, broken) in [
+        ("<message><body>", "a stanza took too long to arrive", false),
+        ("<message/>", "nothing was sent for too long", true),
+    ] {
+        let (mut client, id) = log_in(&ecm, &mut sessions);
+        client.send(input);
+        let rest = format!("{SERVER_HEADER}{}", client.rest());
+        assert_eq!(condition(&rest), "connection-timeout", "{input}");
+        assert!(rest.contains(text), "{rest}");
+        match broken {
+            false => {
+                assert_eq!(sessions.document(id), CLOSE);
+                assert_eq!(sessions.next(id), Said::Finished);
+            }
+            true => {
+                assert_eq!(sessions.document(id), "<message xmlns='jabber:client'/>");
+                assert_eq!(sessions.next(id), Said::Reset);
+            }
+        }
+    }
+}
+
+#[test]
+fn white_space_keeps_a_connection_open() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "[xmpp]\nwhitespace_interval = \"20ms\"\n");
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    client.expect("   ");
+    sessions.send(id, &["<iq xmlns='jabber:client' id='1'/>"]);
+    let mut got = String::new();
+    while !got.contains("/>") {
+        let mut byte = [0];
+        client.stream.read_exact(&mut byte).unwrap();
+        got.push(char::from(byte[0]));
+    }
+    assert_eq!(got.trim(), "<iq id='1'/>");
+    client.send(" ");
+    client.send("<iq id='2'/>");
+    assert_eq!(sessions.document(id), "<iq xmlns='jabber:client' id='2'/>");
+}
+
+#[test]
+fn a_client_waits_for_an_ejabberd_that_is_busy() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let (client, id) = log_in(&ecm, &mut sessions);
+    sessions.trunk.consumes = false;
+    let count = 300;
+    let body = "x".repeat(10_000);
+    let mut sender = client.stream.try_clone().unwrap();
+    let text = body.clone();
+    let talker = std::thread::spawn(move || {
+        for number in 0..count {
+            let stanza = format!("<message id='{number}'><body>{text}</body></message>");
+            sender.write_all(stanza.as_bytes()).unwrap();
+        }
+    });
+    // No more than a window comes.
+    let mut got = 0;
+    while sessions
+        .trunk
+        .next_within(Duration::from_millis(300))
+        .is_some_and(|seen| {
+            if let common::v2::Seen::Data(_, bytes) = &seen {
+                got += bytes.len();
+                sessions.unread(id, bytes);
+            }
+            true
+        })
+    {}
+    assert!((200_000..=256 * 1024).contains(&got), "{got}");
+    sessions.trunk.consumes = true;
+    let _ = sessions.trunk.session.consumed(StreamId::new(id), got);
+    for number in 0..count {
+        assert_eq!(
+            sessions.document(id),
+            format!("<message xmlns='jabber:client' id='{number}'><body>{body}</body></message>")
+        );
+    }
+    talker.join().unwrap();
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_closed_and_may_resume() {
+    let (_peer, mut ecm, mut sessions) = start(PLAIN, "[limits]\nsend_timeout = \"300ms\"\n");
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    let stanza = format!(
+        "<message xmlns='jabber:client'><body>{}</body></message>",
+        "x".repeat(15_000)
+    );
+    let mut message = Vec::new();
+    megaphone_xmpp::framing::put_message(&mut message, stanza.as_bytes()).unwrap();
+    loop {
+        match sessions.trunk.session.write(StreamId::new(id), &message) {
+            Ok(Written::Taken) => sessions.trunk.flush(),
+            Ok(Written::Refused) => {
+                if sessions
+                    .trunk
+                    .next_within(Duration::from_millis(5))
+                    .is_some()
+                {
+                    break;
+                }
+            }
+            Err(_reset) => break,
+        }
+    }
+    ecm.wait_for_log("a deadline passed: Output");
+    let (_, end) = client.drain();
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn large_stanzas_go_both_ways_with_tls() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let (_peer, ecm, mut sessions) = start("kind = \"xmpps\"\n", &pair.table());
+    let config = Arc::new(authority.client(&TLS13, &["xmpp-client"]));
+    let mut client = TlsClient::connect(ecm.address, &config, "a.example").unwrap();
+    client.send(HEADER);
+    let (id, ..) = sessions.opened();
+    sessions.send(id, &[EJABBERD_OPEN]);
+    client.expect(SERVER_HEADER);
+    let body = "y".repeat(200_000);
+    let stanza = format!("<message><body>{body}</body></message>");
+    let document = format!("<message xmlns='jabber:client'><body>{body}</body></message>");
+    client.send(&stanza);
+    assert_eq!(sessions.document(id), document);
+    sessions.send(id, &[&document]);
+    let reader = std::thread::spawn(move || client.expect(&stanza));
+    while !reader.is_finished() {
+        sessions.trunk.read(Duration::from_millis(5));
+    }
+    reader.join().unwrap();
+}
