@@ -44,8 +44,8 @@
 -define(READ, {'$megaphone', read}).
 -define(TOO_BIG, <<"XML stanza is too big">>).
 
-%% @doc Starts a session, from its trunk's process; {@link accept/1} follows. `c2s' are ejabberd_c2s's options, with
-%% `max_fsm_queue' as the process's max_queue.
+%% @doc Starts a session, from its trunk's process; {@link accept/1} follows. `c2s' are ejabberd_c2s's
+%% options, with `max_fsm_queue' as the process's max_queue.
 -spec start(megaphone:socket(), #{c2s := [{atom(), term()}], hibernate_after := timeout()}) ->
           {ok, pid()} | ignore | {error, term()}.
 start(Socket, #{c2s := Opts} = Options) ->
@@ -83,7 +83,8 @@ init({Trunk, Socket, #{c2s := Opts, hibernate_after := HibernateAfter}}) ->
     {ok, #session{stream = Stream,
                   socket = Socket,
                   %% An atom is above all numbers: `infinity' is the limit.
-                  max_stanza_size = min(?MAX_DOCUMENT, proplists:get_value(max_stanza_size, Opts, infinity)),
+                  max_stanza_size = min(proplists:get_value(max_stanza_size, Opts, infinity),
+                                        ?MAX_DOCUMENT),
                   hibernate_after = HibernateAfter}, Timeout}.
 
 -spec handle_call(term(), {pid(), term()}, #session{}) -> answer().
@@ -132,7 +133,8 @@ code_change(OldVersion, Session, Extra) ->
 %% What ejabberd_c2s can't do here: TLS is the ECM's, and so is whatever needs its keys (client
 %% certificates, channel binding). A client that came by TLS needs no more of it; one that did not
 %% can't get it, and is refused where TLS is required.
-open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted, #session{socket = Socket} = Session) ->
+open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted,
+     #session{socket = Socket} = Session) ->
     %% The connection itself says that it broke.
     true = demonitor(Monitor, [flush]),
     Stream = Accepted#{socket := xmpp_socket:reset_stream(XmppSocket),
@@ -205,11 +207,9 @@ event({xmlstreamelement, {xmlel, <<"starttls">>, _, _}},
 event(Event, #session{stream = Stream} = Session) ->
     continue(xmpp_stream_in:handle_info({'$gen_event', Event}, Stream), Session).
 
-leave(Uri, #session{stream = #{socket := _} = Stream, socket = Socket} = Session) ->
+leave(Uri, #session{stream = Stream, socket = Socket} = Session) ->
     ok = megaphone_session_socket:redirect(Socket, Uri),
-    continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Stream), Session);
-leave(_Uri, Session) ->
-    rest(Session).
+    continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Stream), Session#session{due = nothing}).
 
 continue({noreply, Stream, _Timeout}, Session) -> rest(Session#session{stream = Stream});
 continue({stop, Reason, Stream}, Session) -> {stop, Reason, Session#session{stream = Stream}}.
@@ -224,7 +224,8 @@ rest(#session{stream = #{stream_timeout := {Timeout, Since}}} = Session) ->
 rest(Session) ->
     {noreply, Session, hibernate}.
 
-idle(#session{heap = used, hibernate_after = HibernateAfter} = Session) when HibernateAfter > ?COLLECT_AFTER ->
+idle(#session{heap = used, hibernate_after = HibernateAfter} = Session)
+  when HibernateAfter > ?COLLECT_AFTER ->
     true = garbage_collect(),
     {noreply, Session#session{heap = collected}, later(HibernateAfter)};
 idle(#session{stream = Stream} = Session) ->

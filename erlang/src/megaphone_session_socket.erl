@@ -16,6 +16,7 @@
 -export_type([socket/0]).
 
 -type transport() :: tcp | tls | websocket | http_bind.
+-type endpoint() :: {inet:ip_address(), inet:port_number()}.
 %% The first is `self' once the session reads.
 -opaque socket() :: {self | pid(), transport(), megaphone:socket()}.
 
@@ -96,14 +97,20 @@ close({_, _, Socket}) ->
     megaphone:close(Socket).
 
 %% @doc The address the client connected to.
--spec sockname(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
+-spec sockname(socket()) -> {ok, endpoint()} | {error, einval}.
 sockname({_, _, Socket}) ->
-    megaphone:sockname(Socket).
+    endpoint(megaphone:sockname(Socket)).
 
 %% @doc The client's address.
--spec peername(socket()) -> {ok, megaphone_nif:address()} | {error, einval}.
+-spec peername(socket()) -> {ok, endpoint()} | {error, einval}.
 peername({_, _, Socket}) ->
-    megaphone:peername(Socket).
+    endpoint(megaphone:peername(Socket)).
+
+%% Who comes by a Unix socket, and speaks for nobody else, is on this machine.
+endpoint({ok, {local, _Path}}) -> {ok, {{127, 0, 0, 1}, 0}};
+endpoint({ok, undefined}) -> {error, einval};
+endpoint({ok, {_, _}} = Endpoint) -> Endpoint;
+endpoint({error, einval} = Error) -> Error.
 
 %% @doc xmpp_socket asks for input by this; the session reads anyway.
 -spec setopts(socket(), [term()]) -> ok.
