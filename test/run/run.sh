@@ -1,7 +1,8 @@
 #!/bin/bash
 # `make run`: an ejabberd with the trunk listener, the ECM in front of it, and a few users.
 #
-#   run.sh RUN_DIR          with HTTP_PORT, TRUNK_PORT and USERS from the environment
+#   run.sh RUN_DIR          with HTTP_PORT, HTTPS_PORT, XMPP_PORT, TRUNK_PORT and USERS from the
+#                           environment
 #   run.sh --check RUN_DIR  only says what would be wrong with these, before time goes into a build
 #
 # All it writes is below RUN_DIR, and each process it starts names RUN_DIR in its command line. It
@@ -18,6 +19,8 @@ if [ "${1:-}" = --check ]; then
 fi
 [ -n "${1:-}" ] || { echo "usage: $0 [--check] RUN_DIR" >&2; exit 2; }
 http_port=${HTTP_PORT:-5280}
+https_port=${HTTPS_PORT:-5281}
+xmpp_port=${XMPP_PORT:-5222}
 trunk_port=${TRUNK_PORT:-5290}
 users=${USERS:-0}
 
@@ -48,6 +51,8 @@ main() {
     check_numbers
     open_run_dir "$1"
     check_port HTTP_PORT "$http_port"
+    check_port HTTPS_PORT "$https_port"
+    check_port XMPP_PORT "$xmpp_port"
     check_port TRUNK_PORT "$trunk_port"
     [ $action = run ] || exit 0
     prepare
@@ -71,14 +76,19 @@ main() {
 }
 
 check_numbers() {
-    local name value
-    for name in HTTP_PORT:$http_port TRUNK_PORT:$trunk_port; do
+    local name value other
+    local -a names=(HTTP_PORT:"$http_port" HTTPS_PORT:"$https_port" XMPP_PORT:"$xmpp_port" TRUNK_PORT:"$trunk_port")
+    for name in "${names[@]}"; do
         value=${name#*:}
         if ! [[ $value =~ ^[1-9][0-9]{0,4}$ ]] || [ "$value" -gt 65535 ]; then
             fail "${name%%:*}=$value is no port; it must be a number from 1 to 65535"
         fi
+        for other in "${names[@]}"; do
+            [ "$other" != "$name" ] || break
+            [ "${other#*:}" != "$value" ] ||
+                fail "${other%%:*} and ${name%%:*} are both $value; set another one"
+        done
     done
-    [ "$http_port" != "$trunk_port" ] || fail "HTTP_PORT and TRUNK_PORT are both $http_port; set another one"
     [[ $users =~ ^(0|[1-9][0-9]{0,7})$ ]] || fail "USERS=$users must be a number from 0 to 99999999"
 }
 
@@ -119,9 +129,12 @@ free_port() {
 prepare() {
     render "$source_dir/ejabberd.yml.in" "$run_dir/ejabberd.yml"
     render "$source_dir/ecm.toml.in" "$run_dir/ecm.toml"
+    make_certificate
     # Some clients try only the first address of localhost, and that may be IPv6's.
     if grep -qs ' lo$' /proc/net/if_inet6; then
-        printf '\n[[listener]]\naddress = "[::1]:%s"\nkind = "http"\n' "$http_port" >>"$run_dir/ecm.toml"
+        sed -n '/^\[\[listener/,$ { s/127\.0\.0\.1/[::1]/; p }' "$run_dir/ecm.toml" >"$run_dir/ecm6.toml"
+        { echo; cat "$run_dir/ecm6.toml"; } >>"$run_dir/ecm.toml"
+        rm "$run_dir/ecm6.toml"
     fi
     # megaphone_run.erl moves the passwords to such a table; without this, ejabberd moves them back.
     printf 'passwd:\n  storage_type: disc_copies\n' >"$run_dir/ejabberd.schema"
@@ -134,11 +147,28 @@ prepare() {
     exec {events}<>"$run_dir/events"
 }
 
+# One of its own for localhost, which stays the same from start to start, so that a client which was
+# told to trust it goes on to. ejabberd can't be installed without openssl.
+make_certificate() {
+    local cert=$run_dir/tls/cert.pem key=$run_dir/tls/key.pem
+    if [ -s "$cert" ] && [ -s "$key" ]; then return; fi
+    mkdir -p "$run_dir/tls"
+    (
+        umask 077
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
+            -subj /CN=localhost -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' \
+            -addext 'basicConstraints=critical,CA:FALSE' -keyout "$key" -out "$cert.new"
+    ) >"$run_dir/logs/openssl.log" 2>&1 || fail "openssl can't make a certificate: $(cat "$run_dir/logs/openssl.log")"
+    mv "$cert.new" "$cert"
+}
+
 render() {
     local text
     text=$(<"$1")
     text=${text//@RUN_DIR@/"$run_dir"}
     text=${text//@HTTP_PORT@/"$http_port"}
+    text=${text//@HTTPS_PORT@/"$https_port"}
+    text=${text//@XMPP_PORT@/"$xmpp_port"}
     text=${text//@TRUNK_PORT@/"$trunk_port"}
     printf '%s\n' "$text" >"$2"
 }
@@ -270,9 +300,12 @@ announce() {
   chat in a browser    http://$base/files/
   BOSH                 http://$base/bosh
   WebSocket            ws://$base/ws
+  XMPP                 localhost:$xmpp_port, with STARTTLS
   API                  http://$base/api/status
   uploads (XEP-0363)   http://$base/upload/
   files                http://$base/files/NAME    from $run_dir/files
+  all of HTTP by TLS   https://localhost:$https_port, wss://localhost:$https_port/ws
+  certificate          $run_dir/tls/cert.pem
   trunk                127.0.0.1:$trunk_port
 
   users                alice@localhost, bob@localhost, carol@localhost$([ "$users" -eq 0 ] || echo ", user0 to user$((users - 1))")
