@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use megaphone_http::RequestHead;
 
+use crate::answer::After;
 use crate::config::{Config, HostMetaConfig};
 
 /// The form of an answer.
@@ -21,15 +22,6 @@ pub enum Scheme {
     Plain,
     /// With TLS, which may end at a proxy.
     Tls,
-}
-
-/// What becomes of the connection after the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
-    /// Another request may follow.
-    KeepAlive,
-    /// It is closed.
-    Close,
 }
 
 /// What is said of this program's URLs.
@@ -106,10 +98,7 @@ impl HostMeta {
             "204 No Content" => String::new(),
             _ => format!("Content-Length: {}\r\n", body.len()),
         };
-        let connection = match after {
-            After::KeepAlive => "",
-            After::Close => "Connection: close\r\n",
-        };
+        let connection = after.field();
         let body = match head.method() {
             "HEAD" => "",
             _ => &body,

@@ -143,6 +143,18 @@ fn what_is_no_handshake_is_answered_here() {
             "{request}"
         );
     }
+    // The connection goes on, as far as it can.
+    let mut client = ecm.client();
+    let wrong = upgrade("/chat", "").replace(": 13", ": 12");
+    client.send(&(wrong.clone() + &wrong + &get("/1")));
+    let (id, _, request) = trunk.opened();
+    assert!(request.starts_with("GET /1 "), "{request}");
+    trunk.answer(id, "one");
+    let refusal = client.until("has to be 13\n");
+    assert_eq!(status(&refusal), 426, "{refusal}");
+    assert!(!refusal.contains("close"), "{refusal}");
+    client.expect(&refusal);
+    client.expect(&ok("one"));
     // The default paths are ejabberd's now.
     let mut client = ecm.client();
     client.send(&upgrade("/ws", ""));
@@ -251,21 +263,9 @@ fn host_meta_is_answered_between_requests_for_ejabberd() {
     assert_eq!(again, id);
     assert!(request.starts_with("GET /2 "), "{request}");
     trunk.answer(id, "two");
-    drop(trunk);
-    let mut answer = vec![0; 400];
-    let mut got = 0;
-    while !String::from_utf8_lossy(&answer[..got]).ends_with("two") {
-        match client.stream.read(&mut answer[got..]).unwrap() {
-            0 => panic!("it ended: {}", String::from_utf8_lossy(&answer[..got])),
-            length => got += length,
-        }
-    }
-    let answer = String::from_utf8_lossy(&answer[..got]);
+    let answer = client.until("\"href\":\"ws://a.example/ws\"}]}\n");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"));
-    assert!(
-        answer.contains("\"href\":\"ws://a.example/ws\"}]}\nHTTP/1.1 200 OK\r\n"),
-        "{answer}"
-    );
+    client.expect(&ok("two"));
 }
 
 /// What the program's memory grows by with each client that is online and idle, in bytes.

@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use megaphone_http::{BodyLength, RequestDecoder, RequestHead};
 use tokio::sync::watch;
 
@@ -20,9 +20,10 @@ use super::requests::Routed;
 use super::requests::host_name;
 use super::route::Route;
 use super::{Arrival, Client, Ending, Introduction, Moved, Socket, tls_of};
+use crate::answer::After;
 use crate::clients::Place;
 use crate::config::Service;
-use crate::host_meta::{After, Format, Scheme};
+use crate::host_meta::{Format, Scheme};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Content, Opening, Trunks};
@@ -133,10 +134,7 @@ impl Client {
             return Ok(Moved::No);
         };
         match routed.route {
-            Route::WebSocket => {
-                self.routed = Some(routed);
-                Err(Ending::HandOver)
-            }
+            Route::WebSocket => self.accept_websocket(routed),
             Route::HostMeta(format) => {
                 self.answer_host_meta(&routed.head, format);
                 Ok(Moved::Yes)
@@ -144,17 +142,46 @@ impl Client {
         }
     }
 
+    /// A handshake that is right is answered by the task that takes the connection.
+    fn accept_websocket(&mut self, routed: Box<Routed>) -> Result<Moved, Ending> {
+        let head = &routed.head;
+        match websocket::accept(head, &self.settings.websocket.origins) {
+            Ok(answer) => {
+                self.output = answer;
+                self.routed = Some(routed);
+                Err(Ending::HandOver)
+            }
+            Err(refusal) => {
+                let client = self.requests.client(head);
+                tracing::debug!(peer = %client, "no WebSocket: {refusal}");
+                let after = self.after(head);
+                self.answer(refusal.to_bytes(after), after);
+                Ok(Moved::Yes)
+            }
+        }
+    }
+
     fn answer_host_meta(&mut self, head: &RequestHead, format: Format) {
-        let may_follow = head.keep_alive() && head.body() == BodyLength::None;
-        let after = match may_follow && self.phase == Phase::Serving {
-            true => After::KeepAlive,
-            false => After::Close,
-        };
+        let after = self.after(head);
         let scheme = match self.tls() {
             Some(_) => Scheme::Tls,
             None => self.requests.scheme(head),
         };
-        self.output = self.settings.host_meta.answer(head, format, scheme, after);
+        let answer = self.settings.host_meta.answer(head, format, scheme, after);
+        self.answer(answer, after);
+    }
+
+    /// Whether the client's next request can be read after one that is answered here.
+    fn after(&self, head: &RequestHead) -> After {
+        let may_follow = head.keep_alive() && head.body() == BodyLength::None;
+        match may_follow && self.phase == Phase::Serving {
+            true => After::KeepAlive,
+            false => After::Close,
+        }
+    }
+
+    fn answer(&mut self, answer: Bytes, after: After) {
+        self.output = answer;
         match after {
             After::KeepAlive => self.requests.skip_end(),
             After::Close => self.ending = Some(Ending::Close),
@@ -182,7 +209,7 @@ impl Client {
             head,
         };
         match route {
-            Route::WebSocket => websocket::start(handover),
+            Route::WebSocket => websocket::start(handover, &self.output),
             // It was answered.
             Route::HostMeta(_) => {}
         }

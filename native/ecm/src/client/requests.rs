@@ -290,6 +290,11 @@ impl RequestReader {
         self.decoder.switch_to_raw();
     }
 
+    /// Whose a request is.
+    pub fn client(&self, head: &RequestHead) -> SocketAddr {
+        self.origins.client(head)
+    }
+
     /// How the client of a request reaches this program, as far as a trusted proxy says so.
     pub fn scheme(&self, head: &RequestHead) -> Scheme {
         self.origins.scheme(head)

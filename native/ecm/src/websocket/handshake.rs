@@ -4,6 +4,8 @@ use bytes::Bytes;
 use megaphone_http::{BodyLength, RequestHead, Version};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
+use crate::answer::After;
+
 /// What a key is followed by before it is hashed (RFC 6455, section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -81,8 +83,8 @@ pub fn accept(head: &RequestHead, origins: &[String]) -> Result<Bytes, Refusal> 
 }
 
 impl Refusal {
-    /// The answer, after which the connection ends.
-    pub fn to_bytes(self) -> Bytes {
+    /// The answer.
+    pub fn to_bytes(self, after: After) -> Bytes {
         let (status, fields) = match self {
             Self::Method => ("405 Method Not Allowed", "Allow: GET\r\n"),
             Self::NoUpgrade => ("426 Upgrade Required", "Upgrade: websocket\r\n"),
@@ -97,7 +99,8 @@ impl Refusal {
         let length = text.len() + 1;
         Bytes::from(format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {length}\r\n{fields}Connection: close\r\n\r\n{text}\n"
+             Content-Length: {length}\r\n{fields}{}\r\n{text}\n",
+            after.field()
         ))
     }
 }
@@ -227,7 +230,7 @@ mod tests {
             (format!("{GOOD}Content-Length: 3\r\n"), Refusal::Body, 400),
         ] {
             assert_eq!(accept(&head(&request), &[]), Err(refusal), "{request}");
-            let answer = refusal.to_bytes();
+            let answer = refusal.to_bytes(After::KeepAlive);
             let answer = String::from_utf8_lossy(&answer);
             assert!(
                 answer.starts_with(&format!("HTTP/1.1 {status} ")),

@@ -18,3 +18,4 @@ mod reader;
 mod stream;
 
 pub use self::client::start;
+pub use self::handshake::accept;

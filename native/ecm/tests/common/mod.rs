@@ -376,6 +376,23 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&bytes[..got]), text);
     }
 
+    /// Reads up to this text and with it, a byte at a time.
+    #[track_caller]
+    pub fn until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            match self.stream.read(&mut byte) {
+                Ok(1..) => bytes.push(byte[0]),
+                Ok(0) | Err(_) => panic!(
+                    "expected {end:?}, got {:?} and no more",
+                    String::from_utf8_lossy(&bytes)
+                ),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Reads to the end of the connection, which has to be an orderly one.
     #[track_caller]
     pub fn rest(&mut self) -> String {

@@ -15,16 +15,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use self::input::Held;
 use self::output::Unsent;
 use self::timing::Timing;
-use super::handshake;
 use super::reader::MessageReader;
 use super::stream::StreamState;
-use crate::client::{Handover, Socket, answer_and_close, socket};
+use crate::client::{Handover, Socket, socket};
 use crate::clients::Place;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -34,23 +32,10 @@ use crate::trunk::{Binding, Content, Opening, Trunks};
 /// How often a client may read, write and send before others have a turn.
 const STEPS: usize = 16;
 
-/// Takes a connection whose last request is for WebSocket: answers it and serves the client, in a task of
-/// its own.
-pub fn start(handover: Handover) {
-    match handshake::accept(&handover.head, &handover.settings.websocket.origins) {
-        Ok(answer) => {
-            tokio::spawn(serve(handover, &answer));
-        }
-        Err(refusal) => {
-            tracing::debug!(peer = %handover.client(), "no WebSocket: {refusal}");
-            let answer = refusal.to_bytes();
-            tokio::spawn(decline(handover.stream, handover.place, answer));
-        }
-    }
-}
-
-async fn decline(stream: Socket, _place: Place, answer: Bytes) {
-    answer_and_close(stream, &answer).await;
+/// Takes a connection whose last request is a handshake that was accepted: serves the client, in a task of
+/// its own, which gives that answer first.
+pub fn start(handover: Handover, answer: &[u8]) {
+    tokio::spawn(serve(handover, answer));
 }
 
 /// Serves a client until it or ejabberd is done.

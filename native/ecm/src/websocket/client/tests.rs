@@ -75,7 +75,7 @@ impl Browser {
             receiver,
             (decoder, input, head),
         );
-        let answer = handshake::accept(&handover.head, &[]).unwrap();
+        let answer = crate::websocket::accept(&handover.head, &[]).unwrap();
         let task = tokio::spawn(serve(handover, &answer));
         let mut browser = Self {
             stream: browser.unwrap(),
