@@ -271,7 +271,7 @@ impl Default for LimitsConfig {
             max_head: 64 * KIB,
             max_headers: 100,
             max_chunked_body: 20 * MIB,
-            max_stanza_size: 256 * KIB,
+            max_stanza_size: MIB,
             max_stanza_from_ejabberd: 16 * MIB,
             max_connections: 100_000,
             max_client_buffer: 64 * MIB,

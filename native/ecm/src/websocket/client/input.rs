@@ -12,6 +12,9 @@ use crate::websocket::error::FrameError;
 use crate::websocket::reader::{Event, MessageReader};
 use crate::websocket::stream::Purpose;
 
+/// The largest message of somebody who may be anybody: no login needs more.
+const MAX_BEFORE_LOGIN: usize = 64 * 1024;
+
 /// What was read and not handled.
 #[derive(Debug)]
 pub struct Held {
@@ -214,6 +217,11 @@ impl Client {
     }
 
     fn max_stanza_size(&self) -> usize {
-        usize::try_from(self.settings.limits.max_stanza_size).unwrap_or(usize::MAX)
+        let limit = self.settings.limits.max_stanza_size;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        match self.xmpp.is_logged_in() {
+            true => limit,
+            false => limit.min(MAX_BEFORE_LOGIN),
+        }
     }
 }

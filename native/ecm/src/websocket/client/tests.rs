@@ -363,6 +363,20 @@ async fn documents_that_can_not_be_taken_end_the_stream_with_an_error() {
 }
 
 #[tokio::test]
+async fn more_may_come_at_once_after_the_login() {
+    let long = format!("<iq xmlns='jabber:client'>{}</iq>", "x".repeat(100_000));
+    let (mut browser, mut ejabberd, id) = start().await;
+    ejabberd.send_document(id, SUCCESS);
+    assert_eq!(browser.see().await, text(SUCCESS));
+    browser.say(&long).await;
+    assert!(document(&mut ejabberd, id).await == long, "it differs");
+    let (mut browser, mut ejabberd, id) = start().await;
+    browser.say(&long).await;
+    browser.see_error("policy-violation", 1009).await;
+    assert_eq!(document(&mut ejabberd, id).await, CLOSE);
+}
+
+#[tokio::test]
 async fn a_stream_begins_with_open_and_an_error_before_it_has_one_of_its_own() {
     let (trunks, mut ejabberd) = Ejabberd::start();
     let mut browser = Browser::connect(&trunks, &Config::default(), b"").await;
