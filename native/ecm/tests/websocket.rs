@@ -5,11 +5,14 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
+use std::sync::Arc;
 
+use common::authority::{Authority, TlsClient};
 use common::v2::{Peer2, Seen, Trunk2, source};
 use common::{Client, get, ok, status};
 use megaphone_trunk::proxy::Transport;
+use tokio_rustls::rustls::version::TLS13;
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
@@ -41,18 +44,23 @@ fn framed(document: &str) -> Vec<u8> {
 /// The next frame that a client gets: its first byte and its payload, which is short.
 #[track_caller]
 fn frame(client: &mut Client) -> (u8, String) {
+    read_frame(&mut client.stream)
+}
+
+#[track_caller]
+fn read_frame(stream: &mut impl Read) -> (u8, String) {
     let mut header = [0; 2];
-    client.stream.read_exact(&mut header).unwrap();
+    stream.read_exact(&mut header).unwrap();
     let length = match header[1] {
         126 => {
             let mut length = [0; 2];
-            client.stream.read_exact(&mut length).unwrap();
+            stream.read_exact(&mut length).unwrap();
             usize::from(u16::from_be_bytes(length))
         }
         short => usize::from(short),
     };
     let mut payload = vec![0; length];
-    client.stream.read_exact(&mut payload).unwrap();
+    stream.read_exact(&mut payload).unwrap();
     (header[0], String::from_utf8_lossy(&payload).into_owned())
 }
 
@@ -268,35 +276,68 @@ fn host_meta_is_answered_between_requests_for_ejabberd() {
     client.expect(&ok("two"));
 }
 
-/// What the program's memory grows by with each client that is online and idle, in bytes.
+/// The documents of a login, as far as the program has to see them.
+const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+
+/// What the program's memory grows by with each client that `connect` brings online, in bytes.
+fn memory<C>(ecm: &common::Ecm, count: usize, mut connect: impl FnMut() -> C) -> u64 {
+    // Buffers that all clients share, and tables that grow in steps.
+    let before_measuring: Vec<_> = (0..count / 10).map(|_| connect()).collect();
+    let before = ecm.resident_memory();
+    let clients: Vec<_> = (0..count).map(|_| connect()).collect();
+    let each = (ecm.resident_memory() - before) / count as u64;
+    drop((before_measuring, clients));
+    println!("{each} bytes a client");
+    each
+}
+
 #[test]
 fn an_idle_client_costs_little_memory() {
-    const CLIENTS: usize = 2000;
     allow_open_files();
     let (_peer, ecm, mut trunk) = start("[limits]\nauth_timeout = \"1h\"\n");
-    let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
-    let mut online = |count: usize| -> Vec<_> {
-        let clients = (0..count).map(|_| {
-            let mut client = ecm.client();
-            client.send(&upgrade("/ws", ""));
-            client.expect(SWITCHED);
-            let id = opened(&mut client, &mut trunk);
-            trunk.send(id, &[framed(OPEN), framed(success)].concat());
-            assert_eq!(frame(&mut client).1, OPEN);
-            assert_eq!(frame(&mut client).1, success);
-            client
-        });
-        clients.collect()
-    };
-    // Buffers that all clients share, and tables that grow in steps.
-    let before_measuring = online(200);
-    let before = ecm.resident_memory();
-    let clients = online(CLIENTS);
-    let after = ecm.resident_memory();
-    let each = (after - before) / CLIENTS as u64;
-    drop((before_measuring, clients));
+    let each = memory(&ecm, 2000, || {
+        let mut client = ecm.client();
+        client.send(&upgrade("/ws", ""));
+        client.expect(SWITCHED);
+        let id = opened(&mut client, &mut trunk);
+        trunk.send(id, &[framed(OPEN), framed(SUCCESS)].concat());
+        assert_eq!(frame(&mut client).1, OPEN);
+        assert_eq!(frame(&mut client).1, SUCCESS);
+        client
+    });
     assert!(each <= 2_560, "{each} bytes a client");
-    println!("{each} bytes a client");
+}
+
+#[test]
+fn by_tls_it_is_a_session_too_and_an_idle_client_costs_little_memory() {
+    allow_open_files();
+    let authority = Authority::new();
+    let peer = Peer2::start();
+    let mut ecm = common::Ecm::start_with_config(&format!(
+        "[log]\nlevel = \"info\"\n[[listener]]\naddress = \"127.0.0.1:0\"\nkind = \"https\"\n\
+         [trunk]\naddress = \"{}\"\ntrunks = 1\n{}",
+        peer.address,
+        authority.sign("a.example").table()
+    ));
+    let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    let config = Arc::new(authority.client(&TLS13, &["http/1.1"]));
+    let each = memory(&ecm, 500, || {
+        let mut client = TlsClient::connect(ecm.address, &config, "a.example").unwrap();
+        client.send(&upgrade("/ws", ""));
+        client.expect(SWITCHED);
+        client.0.write_all(&message(OPEN)).unwrap();
+        client.0.flush().unwrap();
+        let (id, header, first) = trunk.opened();
+        assert_eq!(header.transport, Some(Transport::WebSocket));
+        assert!(header.tls.is_some());
+        assert_eq!(first.as_bytes(), framed(OPEN));
+        trunk.send(id, &[framed(OPEN), framed(SUCCESS)].concat());
+        assert_eq!(read_frame(&mut client.0).1, OPEN);
+        assert_eq!(read_frame(&mut client.0).1, SUCCESS);
+        client
+    });
+    assert!(each <= 10_240, "{each} bytes a client");
 }
 
 /// Shells start programs with 1024 though more are allowed.
