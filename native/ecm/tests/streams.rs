@@ -216,6 +216,28 @@ fn what_is_wrong_in_a_stream_ends_it_with_the_error_that_says_so() {
     assert_eq!(sessions.document(id), CLOSE);
 }
 
+#[test]
+fn who_has_not_logged_in_may_send_less() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let body = "x".repeat(70_000);
+    let stanza = format!("<message><body>{body}</body></message>");
+    let (mut client, id) = open(&ecm, &mut sessions);
+    client.send(&stanza);
+    let rest = format!("{SERVER_HEADER}{}", client.rest());
+    assert_eq!(condition(&rest), "policy-violation");
+    assert_eq!(sessions.document(id), CLOSE);
+    assert_eq!(sessions.next(id), Said::Finished);
+    // By SASL, and by SASL2, after which no stream begins.
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    client.send(&stanza);
+    assert!(sessions.document(id).contains(&body));
+    let (mut client, id) = open(&ecm, &mut sessions);
+    sessions.send(id, &["<success xmlns='urn:xmpp:sasl:2'/>"]);
+    client.expect("<success xmlns='urn:xmpp:sasl:2'/>");
+    client.send(&stanza);
+    assert!(sessions.document(id).contains(&body));
+}
+
 /// Each row: what comes in place of a header, and the error.
 #[test]
 fn what_is_wrong_in_a_header_is_nothing_to_ejabberd() {
@@ -678,8 +700,10 @@ fn large_stanzas_go_both_ways_with_tls() {
     let mut client = TlsClient::connect(ecm.address, &config, "a.example").unwrap();
     client.send(HEADER);
     let (id, ..) = sessions.opened();
-    sessions.send(id, &[EJABBERD_OPEN]);
-    client.expect(SERVER_HEADER);
+    sessions.send(id, &[EJABBERD_OPEN, SUCCESS]);
+    client.expect(&format!("{SERVER_HEADER}{SUCCESS}"));
+    client.send(HEADER);
+    assert_eq!(sessions.document(id), OPEN);
     let body = "y".repeat(200_000);
     let stanza = format!("<message><body>{body}</body></message>");
     let document = format!("<message xmlns='jabber:client'><body>{body}</body></message>");

@@ -37,6 +37,9 @@ use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening, Trunks, canonical};
 
+/// The largest document of somebody who may be anybody: no login needs more.
+const MAX_BEFORE_LOGIN: usize = 64 * 1024;
+
 /// How often a client may read, write and send before others have a turn.
 const STEPS: usize = 16;
 
@@ -161,11 +164,7 @@ impl Client {
             phase: _,
         } = arrival;
         let mut client = Self {
-            reader: Reader::new(Limits {
-                max_document: usize::try_from(settings.limits.max_stanza_size)
-                    .unwrap_or(usize::MAX),
-                ..Limits::default()
-            }),
+            reader: Reader::new(limits(&settings, Stage::Header)),
             writer: Writer::new(),
             stage: Stage::Header,
             session: None,
@@ -317,8 +316,26 @@ impl Client {
         }
     }
 
+    /// The client has logged in.
+    fn logged_in(&mut self) {
+        self.stage = Stage::Established;
+        self.reader.set_limits(limits(&self.settings, self.stage));
+    }
+
     fn left(&self, error: &io::Error) -> Ending {
         tracing::debug!(peer = %self.peer, "a client left: {error}");
         Ending::ClientLeft
+    }
+}
+
+/// What a client's documents may cost at a stage.
+fn limits(settings: &Settings, stage: Stage) -> Limits {
+    let most = usize::try_from(settings.limits.max_stanza_size).unwrap_or(usize::MAX);
+    Limits {
+        max_document: match stage {
+            Stage::Header | Stage::BeforeTls | Stage::Negotiating => most.min(MAX_BEFORE_LOGIN),
+            Stage::Established | Stage::Closing => most,
+        },
+        ..Limits::default()
     }
 }

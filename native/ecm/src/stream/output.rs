@@ -98,7 +98,7 @@ impl Client {
         match self.writer.write(out, document) {
             Some(Kind::Close { .. }) => self.ending = Some(Ending::Close),
             Some(Kind::Message | Kind::Presence | Kind::Iq) if before_login => {
-                self.stage = Stage::Established;
+                self.logged_in();
             }
             Some(Kind::Other) if before_login => self.look_for_success(document),
             Some(_) => {}
@@ -114,9 +114,9 @@ impl Client {
         match root.namespace().as_deref() {
             Some(namespace::SASL) => {
                 self.reader.restart();
-                self.stage = Stage::Established;
+                self.logged_in();
             }
-            Some(SASL2) => self.stage = Stage::Established,
+            Some(SASL2) => self.logged_in(),
             _ => {}
         }
     }

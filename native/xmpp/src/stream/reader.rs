@@ -61,6 +61,11 @@ impl Reader {
         *self = Self::new(self.limits);
     }
 
+    /// What documents may cost from here on: who has logged in may send more.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Whether bytes of an unfinished document or header are held; a deadline is due then.
     pub fn is_within_document(&self) -> bool {
         self.unfinished.as_ref().is_some_and(|held| !held.finished)
