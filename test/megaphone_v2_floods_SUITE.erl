@@ -10,7 +10,7 @@
          honest_work_earns_its_allowance/1]).
 
 -import(megaphone_test_listeners, [connect/2, errors/2, await_error/3, ejabberd/1]).
--import(megaphone_test_yamux, [frame/3, header/4]).
+-import(megaphone_test_frame, [frame/3, header/4]).
 
 -define(GET, "GET /echo/ip HTTP/1.1\r\nHost: localhost\r\n\r\n").
 %% What a flood may take more than ejabberd had before, at its worst (bytes). The figures are in the log.

@@ -13,7 +13,7 @@
          too_many_streams/1, forgotten_id/1, streams_after_go_away/1, ids_out_of_order/1]).
 
 -import(megaphone_test_listeners, [connect/1, connect/2, errors/2, await_error/3, ejabberd/1, call/4]).
--import(megaphone_test_yamux, [frame/3, header/4]).
+-import(megaphone_test_frame, [frame/3, header/4]).
 
 -define(GET, "GET /echo/ip HTTP/1.1\r\nHost: localhost\r\n\r\n").
 -define(WINDOW, 262144).

@@ -20,7 +20,8 @@ done
 export ERL_LIBS
 erlc -o "$ebin" test/shared/megaphone_test_xmpp.erl
 erlc -pa "$ebin" -o "$ebin" test/shared/megaphone_test_ejabberd.erl test/shared/megaphone_test_config.erl \
-    test/shared/megaphone_test_handler.erl test/shared/megaphone_test_port.erl \
+    test/shared/megaphone_test_frame.erl test/shared/megaphone_test_handler.erl \
+    test/shared/megaphone_test_port.erl test/shared/megaphone_test_transport.erl \
     test/shared/megaphone_test_program.erl test/shared/megaphone_test_proxy.erl \
     test/shared/megaphone_test_session.erl test/shared/megaphone_test_wait.erl \
     test/shared/megaphone_test_xml.erl test/shared/megaphone_test_yamux.erl \

@@ -8,27 +8,23 @@
 
 -behaviour(gen_server).
 
+-import(megaphone_test_frame, [frame/3, header/4]).
+
 %% Trunks.
 -export([connect/1, connect/2, try_connect/2, close/1, port/1, ping/1, go_away/2, await_end/1,
          await_go_away/1, await_frame/2, others/1]).
 %% Streams.
 -export([open/2, open/3, id/1, trunk/1, send/2, send/3, recv/2, recv/3, peek/3,
          finish/1, reset/1, close_stream/1, status/1]).
-%% Bytes and frames as they stand.
--export([send_bytes/2, frame/3, frame/4, header/4]).
+%% Bytes as they stand.
+-export([send_bytes/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([trunk/0, stream/0, frame/0]).
 
 -type trunk() :: pid().
 -opaque stream() :: {trunk(), pos_integer()}.
--type address() :: {inet:ip_address(), inet:port_number()} | {local, file:name()}.
-%% `tls' are ssl's options; `gen_tcp' more of its own.
--type options() :: #{tls => [ssl:tls_client_option()], gen_tcp => [gen_tcp:connect_option()]}.
--type kind() :: data | window_update | ping | go_away.
--type flag() :: syn | ack | fin | rst.
-%% A header; a data frame's bytes are left out.
--type frame() :: {kind(), [flag()], Id :: non_neg_integer(), Length :: non_neg_integer()}.
+-type frame() :: megaphone_test_frame:frame().
 
 -define(TIMEOUT, 10_000).
 -define(WINDOW, 262144).
@@ -57,21 +53,24 @@
 
 %% Trunks.
 
--spec connect(address()) -> trunk().
+-spec connect(megaphone_test_transport:address()) -> trunk().
 connect(Address) ->
     connect(Address, #{}).
 
 %% @doc Connects; the case fails if that does not work.
--spec connect(address(), options()) -> trunk().
+-spec connect(megaphone_test_transport:address(), megaphone_test_transport:options()) -> trunk().
 connect(Address, Options) ->
     case try_connect(Address, Options) of
         {ok, Trunk} -> Trunk;
         {error, Reason} -> error({cannot_connect, Address, Reason})
     end.
 
--spec try_connect(address(), options()) -> {ok, trunk()} | {error, term()}.
+-spec try_connect(megaphone_test_transport:address(), megaphone_test_transport:options()) -> {ok, trunk()} | {error, term()}.
 try_connect(Address, Options) ->
-    gen_server:start(?MODULE, {self(), Address, Options}, []).
+    case gen_server:start(?MODULE, {self(), Address, Options}, []) of
+        {ok, Trunk} -> {ok, Trunk};
+        {error, {shutdown, Reason}} -> {error, Reason}
+    end.
 
 -spec close(trunk()) -> ok.
 close(Trunk) ->
@@ -199,44 +198,41 @@ close_stream({Trunk, Id}) ->
 status({Trunk, Id}) ->
     call(Trunk, {status, Id}).
 
-%% Bytes and frames as they stand.
+%% Bytes as they stand.
 
 %% @doc Sends bytes after what was sent before. The caller writes: the trunk goes on reading meanwhile.
 -spec send_bytes(trunk(), iodata()) -> ok | {error, term()}.
 send_bytes(Trunk, Bytes) ->
     case call(Trunk, flush) of
-        {ok, Transport} -> transport_send(Transport, Bytes);
+        {ok, Transport} -> megaphone_test_transport:send(Transport, Bytes);
         {error, _} = Error -> Error
     end.
-
-%% @doc A data frame.
--spec frame([flag()], Id :: non_neg_integer(), iodata()) -> iodata().
-frame(Flags, Id, Bytes) ->
-    frame(Flags, Id, iolist_size(Bytes), Bytes).
-
-%% @doc A data frame that says another length.
--spec frame([flag()], Id :: non_neg_integer(), non_neg_integer(), iodata()) -> iodata().
-frame(Flags, Id, Length, Bytes) ->
-    [header(data, Flags, Id, Length), Bytes].
-
-%% @doc A header with any type and flags.
--spec header(kind() | byte(), [flag()] | 0..65535, non_neg_integer(), non_neg_integer()) -> binary().
-header(Kind, Flags, Id, Length) ->
-    <<0, (kind_number(Kind)), (flags_number(Flags)):16, Id:32, Length:32>>.
 
 %% The process.
 
 init({Owner, Address, Options}) ->
-    case transport_connect(Address, Options) of
+    case connected(Address, Options) of
         {ok, Transport} ->
             _ = monitor(process, Owner),
-            ok = transport_activate(Transport),
-            {ok, #{transport => Transport, port => transport_port(Transport), buffer => <<>>, out => [], out_size => 0, next => 1,
+            {ok, #{transport => Transport, port => megaphone_test_transport:port(Transport),
+                   buffer => <<>>, out => [], out_size => 0, next => 1,
                    streams => #{}, pings => #{}, next_ping => 0,
                    %% Newest first.
                    others => {0, []}, awaits => [], ended => false}};
         {error, Reason} ->
-            {stop, Reason}
+            {stop, {shutdown, Reason}}
+    end.
+
+connected(Address, Options) ->
+    case megaphone_test_transport:connect(Address, Options) of
+        {ok, Transport} ->
+            %% The other side may have refused our certificate already.
+            case megaphone_test_transport:activate(Transport) of
+                ok -> {ok, Transport};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 handle_call(port, _From, #{port := Port} = State) ->
@@ -288,7 +284,7 @@ handle_info(timeout, State) ->
 handle_info({Tag, _, Bytes}, #{buffer := Buffer} = State) when Tag =:= tcp; Tag =:= ssl ->
     idle({noreply, frames(<<Buffer/binary, Bytes/binary>>, State)});
 handle_info({Tag, _}, #{transport := Transport} = State) when Tag =:= tcp_passive; Tag =:= ssl_passive ->
-    _ = transport_activate(Transport),
+    _ = megaphone_test_transport:activate(Transport),
     idle({noreply, State});
 handle_info({Tag, _}, State) when Tag =:= tcp_closed; Tag =:= ssl_closed ->
     {noreply, ended(State)};
@@ -445,18 +441,14 @@ consume(Id, #stream{unreturned = Unreturned} = Stream, Bytes, State) ->
 
 %% Frames from the other side.
 
-frames(<<0, Kind, Flags:16, Id:32, Length:32, Rest/binary>> = Buffer, State) ->
-    case {Kind, Rest} of
-        {0, <<Bytes:Length/binary, More/binary>>} ->
-            frames(More, frame_in(data, flags(Flags), Id, Length, Bytes, State));
-        {0, _} ->
-            State#{buffer := Buffer};
-        _ ->
-            frames(Rest, frame_in(kind(Kind), flags(Flags), Id, Length, <<>>, State))
-    end;
-frames(Buffer, State) when byte_size(Buffer) < 12 ->
-    %% A copy, so that the rest of a large message can go.
-    State#{buffer := binary:copy(Buffer)}.
+frames(Buffer, State) ->
+    case megaphone_test_frame:split(Buffer) of
+        {{Kind, Flags, Id, Length}, Bytes, Rest} ->
+            frames(Rest, frame_in(Kind, Flags, Id, Length, Bytes, State));
+        more ->
+            %% A copy, so that the rest of a large message can go.
+            State#{buffer := binary:copy(Buffer)}
+    end.
 
 frame_in(ping, [syn], 0, Number, _, State) ->
     write(header(ping, [ack], 0, Number), State);
@@ -536,7 +528,7 @@ other(Frame, #{others := {Count, Others}, awaits := Awaits} = State) ->
     State#{others := Kept, awaits := Left}.
 
 ended(#{streams := Streams, pings := Pings, transport := Transport, awaits := Awaits} = State) ->
-    transport_close(Transport),
+    megaphone_test_transport:close(Transport),
     [gen_server:reply(From, {error, closed}) || From <- maps:values(Pings)],
     Lost = maps:fold(fun(Id, #stream{error = none} = Stream, Acc) -> tell_lost(Id, Stream, Acc);
                         (_, _, Acc) -> Acc
@@ -570,7 +562,7 @@ flush(#{out_size := 0} = State) ->
     State;
 flush(#{out := Out, transport := Transport} = State) ->
     %% The end of the trunk is told by a message.
-    _ = transport_send(Transport, Out),
+    _ = megaphone_test_transport:send(Transport, Out),
     State#{out := [], out_size := 0}.
 
 idle({reply, Answer, State}) ->
@@ -592,53 +584,3 @@ answer(From, none, Answer) ->
 answer(From, Timer, Answer) ->
     _ = erlang:cancel_timer(Timer),
     gen_server:reply(From, Answer).
-
-kind_number(data) -> 0;
-kind_number(window_update) -> 1;
-kind_number(ping) -> 2;
-kind_number(go_away) -> 3;
-kind_number(Number) -> Number.
-
-kind(1) -> window_update;
-kind(2) -> ping;
-kind(3) -> go_away.
-
-flags_number(Number) when is_integer(Number) -> Number;
-flags_number(Flags) -> lists:sum([Bit || {Flag, Bit} <- flag_bits(), lists:member(Flag, Flags)]).
-
-flags(Number) -> [Flag || {Flag, Bit} <- flag_bits(), Number band Bit =/= 0].
-
-flag_bits() -> [{syn, 1}, {ack, 2}, {fin, 4}, {rst, 8}].
-
-%% The trunk's own transport.
-
-transport_connect(Address, Options) ->
-    {Host, Port, Tcp} = case Address of
-                            {local, _} -> {Address, 0, []};
-                            {Ip, Number} -> {Ip, Number, [{nodelay, true}]}
-                        end,
-    All = [binary, {active, false}, {buffer, 65536}] ++ Tcp ++ maps:get(gen_tcp, Options, []),
-    case {gen_tcp:connect(Host, Port, All, ?TIMEOUT), Options} of
-        {{ok, Socket}, #{tls := Tls}} -> tls_connect(Socket, Tls);
-        {{ok, Socket}, _} -> {ok, {gen_tcp, Socket}};
-        {{error, _} = Error, _} -> Error
-    end.
-
-tls_connect(Socket, Options) ->
-    case ssl:connect(Socket, Options, ?TIMEOUT) of
-        {ok, Tls} -> {ok, {ssl, Tls}};
-        {error, _} = Error -> Error
-    end.
-
-transport_activate({gen_tcp, Socket}) -> inet:setopts(Socket, [{active, 100}]);
-transport_activate({ssl, Socket}) -> ssl:setopts(Socket, [{active, 100}]).
-
-transport_send({Module, Socket}, Bytes) -> Module:send(Socket, Bytes).
-
-transport_close({Module, Socket}) -> Module:close(Socket).
-
-transport_port({gen_tcp, Socket}) -> port_of(inet:sockname(Socket));
-transport_port({ssl, Socket}) -> port_of(ssl:sockname(Socket)).
-
-port_of({ok, {Ip, Port}}) when is_tuple(Ip) -> Port;
-port_of(_) -> undefined.
