@@ -24,7 +24,7 @@ built_application := _build/default/lib/megaphone
 clients := test/clients
 
 .PHONY: help deps deps-run build run status test test-rust test-clients test-erlang lint lint-rust \
-	lint-erlang bench-nif bench-sessions install clean
+	lint-erlang bench-nif bench-flow bench-sessions install clean
 
 help:
 	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
@@ -33,6 +33,7 @@ help:
 	@echo 'make test       all tests'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
+	@echo 'make bench-flow what 200 MiB cost ejabberd beside plain TCP, and who waits for a slow client'
 	@echo 'make bench-sessions  what USERS sessions cost ejabberd (50000 by default)'
 	@echo 'make build      the NIF, megaphone-ecm and the Erlang application'
 	@echo 'make install    puts them into $$(DESTDIR)$$(PREFIX), by default $(PREFIX)'
@@ -109,6 +110,9 @@ lint-erlang:
 # BENCH=--quick takes a fraction of the time.
 bench-nif: deps-run
 	@sh test/bench/nif.sh $(BENCH)
+
+bench-flow: deps
+	@sh test/bench/flow.sh
 
 # USERS: how many; ejabberd's files are in _build.
 bench-sessions: deps-run
