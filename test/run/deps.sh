@@ -33,7 +33,7 @@ missing_packages() {
         installed "$package" || echo "$package"
     done
     # The proxies that the suites put in front of the ECM; apache2-bin is Apache without its service.
-    for package in apache2-bin haproxy nginx; do
+    for package in apache2-bin haproxy nginx libnginx-mod-stream; do
         installed "$package" || echo "$package"
     done
     command -v curl >/dev/null || echo curl
