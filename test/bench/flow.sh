@@ -12,8 +12,12 @@ QUIET=1 rebar3 as test compile
 
 ebin=_build/bench/flow
 mkdir -p "$ebin"
-ejabberd=$(ls -d /usr/lib/*/ejabberd-*/ebin | head -n 1)
-erlc -pa "$ejabberd" -o "$ebin" test/shared/*.erl test/bench/megaphone_bench_flow.erl \
+for folder in /usr/lib/*/ejabberd-*/ebin; do
+    ejabberd=$folder
+done
+erlc -o "$ebin" test/shared/megaphone_test_xmpp.erl
+erlc -pa "$ejabberd" -pa "$ebin" -o "$ebin" test/shared/*.erl test/bench/megaphone_bench_flow.erl \
     test/bench/megaphone_bench_measure.erl
 
+export ERL_CRASH_DUMP_SECONDS=0
 exec erl -noinput -pa "$ebin" _build/test/lib/megaphone/ebin -run megaphone_bench_flow main

@@ -35,7 +35,8 @@ latency(Address) ->
     {Quiet, Stuck} = lists:unzip(Rounds),
     Percentiles = [{Name, percentile(0.5, lists:append(All)), percentile(0.99, lists:append(All))}
                    || {Name, All} <- [{"quiet", Quiet}, {"beside a download that nobody reads", Stuck}]],
-    [io:format("a request, ~ts: ~.0f us at the median, ~.0f us at the 99th percentile~n", [Name, P50, P99])
+    [io:format("a request, ~ts: ~b us at the median, ~b us at the 99th percentile~n",
+               [Name, round(P50), round(P99)])
      || {Name, P50, P99} <- Percentiles],
     [{_, _, QuietP99}, {_, _, StuckP99}] = Percentiles,
     io:format("the 99th percentile is ~.2f times the quiet one~n", [StuckP99 / QuietP99]).
