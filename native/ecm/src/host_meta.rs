@@ -58,7 +58,11 @@ impl HostMeta {
             None if config.websocket.enabled => websocket_path.cloned().map(Target::Path),
             None => None,
         };
-        let bosh = bosh_url.clone().map(Target::Url);
+        let bosh = match bosh_url {
+            Some(url) => Some(Target::Url(url.clone())),
+            None if config.bosh.enabled => config.bosh.paths.first().cloned().map(Target::Path),
+            None => None,
+        };
         let links = [(Relation::Bosh, bosh), (Relation::WebSocket, websocket)];
         let links = links
             .into_iter()
@@ -199,18 +203,21 @@ mod tests {
         assert_eq!(
             xml,
             "HTTP/1.1 200 OK\r\nContent-Type: application/xrd+xml; charset=utf-8\r\n\
-             Content-Length: 183\r\nAccess-Control-Allow-Origin: *\r\n\
+             Content-Length: 264\r\nAccess-Control-Allow-Origin: *\r\n\
              Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
              Access-Control-Allow-Headers: Content-Type\r\n\r\n\
              <?xml version='1.0' encoding='utf-8'?>\n\
              <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n  \
+             <Link rel='urn:xmpp:alt-connections:xbosh' href='http://a.example:5280/bosh'/>\n  \
              <Link rel='urn:xmpp:alt-connections:websocket' href='ws://a.example:5280/ws'/>\n\
              </XRD>\n"
         );
         let json = answer(&config, "GET", "a.example", Format::Json, Scheme::Tls);
         assert!(
             json.ends_with(
-                "\r\n\r\n{\"links\":[{\"rel\":\"urn:xmpp:alt-connections:websocket\",\
+                "\r\n\r\n{\"links\":[{\"rel\":\"urn:xmpp:alt-connections:xbosh\",\
+                 \"href\":\"https://a.example/bosh\"},\
+                 {\"rel\":\"urn:xmpp:alt-connections:websocket\",\
                  \"href\":\"wss://a.example/ws\"}]}\n"
             ),
             "{json}"

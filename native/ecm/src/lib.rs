@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod bosh;
 mod certificates;
 pub mod cli;
 mod client;

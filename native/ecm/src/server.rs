@@ -93,6 +93,8 @@ pub async fn run(
         .map(|listener| Listener::bind(listener, Arc::clone(&context)))
         .collect::<Result<Vec<_>, _>>()?;
     let pool = tokio::spawn(pool.run(finish_receiver));
+    let sessions = Arc::clone(&settings.get().bosh_sessions);
+    tokio::spawn(sessions.sweep(phase.subscribe()));
     for listener in listeners {
         tokio::spawn(listener.run());
     }
@@ -228,8 +230,8 @@ impl Reloading {
         };
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
-        self.settings
-            .set(Settings::new(&config).with_tls(certificates));
+        let settings = self.settings.get().reloaded(&config);
+        self.settings.set(settings.with_tls(certificates));
         self.dialler.set_tls(tls);
         let trunk = TrunkConfig {
             tls: config.trunk.tls.clone(),

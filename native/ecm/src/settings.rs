@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::bosh::Sessions;
 use crate::certificates::TlsServer;
 use crate::client::Routes;
-use crate::config::{Config, LimitsConfig, Network, WebSocketConfig, XmppConfig};
+use crate::config::{BoshConfig, Config, LimitsConfig, Network, WebSocketConfig, XmppConfig};
 use crate::host_meta::HostMeta;
 
 /// What a client is held to. A client keeps the settings that it was accepted with.
@@ -23,6 +24,10 @@ pub struct Settings {
     pub host_meta: HostMeta,
     /// `[websocket]`
     pub websocket: WebSocketConfig,
+    /// `[bosh]`
+    pub bosh: BoshConfig,
+    /// The BOSH sessions, which stay when the configuration is reloaded.
+    pub bosh_sessions: Arc<Sessions>,
     /// `[xmpp]`
     pub xmpp: XmppConfig,
     /// What clients with TLS are shown, and how.
@@ -47,9 +52,20 @@ impl Settings {
             routes: Routes::of(config),
             host_meta: HostMeta::of(config),
             websocket: config.websocket.clone(),
+            bosh: config.bosh.clone(),
+            bosh_sessions: Arc::default(),
             xmpp: config.xmpp.clone(),
             tls: None,
             trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    /// The settings of a configuration that was read again.
+    #[must_use]
+    pub fn reloaded(&self, config: &Config) -> Self {
+        Self {
+            bosh_sessions: Arc::clone(&self.bosh_sessions),
+            ..Self::new(config)
         }
     }
 

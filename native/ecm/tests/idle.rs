@@ -25,7 +25,7 @@ fn cost<C>(listener: &str, more: &str, online: impl Fn(&Ecm, &mut Sessions) -> C
     /// Buffers that all clients share, and tables that grow in steps.
     const FIRST: usize = 100;
     const CLIENTS: usize = 300;
-    allow_open_files();
+    common::allow_open_files();
     let peer = Peer2::start();
     let mut ecm = Ecm::start_with_config(&format!(
         "[log]\nlevel = \"info\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}[trunk]\n\
@@ -127,15 +127,4 @@ fn a_websocket_with_tls() {
         println!("{each} bytes a client, {:?}", version.version);
         assert!(each <= 6_144, "{each} bytes a client");
     }
-}
-
-/// Shells start programs with 1024 though more are allowed.
-fn allow_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let limit = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    setrlimit(Resource::Nofile, limit).unwrap();
 }

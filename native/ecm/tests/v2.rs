@@ -24,7 +24,7 @@ fn start(more: &str) -> (Peer2, common::Ecm, common::v2::Trunk2) {
 fn a_client_is_a_stream_that_says_who_it_is_and_then_its_requests() {
     let (_peer, ecm, mut trunk) = start("");
     let mut client = ecm.client();
-    client.send("POST /bosh HTTP/1.1\r\nHost: Example.org:80\r\nContent-Length: 4\r\n\r\nbody");
+    client.send("POST /api HTTP/1.1\r\nHost: Example.org:80\r\nContent-Length: 4\r\n\r\nbody");
     let (id, header, request) = trunk.opened();
     assert_eq!(id, 1);
     assert_eq!(
@@ -39,7 +39,7 @@ fn a_client_is_a_stream_that_says_who_it_is_and_then_its_requests() {
     assert_eq!(header.transport, Some(Transport::Tcp));
     assert_eq!(
         request,
-        "POST /bosh HTTP/1.1\r\nHost: Example.org:80\r\nContent-Length: 4\r\n\
+        "POST /api HTTP/1.1\r\nHost: Example.org:80\r\nContent-Length: 4\r\n\
          X-Forwarded-For: 127.0.0.1\r\n\r\nbody"
     );
     trunk.answer(id, "yes");

@@ -293,7 +293,7 @@ fn memory<C>(ecm: &common::Ecm, count: usize, mut connect: impl FnMut() -> C) ->
 
 #[test]
 fn an_idle_client_costs_little_memory() {
-    allow_open_files();
+    common::allow_open_files();
     let (_peer, ecm, mut trunk) = start("[limits]\nauth_timeout = \"1h\"\n");
     let each = memory(&ecm, 2000, || {
         let mut client = ecm.client();
@@ -310,7 +310,7 @@ fn an_idle_client_costs_little_memory() {
 
 #[test]
 fn by_tls_it_is_a_session_too_and_an_idle_client_costs_little_memory() {
-    allow_open_files();
+    common::allow_open_files();
     let authority = Authority::new();
     let peer = Peer2::start();
     let mut ecm = common::Ecm::start_with_config(&format!(
@@ -338,15 +338,4 @@ fn by_tls_it_is_a_session_too_and_an_idle_client_costs_little_memory() {
         client
     });
     assert!(each <= 10_240, "{each} bytes a client");
-}
-
-/// Shells start programs with 1024 though more are allowed.
-fn allow_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let limit = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    setrlimit(Resource::Nofile, limit).unwrap();
 }

@@ -21,6 +21,7 @@ use super::requests::host_name;
 use super::route::Route;
 use super::{Arrival, Client, Ending, Introduction, Moved, Socket, tls_of};
 use crate::answer::After;
+use crate::bosh;
 use crate::clients::Place;
 use crate::config::Service;
 use crate::host_meta::{Format, Scheme};
@@ -135,6 +136,10 @@ impl Client {
         };
         match routed.route {
             Route::WebSocket => self.accept_websocket(routed),
+            Route::Bosh => {
+                self.routed = Some(routed);
+                Err(Ending::HandOver)
+            }
             Route::HostMeta(format) => {
                 self.answer_host_meta(&routed.head, format);
                 Ok(Moved::Yes)
@@ -212,6 +217,7 @@ impl Client {
             Route::WebSocket => websocket::start(handover, &self.output),
             // It was answered.
             Route::HostMeta(_) => {}
+            Route::Bosh => bosh::start(handover),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 mod answers;
 mod arrival;
-mod deadlines;
+pub mod deadlines;
 mod forward;
 mod handover;
 mod introduction;
@@ -35,10 +35,11 @@ use self::answers::{Abandoned, Answers};
 pub use self::arrival::{Arrival, Introduction, Preamble, arrive, go_on_with_tls, start, tls_of};
 use self::deadlines::Deadlines;
 pub use self::handover::Handover;
-use self::origin::Origins;
+pub use self::origin::Origins;
 pub use self::replies::Reply;
+pub use self::requests::host_name;
 use self::requests::{Outgoing, RequestReader, Routed};
-pub use self::route::Routes;
+pub use self::route::{Route, Routes};
 pub use self::socket::{Socket, prepare};
 use crate::clients::Place;
 use crate::config::{Application, ListenerKind, Protocol, Service};

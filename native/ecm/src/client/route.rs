@@ -10,6 +10,8 @@ pub enum Route {
     WebSocket,
     /// Where BOSH and WebSocket are (XEP-0156).
     HostMeta(Format),
+    /// BOSH (XEP-0124).
+    Bosh,
 }
 
 /// The paths of what ends here.
@@ -31,6 +33,10 @@ impl Routes {
             let host_meta = "/.well-known/host-meta";
             routes.push((host_meta.to_owned(), Route::HostMeta(Format::Xml)));
             routes.push((format!("{host_meta}.json"), Route::HostMeta(Format::Json)));
+        }
+        if config.bosh.enabled {
+            let paths = config.bosh.paths.iter();
+            routes.extend(paths.map(|path| (path.clone(), Route::Bosh)));
         }
         Self(routes)
     }

@@ -1,5 +1,6 @@
 //! The configuration file: what each key means, its default and what it may be.
 
+mod bosh;
 mod error;
 mod host_meta;
 mod listener;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use bosh::BoshConfig;
 pub use error::ConfigError;
 pub use host_meta::HostMetaConfig;
 pub use listener::{Application, ListenerConfig, ListenerKind, Service, StartTls};
@@ -55,6 +57,8 @@ pub struct Config {
     pub certificates: Vec<Identity>,
     /// XML streams.
     pub xmpp: XmppConfig,
+    /// BOSH (XEP-0124).
+    pub bosh: BoshConfig,
     /// What one client, and all of them, may cost.
     pub limits: LimitsConfig,
     /// What is logged.
@@ -237,6 +241,7 @@ impl Default for Config {
             host_meta: HostMetaConfig::default(),
             certificates: Vec::new(),
             xmpp: XmppConfig::default(),
+            bosh: BoshConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
         }

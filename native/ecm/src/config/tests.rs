@@ -33,9 +33,9 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 1 of host-meta, 2 of XML streams,
-    // 15 limits, the log level.
-    assert_eq!(keys, 35);
+    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of host-meta, 2 of
+    // XML streams, 15 limits, the log level.
+    assert_eq!(keys, 45);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
              `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, `certificate`, \
-             `xmpp`, `limits`, `log`",
+             `xmpp`, `bosh`, `limits`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",

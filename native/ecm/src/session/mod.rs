@@ -155,11 +155,6 @@ impl Session {
         self.connection.poll_changed(context)
     }
 
-    /// The client sends nothing more, and takes what comes.
-    pub fn finish(&mut self) {
-        self.connection.finish();
-    }
-
     /// Ends it as if the client's connection had broken: with stream management it can be resumed.
     pub fn abort(self) {
         self.connection.abort();

@@ -429,3 +429,14 @@ pub fn status(answer: &str) -> u16 {
     code.and_then(|code| code.parse().ok())
         .unwrap_or_else(|| panic!("no answer: {answer:?}"))
 }
+
+/// Shells start programs with 1024 though more are allowed.
+pub fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+}

@@ -1,0 +1,375 @@
+//! A session as the connections that carry it share it.
+
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use megaphone_xmpp::bosh::{Condition, Request};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::answer::Answer;
+use super::pump::{Coming, Sending, Stream, pump};
+use super::session::{Abandoned, Session, Taken};
+use super::sid::Sid;
+use crate::session;
+
+/// A session, its stream in a trunk, and who waits for answers.
+///
+/// It has no task of its own: whoever holds one of its requests is woken by what comes from ejabberd and
+/// hands out the answers, to others too. While nobody does, what comes waits in the trunk's mailbox.
+#[derive(Debug)]
+pub struct Cell {
+    sid: Sid,
+    security: Security,
+    shared: Mutex<Shared>,
+}
+
+/// Whether a connection is encrypted. A session that was created on one that is has no others
+/// (XEP-0124, section 19.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// It has no TLS.
+    Plain,
+    /// It has TLS, or came by it to a proxy that says so.
+    Encrypted,
+}
+
+#[derive(Debug)]
+struct Shared {
+    session: Session,
+    /// There is none once the session is over.
+    stream: Option<session::Session>,
+    /// The connections that wait, and for the answer to which request.
+    waiting: Vec<(u64, Waker)>,
+}
+
+/// Where the answer to a request is.
+#[derive(Debug)]
+pub enum Fetched {
+    /// Here.
+    Answer(Answer),
+    /// It is due until this time, if nothing happens before.
+    NotYet(Option<Instant>),
+    /// Nowhere: the client has gone on without it.
+    Gone,
+}
+
+impl Cell {
+    /// A session whose stream has its first document.
+    pub fn new(session: Session, stream: session::Session, security: Security) -> Self {
+        Self {
+            sid: session.sid(),
+            security,
+            shared: Mutex::new(Shared {
+                session,
+                stream: Some(stream),
+                waiting: Vec::new(),
+            }),
+        }
+    }
+
+    /// The session's identifier.
+    pub const fn sid(&self) -> Sid {
+        self.sid
+    }
+
+    /// What its connections have to be.
+    pub const fn security(&self) -> Security {
+        self.security
+    }
+
+    /// The `Content-Type` of its answers, if it isn't XML's.
+    pub fn content_type(&self) -> Option<Box<str>> {
+        self.shared.lock().session.content_type().map(Box::from)
+    }
+
+    /// Takes a request; its answer is to be [fetched](Self::fetch) if it is held.
+    pub fn request(&self, request: &Request<'_>, now: Instant) -> Taken {
+        let mut shared = self.shared.lock();
+        let taken = shared.session.request(request, now);
+        shared.pump(now);
+        wake(shared);
+        taken
+    }
+
+    /// The answer to a request that is held.
+    pub fn fetch(&self, rid: u64, now: Instant) -> Fetched {
+        let mut shared = self.shared.lock();
+        if let Some(answer) = shared.session.fetch(rid) {
+            return Fetched::Answer(answer);
+        }
+        match shared.session.is_waiting(rid) {
+            true => Fetched::NotYet(shared.session.deadline(rid, now)),
+            false => Fetched::Gone,
+        }
+    }
+
+    /// Whether it is worth while to [fetch](Self::fetch) the answer to a request; else the task is woken
+    /// when it is.
+    pub fn poll_answered(&self, rid: u64, context: &Context<'_>) -> Poll<()> {
+        let mut shared = self.shared.lock();
+        if !shared.session.is_waiting(rid) {
+            // ejabberd wakes who asked it last: that has to be one that still waits.
+            return Poll::Ready(());
+        }
+        shared.await_answer(rid, context);
+        let mut moved = false;
+        while shared.poll_stream(context).is_ready() {
+            shared.pump(Instant::now());
+            moved = true;
+        }
+        let ready = !shared.session.is_waiting(rid);
+        if ready {
+            shared.waiting.retain(|(other, _)| *other != rid);
+        }
+        if moved {
+            wake(shared);
+        }
+        match ready {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Answers what is due by now.
+    pub fn settle(&self, now: Instant) {
+        let mut shared = self.shared.lock();
+        shared.pump(now);
+        wake(shared);
+    }
+
+    /// The connection that holds a request broke.
+    pub fn abandon(&self, rid: u64, now: Instant) {
+        let mut shared = self.shared.lock();
+        if shared.session.abandon(rid, now) == Abandoned::OthersWait {
+            // The one that left may have been the one that is woken by ejabberd.
+            wake(shared);
+        }
+    }
+
+    /// Ends the session.
+    pub fn terminate(&self, condition: Condition, now: Instant) {
+        let mut shared = self.shared.lock();
+        shared.session.terminate(condition, now);
+        shared.pump(now);
+        wake(shared);
+    }
+
+    /// How long its client may have no request here.
+    pub fn inactivity(&self) -> Duration {
+        self.shared.lock().session.inactivity()
+    }
+
+    /// When the client counts as gone, if it sends nothing until then; `None` while it has a request
+    /// here.
+    pub fn inactive_at(&self) -> Option<Instant> {
+        self.shared.lock().session.inactive_at()
+    }
+
+    /// The client is gone.
+    pub fn expire(&self, now: Instant) {
+        let mut shared = self.shared.lock();
+        // Its last words may have waited for room.
+        shared.pump(now);
+        shared.session.terminate(Condition::ItemNotFound, now);
+        shared.stream = None;
+        wake(shared);
+    }
+}
+
+impl Shared {
+    fn pump(&mut self, now: Instant) {
+        match &mut self.stream {
+            Some(stream) => pump(&mut self.session, stream, now),
+            None => pump(&mut self.session, &mut Nowhere, now),
+        }
+        if self.session.is_over() {
+            self.stream = None;
+        }
+    }
+
+    fn poll_stream(&self, context: &Context<'_>) -> Poll<()> {
+        match &self.stream {
+            Some(stream) => stream.poll_changed(context),
+            None => Poll::Pending,
+        }
+    }
+
+    fn await_answer(&mut self, rid: u64, context: &Context<'_>) {
+        let waker = context.waker();
+        let same = |(other, waiting): &&mut (u64, Waker)| *other == rid && waiting.will_wake(waker);
+        if self.waiting.iter_mut().find(same).is_none() {
+            self.waiting.reserve_exact(1);
+            self.waiting.push((rid, waker.clone()));
+        }
+    }
+}
+
+/// Wakes all that wait, after the lock is free: each looks whether it has its answer, and one of them is
+/// the one that ejabberd wakes next.
+fn wake(mut shared: MutexGuard<'_, Shared>) {
+    let waiting = std::mem::take(&mut shared.waiting);
+    drop(shared);
+    for (_, waker) in waiting {
+        waker.wake();
+    }
+}
+
+/// Where the stream of a session leads that is over.
+struct Nowhere;
+
+impl Stream for Nowhere {
+    fn send(&mut self, _document: &[u8]) -> Sending {
+        Sending::Lost
+    }
+
+    fn next(&mut self) -> Coming {
+        Coming::Ended
+    }
+}
+
+impl Stream for session::Session {
+    fn send(&mut self, document: &[u8]) -> Sending {
+        match self.try_send(document) {
+            Ok(session::Sent::Sent) => Sending::Sent,
+            Ok(session::Sent::Refused) => Sending::Refused,
+            Err(error) => {
+                tracing::debug!(id = %self, "a document can't be sent: {error}");
+                Sending::Lost
+            }
+        }
+    }
+
+    fn next(&mut self) -> Coming {
+        match Self::next(self) {
+            session::Received::Document(document) => Coming::Document(document),
+            session::Received::Nothing => Coming::Nothing,
+            session::Received::End(_) => Coming::Ended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::task::Wake;
+
+    use megaphone_xmpp::Limits;
+
+    use super::*;
+    use crate::bosh::terms::Policy;
+    use crate::trunk::testing::Ejabberd;
+    use crate::trunk::{Binding, Content, Opening};
+
+    const POLICY: Policy = Policy {
+        max_wait: 60,
+        max_hold: 2,
+        max_inactivity: 30,
+        max_pause: 120,
+        min_polling: 2,
+    };
+
+    /// A connection that waits.
+    #[derive(Default)]
+    struct Waiting(AtomicBool);
+
+    impl Wake for Waiting {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    impl Waiting {
+        fn new() -> (Arc<Self>, Waker) {
+            let waiting = Arc::new(Self::default());
+            let waker = Waker::from(Arc::clone(&waiting));
+            (waiting, waker)
+        }
+
+        fn was_woken(&self) -> bool {
+            self.0.swap(false, SeqCst)
+        }
+    }
+
+    /// A session whose requests 100 and 101 are held, with both connections.
+    fn two_are_held(hold: u32) -> (Cell, Ejabberd, u32) {
+        let (trunks, mut ejabberd) = Ejabberd::start();
+        let now = Instant::now();
+        let sid = Sid::random().unwrap();
+        let body = format!(
+            "<body xmlns='http://jabber.org/protocol/httpbind' rid='100' to='a' ver='1.6' \
+             hold='{hold}' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>"
+        );
+        let request = Request::read(body.as_bytes(), &Limits::default()).unwrap();
+        let mut session = Session::create(sid, &request, &POLICY, now).unwrap();
+        let opening = Opening {
+            client: "192.0.2.7:4711".parse().unwrap(),
+            server: "192.0.2.1:80".parse().unwrap(),
+            host: None,
+            content: Content::XmppFraming(Binding::Bosh),
+            tls: None,
+        };
+        let first = session.outgoing().unwrap();
+        let stream = session::Session::open(&trunks, &opening, first, 1 << 20).unwrap();
+        session.outgoing_taken();
+        let cell = Cell::new(session, stream, Security::Plain);
+        let (id, _) = ejabberd.opened();
+        ask(&cell, 101);
+        (cell, ejabberd, id)
+    }
+
+    fn ask(cell: &Cell, rid: u64) {
+        let sid = cell.sid();
+        let body =
+            format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'/>");
+        let request = Request::read(body.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(cell.request(&request, Instant::now()), Taken::Held);
+    }
+
+    fn polls(cell: &Cell, rid: u64, waker: &Waker) -> bool {
+        cell.poll_answered(rid, &Context::from_waker(waker))
+            .is_ready()
+    }
+
+    #[test]
+    fn ejabberd_wakes_a_connection_that_still_waits() {
+        let (cell, mut ejabberd, id) = two_are_held(1);
+        let ((_, first), (second, waker)) = (Waiting::new(), Waiting::new());
+        assert!(!polls(&cell, 101, &waker));
+        // The one that has its answer looks last.
+        assert!(polls(&cell, 100, &first));
+        ejabberd.send_document(id, "<a/>");
+        assert!(second.was_woken());
+        assert!(polls(&cell, 101, &waker));
+    }
+
+    #[test]
+    fn who_takes_what_ejabberd_sent_hands_on_to_the_others() {
+        let (cell, mut ejabberd, id) = two_are_held(2);
+        let ((first, first_waker), (second, second_waker)) = (Waiting::new(), Waiting::new());
+        assert!(!polls(&cell, 100, &first_waker) && !polls(&cell, 101, &second_waker));
+        ejabberd.send_document(id, "<a/>");
+        // ejabberd woke the second; the answer is the first one's.
+        assert!(second.was_woken() && !polls(&cell, 101, &second_waker));
+        assert!(first.was_woken() && polls(&cell, 100, &first_waker));
+        assert!(matches!(
+            cell.fetch(100, Instant::now()),
+            Fetched::Answer(_)
+        ));
+        // Woken by that, it looks again, as a task does.
+        assert!(second.was_woken() && !polls(&cell, 101, &second_waker));
+        ejabberd.send_document(id, "<b/>");
+        assert!(second.was_woken() && polls(&cell, 101, &second_waker));
+    }
+
+    #[test]
+    fn when_the_connection_breaks_that_ejabberd_wakes_another_one_takes_its_place() {
+        let (cell, mut ejabberd, id) = two_are_held(2);
+        let ((first, first_waker), (_, second_waker)) = (Waiting::new(), Waiting::new());
+        assert!(!polls(&cell, 100, &first_waker) && !polls(&cell, 101, &second_waker));
+        cell.abandon(101, Instant::now());
+        assert!(first.was_woken() && !polls(&cell, 100, &first_waker));
+        ejabberd.send_document(id, "<a/>");
+        assert!(first.was_woken() && polls(&cell, 100, &first_waker));
+    }
+}

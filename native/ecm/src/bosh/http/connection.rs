@@ -1,0 +1,414 @@
+//! One HTTP connection that carries BOSH requests.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use megaphone_http::{RequestDecoder, RequestHead};
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+use super::requests::Reading;
+use super::response::{self, Terms};
+use crate::bosh::cell::{Cell, Fetched};
+use crate::client::deadlines::Deadlines;
+use crate::client::socket;
+use crate::client::{self, Handover, Introduction, Origins, Socket};
+use crate::clients::Place;
+use crate::config::Service;
+use crate::settings::Settings;
+use crate::shutdown::Phase;
+use crate::trunk::Trunks;
+
+/// How often a connection may read and write before others have a turn.
+const STEPS: usize = 16;
+
+/// So many requests may follow one that has no answer, on one connection.
+pub(super) const PIPELINED: usize = 8;
+
+/// A connection and what is due on it.
+pub(super) struct Connection {
+    pub(super) socket: Socket,
+    service: Service,
+    pub(super) introduction: Option<Box<Introduction>>,
+    place: Place,
+    pub(super) settings: Arc<Settings>,
+    pub(super) trunks: Arc<Trunks>,
+    pub(super) origins: Origins,
+    pub(super) decoder: RequestDecoder,
+    pub(super) input: BytesMut,
+    /// The request that is being read.
+    pub(super) reading: Option<Box<Reading>>,
+    /// The answer that comes next, and those after it.
+    pub(super) due: Option<Due>,
+    pub(super) later: VecDeque<Due>,
+    /// Until when the first of them is held.
+    pub(super) held_until: Option<Instant>,
+    /// A request that is not for BOSH; nothing is read behind it.
+    pub(super) foreign: Option<Box<RequestHead>>,
+    pub(super) output: Bytes,
+    pub(super) deadlines: Deadlines,
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
+    /// How many heads were read.
+    pub(super) requests: u64,
+    pub(super) reads: Reads,
+    /// How to end once the output is written.
+    ending: Option<Ending>,
+    pub(super) phase: Phase,
+}
+
+/// Whether more requests are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    On,
+    /// What came can't be read any further, or its sender has no more.
+    NoMore,
+}
+
+/// An answer that is due.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// It is here.
+    Whole(Bytes, response::Connection),
+    /// A session has it, or will.
+    Held(Held),
+}
+
+/// A request that a session holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) cell: Arc<Cell>,
+    pub(super) rid: u64,
+    pub(super) terms: Terms,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client has closed it, or its socket failed.
+    ClientLeft,
+    /// All that was due was written: it is closed so that the client gets all of it.
+    Close,
+    /// The client takes nothing.
+    Reset,
+    /// It goes on with a request for another path.
+    HandOver,
+}
+
+/// Whether a step changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    Yes,
+    No,
+}
+
+/// What [`Connection::progress`] came to.
+enum Progress {
+    /// It could go on, but others are waiting.
+    Yield,
+    /// Something has to happen first.
+    Wait,
+    Ended(Ending),
+}
+
+/// Serves a connection until it ends. It is made outside of the future, which else has room for it twice.
+pub(super) fn run(
+    handover: Handover,
+    mut phase: watch::Receiver<Phase>,
+) -> impl Future<Output = ()> + Send {
+    let mut connection = Connection::new(handover);
+    async move {
+        let ending = connection.serve(&mut phase).await;
+        connection.abandon();
+        match ending {
+            Ending::HandOver => connection.hand_over(phase),
+            Ending::ClientLeft => socket::say_goodbye(&mut connection.socket),
+            Ending::Reset => socket::reset(&connection.socket),
+            Ending::Close => {
+                let Connection {
+                    socket,
+                    place: _place,
+                    ..
+                } = connection;
+                tokio::select! {
+                    // In a box, or it would take room beside the connection as long as that is served.
+                    () = Box::pin(socket::close_gently(socket)) => {}
+                    _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn new(handover: Handover) -> Self {
+        let Handover {
+            stream: socket,
+            service,
+            introduction,
+            place,
+            settings,
+            trunks,
+            phase,
+            origins,
+            decoder,
+            input,
+            head,
+        } = handover;
+        let phase = *phase.borrow();
+        let mut connection = Self {
+            socket,
+            service,
+            introduction,
+            place,
+            settings,
+            trunks,
+            origins,
+            decoder,
+            input,
+            reading: None,
+            due: None,
+            later: VecDeque::new(),
+            held_until: None,
+            foreign: None,
+            output: Bytes::new(),
+            deadlines: Deadlines::new(tokio::time::Instant::now()),
+            timer: None,
+            requests: 0,
+            reads: Reads::On,
+            ending: None,
+            phase,
+        };
+        connection.start(head);
+        connection
+    }
+
+    async fn serve(&mut self, phase: &mut watch::Receiver<Phase>) -> Ending {
+        loop {
+            self.phase = *phase.borrow_and_update();
+            if self.phase == Phase::Ended {
+                return Ending::Close;
+            }
+            match self.progress() {
+                Progress::Ended(ending) => return ending,
+                Progress::Yield => tokio::task::yield_now().await,
+                Progress::Wait => {
+                    if let Err(ending) = self.wait(phase).await {
+                        return ending;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does all that can be done without waiting.
+    fn progress(&mut self) -> Progress {
+        for _ in 0..STEPS {
+            let now = Instant::now();
+            let step = self.write_output().and_then(|wrote| {
+                let moved = [wrote, self.next_answer(now)?, self.next_request(now)];
+                Ok(moved.contains(&Moved::Yes))
+            });
+            match step {
+                Err(ending) => return Progress::Ended(ending),
+                Ok(true) => {}
+                Ok(false) => {
+                    return match self.is_done() {
+                        Some(ending) => Progress::Ended(ending),
+                        None => Progress::Wait,
+                    };
+                }
+            }
+        }
+        Progress::Yield
+    }
+
+    fn write_output(&mut self) -> Result<Moved, Ending> {
+        if self.output.is_empty() {
+            return self.flush();
+        }
+        match self.socket.try_write(&self.output) {
+            Ok(written) => {
+                self.output.advance(written);
+                self.deadlines.output_moves();
+                if self.output.is_empty() {
+                    // An idle connection keeps no memory for what it has sent.
+                    self.output = Bytes::new();
+                }
+                Ok(Moved::Yes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.deadlines.output_is_stuck(tokio::time::Instant::now());
+                Ok(Moved::No)
+            }
+            Err(error) => Err(self.left(&error)),
+        }
+    }
+
+    /// Sends what is encrypted and was not sent.
+    fn flush(&mut self) -> Result<Moved, Ending> {
+        if let Err(error) = self.socket.flush() {
+            return Err(self.left(&error));
+        }
+        match self.socket.has_unsent() {
+            true => self.deadlines.output_is_stuck(tokio::time::Instant::now()),
+            false => self.deadlines.output_moves(),
+        }
+        Ok(Moved::No)
+    }
+
+    /// Takes the answer that comes next, if it is there.
+    fn next_answer(&mut self, now: Instant) -> Result<Moved, Ending> {
+        if !self.output.is_empty() || self.ending.is_some() {
+            return Ok(Moved::No);
+        }
+        self.held_until = None;
+        let (bytes, connection) = match self.due.take() {
+            None => return Ok(Moved::No),
+            Some(Due::Whole(bytes, connection)) => (bytes, connection),
+            Some(Due::Held(mut held)) => match held.cell.fetch(held.rid, now) {
+                Fetched::Answer(answer) => {
+                    if self.phase != Phase::Serving {
+                        held.terms.connection = response::Connection::Closes;
+                    }
+                    let content_type = held.cell.content_type();
+                    let bytes = held.terms.answer(&answer, content_type.as_deref());
+                    (bytes, held.terms.connection)
+                }
+                Fetched::NotYet(until) => {
+                    self.held_until = until;
+                    self.due = Some(Due::Held(held));
+                    return Ok(Moved::No);
+                }
+                Fetched::Gone => return Err(Ending::Close),
+            },
+        };
+        self.output = bytes;
+        self.due = self.later.pop_front();
+        if self.later.is_empty() {
+            self.later = VecDeque::new();
+        }
+        if connection == response::Connection::Closes {
+            self.ending = Some(Ending::Close);
+        }
+        Ok(Moved::Yes)
+    }
+
+    /// Adds an answer behind those that are due.
+    pub(super) fn push(&mut self, due: Due) {
+        match self.due {
+            None => self.due = Some(due),
+            Some(_) => self.later.push_back(due),
+        }
+    }
+
+    /// How it ends, if nothing is left to do.
+    fn is_done(&self) -> Option<Ending> {
+        if !self.output.is_empty() || self.socket.has_unsent() {
+            return None;
+        }
+        if self.ending.is_some() {
+            return self.ending;
+        }
+        if self.due.is_some() {
+            return None;
+        }
+        if self.foreign.is_some() {
+            return Some(Ending::HandOver);
+        }
+        if self.phase != Phase::Serving && self.reading.is_none() {
+            return Some(Ending::Close);
+        }
+        (self.reads == Reads::NoMore).then_some(Ending::ClientLeft)
+    }
+
+    /// Whether anything is due or on its way out.
+    pub(super) fn is_idle(&self) -> bool {
+        self.due.is_none() && self.output.is_empty()
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    pub(super) fn left(&self, error: &io::Error) -> Ending {
+        tracing::debug!(peer = %self.origins.peer(), "a client left: {error}");
+        Ending::ClientLeft
+    }
+
+    /// Tells the sessions that nobody here waits for their answers.
+    fn abandon(&mut self) {
+        let now = Instant::now();
+        for due in self.due.take().into_iter().chain(self.later.drain(..)) {
+            if let Due::Held(held) = due {
+                held.cell.abandon(held.rid, now);
+            }
+        }
+    }
+
+    fn hand_over(self, phase: watch::Receiver<Phase>) {
+        let Some(head) = self.foreign else {
+            return;
+        };
+        client::resume(Handover {
+            stream: self.socket,
+            service: self.service,
+            introduction: self.introduction,
+            place: self.place,
+            settings: self.settings,
+            trunks: self.trunks,
+            phase,
+            origins: self.origins,
+            decoder: self.decoder,
+            input: self.input,
+            head: *head,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use megaphone_http::{Event, Limits};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::clients::Clients;
+    use crate::config::Config;
+    use crate::trunk::testing::Ejabberd;
+
+    /// Each user who is online has such a task and such a session.
+    #[tokio::test]
+    async fn what_each_user_has_stays_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut input =
+            BytesMut::from("POST /bosh HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n");
+        let mut decoder = RequestDecoder::new(Limits::default());
+        let Ok(Some(Event::Head(head))) = decoder.decode(&mut input) else {
+            panic!("a head is read");
+        };
+        let (trunks, _ejabberd) = Ejabberd::start();
+        let (_sender, phase) = watch::channel(Phase::Serving);
+        let task = run(
+            Handover::for_test(
+                Socket::Plain(stream),
+                address,
+                Arc::new(Clients::default()).place(1).unwrap(),
+                Arc::new(Settings::new(&Config::default())),
+                trunks,
+                phase.clone(),
+                (decoder, input, head),
+            ),
+            phase,
+        );
+        let size = size_of_val(&task);
+        assert!(size <= 1_000, "a task of {size} bytes");
+        let size = size_of::<Cell>();
+        assert!(size <= 600, "a session of {size} bytes");
+    }
+}

@@ -1,0 +1,358 @@
+//! What a connection's requests ask, and who answers them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use megaphone_http::{BodyLength, Event, RequestHead};
+use megaphone_xmpp::Limits;
+use megaphone_xmpp::bosh::{Condition, Request};
+
+use super::connection::{Connection, Due, Held, Moved, PIPELINED, Reads};
+use super::response::{self, AllowOrigin, Plain, Shows, Terms};
+use crate::bosh::answer::Answer;
+use crate::bosh::cell::{Cell, Security};
+use crate::bosh::session::{Session, Taken};
+use crate::bosh::sid::Sid;
+use crate::client::{Route, Socket, host_name, tls_of};
+use crate::session;
+use crate::shutdown::Phase;
+use crate::trunk::{Binding, Content, Opening};
+
+/// A request whose end was not read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    head: RequestHead,
+    body: Body,
+}
+
+#[derive(Debug, Default)]
+enum Body {
+    #[default]
+    None,
+    /// It came in one piece, up to now.
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Body {
+    fn push(&mut self, piece: Bytes) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(piece),
+            Self::One(first) => {
+                let mut all = BytesMut::with_capacity(2 * (first.len() + piece.len()));
+                all.extend_from_slice(&first);
+                all.extend_from_slice(&piece);
+                Self::Many(all)
+            }
+            Self::Many(mut all) => {
+                all.extend_from_slice(&piece);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::One(piece) => piece,
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl Reading {
+    /// Bytes of the body that have come.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.as_bytes().len()
+    }
+}
+
+impl Connection {
+    /// Whether more requests may be read now.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.reads == Reads::On
+            && !self.is_ending()
+            && self.foreign.is_none()
+            && self.later.len() < PIPELINED
+            && (self.phase == Phase::Serving || self.reading.is_some())
+    }
+
+    /// Reads on, up to the end of a request at the most.
+    pub(super) fn next_request(&mut self, now: Instant) -> Moved {
+        if !self.takes_requests() {
+            return Moved::No;
+        }
+        match self.decoder.decode(&mut self.input) {
+            Ok(None) => {
+                if self.input.is_empty() {
+                    // An idle connection keeps no buffer.
+                    self.input = BytesMut::new();
+                }
+                return Moved::No;
+            }
+            Ok(Some(Event::Head(head))) => self.start(head),
+            Ok(Some(Event::Body(piece))) => self.body(piece),
+            Ok(Some(Event::End)) => {
+                // An upgrade is declined.
+                self.decoder.resume_http();
+                if let Some(reading) = self.reading.take() {
+                    self.handle(&reading, now);
+                }
+            }
+            // It never speaks another protocol.
+            Ok(Some(Event::Raw(_))) => self.reads = Reads::NoMore,
+            Err(error) => {
+                let reason = error.name();
+                tracing::debug!(peer = %self.origins.peer(), reason, "refused: {error}");
+                self.refuse(error.response());
+            }
+        }
+        Moved::Yes
+    }
+
+    /// Begins with a request whose head was read.
+    pub(super) fn start(&mut self, head: RequestHead) {
+        if self.settings.routes.find(head.target()) != Some(Route::Bosh) {
+            self.foreign = Some(Box::new(head));
+            return;
+        }
+        self.requests = self.requests.saturating_add(1);
+        let limit = self.settings.bosh.max_body;
+        if matches!(head.body(), BodyLength::Length(length) if length > limit) {
+            self.refuse_plain(&head, Plain::TooLarge);
+            return;
+        }
+        // Before the answers that are due nothing else can be said, and the client sends its body after
+        // a while even so.
+        if head.expects_continue() && self.is_idle() {
+            self.output = Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.reading = Some(Box::new(Reading {
+            head,
+            body: Body::None,
+        }));
+    }
+
+    /// Says that a request did not come in time.
+    pub(super) fn request_timeout(&mut self) {
+        let terms = Terms {
+            connection: response::Connection::Closes,
+            allow_origin: self.any_origin(),
+            shows: Shows::Body,
+        };
+        self.refuse(terms.plain(Plain::Timeout));
+    }
+
+    fn body(&mut self, piece: Bytes) {
+        let limit = self.settings.bosh.max_body;
+        let Some(reading) = &mut self.reading else {
+            return;
+        };
+        reading.body.push(piece);
+        if reading.body_bytes() as u64 > limit
+            && let Some(reading) = self.reading.take()
+        {
+            self.refuse_plain(&reading.head, Plain::TooLarge);
+        }
+    }
+
+    fn refuse_plain(&mut self, head: &RequestHead, plain: Plain) {
+        let terms = Terms {
+            connection: response::Connection::Closes,
+            ..self.terms(head, self.any_origin())
+        };
+        self.refuse(terms.plain(plain));
+    }
+
+    /// Answers the request that is being read, as the last one.
+    fn refuse(&mut self, response: Bytes) {
+        self.reading = None;
+        self.reads = Reads::NoMore;
+        self.push(Due::Whole(response, response::Connection::Closes));
+    }
+
+    /// Answers a request, or has it answered.
+    fn handle(&mut self, reading: &Reading, now: Instant) {
+        let head = &reading.head;
+        let Some(allow_origin) = self.allow_origin(head) else {
+            let terms = self.terms(head, AllowOrigin::Unsaid);
+            self.push(Due::Whole(terms.plain(Plain::Origin), terms.connection));
+            return;
+        };
+        let terms = self.terms(head, allow_origin);
+        let body = reading.body.as_bytes();
+        let plain = match head.method() {
+            "POST" if is_encoded(head) => Plain::Encoding,
+            "POST" if body.is_empty() => Plain::Empty,
+            "POST" => {
+                let due = self.ask(head, body, terms, now);
+                self.push(due);
+                return;
+            }
+            "GET" | "HEAD" => Plain::Page,
+            "OPTIONS" => Plain::Options,
+            _ => Plain::Method,
+        };
+        self.push(Due::Whole(terms.plain(plain), terms.connection));
+    }
+
+    /// Gives a request to its session.
+    fn ask(&self, head: &RequestHead, body: &[u8], terms: Terms, now: Instant) -> Due {
+        let whole = |terms: &Terms, answer: &Answer| {
+            Due::Whole(terms.answer(answer, None), terms.connection)
+        };
+        let limits = Limits {
+            max_document: usize::try_from(self.settings.limits.max_stanza_size)
+                .unwrap_or(usize::MAX),
+            ..Limits::default()
+        };
+        let request = match Request::read(body, &limits) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::debug!(peer = %self.origins.peer(), "a body was refused: {error}");
+                return whole(&terms, &Answer::terminate(error.condition()));
+            }
+        };
+        let rid = request.rid;
+        let Some(sid) = &request.sid else {
+            return match self.create(head, &request, now) {
+                Ok(cell) => Due::Held(Held { cell, rid, terms }),
+                Err(answer) => whole(&terms, &answer),
+            };
+        };
+        let sessions = &self.settings.bosh_sessions;
+        let Some(cell) = Sid::parse(sid).and_then(|sid| sessions.find(sid)) else {
+            return whole(&terms, &Answer::terminate(Condition::ItemNotFound));
+        };
+        if cell.security() == Security::Encrypted && self.security() == Security::Plain {
+            // To end the session would serve who overheard its identifier (XEP-0124, 19.1).
+            tracing::debug!(peer = %self.origins.peer(), "a session with TLS was asked for without");
+            return Due::Whole(Bytes::new(), response::Connection::Closes);
+        }
+        match cell.request(&request, now) {
+            Taken::Held => Due::Held(Held { cell, rid, terms }),
+            Taken::Refused(answer) => {
+                let content_type = cell.content_type();
+                let bytes = terms.answer(&answer, content_type.as_deref());
+                Due::Whole(bytes, terms.connection)
+            }
+        }
+    }
+
+    fn create(
+        &self,
+        head: &RequestHead,
+        request: &Request<'_>,
+        now: Instant,
+    ) -> Result<Arc<Cell>, Answer> {
+        let refuse = |condition: Condition, why: &str| {
+            tracing::warn!(peer = %self.origins.peer(), "a BOSH session is refused: {why}");
+            Answer::terminate(condition)
+        };
+        let settings = &self.settings;
+        if self.phase != Phase::Serving {
+            return Err(Answer::terminate(Condition::SystemShutdown));
+        }
+        settings
+            .bosh_sessions
+            .has_room(settings.bosh.max_sessions)
+            .map_err(|_too_many| {
+                refuse(
+                    Condition::InternalServerError,
+                    "there are max_sessions of them",
+                )
+            })?;
+        let sid = Sid::random().map_err(|error| {
+            refuse(
+                Condition::InternalServerError,
+                &format!("no random numbers from the system: {error}"),
+            )
+        })?;
+        let mut session = Session::create(sid, request, &settings.bosh.policy(), now)?;
+        let max_document = settings.limits.max_stanza_from_ejabberd;
+        let stream = session::Session::open(
+            &self.trunks,
+            &self.opening(head),
+            session.outgoing().unwrap_or_default(),
+            u32::try_from(max_document).unwrap_or(u32::MAX),
+        );
+        let Some(stream) = stream else {
+            return Err(refuse(
+                Condition::RemoteConnectionFailed,
+                "there is no trunk",
+            ));
+        };
+        session.outgoing_taken();
+        let cell = Arc::new(Cell::new(session, stream, self.security()));
+        cell.settle(now);
+        settings.bosh_sessions.insert(Arc::clone(&cell), now);
+        Ok(cell)
+    }
+
+    fn opening(&self, head: &RequestHead) -> Opening {
+        let client = self.origins.client(head);
+        let server = match &self.introduction {
+            Some(introduction) => introduction.server,
+            // It can't fail as long as the socket is there.
+            None => self.socket.local_addr().unwrap_or(client),
+        };
+        Opening {
+            client,
+            server,
+            host: head.header("Host").and_then(host_name),
+            content: Content::XmppFraming(Binding::Bosh),
+            tls: tls_of(&self.socket, self.introduction.as_deref()),
+        }
+    }
+
+    fn security(&self) -> Security {
+        let proxied = self
+            .introduction
+            .as_ref()
+            .is_some_and(|it| it.tls.is_some());
+        match proxied || matches!(self.socket, Socket::Tls(_)) {
+            true => Security::Encrypted,
+            false => Security::Plain,
+        }
+    }
+
+    fn terms(&self, head: &RequestHead, allow_origin: AllowOrigin) -> Terms {
+        Terms {
+            connection: Terms::connection(head.version(), head.keep_alive()),
+            allow_origin,
+            shows: match head.method() {
+                "HEAD" => Shows::Head,
+                _ => Shows::Body,
+            },
+        }
+    }
+
+    /// What scripts of a request's origin may read; `None` if they may not even ask.
+    fn allow_origin(&self, head: &RequestHead) -> Option<AllowOrigin> {
+        let allowed = &self.settings.bosh.origins;
+        if allowed.is_empty() {
+            return Some(AllowOrigin::Any);
+        }
+        let Some(origin) = head.header("Origin") else {
+            return Some(AllowOrigin::Unsaid);
+        };
+        let origin = std::str::from_utf8(origin).ok()?;
+        let is_allowed = allowed
+            .iter()
+            .any(|other| other.eq_ignore_ascii_case(origin));
+        is_allowed.then(|| AllowOrigin::This(origin.into()))
+    }
+
+    fn any_origin(&self) -> AllowOrigin {
+        match self.settings.bosh.origins.is_empty() {
+            true => AllowOrigin::Any,
+            false => AllowOrigin::Unsaid,
+        }
+    }
+}
+
+fn is_encoded(head: &RequestHead) -> bool {
+    head.header_values("Content-Encoding")
+        .any(|value| !value.eq_ignore_ascii_case(b"identity"))
+}

@@ -1,0 +1,236 @@
+//! A session's requests by their ids, from the first whose answer is kept to the last that has come.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::answer::Answer;
+use super::contents::Contents;
+
+/// The most answers that are kept, whatever the client or its connections do.
+const KEPT: usize = 16;
+
+/// One request.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its id.
+    pub rid: u64,
+    /// Its key, which a repetition has to have too.
+    key: Option<Box<str>>,
+    /// How many connections wait for its answer, or have still to fetch it.
+    holders: u16,
+    /// When it came; once it is answered, when that was.
+    pub since: Instant,
+    /// How far it has come.
+    pub state: State,
+}
+
+/// How far a request has come.
+#[derive(Debug)]
+pub enum State {
+    /// A request before it is missing.
+    Early(Box<Contents>),
+    /// It was taken, and waits for its answer.
+    Held(Reply),
+    /// It was answered.
+    Answered(Answer),
+}
+
+/// When a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// When there is something to say, or its time is up.
+    WithOutput,
+    /// At once. If `missed` is a request's id, the client seems to miss the answer to that one.
+    AtOnce {
+        /// See above.
+        missed: Option<u64>,
+    },
+    /// At once, without a payload: the client pauses.
+    Pause,
+    /// At once: it is the session's last.
+    Terminate,
+}
+
+/// The requests, in order.
+#[derive(Debug)]
+pub struct Requests {
+    entries: VecDeque<Entry>,
+    /// The id of the last one that was taken.
+    taken: u64,
+}
+
+impl Entry {
+    /// Whether a connection waits for the answer.
+    pub const fn is_attended(&self) -> bool {
+        self.holders > 0
+    }
+
+    /// How it waits for its answer, if it does.
+    pub const fn reply(&self) -> Option<Reply> {
+        match self.state {
+            State::Held(reply) => Some(reply),
+            State::Early(_) | State::Answered(_) => None,
+        }
+    }
+
+    /// Whether it has no answer yet.
+    pub const fn is_unanswered(&self) -> bool {
+        !matches!(self.state, State::Answered(_))
+    }
+
+    /// Whether it is a repetition that has the same key.
+    pub fn has_key(&self, key: Option<&str>) -> bool {
+        self.key.as_deref() == key
+    }
+
+    /// Another connection wants the answer.
+    pub fn repeat(&mut self, now: Instant) {
+        if self.holders == 0 && self.is_unanswered() {
+            self.since = now;
+        }
+        self.holders = self.holders.saturating_add(1);
+    }
+}
+
+impl Requests {
+    /// Starts with the request that creates the session, which is taken.
+    pub fn new(rid: u64, now: Instant) -> Self {
+        let mut requests = Self {
+            // Two answers that are kept, one request that is held and one that comes: most clients
+            // never have more.
+            entries: VecDeque::with_capacity(4),
+            taken: rid,
+        };
+        requests.insert(rid, None, State::Held(Reply::WithOutput), now);
+        requests
+    }
+
+    /// The id of the last request that was taken, with all before it.
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// The request of this id.
+    pub fn get(&self, rid: u64) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.rid == rid)
+    }
+
+    /// The request of this id.
+    pub fn get_mut(&mut self, rid: u64) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.rid == rid)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// Those that wait for an answer and whose turn has come, in order.
+    pub fn held(&self) -> impl Iterator<Item = &Entry> {
+        self.iter().filter(|entry| entry.reply().is_some())
+    }
+
+    /// A request that came before one that is before it.
+    pub fn insert_early(&mut self, rid: u64, contents: Contents, now: Instant) {
+        let key = contents.key.clone();
+        self.insert(rid, key, State::Early(Box::new(contents)), now);
+    }
+
+    /// A request whose answer is known: it is the session's end.
+    pub fn insert_answered(&mut self, rid: u64, key: Option<&str>, answer: Answer, now: Instant) {
+        self.insert(rid, key.map(Box::from), State::Answered(answer), now);
+    }
+
+    /// Takes the next request, if it is there.
+    pub fn take_next(&mut self) -> Option<(u64, Contents)> {
+        let next = self.taken.checked_add(1)?;
+        let entry = self.get_mut(next)?;
+        let state = std::mem::replace(&mut entry.state, State::Held(Reply::WithOutput));
+        match state {
+            State::Early(contents) => {
+                self.taken = next;
+                Some((next, *contents))
+            }
+            other => {
+                entry.state = other;
+                None
+            }
+        }
+    }
+
+    /// Says when the last request that was taken is answered.
+    pub fn set_reply(&mut self, reply: Reply) {
+        let taken = self.taken;
+        if let Some(entry) = self.get_mut(taken) {
+            entry.state = State::Held(reply);
+        }
+    }
+
+    /// Answers a request.
+    pub fn answer(&mut self, rid: u64, answer: Answer, now: Instant) {
+        if let Some(entry) = self.get_mut(rid) {
+            entry.state = State::Answered(answer);
+            entry.since = now;
+        }
+    }
+
+    /// Fetches an answer for one of the connections that want it.
+    pub fn fetch(&mut self, rid: u64) -> Option<Answer> {
+        let entry = self.get_mut(rid)?;
+        let State::Answered(answer) = &entry.state else {
+            return None;
+        };
+        entry.holders = entry.holders.saturating_sub(1);
+        Some(answer.clone())
+    }
+
+    /// One of the connections that want it no longer does.
+    pub fn abandon(&mut self, rid: u64) {
+        if let Some(entry) = self.get_mut(rid) {
+            entry.holders = entry.holders.saturating_sub(1);
+        }
+    }
+
+    /// Drops the oldest answers but so many. One that a connection has still to fetch stays.
+    pub fn keep(&mut self, answers: usize) {
+        let answers = answers.clamp(1, KEPT);
+        let mut kept = self
+            .entries
+            .iter()
+            .filter(|entry| !entry.is_unanswered())
+            .count();
+        while kept > answers
+            && let Some(first) = self.entries.front()
+            && !first.is_unanswered()
+            && (!first.is_attended() || kept > KEPT)
+        {
+            self.entries.pop_front();
+            kept -= 1;
+        }
+    }
+
+    /// Drops the answers that the client has.
+    pub fn acknowledge(&mut self, rid: u64) {
+        self.entries
+            .retain(|entry| entry.rid > rid || entry.is_unanswered() || entry.is_attended());
+    }
+
+    /// The first answer behind `rid` that was given longer ago than `age`, and its age now.
+    pub fn unacknowledged(&self, rid: u64, age: Duration, now: Instant) -> Option<(u64, Duration)> {
+        let missed = self.get(rid.checked_add(1)?)?;
+        let given = now.saturating_duration_since(missed.since);
+        (!missed.is_unanswered() && given >= age).then_some((missed.rid, given))
+    }
+
+    fn insert(&mut self, rid: u64, key: Option<Box<str>>, state: State, now: Instant) {
+        let place = self.entries.partition_point(|entry| entry.rid < rid);
+        let entry = Entry {
+            rid,
+            key,
+            holders: 1,
+            since: now,
+            state,
+        };
+        self.entries.insert(place, entry);
+    }
+}

@@ -1,0 +1,153 @@
+//! Requests of the client's.
+
+use std::time::{Duration, Instant};
+
+use megaphone_xmpp::bosh::{Condition, Request, Type};
+use megaphone_xmpp::framing;
+
+use super::end::{Cause, Stage};
+use super::{Features, Login, MAX_BEFORE_LOGIN, Session, Taken, payload_size};
+use crate::bosh::activity::Brings;
+use crate::bosh::answer::Answer;
+use crate::bosh::contents::{Contents, Wish};
+use crate::bosh::requests::Reply;
+use crate::bosh::terms::Acks;
+
+/// A client that doesn't acknowledge an answer this long after it was given has probably lost it.
+const LATE_ACK: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Takes a request, new or repeated. [`advance`](Self::advance) and [`settle`](Self::settle) have to
+    /// follow.
+    pub fn request(&mut self, request: &Request<'_>, now: Instant) -> Taken {
+        let rid = request.rid;
+        let taken = self.requests.taken();
+        if let Some(entry) = self.requests.get_mut(rid) {
+            if !entry.has_key(request.key.as_deref()) {
+                return self.refuse(Condition::ItemNotFound, now);
+            }
+            entry.repeat(now);
+            self.active = now;
+            return Taken::Held;
+        }
+        // One more is allowed to a client that pauses or terminates.
+        let last_words = request.pause.is_some() || request.kind == Some(Type::Terminate);
+        let window = u64::from(self.terms.requests).saturating_add(u64::from(last_words));
+        if rid <= taken {
+            // It may have been under way for so long that its answer is no longer kept. Its client has
+            // gone on; if it has not, this answer tells it to give up.
+            return self.not_found();
+        }
+        if rid > taken.saturating_add(window) {
+            return self.refuse(Condition::ItemNotFound, now);
+        }
+        if !matches!(self.stage, Stage::Open) {
+            return self.request_after_end(request, now);
+        }
+        if self.login == Login::Pending && payload_size(request) > MAX_BEFORE_LOGIN {
+            return self.refuse(Condition::PolicyViolation, now);
+        }
+        self.active = now;
+        self.pause = None;
+        let contents = Contents::of(request, &self.to);
+        self.requests.insert_early(rid, contents, now);
+        Taken::Held
+    }
+
+    /// Takes the requests whose turn it is, as long as ejabberd has taken the payload of those before
+    /// them. Whether there were any.
+    pub fn advance(&mut self, now: Instant) -> bool {
+        let mut advanced = false;
+        while self.outgoing.is_empty()
+            && matches!(self.stage, Stage::Open)
+            && let Some((rid, contents)) = self.requests.take_next()
+        {
+            advanced = true;
+            if let Err(condition) = self.take(rid, contents, now) {
+                self.end(Cause::Violation(condition, rid), now);
+            }
+        }
+        advanced
+    }
+
+    /// The next document for ejabberd.
+    pub fn outgoing(&self) -> Option<&[u8]> {
+        self.outgoing.front().map(Vec::as_slice)
+    }
+
+    /// ejabberd took it.
+    pub fn outgoing_taken(&mut self) {
+        self.outgoing.pop_front();
+        if self.outgoing.is_empty() {
+            // An idle session keeps no memory for what it does not have.
+            self.outgoing = std::collections::VecDeque::new();
+        }
+    }
+
+    /// Takes a request whose turn it is.
+    fn take(&mut self, rid: u64, contents: Contents, now: Instant) -> Result<(), Condition> {
+        self.keys
+            .accept(contents.key.as_deref(), contents.newkey.as_deref())
+            .map_err(|_wrong| Condition::ItemNotFound)?;
+        let brings = match contents.is_empty() {
+            true => Brings::Nothing,
+            false => Brings::Something,
+        };
+        let unanswered = self.requests.held().count();
+        self.activity
+            .request(brings, unanswered, &self.terms, now)
+            .map_err(|_overactive| Condition::PolicyViolation)?;
+        let missed = self.acknowledge(rid, contents.ack, now);
+        self.outgoing.extend(contents.documents);
+        match contents.wish {
+            Wish::Output => {
+                if missed.is_some() {
+                    self.requests.set_reply(Reply::AtOnce { missed });
+                }
+            }
+            Wish::Restart => self.features = Features::Due,
+            Wish::Pause(seconds) => {
+                self.pause = Some(seconds.min(self.terms.max_pause));
+                self.requests.set_reply(Reply::Pause);
+            }
+            Wish::Terminate => {
+                let mut close = Vec::new();
+                framing::write_close(&mut close);
+                self.outgoing.push_back(close);
+                self.requests.set_reply(Reply::Terminate);
+                self.stage = Stage::Closing;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which answers the client has; the request whose answer it seems to miss.
+    fn acknowledge(&mut self, rid: u64, ack: Option<u64>, now: Instant) -> Option<u64> {
+        if self.terms.acks == Acks::Unused {
+            return None;
+        }
+        // Without the attribute it has all up to this one's predecessor.
+        let has = ack
+            .unwrap_or(rid.saturating_sub(1))
+            .min(rid.saturating_sub(1));
+        self.requests.acknowledge(has);
+        let missed = self.requests.unacknowledged(has, LATE_ACK, now)?;
+        Some(missed.0)
+    }
+
+    /// Ends the session because of a request that belongs to none.
+    fn refuse(&mut self, condition: Condition, now: Instant) -> Taken {
+        if matches!(self.stage, Stage::Open) {
+            self.end(Cause::Refused(condition), now);
+        }
+        Taken::Refused(Answer::terminate_for(condition, self.terms.errors))
+    }
+
+    /// The answer to a request that the session doesn't know.
+    pub(super) fn not_found(&self) -> Taken {
+        Taken::Refused(Answer::terminate_for(
+            Condition::ItemNotFound,
+            self.terms.errors,
+        ))
+    }
+}

@@ -1,0 +1,242 @@
+//! Documents of ejabberd's, and the answers that take them.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use megaphone_xmpp::bosh::{Outcome, Response};
+use megaphone_xmpp::framing::Kind;
+
+use super::end::{Cause, Stage};
+use super::{Features, Login, Session, Told};
+use crate::bosh::answer::Answer;
+use crate::bosh::requests::{Entry, Reply};
+use crate::bosh::terms::Acks;
+
+/// No more documents are asked for while so many bytes of them wait for an answer.
+const MAX_PENDING: usize = 256 * 1024;
+
+/// What an `<open/>` of ejabberd's said, for the client.
+#[derive(Debug)]
+pub(super) struct Opened {
+    from: Option<Box<str>>,
+    id: Option<Box<str>>,
+    version: Option<Box<str>>,
+    lang: Option<Box<str>>,
+}
+
+/// What an answer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Payload,
+    Nothing,
+}
+
+impl Session {
+    /// Whether a document of ejabberd's would find an answer. Others had better stay where they are:
+    /// there they hold up who sends more.
+    pub fn wants_document(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::Closing)
+            && self.pending_bytes < MAX_PENDING
+            && self
+                .requests
+                .held()
+                .any(|entry| entry.is_attended() && !matches!(entry.reply(), Some(Reply::Pause)))
+    }
+
+    /// Takes a document of ejabberd's. [`settle`](Self::settle) has to follow once there are no more.
+    pub fn document(&mut self, document: Bytes, now: Instant) {
+        let kind = Kind::of(&document);
+        if matches!(self.stage, Stage::Closing)
+            && matches!(kind, Some(Kind::Close { .. } | Kind::Error))
+        {
+            // The client ends it too, and that is what it is told.
+            return;
+        }
+        match kind {
+            Some(Kind::Open(open)) => {
+                let owned =
+                    |text: Option<std::borrow::Cow<'_, str>>| text.as_deref().map(Box::from);
+                self.opened = Some(Box::new(Opened {
+                    from: owned(open.from),
+                    id: owned(open.id),
+                    version: owned(open.version),
+                    lang: owned(open.lang),
+                }));
+            }
+            Some(Kind::Close { see_other_uri }) => {
+                let uri = see_other_uri.as_deref().map(Box::from);
+                self.end(uri.map_or(Cause::Closed, Cause::SeeOther), now);
+            }
+            Some(Kind::Error) => {
+                self.pend(document);
+                self.end(Cause::StreamError, now);
+            }
+            Some(Kind::Features) => {
+                self.features = Features::Given;
+                self.pend(document);
+            }
+            Some(Kind::Message | Kind::Presence | Kind::Iq) => {
+                self.login = Login::Done;
+                self.pend(document);
+            }
+            _ => {
+                if document.starts_with(b"<success") {
+                    self.login = Login::Done;
+                }
+                self.pend(document);
+            }
+        }
+    }
+
+    /// Answers all requests whose time it is. Whether there were any.
+    pub fn settle(&mut self, now: Instant) -> bool {
+        let mut answered = false;
+        while let Some((rid, reply, takes)) = self.next_due(now) {
+            answered = true;
+            match reply {
+                Reply::Terminate => {
+                    self.end(Cause::Client, now);
+                    break;
+                }
+                Reply::WithOutput | Reply::AtOnce { .. } | Reply::Pause => {
+                    self.answer(rid, reply, takes, now);
+                }
+            }
+        }
+        self.trim();
+        answered
+    }
+
+    /// Builds the answer to a request with documents that are its payload.
+    pub(super) fn build(
+        &mut self,
+        rid: u64,
+        outcome: Outcome<'_>,
+        documents: &[Bytes],
+        report: Option<(u64, u64)>,
+    ) -> Answer {
+        let sid = self.sid.to_string();
+        let first = self.told == Told::No;
+        self.told = Told::Yes;
+        // What the last <open/> said goes with what came after it.
+        let opened = match first || !documents.is_empty() {
+            true => self.opened.take(),
+            false => None,
+        };
+        let opened = opened.as_deref();
+        let mut response = match first {
+            true => self.terms.response(&sid),
+            false => Response::default(),
+        };
+        response.outcome = outcome;
+        if let Some(opened) = opened {
+            response.authid = opened.id.as_deref();
+            response.xmpp_version = opened.version.as_deref();
+            response.lang = opened.lang.as_deref();
+            response.from = opened.from.as_deref();
+        }
+        if first {
+            response.from = response.from.or(Some(&self.to));
+        }
+        let highest = self.requests.taken();
+        if self.terms.acks == Acks::Used && (first || highest > rid) {
+            response.ack = Some(highest);
+        }
+        if let Some((missed, age)) = report {
+            response.report = Some(missed);
+            response.time = Some(age);
+        }
+        Answer::new(&response, documents, self.terms.errors)
+    }
+
+    /// Drops the answers that nobody can ask for any more.
+    pub(super) fn trim(&mut self) {
+        let kept = match self.terms.acks {
+            Acks::Used => usize::MAX,
+            Acks::Unused => usize::try_from(self.terms.requests).unwrap_or(usize::MAX),
+        };
+        self.requests.keep(kept);
+    }
+
+    fn pend(&mut self, document: Bytes) {
+        self.pending_bytes = self.pending_bytes.saturating_add(document.len());
+        self.pending.push(document);
+    }
+
+    /// Takes all documents that wait for an answer.
+    pub(super) fn take_pending(&mut self) -> Vec<Bytes> {
+        self.pending_bytes = 0;
+        std::mem::take(&mut self.pending)
+    }
+
+    /// The first request, if it has to be answered now.
+    fn next_due(&self, now: Instant) -> Option<(u64, Reply, Takes)> {
+        if !matches!(self.stage, Stage::Open | Stage::Closing) {
+            return None;
+        }
+        let mut held = self.requests.held();
+        let first = held.next()?;
+        let reply = first.reply()?;
+        // An answer says that the payload of its request is on its way.
+        if first.rid == self.requests.taken() && !self.outgoing.is_empty() {
+            return None;
+        }
+        let takes = match first.is_attended() && reply != Reply::Pause {
+            true => Takes::Payload,
+            false => Takes::Nothing,
+        };
+        let is_due = reply != Reply::WithOutput
+            || self.is_displaced()
+            || held.any(|later| later.reply() != Some(Reply::WithOutput))
+            || match first.is_attended() {
+                true => self.has_output(),
+                // Nobody may ask for it again: what there is goes to the next one.
+                false => self.has_output() && self.requests.held().skip(1).any(Entry::is_attended),
+            }
+            || self
+                .requests
+                .held()
+                .any(|entry| entry.is_attended() && self.held_until(entry) <= now);
+        is_due.then_some((first.rid, reply, takes))
+    }
+
+    /// Whether more requests are held than may be.
+    fn is_displaced(&self) -> bool {
+        let allowed = match self.features {
+            Features::Given => self.terms.hold,
+            // A client that polls would have to ask again for what comes in a moment.
+            Features::Due | Features::Unversioned => self.terms.hold.max(1),
+        };
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        self.requests.held().count() > allowed
+    }
+
+    fn has_output(&self) -> bool {
+        let open_is_all = self.features == Features::Unversioned && self.opened.is_some();
+        !self.pending.is_empty() || open_is_all
+    }
+
+    fn answer(&mut self, rid: u64, reply: Reply, takes: Takes, now: Instant) {
+        let documents = match takes {
+            Takes::Payload => self.take_pending(),
+            Takes::Nothing => Vec::new(),
+        };
+        if self.features == Features::Unversioned && self.opened.is_some() {
+            self.features = Features::Given;
+        }
+        let report = match reply {
+            Reply::AtOnce { missed } => missed.and_then(|missed| {
+                let given = self.requests.get(missed)?.since;
+                let age = now.saturating_duration_since(given).as_millis();
+                Some((missed, u64::try_from(age).unwrap_or(u64::MAX)))
+            }),
+            _ => None,
+        };
+        let answer = self.build(rid, Outcome::Continue, &documents, report);
+        if !documents.is_empty() {
+            self.activity.answered_with_payload(&self.terms);
+        }
+        self.requests.answer(rid, answer, now);
+        self.active = now;
+    }
+}

@@ -1,0 +1,148 @@
+//! All BOSH sessions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use megaphone_xmpp::bosh::Condition;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::cell::Cell;
+use super::sid::Sid;
+use crate::shutdown::Phase;
+
+/// Parts of the table, each behind a lock of its own.
+const PARTS: usize = 64;
+
+/// How often silent clients are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A session whose client has a request here is looked at again after this, or earlier if its client
+/// may be silent for less.
+const LATER: Duration = Duration::from_secs(10);
+
+/// The sessions by their identifiers.
+#[derive(Debug)]
+pub struct Sessions {
+    parts: Vec<Mutex<HashMap<Sid, Arc<Cell>>>>,
+    count: AtomicU64,
+    /// When each of them has to be looked at, in seconds since the start. A session is in here once.
+    due: Mutex<BTreeMap<u64, Vec<Arc<Cell>>>>,
+    started: Instant,
+}
+
+/// There are as many sessions as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            count: AtomicU64::new(0),
+            due: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Sessions {
+    /// Whether one more may be created among `max`.
+    pub fn has_room(&self, max: u64) -> Result<(), TooMany> {
+        match self.count() < max {
+            true => Ok(()),
+            false => Err(TooMany),
+        }
+    }
+
+    /// Adds a session.
+    pub fn insert(&self, cell: Arc<Cell>, now: Instant) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if let Some(part) = self.part(cell.sid()) {
+            part.lock().insert(cell.sid(), Arc::clone(&cell));
+        }
+        self.look_at_later(cell, now);
+    }
+
+    /// The session of this identifier.
+    pub fn find(&self, sid: Sid) -> Option<Arc<Cell>> {
+        self.part(sid)?.lock().get(&sid).cloned()
+    }
+
+    /// How many there are, those included that ended and whose clients may not know.
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Removes the sessions of silent clients, and ends all once the program's end begins.
+    pub async fn sweep(self: Arc<Self>, mut phase: watch::Receiver<Phase>) {
+        loop {
+            tokio::select! {
+                () = sleep(SWEEP) => self.remove_silent(Instant::now()),
+                _ = phase.wait_for(|phase| *phase != Phase::Serving) => {
+                    self.terminate_all(Condition::SystemShutdown, Instant::now());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Removes the sessions whose clients were silent for too long by now.
+    pub fn remove_silent(&self, now: Instant) {
+        let later = self.second(now) + 1;
+        let due = {
+            let mut all = self.due.lock();
+            let rest = all.split_off(&later);
+            std::mem::replace(&mut *all, rest)
+        };
+        for cell in due.into_values().flatten() {
+            match cell.inactive_at() {
+                Some(at) if at <= now => self.remove(&cell, now),
+                Some(at) => self.look_at(cell, at),
+                None => self.look_at_later(cell, now),
+            }
+        }
+    }
+
+    /// Ends all sessions. Those whose clients have no request here learn it with their next one.
+    pub fn terminate_all(&self, condition: Condition, now: Instant) {
+        for part in &self.parts {
+            let cells: Vec<_> = part.lock().values().cloned().collect();
+            for cell in cells {
+                cell.terminate(condition, now);
+            }
+        }
+    }
+
+    fn remove(&self, cell: &Cell, now: Instant) {
+        let removed = self
+            .part(cell.sid())
+            .and_then(|part| part.lock().remove(&cell.sid()));
+        if removed.is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        tracing::debug!(sid = ?cell.sid(), "a session's client was silent for too long");
+        cell.expire(now);
+    }
+
+    fn look_at_later(&self, cell: Arc<Cell>, now: Instant) {
+        let later = LATER.min(cell.inactivity());
+        self.look_at(cell, now + later);
+    }
+
+    fn look_at(&self, cell: Arc<Cell>, at: Instant) {
+        let second = self.second(at) + 1;
+        self.due.lock().entry(second).or_default().push(cell);
+    }
+
+    fn second(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.started).as_secs()
+    }
+
+    fn part(&self, sid: Sid) -> Option<&Mutex<HashMap<Sid, Arc<Cell>>>> {
+        self.parts.get(sid.part(self.parts.len()))
+    }
+}

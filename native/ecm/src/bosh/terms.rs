@@ -1,0 +1,134 @@
+//! What a client and this program agree on when a session is created (XEP-0124, section 7).
+
+use std::time::Duration;
+
+use megaphone_xmpp::bosh::{Request, Response, Version};
+
+use super::answer::Errors;
+
+/// The version of XEP-0124 that is spoken here.
+const VERSION: Version = Version {
+    major: 1,
+    minor: 11,
+};
+
+/// What is offered to clients. Times are in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// The longest that a request is held.
+    pub max_wait: u32,
+    /// The most requests that are held at once.
+    pub max_hold: u32,
+    /// How long a client may have no request here.
+    pub max_inactivity: u32,
+    /// How long it may announce to have none.
+    pub max_pause: u32,
+    /// The shortest time between two empty requests of a client that polls.
+    pub min_polling: u32,
+}
+
+/// What was agreed on for one session. Times are in seconds.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// How long a request is held.
+    pub wait: u32,
+    /// How many requests are held at once. With 0 the client polls.
+    pub hold: u32,
+    /// How many requests may be unanswered at once: a window of request ids.
+    pub requests: u32,
+    /// How long the client may have no request here.
+    pub inactivity: u32,
+    /// How long it may announce to have none.
+    pub max_pause: u32,
+    /// The shortest time between two empty requests.
+    pub polling: u32,
+    /// Whether the client says which answers it has.
+    pub acks: Acks,
+    /// What the client knows of errors.
+    pub errors: Errors,
+    /// The `Content-Type` of answers, if it isn't XML's.
+    pub content: Option<Box<str>>,
+    version: Version,
+}
+
+/// Acknowledgements (XEP-0124, section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// They are used by both sides.
+    Used,
+    /// They are not.
+    Unused,
+}
+
+impl Terms {
+    /// What a request that creates a session gets.
+    pub fn agree(request: &Request<'_>, policy: &Policy) -> Self {
+        let wait = request.wait.unwrap_or(u32::MAX).min(policy.max_wait);
+        let wanted = request.hold.unwrap_or(1).min(policy.max_hold);
+        let hold = match wait {
+            0 => 0,
+            _ => wanted,
+        };
+        let inactivity = match hold {
+            // Who polls is silent for as long as that between two requests.
+            0 => policy
+                .max_inactivity
+                .saturating_add(policy.min_polling.saturating_mul(2)),
+            _ => policy.max_inactivity,
+        };
+        Self {
+            wait,
+            hold,
+            requests: wanted.saturating_add(1),
+            inactivity,
+            max_pause: policy.max_pause,
+            polling: policy.min_polling,
+            acks: match request.ack {
+                Some(_) => Acks::Used,
+                None => Acks::Unused,
+            },
+            errors: match request.ver {
+                Some(_) => Errors::Conditions,
+                None => Errors::StatusCodes,
+            },
+            content: request.content.as_deref().and_then(content_type),
+            version: request.ver.map_or(VERSION, |version| version.min(VERSION)),
+        }
+    }
+
+    /// Whether the client polls (XEP-0124, section 12).
+    pub const fn polls(&self) -> bool {
+        self.hold == 0
+    }
+
+    /// How long a request is held.
+    pub const fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait as u64)
+    }
+
+    /// What the answer that creates the session says of them.
+    pub fn response<'a>(&self, sid: &'a str) -> Response<'a> {
+        Response {
+            sid: Some(sid),
+            wait: Some(self.wait),
+            requests: Some(self.requests),
+            hold: Some(self.hold),
+            inactivity: Some(self.inactivity),
+            polling: (self.polling > 0).then_some(self.polling),
+            maxpause: (self.max_pause > 0).then_some(self.max_pause),
+            ver: Some(self.version),
+            charsets: Some("UTF-8"),
+            secure: Some(true),
+            restartlogic: Some(true),
+            ..Response::default()
+        }
+    }
+}
+
+/// A value that may stand in a header. What is sent is UTF-8 in any case.
+fn content_type(value: &str) -> Option<Box<str>> {
+    let printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let usable = printable && value.contains('/') && value.len() <= 100;
+    let is_default = value.eq_ignore_ascii_case("text/xml; charset=utf-8");
+    (usable && !is_default).then(|| value.trim().into())
+}

@@ -1,0 +1,190 @@
+//! How sessions end: XEP-0124, sections 13 and 17.
+
+use super::*;
+
+const CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
+const ERROR: &str = "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
+    <conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
+const BYE: &str = "<body xmlns='http://jabber.org/protocol/httpbind' type='terminate'/>";
+
+fn error_body(before: &str) -> String {
+    format!(
+        "<body xmlns='http://jabber.org/protocol/httpbind' \
+         xmlns:stream='http://etherx.jabber.org/streams' type='terminate' \
+         condition='remote-stream-error'>{before}<stream:error>\
+         <conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></body>"
+    )
+}
+
+#[test]
+fn section_13_the_payload_of_a_terminating_request_must_be_forwarded() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.ask(102, "type='terminate'", &message(1));
+    world.expect(101, EMPTY);
+    world.expect(102, BYE);
+    assert_eq!(world.taken(), [&message(1), CLOSE]);
+    assert!(world.session.is_over());
+}
+
+#[test]
+fn section_13_what_came_before_is_in_the_last_answer() {
+    let mut world = established(HOLD_ONE);
+    world.says(&[&message(7), ERROR, CLOSE]);
+    world.ask(101, "type='terminate'", "");
+    assert_eq!(
+        world.answer(101).unwrap(),
+        BYE.replace("/>", &format!(">{}</body>", message(7)))
+    );
+}
+
+#[test]
+fn section_13_the_answer_comes_when_the_last_words_are_on_their_way() {
+    let mut world = established(HOLD_ONE);
+    world.ejabberd.window = Window::Shut;
+    world.ask(101, "type='terminate'", &message(1));
+    world.held(101);
+    assert!(!world.session.is_over());
+    world.ejabberd.window = Window::Open;
+    world.pump();
+    world.expect(101, BYE);
+    assert_eq!(world.taken(), [&message(1), CLOSE]);
+}
+
+#[test]
+fn a_terminating_request_that_is_repeated_gets_its_answer_again() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "type='terminate'", "");
+    world.expect(101, BYE);
+    world.ask(101, "type='terminate'", "");
+    world.expect(101, BYE);
+    assert_eq!(world.refused(102, ""), terminated("item-not-found"));
+    assert_eq!(world.taken(), [CLOSE]);
+}
+
+#[test]
+fn section_17_2_a_stream_error_is_in_a_remote_stream_error() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.says(&[&message(7), ERROR, CLOSE]);
+    world.expect(101, &error_body(&message(7)));
+    assert!(world.session.is_over());
+}
+
+#[test]
+fn section_17_2_an_end_that_nobody_waits_for_is_in_the_next_answer() {
+    let mut world = established(HOLD_ONE);
+    world.says(&[ERROR, CLOSE]);
+    world.ask(101, "", &message(1));
+    world.expect(101, &error_body(""));
+    world.ask(101, "", &message(1));
+    world.expect(101, &error_body(""));
+    assert_eq!(world.refused(102, ""), terminated("item-not-found"));
+}
+
+#[test]
+fn section_17_2_of_two_requests_the_first_takes_the_error() {
+    let mut world = established("to='a' hold='2' ver='1.6' xmpp:version='1.0'");
+    world.ask(101, "", "");
+    world.ask(102, "", "");
+    world.says(&[ERROR]);
+    world.expect(101, &error_body(""));
+    world.expect(102, &terminated("remote-stream-error"));
+}
+
+#[test]
+fn section_17_2_a_stream_that_ejabberd_closes_is_a_remote_stream_error() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.says(&[CLOSE]);
+    world.expect(101, &terminated("remote-stream-error"));
+}
+
+#[test]
+fn section_17_2_a_client_that_is_sent_elsewhere_gets_see_other_uri() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.says(&[
+        "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing' see-other-uri='https://b/?x&amp;y'/>",
+    ]);
+    world.expect(
+        101,
+        "<body xmlns='http://jabber.org/protocol/httpbind' type='terminate' \
+         condition='see-other-uri'><uri>https://b/?x&amp;y</uri></body>",
+    );
+}
+
+#[test]
+fn section_17_2_a_lost_trunk_is_remote_connection_failed() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.ejabberd.ended = true;
+    world.pump();
+    world.expect(101, &terminated("remote-connection-failed"));
+    let mut world = established(HOLD_ONE);
+    world.ejabberd.ended = true;
+    world.ask(101, "", &message(1));
+    world.expect(101, &terminated("remote-connection-failed"));
+}
+
+#[test]
+fn section_17_2_what_came_before_the_trunk_was_lost_is_not() {
+    let mut world = established(HOLD_ONE);
+    world.ejabberd.coming.push_back(message(7));
+    world.ejabberd.ended = true;
+    world.ask(101, "", "");
+    assert_eq!(
+        world.answer(101).unwrap(),
+        terminated("remote-connection-failed").replace("/>", &format!(">{}</body>", message(7)))
+    );
+}
+
+#[test]
+fn a_lost_trunk_does_not_hold_up_who_leaves() {
+    let mut world = established(HOLD_ONE);
+    world.ejabberd.window = Window::Shut;
+    world.ask(101, "type='terminate'", &message(1));
+    world.ejabberd.ended = true;
+    world.pump();
+    world.expect(101, BYE);
+}
+
+#[test]
+fn section_17_2_this_programs_end_is_a_system_shutdown() {
+    use megaphone_xmpp::bosh::Condition;
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world
+        .session
+        .terminate(Condition::SystemShutdown, world.now);
+    world.expect(101, &terminated("system-shutdown"));
+    let mut world = established(HOLD_ONE);
+    world
+        .session
+        .terminate(Condition::SystemShutdown, world.now);
+    world.ask(101, "", &message(1));
+    world.expect(101, &terminated("system-shutdown"));
+    assert!(world.taken().is_empty());
+}
+
+#[test]
+fn an_end_before_the_first_answer_has_its_attributes() {
+    let mut world = create(HOLD_ONE, "").unwrap();
+    world.says(&[OPEN, ERROR, CLOSE]);
+    let answer = world.answer(100).unwrap();
+    let found = ["type", "condition", "xmpp:version"].map(|name| attribute(&answer, name));
+    assert_eq!(found[0].as_deref(), Some("terminate"));
+    assert_eq!(found[1].as_deref(), Some("remote-stream-error"));
+    assert_eq!(found[2].as_deref(), Some("1.0"));
+    assert!(answer.contains("<stream:error>"), "{answer}");
+}
+
+#[test]
+fn a_request_that_can_not_create_a_session_is_a_bad_request() {
+    for attributes in ["type='terminate'", "newkey='short'"] {
+        let answer = create(&format!("{HOLD_ONE} {attributes}"), "")
+            .err()
+            .unwrap();
+        assert_eq!(text(&answer), terminated("bad-request"));
+    }
+}
