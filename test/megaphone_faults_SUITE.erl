@@ -89,13 +89,16 @@ trunk_cut_in_mid_request(Config) ->
     ?assertEqual(ok, megaphone_test_http:recv_close(Connection)),
     await_service(Config).
 
-%% Confirms that a WebSocket closes when its trunk is cut, its session ends, and the user can log in
-%% again.
+%% Confirms that a WebSocket client hears why its stream ends when its trunk is cut, its session ends, and
+%% the user can log in again.
 trunk_cut_under_a_websocket(Config) ->
     User = megaphone_test_stage:user(Config, <<"alice">>),
-    #{state := #{socket := Socket}} = login(Config, megaphone_test_websocket, User),
+    #{state := WebSocket} = login(Config, megaphone_test_websocket, User),
     cut_trunk(Config),
-    ?assertEqual(ok, megaphone_test_http:recv_close(Socket)),
+    {ok, text, Error, Told} = megaphone_test_websocket:recv_message(WebSocket, 5000),
+    ?assertMatch({match, _}, re:run(Error, "^<stream:error.*<remote-connection-failed")),
+    {ok, text, <<"<close ", _/binary>>, Closed} = megaphone_test_websocket:recv_message(Told, 5000),
+    ?assertEqual(ok, megaphone_test_websocket:recv_close(Closed)),
     megaphone_test_wait:until("the session's end", fun() -> resources(Config, User) =:= [] end),
     await_service(Config),
     ok = megaphone_test_xmpp:logout(login(Config, megaphone_test_websocket, User)).
