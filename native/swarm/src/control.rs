@@ -1,0 +1,97 @@
+//! What another program tells a swarm on its standard input, a line each, and what it is told on the
+//! standard output, a line of JSON each.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{End, Logins, Traffic};
+
+/// A line on the standard input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Command {
+    /// `traffic RATE SECONDS`: so many messages a second, for so long.
+    Traffic {
+        /// Messages a second.
+        rate: f64,
+        /// For so long.
+        duration: Duration,
+    },
+    /// `status`: the counters now.
+    Status,
+    /// `end`, or the end of the input: everybody leaves.
+    End,
+}
+
+/// Why a line is no command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no command; there are: traffic RATE SECONDS, status, end")]
+pub struct NoCommand(String);
+
+impl FromStr for Command {
+    type Err = NoCommand;
+
+    fn from_str(line: &str) -> Result<Self, NoCommand> {
+        let number = |word: &str| word.parse::<f64>().ok().filter(|number| *number >= 0.0);
+        let words: Vec<_> = line.split_whitespace().collect();
+        let command = match words.as_slice() {
+            ["traffic", rate, seconds] => {
+                number(rate)
+                    .zip(number(seconds))
+                    .and_then(|(rate, seconds)| {
+                        let duration = Duration::try_from_secs_f64(seconds).ok()?;
+                        Some(Self::Traffic { rate, duration })
+                    })
+            }
+            ["status"] => Some(Self::Status),
+            ["end"] => Some(Self::End),
+            _ => None,
+        };
+        command.ok_or_else(|| NoCommand(line.to_owned()))
+    }
+}
+
+/// A line on the standard output.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Event {
+    /// While users log in, and the answer to `status`.
+    Progress {
+        /// Users online.
+        online: u64,
+        /// Logins that failed.
+        failed: u64,
+        /// Connections lost.
+        broken: u64,
+        /// Messages sent.
+        sent: u64,
+        /// Messages received.
+        received: u64,
+    },
+    /// Every login has ended, well or not.
+    Online(Logins),
+    /// The answer to `traffic`, once all has arrived or is lost.
+    Traffic(Traffic),
+    /// The last line.
+    End(End),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands() {
+        let traffic = Command::Traffic {
+            rate: 500.0,
+            duration: Duration::from_millis(1500),
+        };
+        assert_eq!("traffic 500 1.5".parse(), Ok(traffic));
+        assert_eq!(" end ".parse(), Ok(Command::End));
+        assert_eq!("status".parse(), Ok(Command::Status));
+        for line in ["", "traffic", "traffic -1 2", "traffic 1 NaN", "stop"] {
+            assert!(line.parse::<Command>().is_err(), "{line}");
+        }
+    }
+}

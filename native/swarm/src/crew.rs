@@ -1,0 +1,161 @@
+//! Those who do the work: the users of this process, or several processes with users of their own.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::control::Event;
+use crate::report::{End, Logins, Times, Traffic, rate};
+use crate::swarm::Swarm;
+use crate::workers::Workers;
+
+/// How often the counters are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long the last messages may take before they count as lost.
+const LATE: Duration = Duration::from_secs(10);
+
+/// How long everybody may take to leave.
+const LEAVE: Duration = Duration::from_secs(30);
+
+/// All users of a run.
+pub enum Crew {
+    /// In this process.
+    Here(Arc<Swarm>),
+    /// In others.
+    Workers(Workers),
+}
+
+impl Crew {
+    /// Makes all users log in; `tell` hears how far it is. It returns when each has succeeded or
+    /// failed, or, if they try again, when all are online.
+    ///
+    /// # Errors
+    /// If a worker is lost.
+    pub async fn log_in(&mut self, mut tell: impl FnMut(&Event)) -> io::Result<Logins> {
+        match self {
+            Self::Here(swarm) => Ok(log_in(swarm, &mut tell).await),
+            Self::Workers(workers) => workers.log_in(&mut tell).await,
+        }
+    }
+
+    /// Sends messages, and waits for the last to arrive.
+    ///
+    /// # Errors
+    /// If a worker is lost.
+    pub async fn exchange(&mut self, rate: f64, duration: Duration) -> io::Result<Traffic> {
+        match self {
+            Self::Here(swarm) => Ok(exchange(swarm, rate, duration).await),
+            Self::Workers(workers) => workers.exchange(rate, duration).await,
+        }
+    }
+
+    /// The counters now.
+    ///
+    /// # Errors
+    /// If a worker is lost.
+    pub async fn status(&mut self) -> io::Result<Event> {
+        match self {
+            Self::Here(swarm) => Ok(progress(swarm)),
+            Self::Workers(workers) => workers.status().await,
+        }
+    }
+
+    /// Makes everybody leave.
+    ///
+    /// # Errors
+    /// If a worker is lost.
+    pub async fn end(self) -> io::Result<End> {
+        match self {
+            Self::Here(swarm) => Ok(end(&swarm).await),
+            Self::Workers(workers) => workers.end().await,
+        }
+    }
+}
+
+async fn log_in(swarm: &Arc<Swarm>, tell: &mut impl FnMut(&Event)) -> Logins {
+    let started = Instant::now();
+    let starting = tokio::spawn({
+        let swarm = Arc::clone(swarm);
+        async move { swarm.start().await }
+    });
+    let users = swarm.settings.users as u64;
+    let mut timeline = Vec::new();
+    let mut last_second = started;
+    loop {
+        let counts = swarm.ledger.counts();
+        let ended = match swarm.settings.reconnect {
+            true => counts.online,
+            false => counts.logins + counts.failed_logins,
+        };
+        let is_done = ended >= users || swarm.is_ending();
+        if is_done || last_second.elapsed() >= Duration::from_secs(1) {
+            last_second += Duration::from_secs(1);
+            timeline.push(counts.online);
+            tell(&progress(swarm));
+        }
+        if is_done {
+            starting.abort();
+            let seconds = started.elapsed().as_secs_f64();
+            return Logins {
+                online: counts.online,
+                failed: counts.failed_logins,
+                seconds,
+                per_second: rate(counts.logins, seconds),
+                took: Times::of(&swarm.ledger.login_times()),
+                timeline,
+            };
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn exchange(swarm: &Arc<Swarm>, rate: f64, duration: Duration) -> Traffic {
+    let before = swarm.ledger.counts();
+    swarm.ledger.take_latencies();
+    let started = Instant::now();
+    swarm.send_messages(rate, duration).await;
+    let seconds = started.elapsed().as_secs_f64();
+    let deadline = Instant::now() + LATE;
+    let now = loop {
+        let now = swarm.ledger.counts();
+        if now.received == now.sent || Instant::now() >= deadline {
+            break now;
+        }
+        sleep(LOOK / 10).await;
+    };
+    let sent = now.sent - before.sent;
+    let received = now.received - before.received;
+    Traffic {
+        rate,
+        seconds,
+        sent,
+        received,
+        lost: sent.saturating_sub(received),
+        doubled: now.doubled - before.doubled,
+        latency: Times::of(&swarm.ledger.take_latencies()),
+    }
+}
+
+async fn end(swarm: &Arc<Swarm>) -> End {
+    let broken = swarm.ledger.counts().broken;
+    swarm.end(LEAVE).await;
+    End {
+        broken,
+        stuck: swarm.ledger.counts().online,
+        errors: swarm.ledger.errors(),
+    }
+}
+
+fn progress(swarm: &Swarm) -> Event {
+    let counts = swarm.ledger.counts();
+    Event::Progress {
+        online: counts.online,
+        failed: counts.failed_logins,
+        broken: counts.broken,
+        sent: counts.sent,
+        received: counts.received,
+    }
+}

@@ -1,0 +1,194 @@
+//! One user: it logs in, stays online, answers what it is asked, and sends when it is told to.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use bytes::Bytes;
+use megaphone_xmpp::xml::Root;
+use tokio::time::timeout;
+
+use crate::channel::{Bosh, Channel, ChannelError, Tcp, WebSocket};
+use crate::stanza::{self, Note};
+use crate::swarm::{Swarm, Transport};
+
+/// Lives a user's life, until the swarm ends or, without reconnecting, until its connection is lost.
+pub async fn live(swarm: Arc<Swarm>, index: usize) {
+    let domain = Arc::clone(&swarm.settings.domain);
+    match swarm.settings.transport {
+        Transport::Tcp => {
+            sessions(&swarm, index, || Tcp::connect(&swarm.route, &domain)).await;
+        }
+        Transport::WebSocket => {
+            sessions(&swarm, index, || WebSocket::connect(&swarm.route, &domain)).await;
+        }
+        Transport::Bosh => {
+            sessions(&swarm, index, || Bosh::connect(&swarm.route, &domain)).await;
+        }
+        Transport::Trunk => {
+            sessions(&swarm, index, || swarm.trunks.open(&swarm.route, index)).await;
+        }
+    }
+}
+
+/// Why a user is not online any more.
+enum Ended {
+    InOrder,
+    Broken(ChannelError),
+}
+
+async fn sessions<C, F>(swarm: &Arc<Swarm>, index: usize, connect: impl Fn() -> F + Send)
+where
+    C: Channel,
+    F: Future<Output = Result<C, ChannelError>> + Send,
+{
+    loop {
+        // In a box, or an idle user would keep the room that a login takes.
+        let login = Box::pin(swarm.turn(log_in(swarm, index, connect())));
+        match login.await {
+            Some(Ok(channel)) => match stay(swarm, index, channel).await {
+                Ended::InOrder => return,
+                Ended::Broken(error) => swarm.ledger.broke(&error.to_string()),
+            },
+            Some(Err(reason)) => swarm.ledger.login_failed(&reason),
+            None => return,
+        }
+        if !swarm.settings.reconnect {
+            return;
+        }
+        swarm.pace().await;
+    }
+}
+
+async fn log_in<C: Channel>(
+    swarm: &Swarm,
+    index: usize,
+    connect: impl Future<Output = Result<C, ChannelError>> + Send,
+) -> Result<C, String> {
+    let started = Instant::now();
+    let within = swarm.settings.login_timeout;
+    match timeout(within, authenticate(swarm, index, connect)).await {
+        Ok(Ok(channel)) => {
+            swarm.ledger.logged_in(started.elapsed());
+            Ok(channel)
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_elapsed) => Err(format!("no login within {} s", within.as_secs())),
+    }
+}
+
+async fn authenticate<C: Channel>(
+    swarm: &Swarm,
+    index: usize,
+    connect: impl Future<Output = Result<C, ChannelError>> + Send,
+) -> Result<C, ChannelError> {
+    let settings = &swarm.settings;
+    let mut channel = connect.await?;
+    channel.open(&settings.domain).await?;
+    expect(&mut channel, "features").await?;
+    let auth = stanza::plain_auth(&swarm.name(index), &settings.password);
+    channel.send(&auth).await?;
+    expect(&mut channel, "success").await?;
+    channel.open(&settings.domain).await?;
+    expect(&mut channel, "features").await?;
+    channel.send(&stanza::bind(&settings.resource)).await?;
+    loop {
+        let document = channel.recv().await?;
+        let Some(root) = Root::new(&document) else {
+            continue;
+        };
+        match (
+            root.attribute("id").as_deref(),
+            root.attribute("type").as_deref(),
+        ) {
+            (Some("bind"), Some("result")) => break,
+            (Some("bind"), _) => return Err(refused("bind", &document)),
+            _ => {}
+        }
+    }
+    channel.send("<presence/>").await?;
+    Ok(channel)
+}
+
+async fn expect<C: Channel>(channel: &mut C, name: &str) -> Result<(), ChannelError> {
+    let document = channel.recv().await?;
+    match Root::new(&document) {
+        Some(root) if root.local_name() == name => Ok(()),
+        _ => Err(refused(name, &document)),
+    }
+}
+
+fn refused(expected: &str, document: &Bytes) -> ChannelError {
+    ChannelError::protocol(format!(
+        "expected {expected}, got {}",
+        String::from_utf8_lossy(document)
+    ))
+}
+
+async fn stay<C: Channel>(swarm: &Swarm, index: usize, mut channel: C) -> Ended {
+    let member = &swarm.members[index];
+    member.online.store(true, Relaxed);
+    let partner = swarm.partner(index);
+    let address = format!("{}@{}", swarm.name(partner), swarm.settings.domain);
+    let ended = loop {
+        if swarm.is_ending() {
+            break Ended::InOrder;
+        }
+        let done = tokio::select! {
+            document = channel.recv() => match document {
+                Ok(document) => take(swarm, partner, &mut channel, &document).await,
+                Err(error) => Err(error),
+            },
+            () = member.wake.notified() => {
+                say(swarm, index, &mut channel, &address).await
+            }
+        };
+        if let Err(error) = done {
+            break Ended::Broken(error);
+        }
+    };
+    member.online.store(false, Relaxed);
+    if matches!(ended, Ended::InOrder) {
+        let _ = timeout(swarm.settings.login_timeout, channel.close()).await;
+        swarm.ledger.left();
+    }
+    ended
+}
+
+async fn say<C: Channel>(
+    swarm: &Swarm,
+    index: usize,
+    channel: &mut C,
+    to: &str,
+) -> Result<(), ChannelError> {
+    for _ in 0..swarm.members[index].to_send.swap(0, Relaxed) {
+        let note = swarm.ledger.next_note(index);
+        channel.send(&stanza::message(to, note)).await?;
+    }
+    Ok(())
+}
+
+async fn take<C: Channel>(
+    swarm: &Swarm,
+    partner: usize,
+    channel: &mut C,
+    document: &Bytes,
+) -> Result<(), ChannelError> {
+    let Some(root) = Root::new(document) else {
+        return Ok(());
+    };
+    match root.name() {
+        "message" => {
+            if let Some(note) = Note::of(document) {
+                swarm.ledger.arrived(partner, note);
+            }
+        }
+        "iq" if matches!(root.attribute("type").as_deref(), Some("get" | "set")) => {
+            channel.send(&stanza::result(&root)).await?;
+        }
+        "stream:error" => return Err(refused("no error", document)),
+        _ => {}
+    }
+    Ok(())
+}
