@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::config::ListenerKind;
+use crate::metrics::{CLIENTS, CLIENTS_ACCEPTED};
+
 /// Counts the clients that are connected.
 #[derive(Debug, Default)]
 pub struct Clients {
@@ -14,7 +17,10 @@ pub struct Clients {
 
 /// One client's place among them. Dropping it frees it.
 #[derive(Debug)]
-pub struct Place(Arc<Clients>);
+pub struct Place {
+    clients: Arc<Clients>,
+    counted: Option<ListenerKind>,
+}
 
 impl Clients {
     /// A place, if there are fewer than `max` clients.
@@ -23,7 +29,10 @@ impl Clients {
         self.count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
             .ok()?;
-        Some(Place(Arc::clone(self)))
+        Some(Place {
+            clients: Arc::clone(self),
+            counted: None,
+        })
     }
 
     /// How many there are.
@@ -43,10 +52,24 @@ impl Clients {
     }
 }
 
+impl Place {
+    /// Counts it among the clients of such listeners.
+    #[must_use]
+    pub fn counted(mut self, kind: ListenerKind) -> Self {
+        CLIENTS.of(kind).add(1);
+        CLIENTS_ACCEPTED.of(kind).add(1);
+        self.counted = Some(kind);
+        self
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.left.notify_waiters();
+        if let Some(kind) = self.counted {
+            CLIENTS.of(kind).subtract_one();
+        }
+        if self.clients.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.clients.left.notify_waiters();
         }
     }
 }

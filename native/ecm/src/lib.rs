@@ -20,6 +20,8 @@ mod host_meta;
 mod ids;
 mod listener;
 mod logging;
+mod metrics;
+mod monitor;
 mod pem;
 mod server;
 mod session;

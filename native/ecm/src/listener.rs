@@ -10,9 +10,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
 use crate::client::{self, Arrival, Preamble, Reply, Socket};
-use crate::clients::Clients;
+use crate::clients::{Clients, Place};
 use crate::config::{ListenerConfig, ListenerKind, Service};
-use crate::settings::CurrentSettings;
+use crate::metrics::{REFUSALS, Reason};
+use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::Phase;
 use crate::trunk::Trunks;
 
@@ -64,9 +65,7 @@ impl Listener {
     /// # Errors
     /// [`BindError`], which names the address: it is in use, or not one of this machine.
     pub fn bind(config: &ListenerConfig, context: Arc<Context>) -> Result<Self, BindError> {
-        let address = config.address;
-        let bound = bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-        let (local, socket) = bound.map_err(|source| BindError { address, source })?;
+        let (local, socket) = bind(config.address)?;
         let behind = match config.proxy_protocol {
             true => ", PROXY protocol",
             false => "",
@@ -117,8 +116,8 @@ impl Listener {
         if client::prepare(&stream).is_err() {
             return;
         }
-        match self.context.clients.place(settings.limits.max_connections) {
-            Some(place) => {
+        match self.place(&settings) {
+            Ok(place) => {
                 let arrival = Arrival {
                     socket: Socket::Plain(stream),
                     peer,
@@ -137,16 +136,27 @@ impl Listener {
                     }
                 }
             }
-            None => {
+            Err((reason, reply)) => {
+                REFUSALS.of(reason).add(1);
                 if let Ok(permit) = Arc::clone(refusals).try_acquire_owned() {
                     let kind = self.kind;
                     tokio::spawn(async move {
-                        client::refuse(stream, kind, Reply::TooManyClients).await;
+                        client::refuse(stream, kind, reply).await;
                         drop(permit);
                     });
                 }
             }
         }
+    }
+}
+
+impl Listener {
+    /// A client's place among all.
+    fn place(&self, settings: &Settings) -> Result<Place, (Reason, Reply)> {
+        let max = settings.limits.max_connections;
+        let place = self.context.clients.place(max);
+        let place = place.ok_or((Reason::MaxConnections, Reply::TooManyClients))?;
+        Ok(place.counted(self.kind))
     }
 }
 
@@ -157,7 +167,16 @@ enum Failing {
     Told,
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Binds an address, and says which it came to be.
+///
+/// # Errors
+/// [`BindError`].
+pub fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), BindError> {
+    let bound = listen(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+    bound.map_err(|source| BindError { address, source })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,

@@ -15,6 +15,7 @@ use crate::config::{Config, TrunkConfig};
 use crate::ids::IdSource;
 use crate::listener::{BindError, Context, Listener};
 use crate::logging::Logging;
+use crate::monitor::{Monitor, Watched};
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::Phase;
 use crate::trunk::{Dialler, OutputBudget, TlsError, TrunkPool, Trunks, load_tls};
@@ -92,9 +93,22 @@ pub async fn run(
         .iter()
         .map(|listener| Listener::bind(listener, Arc::clone(&context)))
         .collect::<Result<Vec<_>, _>>()?;
+    let monitor = match config.metrics.address {
+        Some(address) => Some(Monitor::bind(
+            address,
+            Watched {
+                trunks: Arc::clone(&trunks),
+                phase: phase.subscribe(),
+            },
+        )?),
+        None => None,
+    };
     let pool = tokio::spawn(pool.run(finish_receiver));
     let sessions = Arc::clone(&settings.get().bosh_sessions);
     tokio::spawn(sessions.sweep(phase.subscribe()));
+    if let Some(monitor) = monitor {
+        tokio::spawn(monitor.run());
+    }
     for listener in listeners {
         tokio::spawn(listener.run());
     }
@@ -240,6 +254,9 @@ impl Reloading {
         if config.trunk != trunk {
             tracing::warn!("[trunk] was changed; that needs a restart");
         }
+        if config.metrics != self.config.metrics {
+            tracing::warn!("[metrics] was changed; that needs a restart");
+        }
         if config.listeners != self.config.listeners {
             tracing::warn!("[[listener]] was changed; that needs a restart");
         }
@@ -247,6 +264,7 @@ impl Reloading {
         self.config = Config {
             trunk,
             listeners: self.config.listeners.clone(),
+            metrics: self.config.metrics.clone(),
             ..config
         };
         tracing::info!("configuration reloaded from {}", file.display());

@@ -13,6 +13,7 @@ use super::tls::{HandshakeError, TlsSocket};
 use crate::certificates::Purpose;
 use crate::clients::Place;
 use crate::config::{Application, Service};
+use crate::metrics::{REFUSALS, Reason};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::stream;
@@ -137,12 +138,14 @@ async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
         // A check whether the port is open.
         Ok(Err((HandshakeError::Left(0), _))) => None,
         Ok(Err((error, stream))) => {
+            REFUSALS.of(Reason::TlsHandshake).add(1);
             tracing::debug!(%peer, "no TLS with a client: {error}");
             // So that it gets the alert.
             socket::close_gently(Socket::Plain(stream)).await;
             None
         }
         Err(_elapsed) => {
+            REFUSALS.of(Reason::Timeout).add(1);
             tracing::debug!(%peer, "no TLS with a client: it did not come within handshake_timeout");
             None
         }

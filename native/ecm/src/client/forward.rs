@@ -6,6 +6,7 @@ use super::replies::Reply;
 use super::requests::{Next, Outgoing, Position};
 use super::{Client, Ending, Input, Moved, PIPELINED, tls_of};
 use crate::config::Application;
+use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
 use crate::trunk::{Content, Opening, Room, SendResult, TrunkLost};
 
@@ -26,6 +27,7 @@ impl Client {
                 Ok(Moved::Yes)
             }
             Next::Refuse(error) => {
+                REFUSALS.of(Reason::BadRequest).add(1);
                 tracing::debug!(peer = %self.peer(), reason = error.name(), "refused: {error}");
                 self.refuse(error.response())?;
                 Ok(Moved::Yes)

@@ -25,6 +25,7 @@ use crate::bosh;
 use crate::clients::Place;
 use crate::config::Service;
 use crate::host_meta::{Format, Scheme};
+use crate::metrics::{REFUSALS, Reason};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Content, Opening, Trunks};
@@ -157,6 +158,7 @@ impl Client {
                 Err(Ending::HandOver)
             }
             Err(refusal) => {
+                REFUSALS.of(Reason::BadHandshake).add(1);
                 let client = self.requests.client(head);
                 tracing::debug!(peer = %client, "no WebSocket: {refusal}");
                 let after = self.after(head);

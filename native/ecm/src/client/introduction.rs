@@ -7,6 +7,7 @@ use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
 use tokio::time::timeout;
 
 use super::arrival::{Arrival, Introduction};
+use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
 use crate::trunk::canonical;
 
@@ -16,6 +17,7 @@ pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
     let peer = arrival.peer;
     let limit = arrival.settings.limits.head_timeout;
     if !may_introduce(&arrival) {
+        REFUSALS.of(Reason::ProxyHeader).add(1);
         tracing::warn!(%peer, "refused: it is no trusted proxy, and clients can't connect here");
         return None;
     }
@@ -33,6 +35,7 @@ pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
         // A check whether the port is open.
         Err(Refusal::Closed(0)) => None,
         Err(refusal) => {
+            REFUSALS.of(Reason::ProxyHeader).add(1);
             tracing::warn!(%peer, "a connection with no valid PROXY header is closed: {refusal}");
             None
         }

@@ -43,6 +43,7 @@ pub use self::route::{Route, Routes};
 pub use self::socket::{Socket, prepare};
 use crate::clients::Place;
 use crate::config::{Application, ListenerKind, Protocol, Service};
+use crate::metrics::{REFUSALS, Reason};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
@@ -360,6 +361,11 @@ impl Client {
 
     /// Answers the request that is due, and no other.
     fn reply(&mut self, reply: Reply, kind: Option<RequestKind>) {
+        let reason = match reply {
+            Reply::NoTrunk => Reason::NoTrunk,
+            _ => Reason::ConnectionLost,
+        };
+        REFUSALS.of(reason).add(1);
         self.output = match self.service.application() {
             Application::Http => reply.to_bytes(kind),
             Application::Xmpp => reply.to_stream_error(),

@@ -16,6 +16,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use super::tls::{Layer, TlsSocket};
+use crate::metrics::{CLIENT_BYTES, Direction};
 
 /// How much is read at once. The buffer is the thread's, so a client that is idle has none.
 const READ_SIZE: usize = 64 * 1024;
@@ -81,10 +82,12 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` if there is no room now: see [`Writer::writable`]. Else why the socket failed.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
+        let written = match self {
             Self::Plain(stream) => stream.try_write(bytes),
             Self::Tls(socket) => socket.try_write(bytes),
-        }
+        }?;
+        CLIENT_BYTES.of(Direction::Out).add(written as u64);
+        Ok(written)
     }
 
     /// Whether bytes that were taken still wait for room in the system: then
@@ -117,14 +120,16 @@ impl Socket {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        match self {
+        let read = match self {
             Self::Plain(stream) => {
                 let mut buffer = ReadBuf::new(buffer);
                 ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-                Poll::Ready(Ok(buffer.filled().len()))
+                buffer.filled().len()
             }
-            Self::Tls(socket) => socket.poll_read(context, buffer),
-        }
+            Self::Tls(socket) => ready!(socket.poll_read(context, buffer))?,
+        };
+        CLIENT_BYTES.of(Direction::In).add(read as u64);
+        Poll::Ready(Ok(read))
     }
 
     /// Whether the socket may take bytes.
@@ -167,14 +172,20 @@ impl Reader<'_> {
     /// Why the socket failed, or what the client did against TLS.
     pub fn read(&mut self, mut feed: impl FnMut(&[u8])) -> impl Future<Output = io::Result<usize>> {
         // Not an async function, whose future would hold this twice.
-        poll_fn(move |context| match &mut self.layer {
-            Some(layer) => layer.poll_read(&mut self.half, context, usize::MAX, &mut feed),
-            None => with_read_buffer(|buffer| {
-                let mut buffer = ReadBuf::new(buffer);
-                ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer))?;
-                feed(buffer.filled());
-                Poll::Ready(Ok(buffer.filled().len()))
-            }),
+        poll_fn(move |context| {
+            let read = match &mut self.layer {
+                Some(layer) => {
+                    ready!(layer.poll_read(&mut self.half, context, usize::MAX, &mut feed))?
+                }
+                None => ready!(with_read_buffer(|buffer| {
+                    let mut buffer = ReadBuf::new(buffer);
+                    ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer))?;
+                    feed(buffer.filled());
+                    Poll::Ready(io::Result::Ok(buffer.filled().len()))
+                }))?,
+            };
+            CLIENT_BYTES.of(Direction::In).add(read as u64);
+            Poll::Ready(Ok(read))
         })
     }
 }

@@ -12,6 +12,7 @@ use super::deadlines::{Expected, Missed, Waiting};
 use super::replies::Reply;
 use super::requests::Position;
 use super::{Client, Ending, Input};
+use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, Room, RoomToCome, TrunkLost};
 
@@ -114,11 +115,17 @@ impl Client {
         tracing::debug!(peer = %self.peer(), "a deadline passed: {missed:?}");
         match missed {
             Missed::Idle => Err(Ending::Close),
-            Missed::Output => Err(Ending::Reset),
+            Missed::Output => {
+                REFUSALS.of(Reason::SlowReader).add(1);
+                Err(Ending::Reset)
+            }
             Missed::Request if self.requests.position() == Position::BetweenRequests => {
                 Err(Ending::Close)
             }
-            Missed::Request => self.refuse(Reply::RequestTimeout.to_bytes(None)),
+            Missed::Request => {
+                REFUSALS.of(Reason::Timeout).add(1);
+                self.refuse(Reply::RequestTimeout.to_bytes(None))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ mod bosh;
 mod error;
 mod host_meta;
 mod listener;
+mod metrics;
 mod network;
 mod values;
 mod websocket;
@@ -19,6 +20,7 @@ pub use bosh::BoshConfig;
 pub use error::ConfigError;
 pub use host_meta::HostMetaConfig;
 pub use listener::{Application, ListenerConfig, ListenerKind, Service, StartTls};
+pub use metrics::MetricsConfig;
 pub use network::Network;
 pub use values::TrunkAddress;
 use values::{count, interval, log_filter, size};
@@ -61,6 +63,8 @@ pub struct Config {
     pub bosh: BoshConfig,
     /// What one client, and all of them, may cost.
     pub limits: LimitsConfig,
+    /// Where the program is watched.
+    pub metrics: MetricsConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -243,6 +247,7 @@ impl Default for Config {
             xmpp: XmppConfig::default(),
             bosh: BoshConfig::default(),
             limits: LimitsConfig::default(),
+            metrics: MetricsConfig::default(),
             log: LogConfig::default(),
         }
     }

@@ -107,7 +107,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
              `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, `certificate`, \
-             `xmpp`, `bosh`, `limits`, `log`",
+             `xmpp`, `bosh`, `limits`, `metrics`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",

@@ -58,6 +58,13 @@ pub(super) fn socket_address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAd
     })
 }
 
+/// As [`socket_address`], for a key that may be left out.
+pub(super) fn optional_socket_address<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    socket_address(d).map(Some)
+}
+
 pub(super) fn at_least_one<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<ListenerConfig>, D::Error> {

@@ -8,6 +8,7 @@
 //! `<open/>` and `<close/>` for the stream's own tags. A session stays on its trunk for life. An idle one
 //! holds no buffer.
 
+mod counted;
 mod incoming;
 
 use std::cell::RefCell;
@@ -18,12 +19,17 @@ use bytes::Bytes;
 use megaphone_xmpp::Document;
 use megaphone_xmpp::framing::{MessageError, put_document, put_message};
 
+use self::counted::Counted;
 use self::incoming::Incoming;
 use crate::config::Protocol;
+use crate::metrics::{DOCUMENT_BYTES, DOCUMENTS, Direction, WINDOWS_SHUT};
 use crate::trunk::{Connection, Delivery, End, Opening, SendResult, TrunkLost, Trunks};
 
 /// What is kept of the buffer that messages are written in; it is the thread's.
 const KEPT: usize = 64 * 1024;
+
+/// What stands before each document on the trunk.
+const LENGTH_PREFIX: usize = 4;
 
 thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -36,6 +42,7 @@ pub struct Session {
     /// There is none while no document is under way.
     incoming: Option<Box<Incoming>>,
     max_document: u32,
+    counted: Counted,
 }
 
 /// What became of a document that was to be sent.
@@ -89,9 +96,13 @@ impl Session {
                 connection: trunks.open(opening)?,
                 incoming: None,
                 max_document,
+                counted: Counted::new(opening.transport()),
             };
             match session.try_send(first) {
-                Ok(_taken) => return Some(session),
+                Ok(_taken) => {
+                    session.counted.opened();
+                    return Some(session);
+                }
                 // That trunk takes no more sessions; another one may.
                 Err(SendError::TrunkLost(TrunkLost)) => {}
                 Err(SendError::Message(error)) => {
@@ -129,7 +140,10 @@ impl Session {
                     self.incoming = None;
                 }
                 match next.document {
-                    Ok(Some(document)) => return Received::Document(document),
+                    Ok(Some(document)) => {
+                        self.counted.server_sent(&document);
+                        return Received::Document(document);
+                    }
                     Ok(None) => {}
                     Err(error) => {
                         tracing::error!(id = %self, "ejabberd sent {error}");
@@ -168,11 +182,20 @@ impl Session {
             message.clear();
             put(message)?;
             let result = self.connection.try_send(message);
+            let length = message.len();
             message.clear();
             message.shrink_to(KEPT);
             Ok(match result? {
-                SendResult::Sent => Sent::Sent,
-                SendResult::WindowShut | SendResult::NoRoom(_) => Sent::Refused,
+                SendResult::Sent => {
+                    DOCUMENTS.of(Direction::In).add(1);
+                    let length = length.saturating_sub(LENGTH_PREFIX);
+                    DOCUMENT_BYTES.of(Direction::In).add(length as u64);
+                    Sent::Sent
+                }
+                SendResult::WindowShut | SendResult::NoRoom(_) => {
+                    WINDOWS_SHUT.add(1);
+                    Sent::Refused
+                }
             })
         })
     }

@@ -6,6 +6,7 @@ use megaphone_xmpp::{Condition, Document, Open, framing, namespace};
 use super::features::TLS_IS_REQUIRED;
 use super::{Client, Ending, Moved, Stage};
 use crate::config::StartTls;
+use crate::metrics::Reason;
 use crate::session::{SendError, Sent, Session};
 
 /// What the next of a client's bytes say.
@@ -133,7 +134,8 @@ impl Client {
                 self.session = Some(session);
                 self.stage = Stage::Negotiating;
             }
-            None => self.fail(
+            None => self.fail_for(
+                Some(Reason::NoTrunk),
                 Condition::RemoteConnectionFailed,
                 "the server can't be reached at the moment; try again",
             ),

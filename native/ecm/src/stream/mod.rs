@@ -32,6 +32,7 @@ use self::deadlines::Deadlines;
 use crate::client::{self, Arrival, Introduction, Socket, socket};
 use crate::clients::Place;
 use crate::config::{Service, StartTls};
+use crate::metrics::{REFUSALS, Reason};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::shutdown::Phase;
@@ -251,6 +252,14 @@ impl Client {
     /// Ends the stream with an error (RFC 6120, section 4.9), after what is being written. A session that
     /// is still there ends in order: there is nothing to come back to for who breaks the protocol.
     fn fail(&mut self, condition: Condition, text: &str) {
+        self.fail_for(Reason::of(condition), condition, text);
+    }
+
+    /// As [`fail`](Self::fail), but counted for this reason.
+    fn fail_for(&mut self, reason: Option<Reason>, condition: Condition, text: &str) {
+        if let Some(reason) = reason {
+            REFUSALS.of(reason).add(1);
+        }
         tracing::debug!(peer = %self.peer, condition = condition.name(), "stream error: {text}");
         let mut out = Vec::from(std::mem::take(&mut self.output));
         if self.writer == Writer::new() {

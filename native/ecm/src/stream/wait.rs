@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::deadlines::{Expected, Missed};
 use super::{Client, Ending, Stage};
+use crate::metrics::{REFUSALS, Reason};
 use crate::session::Session;
 use crate::shutdown::Phase;
 
@@ -110,6 +111,7 @@ impl Client {
             }
             Missed::Output => {
                 tracing::debug!(peer = %self.peer, "a deadline passed: {missed:?}");
+                REFUSALS.of(Reason::SlowReader).add(1);
                 return Err(Ending::Reset);
             }
             Missed::Input(Expected::Close) => return Err(Ending::Close),

@@ -64,6 +64,11 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// How the client is connected.
+    pub const fn transport(&self) -> Transport {
+        self.content.transport(self.tls.as_ref())
+    }
+
     /// The connection's first bytes in version 2: a PROXY header.
     pub fn to_header(&self) -> Vec<u8> {
         let (source, destination) = one_family(self.client, self.server);
@@ -76,7 +81,7 @@ impl Opening {
             alpn: Some(Bytes::from_static(self.content.alpn())),
             authority: self.host.clone(),
             unique_id: None,
-            transport: Some(self.content.transport(self.tls.as_ref())),
+            transport: Some(self.transport()),
             tls: self.tls.clone(),
         };
         let mut bytes = Vec::new();

@@ -18,6 +18,7 @@ use super::link::{Ended, Link, Traffic};
 use super::opening::Opening;
 use crate::config::{Protocol, TrunkConfig};
 use crate::ids::IdSource;
+use crate::metrics::{TRUNK_FAILURES, TRUNK_LOSSES};
 
 /// A trunk that lived this long was a good one, whatever ended it.
 const STABLE: Duration = Duration::from_secs(10);
@@ -79,7 +80,8 @@ impl Trunks {
         }
     }
 
-    fn count(&self) -> usize {
+    /// How many take connections.
+    pub fn count(&self) -> usize {
         let up = self.up.read();
         up.iter().filter(|link| link.is_accepting()).count()
     }
@@ -198,7 +200,10 @@ impl Place {
         };
         let (reader, writer) = match dialled {
             Ok(halves) => halves,
-            Err(error) => return self.lost(&error.to_string()),
+            Err(error) => {
+                TRUNK_FAILURES.add(1);
+                return self.lost(&error.to_string());
+            }
         };
         let shared = Arc::clone(&self.shared);
         let started = Instant::now();
@@ -211,8 +216,12 @@ impl Place {
         tokio::select! {
             biased;
             () = link.answered() => {}
-            ended = &mut running => return self.ended(ended, started),
+            ended = &mut running => {
+                TRUNK_FAILURES.add(1);
+                return self.ended(ended, started);
+            }
             () = sleep(self.answer_timeout) => {
+                TRUNK_FAILURES.add(1);
                 running.abort();
                 return self.lost("it was accepted and then not answered");
             }
@@ -237,6 +246,7 @@ impl Place {
         };
         match ended {
             Some(ended) => {
+                TRUNK_LOSSES.add(1);
                 shared.trunks.remove(&link);
                 self.ended(ended, started)
             }

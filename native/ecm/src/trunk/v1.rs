@@ -19,6 +19,7 @@ use super::link::Traffic;
 use super::mailbox::{End, Mailbox};
 use super::queue::{Batch, Room, SendQueue};
 use crate::ids::IdSource;
+use crate::metrics::{Direction, TRUNK_BYTES};
 
 /// How much is read from a trunk at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -142,6 +143,7 @@ impl Link {
                 Ok(length) => length,
                 Err(error) => return Lost::Read(error),
             };
+            TRUNK_BYTES.of(Direction::Out).add(length as u64);
             for event in decoder.decode(&buffer[..length]) {
                 match event {
                     Ok(event) => self.handle(event),
@@ -197,6 +199,7 @@ impl Link {
             if let Err(error) = writer.write_all(&batch).await {
                 return Lost::Write(error);
             }
+            TRUNK_BYTES.of(Direction::In).add(batch.len() as u64);
             self.queue.written(room);
             batch.clear();
             batch.shrink_to(KEPT_BATCH);

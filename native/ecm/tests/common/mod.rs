@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod authority;
+pub mod metrics;
 pub mod sessions;
 pub mod v2;
 
@@ -101,6 +102,15 @@ impl Ecm {
                     self.seen.join("\n")
                 ),
             }
+        }
+    }
+
+    /// The log line with this text, which may be an earlier one.
+    pub fn find_in_log(&mut self, text: &str) -> String {
+        let line = self.seen.iter().find(|line| line.contains(text));
+        match line.cloned() {
+            Some(line) => line,
+            None => self.wait_for_log(text),
         }
     }
 

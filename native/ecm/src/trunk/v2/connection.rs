@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use megaphone_trunk::v2::{StreamId, Tag, Written};
+use tokio::time::Instant;
 
 use super::{Link, Stage};
 use crate::trunk::TrunkLost;
@@ -108,6 +109,9 @@ impl Connection {
             }
             Stream::Aborted => return Err(TrunkLost),
         };
+        if matches!(written, Written::Taken) && state.waiting_since.is_none() {
+            state.waiting_since = Some(Instant::now());
+        }
         drop(state);
         match written {
             Written::Taken => {

@@ -61,6 +61,8 @@ struct State {
     session: Session,
     streams: Streams,
     stage: Stage,
+    /// Since when the content waits that is to be written next.
+    waiting_since: Option<Instant>,
 }
 
 /// How far a trunk's end has come.
@@ -92,6 +94,7 @@ impl Link {
                 session: Session::client(config, 0),
                 streams: Streams::default(),
                 stage: Stage::Serving,
+                waiting_since: None,
             }),
             output: Notify::new(),
             accepting: AtomicBool::new(true),
@@ -239,7 +242,7 @@ mod tests {
         let mut ejabberd = Session::server(Config::default(), 0);
         let mut told = Vec::new();
         let mut batch = Vec::new();
-        while matches!(link.take_output(&mut batch), run::Batch::Bytes) {
+        while matches!(link.take_output(&mut batch), run::Batch::Bytes { .. }) {
             let mut tell = |event: Event<'_>| {
                 told.push(match event {
                     Event::Data { id, bytes, .. } => {

@@ -8,10 +8,11 @@ use std::time::Duration;
 use megaphone_trunk::v2::{GoAwayCode, SessionError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::streams::HandOn;
 use super::{Link, Stage, State};
+use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
 use crate::trunk::budget;
 use crate::trunk::dial::{Reader, Writer};
 use crate::trunk::link::Traffic;
@@ -85,6 +86,7 @@ impl Link {
                 Ok(length) => length,
                 Err(error) => return Lost::Read(error),
             };
+            TRUNK_BYTES.of(Direction::Out).add(length as u64);
             if let Err(error) = self.receive(&buffer[..length]) {
                 return error.into();
             }
@@ -167,13 +169,17 @@ impl Link {
             // The clients that are ready go first, so that what they send is one write together.
             tokio::task::yield_now().await;
             let end = match self.take_output(&mut batch) {
-                Batch::Bytes => {
+                Batch::Bytes { since } => {
                     let written = match writer.write_all(&batch).await {
                         Ok(()) => writer.flush().await,
                         error => error,
                     };
                     if let Err(error) = written {
                         return Lost::Write(error);
+                    }
+                    TRUNK_BYTES.of(Direction::In).add(batch.len() as u64);
+                    if let Some(since) = since {
+                        TRUNK_WRITE_TIMES.observe(since.elapsed());
                     }
                     batch.clear();
                     batch.shrink_to(WRITE_SIZE);
@@ -207,7 +213,9 @@ impl Link {
             session.take_output(WRITE_SIZE, batch, &mut HandOn::to(streams));
         }
         if !batch.is_empty() {
-            Batch::Bytes
+            Batch::Bytes {
+                since: state.waiting_since.take(),
+            }
         } else if let Some(error) = session.failure() {
             Batch::Failed(error)
         } else if session.is_drained() {
@@ -220,7 +228,10 @@ impl Link {
 
 /// What there was to write.
 pub enum Batch {
-    Bytes,
+    Bytes {
+        /// Since when the first content among them waits, if there is any.
+        since: Option<Instant>,
+    },
     Nothing,
     /// All was written, and nothing more will come.
     Finished,

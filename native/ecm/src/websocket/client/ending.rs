@@ -13,6 +13,7 @@
 use megaphone_xmpp::{Condition, framing};
 
 use super::{Client, Stage};
+use crate::metrics::{REFUSALS, Reason};
 use crate::trunk::End;
 use crate::websocket::close::{CloseCode, put_close};
 use crate::websocket::error::FrameError;
@@ -21,6 +22,18 @@ use crate::websocket::frame::{Opcode, put_frame};
 impl Client {
     /// The client's fault: its stream ends with an error, for ejabberd too.
     pub(super) fn refuse(&mut self, condition: Condition, text: &str, code: CloseCode) {
+        self.refuse_for(Reason::of(condition), condition, text, code);
+    }
+
+    /// As [`refuse`](Self::refuse), but counted for this reason.
+    pub(super) fn refuse_for(
+        &mut self,
+        reason: Option<Reason>,
+        condition: Condition,
+        text: &str,
+        code: CloseCode,
+    ) {
+        count(reason);
         tracing::debug!("a WebSocket client is refused: {text}");
         if let Some(mut session) = self.session.take() {
             let mut close = Vec::new();
@@ -33,6 +46,7 @@ impl Client {
 
     /// The client's frames can't be read: no document would be right here.
     pub(super) fn fail(&mut self, error: &FrameError) {
+        count(Some(Reason::BadFrame));
         tracing::debug!("a WebSocket client is refused: {error}");
         self.break_session();
         let mut last = Vec::new();
@@ -43,6 +57,7 @@ impl Client {
 
     /// The client is not there any more, or was not heard of.
     pub(super) fn give_up(&mut self, text: &str) {
+        count(Some(Reason::Timeout));
         self.break_session();
         self.say_error(Condition::ConnectionTimeout, text, CloseCode::GOING_AWAY);
     }
@@ -66,6 +81,7 @@ impl Client {
             self.say_last(&last);
             return;
         }
+        count(Some(Reason::ConnectionLost));
         let (text, code) = match end {
             End::TrunkLost => (
                 "the connection to the server was lost",
@@ -122,5 +138,11 @@ impl Client {
         self.pong = None;
         self.stage = Stage::Closing;
         self.timing.closing();
+    }
+}
+
+fn count(reason: Option<Reason>) {
+    if let Some(reason) = reason {
+        REFUSALS.of(reason).add(1);
     }
 }

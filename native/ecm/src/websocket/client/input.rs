@@ -6,6 +6,7 @@ use megaphone_xmpp::{Condition, Limits, framing};
 
 use super::{Client, Ending, Moved, Stage, Unopened};
 use crate::client::socket;
+use crate::metrics::Reason;
 use crate::session::{Sent, Session};
 use crate::websocket::close::{CloseCode, read_close};
 use crate::websocket::error::FrameError;
@@ -184,7 +185,8 @@ impl Client {
                 tracing::debug!(peer = %opening.client, id = %session, "WebSocket session opened");
                 self.session = Some(session);
             }
-            None => self.refuse(
+            None => self.refuse_for(
+                Some(Reason::NoTrunk),
                 Condition::RemoteConnectionFailed,
                 "the server can't be reached at the moment; try again",
                 CloseCode::TRY_AGAIN_LATER,

@@ -9,6 +9,7 @@ use megaphone_xmpp::Condition;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Client, Ending, Stage};
+use crate::metrics::{REFUSALS, Reason};
 use crate::settings::Settings;
 use crate::websocket::close::CloseCode;
 use crate::websocket::frame::{Opcode, put_frame};
@@ -128,7 +129,10 @@ impl Client {
     fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
         tracing::debug!("a deadline of a WebSocket client passed: {missed:?}");
         match missed {
-            Missed::Output => return Err(Ending::Reset),
+            Missed::Output => {
+                REFUSALS.of(Reason::SlowReader).add(1);
+                return Err(Ending::Reset);
+            }
             Missed::Close if self.unsent.is_some() => return Err(Ending::Reset),
             Missed::Close => return Err(Ending::Close),
             Missed::Login => self.refuse(

@@ -1,0 +1,186 @@
+//! The listener for those who watch the program: `/metrics` for Prometheus, `/health` for a balancer.
+//!
+//! It is HTTP/1.1 with one request a connection, read as strictly as a client's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use megaphone_http::{Event, Limits, RequestDecoder, RequestHead, RequestKind};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::client::{Socket, socket};
+use crate::listener::{self, BindError};
+use crate::metrics::{self, Now};
+use crate::shutdown::Phase;
+use crate::trunk::Trunks;
+
+/// How long a request and its answer may take.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many are answered at once; others wait.
+const AT_ONCE: usize = 64;
+
+/// How long to wait after a failure that the next attempt would meet again.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// The largest head of a request.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// The socket that is listened on.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: TcpListener,
+    watched: Watched,
+}
+
+/// What is told of.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// The way to ejabberd.
+    pub trunks: Arc<Trunks>,
+    /// How far the program's end has come.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// An answer.
+struct Answer {
+    status: &'static str,
+    content_type: &'static str,
+    fields: &'static str,
+    body: String,
+}
+
+impl Monitor {
+    /// Binds the address and says so.
+    ///
+    /// # Errors
+    /// [`BindError`], which names the address.
+    pub fn bind(address: SocketAddr, watched: Watched) -> Result<Self, BindError> {
+        let (local, socket) = listener::bind(address)?;
+        tracing::info!("metrics at http://{local}/metrics, health at http://{local}/health");
+        Ok(Self { socket, watched })
+    }
+
+    /// Answers until the program ends; while it does, it says so.
+    pub async fn run(self) {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            match self.socket.accept().await {
+                Ok((stream, _)) => {
+                    let watched = self.watched.clone();
+                    tokio::spawn(async move {
+                        // Who takes longer gets no answer.
+                        let _ = timeout(TIME_LIMIT, serve(stream, &watched)).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!("can't accept who asks for metrics: {error}");
+                    sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(mut stream: TcpStream, watched: &Watched) {
+    let mut decoder = RequestDecoder::new(Limits {
+        max_head: MAX_HEAD,
+        ..Limits::default()
+    });
+    let mut input = BytesMut::new();
+    let answer = loop {
+        match decoder.decode(&mut input) {
+            Ok(Some(Event::Head(head))) => {
+                let answer = watched.answer(&head);
+                break match head.kind() {
+                    RequestKind::Head => answer.to_head(),
+                    _ => answer.to_text(),
+                }
+                .into();
+            }
+            Ok(_) => {}
+            Err(error) => break error.response(),
+        }
+        match stream.read_buf(&mut input).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+    };
+    if stream.write_all(&answer).await.is_ok() {
+        socket::close_gently(Socket::Plain(stream)).await;
+    }
+}
+
+impl Watched {
+    fn answer(&self, head: &RequestHead) -> Answer {
+        let path = head.target().split('?').next().unwrap_or_default();
+        match (head.method(), path) {
+            ("GET" | "HEAD", "/metrics") => self.metrics(),
+            ("GET" | "HEAD", "/health") => self.health(),
+            (_, "/metrics" | "/health") => Answer {
+                fields: "Allow: GET, HEAD\r\n",
+                ..Answer::text("405 Method Not Allowed", "ask with GET")
+            },
+            _ => Answer::text("404 Not Found", "there are /metrics and /health"),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        let now = Now {
+            trunks_up: self.trunks.count() as u64,
+        };
+        Answer {
+            status: "200 OK",
+            content_type: metrics::CONTENT_TYPE,
+            fields: "",
+            body: metrics::report(now),
+        }
+    }
+
+    /// Whether clients can be sent here.
+    fn health(&self) -> Answer {
+        if *self.phase.borrow() != Phase::Serving {
+            return Answer::text("503 Service Unavailable", "ending");
+        }
+        match self.trunks.count() {
+            0 => Answer::text("503 Service Unavailable", "no trunk is up"),
+            1 => Answer::text("200 OK", "1 trunk is up"),
+            count => Answer::text("200 OK", &format!("{count} trunks are up")),
+        }
+    }
+}
+
+impl Answer {
+    fn text(status: &'static str, text: &str) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            fields: "",
+            body: format!("{text}\n"),
+        }
+    }
+
+    fn to_head(&self) -> String {
+        format!(
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}Cache-Control: no-store\r\n\
+             Connection: close\r\n\r\n",
+            self.status,
+            self.content_type,
+            self.body.len(),
+            self.fields
+        )
+    }
+
+    fn to_text(&self) -> String {
+        self.to_head() + &self.body
+    }
+}
