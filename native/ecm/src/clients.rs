@@ -1,10 +1,11 @@
-//! How many clients there are.
+//! How many clients there are, and what each one holds as long as it is there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::addresses::Connected;
 use crate::config::ListenerKind;
 use crate::metrics::{CLIENTS, CLIENTS_ACCEPTED};
 
@@ -20,6 +21,8 @@ pub struct Clients {
 pub struct Place {
     clients: Arc<Clients>,
     counted: Option<ListenerKind>,
+    /// Its place among the connections of its address; few programs limit these.
+    connected: Option<Box<Connected>>,
 }
 
 impl Clients {
@@ -32,6 +35,7 @@ impl Clients {
         Some(Place {
             clients: Arc::clone(self),
             counted: None,
+            connected: None,
         })
     }
 
@@ -60,6 +64,11 @@ impl Place {
         CLIENTS_ACCEPTED.of(kind).add(1);
         self.counted = Some(kind);
         self
+    }
+
+    /// Holds its place among those of its address as well.
+    pub fn hold(&mut self, connected: Option<Connected>) {
+        self.connected = connected.map(Box::new);
     }
 }
 

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod answer;
 mod bosh;
 mod certificates;

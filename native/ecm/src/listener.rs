@@ -116,7 +116,7 @@ impl Listener {
         if client::prepare(&stream).is_err() {
             return;
         }
-        match self.place(&settings) {
+        match self.place(peer, &settings) {
             Ok(place) => {
                 let arrival = Arrival {
                     socket: Socket::Plain(stream),
@@ -151,11 +151,16 @@ impl Listener {
 }
 
 impl Listener {
-    /// A client's place among all.
-    fn place(&self, settings: &Settings) -> Result<Place, (Reason, Reply)> {
+    /// A client's place among all and, unless a PROXY header has to say it first, among those of its
+    /// address.
+    fn place(&self, peer: SocketAddr, settings: &Settings) -> Result<Place, (Reason, Reply)> {
         let max = settings.limits.max_connections;
         let place = self.context.clients.place(max);
-        let place = place.ok_or((Reason::MaxConnections, Reply::TooManyClients))?;
+        let mut place = place.ok_or((Reason::MaxConnections, Reply::TooManyClients))?;
+        if !self.preamble.proxy_header {
+            let connected = settings.connect(peer.ip().to_canonical());
+            place.hold(connected.map_err(|too_many| (too_many.reason(), Reply::TooManyOfAddress))?);
+        }
         Ok(place.counted(self.kind))
     }
 }

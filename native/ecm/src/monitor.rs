@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::client::{Socket, socket};
 use crate::listener::{self, BindError};
 use crate::metrics::{self, Now};
+use crate::settings::CurrentSettings;
 use crate::shutdown::Phase;
 use crate::trunk::Trunks;
 
@@ -43,6 +44,8 @@ pub struct Monitor {
 pub struct Watched {
     /// The way to ejabberd.
     pub trunks: Arc<Trunks>,
+    /// What clients are held to.
+    pub settings: Arc<CurrentSettings>,
     /// How far the program's end has come.
     pub phase: watch::Receiver<Phase>,
 }
@@ -137,6 +140,7 @@ impl Watched {
     fn metrics(&self) -> Answer {
         let now = Now {
             trunks_up: self.trunks.count() as u64,
+            addresses: self.settings.get().addresses.count() as u64,
         };
         Answer {
             status: "200 OK",

@@ -98,6 +98,7 @@ pub async fn run(
             address,
             Watched {
                 trunks: Arc::clone(&trunks),
+                settings: Arc::clone(&settings),
                 phase: phase.subscribe(),
             },
         )?),

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::RwLock;
 
+use crate::addresses::{Addresses, Connected, TooMany};
 use crate::bosh::Sessions;
 use crate::certificates::TlsServer;
 use crate::client::Routes;
@@ -32,6 +34,8 @@ pub struct Settings {
     pub xmpp: XmppConfig,
     /// What clients with TLS are shown, and how.
     pub tls: Option<Arc<TlsServer>>,
+    /// What came from each source address, which stays when the configuration is read again.
+    pub addresses: Arc<Addresses>,
     trusted_proxies: Vec<Network>,
 }
 
@@ -56,6 +60,7 @@ impl Settings {
             bosh_sessions: Arc::default(),
             xmpp: config.xmpp.clone(),
             tls: None,
+            addresses: Arc::default(),
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }
@@ -64,6 +69,7 @@ impl Settings {
     #[must_use]
     pub fn reloaded(&self, config: &Config) -> Self {
         Self {
+            addresses: Arc::clone(&self.addresses),
             bosh_sessions: Arc::clone(&self.bosh_sessions),
             ..Self::new(config)
         }
@@ -82,6 +88,36 @@ impl Settings {
         self.trusted_proxies
             .iter()
             .any(|network| network.contains(address))
+    }
+
+    /// Takes a place for a connection among those of its address, if it needs one. A trusted proxy has as
+    /// many connections as it has clients.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn connect(&self, address: IpAddr) -> Result<Option<Connected>, TooMany> {
+        match self.is_trusted_proxy(address) {
+            true => Ok(None),
+            false => self
+                .addresses
+                .connect(address, &self.limits, Instant::now()),
+        }
+    }
+
+    /// A login that was counted goes on as another one, which will be counted.
+    pub fn forget_login(&self, address: IpAddr) {
+        self.addresses.forget_login(address, &self.limits);
+    }
+
+    /// Counts a login that begins, before its session is opened.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn begin_login(&self, address: IpAddr) -> Result<(), TooMany> {
+        match self.is_trusted_proxy(address) {
+            true => Ok(()),
+            false => self.addresses.login(address, &self.limits, Instant::now()),
+        }
     }
 }
 

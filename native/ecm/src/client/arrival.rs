@@ -7,9 +7,12 @@ use megaphone_trunk::proxy::Tls;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::answer_and_close;
 use super::introduction::introduce;
+use super::replies::Reply;
 use super::socket::{self, Socket};
 use super::tls::{HandshakeError, TlsSocket};
+use crate::addresses::TooMany;
 use crate::certificates::Purpose;
 use crate::clients::Place;
 use crate::config::{Application, Service};
@@ -78,9 +81,17 @@ impl Preamble {
 /// in this one it would keep the room that a handshake takes.
 pub async fn arrive(mut arrival: Arrival, preamble: Preamble) {
     if preamble.proxy_header {
+        let proxy = arrival.peer;
         match introduce(arrival).await {
             Some(introduced) => arrival = introduced,
             None => return,
+        }
+        // A proxy that speaks for itself, to ask for our health, is no client.
+        if arrival.peer != proxy
+            && let Err(too_many) = admit(&mut arrival)
+        {
+            refuse(arrival, preamble, too_many).await;
+            return;
         }
     }
     if preamble.tls {
@@ -94,6 +105,26 @@ pub async fn arrive(mut arrival: Arrival, preamble: Preamble) {
         }
     }
     start(arrival);
+}
+
+/// Takes the place of a client that a proxy named among those of its address.
+fn admit(arrival: &mut Arrival) -> Result<(), TooMany> {
+    let connected = arrival.settings.connect(arrival.peer.ip())?;
+    arrival.place.hold(connected);
+    Ok(())
+}
+
+async fn refuse(arrival: Arrival, preamble: Preamble, too_many: TooMany) {
+    REFUSALS.of(too_many.reason()).add(1);
+    tracing::debug!(peer = %arrival.peer, "refused: {too_many}");
+    // A handshake would cost more than it is worth.
+    if !preamble.tls {
+        let reply = match arrival.service.application() {
+            Application::Http => Reply::TooManyOfAddress.to_bytes(None),
+            Application::Xmpp => Reply::TooManyOfAddress.to_stream_error(),
+        };
+        answer_and_close(arrival.socket, &reply).await;
+    }
 }
 
 /// Does the handshake of a client that was told to go on with it, after STARTTLS.

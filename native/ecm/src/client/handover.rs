@@ -16,10 +16,12 @@ use megaphone_http::{BodyLength, RequestDecoder, RequestHead};
 use tokio::sync::watch;
 
 use super::origin::Origins;
+use super::replies::Reply;
 use super::requests::Routed;
 use super::requests::host_name;
 use super::route::Route;
 use super::{Arrival, Client, Ending, Introduction, Moved, Socket, tls_of};
+use crate::addresses::TooMany;
 use crate::answer::After;
 use crate::bosh;
 use crate::clients::Place;
@@ -153,6 +155,12 @@ impl Client {
         let head = &routed.head;
         match websocket::accept(head, &self.settings.websocket.origins) {
             Ok(answer) => {
+                if let Err(too_many) = self.admit(&routed) {
+                    REFUSALS.of(too_many.reason()).add(1);
+                    let reply = Reply::TooManyOfAddress.to_bytes(Some(routed.head.kind()));
+                    self.answer(reply, After::Close);
+                    return Ok(Moved::Yes);
+                }
                 self.output = answer;
                 self.routed = Some(routed);
                 Err(Ending::HandOver)
@@ -166,6 +174,15 @@ impl Client {
                 Ok(Moved::Yes)
             }
         }
+    }
+
+    /// A connection of a trusted proxy becomes its client's, who needs a place among those of its address.
+    fn admit(&mut self, routed: &Routed) -> Result<(), TooMany> {
+        let client = self.requests.client(&routed.head);
+        if client.ip() != self.peer().ip() {
+            self.place.hold(self.settings.connect(client.ip())?);
+        }
+        Ok(())
     }
 
     fn answer_host_meta(&mut self, head: &RequestHead, format: Format) {

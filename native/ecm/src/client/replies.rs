@@ -16,6 +16,8 @@ pub enum Reply {
     NoTrunk,
     /// There are too many clients.
     TooManyClients,
+    /// There are too many connections of its address, or they come too fast.
+    TooManyOfAddress,
 }
 
 impl Reply {
@@ -25,6 +27,7 @@ impl Reply {
             Self::RequestTimeout => "connection-timeout",
             Self::TrunkLost | Self::ConnectionLost | Self::NoTrunk => "remote-connection-failed",
             Self::TooManyClients => "resource-constraint",
+            Self::TooManyOfAddress => "policy-violation",
         };
         Bytes::from(format!(
             "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
@@ -62,6 +65,11 @@ impl Reply {
                 "Retry-After: 30\r\n",
                 "there are too many clients at the moment; try again",
             ),
+            Self::TooManyOfAddress => (
+                "429 Too Many Requests",
+                "Retry-After: 10\r\n",
+                "there are too many connections from this address at the moment; try again",
+            ),
         };
         let length = text.len() + 1;
         let body = match kind {
@@ -87,6 +95,7 @@ mod tests {
             Reply::ConnectionLost,
             Reply::NoTrunk,
             Reply::TooManyClients,
+            Reply::TooManyOfAddress,
         ] {
             for kind in [RequestKind::Other, RequestKind::Head] {
                 let mut tracker = megaphone_http::ResponseTracker::new();

@@ -168,6 +168,15 @@ pub struct LimitsConfig {
     /// The most clients at once.
     #[serde(deserialize_with = "count::<1, 10_000_000, _>")]
     pub max_connections: u64,
+    /// The most connections of one address at once; 0 for any number.
+    #[serde(deserialize_with = "count::<0, 10_000_000, _>")]
+    pub max_connections_per_address: u64,
+    /// How many connections an address may open a second, and ten times as many at once; 0 for any number.
+    #[serde(deserialize_with = "count::<0, 1_000_000, _>")]
+    pub connections_per_second_per_address: u64,
+    /// How many logins an address may begin a second, and ten times as many at once; 0 for any number.
+    #[serde(deserialize_with = "count::<0, 1_000_000, _>")]
+    pub logins_per_second_per_address: u64,
     /// The most output that waits for one client.
     #[serde(deserialize_with = "size::<MIB, TIB, _>")]
     pub max_client_buffer: u64,
@@ -284,6 +293,9 @@ impl Default for LimitsConfig {
             max_stanza_size: MIB,
             max_stanza_from_ejabberd: 16 * MIB,
             max_connections: 100_000,
+            max_connections_per_address: 0,
+            connections_per_second_per_address: 0,
+            logins_per_second_per_address: 0,
             max_client_buffer: 64 * MIB,
             max_output_buffer: GIB,
         }

@@ -34,8 +34,8 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
         }
     }
     // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of host-meta, 2 of
-    // XML streams, 15 limits, the log level.
-    assert_eq!(keys, 45);
+    // XML streams, 18 limits, the log level.
+    assert_eq!(keys, 48);
 }
 
 #[test]
@@ -101,7 +101,8 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
              `handshake_timeout`, `head_timeout`, `body_timeout`, `idle_timeout`, `send_timeout`, \
              `auth_timeout`, `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
              `max_stanza_size`, `max_stanza_from_ejabberd`, `max_connections`, \
-             `max_client_buffer`, `max_output_buffer`",
+             `max_connections_per_address`, `connections_per_second_per_address`, \
+             `logins_per_second_per_address`, `max_client_buffer`, `max_output_buffer`",
         ),
         (
             "trunks = 4\n",

@@ -112,6 +112,12 @@ impl Label for Transport {
 pub enum Reason {
     /// `max_connections` was reached.
     MaxConnections,
+    /// `max_connections_per_address` was reached.
+    AddressConnections,
+    /// `connections_per_second_per_address` was passed.
+    AddressConnectionRate,
+    /// `logins_per_second_per_address` was passed.
+    AddressLoginRate,
     /// There was no trunk.
     NoTrunk,
     /// The trunk, or the connection in it, was lost while something was due.
@@ -149,6 +155,9 @@ impl Reason {
 impl Label for Reason {
     const ALL: &'static [Self] = &[
         Self::MaxConnections,
+        Self::AddressConnections,
+        Self::AddressConnectionRate,
+        Self::AddressLoginRate,
         Self::NoTrunk,
         Self::ConnectionLost,
         Self::BadRequest,
@@ -168,6 +177,9 @@ impl Label for Reason {
     fn name(self) -> &'static str {
         match self {
             Self::MaxConnections => "max_connections",
+            Self::AddressConnections => "address_connections",
+            Self::AddressConnectionRate => "address_connection_rate",
+            Self::AddressLoginRate => "address_login_rate",
             Self::NoTrunk => "no_trunk",
             Self::ConnectionLost => "connection_lost",
             Self::BadRequest => "bad_request",

@@ -12,6 +12,8 @@ use super::{
 pub struct Now {
     /// The trunks that take connections.
     pub trunks_up: u64,
+    /// The source addresses that are remembered for the limits an address.
+    pub addresses: u64,
 }
 
 /// The metrics in the text format of Prometheus.
@@ -34,6 +36,12 @@ pub fn report(now: Now) -> String {
         now.trunks_up,
     );
     trunks(&mut text);
+    text.number(
+        Gauge,
+        "megaphone_ecm_limited_addresses",
+        "Source addresses that are remembered for the limits an address.",
+        now.addresses,
+    );
     text.numbers(
         Counter,
         "megaphone_ecm_refusals_total",

@@ -125,6 +125,11 @@ impl Client {
     }
 
     fn open_session(&mut self, document: &[u8], host: Option<String>) {
+        if let Err(too_many) = self.settings.begin_login(self.peer.ip()) {
+            let condition = Condition::PolicyViolation;
+            self.fail_for(Some(too_many.reason()), condition, &too_many.to_string());
+            return;
+        }
         let limit = self.settings.limits.max_stanza_from_ejabberd;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let opening = self.opening(host);
@@ -184,7 +189,9 @@ impl Client {
                 b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
             );
             self.output = out.into();
-            self.session = None;
+            if self.session.take().is_some() {
+                self.settings.forget_login(self.peer.ip());
+            }
             self.ending = Some(Ending::StartTls);
         }
     }

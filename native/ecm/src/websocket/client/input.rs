@@ -178,6 +178,15 @@ impl Client {
         let Unopened {
             opening, trunks, ..
         } = *unopened;
+        if let Err(too_many) = self.settings.begin_login(opening.client.ip()) {
+            self.refuse_for(
+                Some(too_many.reason()),
+                Condition::PolicyViolation,
+                &too_many.to_string(),
+                CloseCode::POLICY_VIOLATION,
+            );
+            return;
+        }
         let limit = self.settings.limits.max_stanza_from_ejabberd;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         match Session::open(&trunks, &opening, open, limit) {
