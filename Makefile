@@ -10,6 +10,7 @@ export HTTP_PORT ?= 5280
 export HTTPS_PORT ?= 5281
 export XMPP_PORT ?= 5222
 export TRUNK_PORT ?= 5290
+export METRICS_PORT ?= 9290
 export USERS ?= 0
 
 # Where `make install` puts things.
@@ -28,7 +29,8 @@ clients := test/clients
 
 help:
 	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
-	@echo '                HTTPS_PORT, XMPP_PORT, TRUNK_PORT; USERS=N adds user0 to userN-1); Ctrl-C ends it'
+	@echo '                HTTPS_PORT, XMPP_PORT, TRUNK_PORT, METRICS_PORT; USERS=N adds user0 to'
+	@echo '                userN-1); Ctrl-C ends it'
 	@echo 'make status     the trunks and connections of the ejabberd that make run started'
 	@echo 'make test       all tests'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck'

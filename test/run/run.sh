@@ -1,8 +1,8 @@
 #!/bin/bash
 # `make run`: an ejabberd with the trunk listener, the ECM in front of it, and a few users.
 #
-#   run.sh RUN_DIR          with HTTP_PORT, HTTPS_PORT, XMPP_PORT, TRUNK_PORT and USERS from the
-#                           environment
+#   run.sh RUN_DIR          with HTTP_PORT, HTTPS_PORT, XMPP_PORT, TRUNK_PORT, METRICS_PORT and
+#                           USERS from the environment
 #   run.sh --check RUN_DIR  only says what would be wrong with these, before time goes into a build
 #
 # All it writes is below RUN_DIR, and each process it starts names RUN_DIR in its command line. It
@@ -22,6 +22,7 @@ http_port=${HTTP_PORT:-5280}
 https_port=${HTTPS_PORT:-5281}
 xmpp_port=${XMPP_PORT:-5222}
 trunk_port=${TRUNK_PORT:-5290}
+metrics_port=${METRICS_PORT:-9290}
 users=${USERS:-0}
 
 source_dir=$(cd "$(dirname "$0")" && pwd)
@@ -54,6 +55,7 @@ main() {
     check_port HTTPS_PORT "$https_port"
     check_port XMPP_PORT "$xmpp_port"
     check_port TRUNK_PORT "$trunk_port"
+    check_port METRICS_PORT "$metrics_port"
     [ $action = run ] || exit 0
     prepare
     say "starting ejabberd    its log: $run_dir/logs/ejabberd.log"
@@ -77,7 +79,8 @@ main() {
 
 check_numbers() {
     local name value other
-    local -a names=(HTTP_PORT:"$http_port" HTTPS_PORT:"$https_port" XMPP_PORT:"$xmpp_port" TRUNK_PORT:"$trunk_port")
+    local -a names=(HTTP_PORT:"$http_port" HTTPS_PORT:"$https_port" XMPP_PORT:"$xmpp_port" TRUNK_PORT:"$trunk_port"
+        METRICS_PORT:"$metrics_port")
     for name in "${names[@]}"; do
         value=${name#*:}
         if ! [[ $value =~ ^[1-9][0-9]{0,4}$ ]] || [ "$value" -gt 65535 ]; then
@@ -170,6 +173,7 @@ render() {
     text=${text//@HTTPS_PORT@/"$https_port"}
     text=${text//@XMPP_PORT@/"$xmpp_port"}
     text=${text//@TRUNK_PORT@/"$trunk_port"}
+    text=${text//@METRICS_PORT@/"$metrics_port"}
     printf '%s\n' "$text" >"$2"
 }
 
@@ -307,6 +311,7 @@ announce() {
   all of HTTP by TLS   https://localhost:$https_port, wss://localhost:$https_port/ws
   certificate          $run_dir/tls/cert.pem
   trunk                127.0.0.1:$trunk_port
+  metrics, health      http://localhost:$metrics_port/metrics, http://localhost:$metrics_port/health
 
   users                alice@localhost, bob@localhost, carol@localhost$([ "$users" -eq 0 ] || echo ", user0 to user$((users - 1))")
   password             megaphone
