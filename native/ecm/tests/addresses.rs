@@ -186,3 +186,39 @@ fn logins_by_websocket_that_come_too_fast_are_refused() {
     let opened = scrape(&mut ecm)["megaphone_ecm_sessions_total{transport=\"websocket\"}"];
     assert_eq!(opened, taken as f64);
 }
+
+#[test]
+fn logins_by_bosh_that_come_too_fast_are_refused() {
+    let limits = "logins_per_second_per_address = 1\n";
+    let (_peer, mut ecm, _trunk) = start("", "", limits);
+    let body = "<body xmlns='http://jabber.org/protocol/httpbind' rid='1' to='a' wait='60' hold='1' \
+        ver='1.11' xmpp:version='1.0' xmlns:xmpp='urn:xmpp:xbosh'/>";
+    let request = format!(
+        "POST /bosh HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Who is taken gets no answer before ejabberd's.
+    let mut taken = Vec::new();
+    let mut refused = loop {
+        let mut client = ecm.client();
+        client.send(&request);
+        let until = Instant::now() + PATIENCE;
+        let counted = loop {
+            let samples = scrape(&mut ecm);
+            let opened = samples["megaphone_ecm_sessions_total{transport=\"bosh\"}"];
+            let refused = samples["megaphone_ecm_refusals_total{reason=\"address_login_rate\"}"];
+            if opened + refused > taken.len() as f64 {
+                break refused;
+            }
+            assert!(Instant::now() < until, "a request is not counted");
+        };
+        if counted > 0.0 {
+            break client;
+        }
+        taken.push(client);
+        assert!(taken.len() < 1000, "nobody is refused");
+    };
+    assert!(taken.len() >= 10, "{}", taken.len());
+    let answer = refused.until("'policy-violation'/>");
+    assert!(answer.contains(" type='terminate' "), "{answer}");
+}

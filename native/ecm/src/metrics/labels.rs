@@ -118,6 +118,8 @@ pub enum Reason {
     AddressConnectionRate,
     /// `logins_per_second_per_address` was passed.
     AddressLoginRate,
+    /// `max_sessions` of BOSH was reached.
+    MaxSessions,
     /// There was no trunk.
     NoTrunk,
     /// The trunk, or the connection in it, was lost while something was due.
@@ -158,6 +160,7 @@ impl Label for Reason {
         Self::AddressConnections,
         Self::AddressConnectionRate,
         Self::AddressLoginRate,
+        Self::MaxSessions,
         Self::NoTrunk,
         Self::ConnectionLost,
         Self::BadRequest,
@@ -180,6 +183,7 @@ impl Label for Reason {
             Self::AddressConnections => "address_connections",
             Self::AddressConnectionRate => "address_connection_rate",
             Self::AddressLoginRate => "address_login_rate",
+            Self::MaxSessions => "max_sessions",
             Self::NoTrunk => "no_trunk",
             Self::ConnectionLost => "connection_lost",
             Self::BadRequest => "bad_request",

@@ -15,6 +15,7 @@ use crate::bosh::cell::{Cell, Security};
 use crate::bosh::session::{Session, Taken};
 use crate::bosh::sid::Sid;
 use crate::client::{Route, Socket, host_name, tls_of};
+use crate::metrics::{REFUSALS, Reason};
 use crate::session;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening};
@@ -103,6 +104,7 @@ impl Connection {
             // It never speaks another protocol.
             Ok(Some(Event::Raw(_))) => self.reads = Reads::NoMore,
             Err(error) => {
+                REFUSALS.of(Reason::BadRequest).add(1);
                 let reason = error.name();
                 tracing::debug!(peer = %self.origins.peer(), reason, "refused: {error}");
                 self.refuse(error.response());
@@ -136,6 +138,7 @@ impl Connection {
 
     /// Says that a request did not come in time.
     pub(super) fn request_timeout(&mut self) {
+        REFUSALS.of(Reason::Timeout).add(1);
         let terms = Terms {
             connection: response::Connection::Closes,
             allow_origin: self.any_origin(),
@@ -210,6 +213,7 @@ impl Connection {
         let request = match Request::read(body, &limits) {
             Ok(request) => request,
             Err(error) => {
+                REFUSALS.of(Reason::BadStream).add(1);
                 tracing::debug!(peer = %self.origins.peer(), "a body was refused: {error}");
                 return whole(&terms, &Answer::terminate(error.condition()));
             }
@@ -246,7 +250,8 @@ impl Connection {
         request: &Request<'_>,
         now: Instant,
     ) -> Result<Arc<Cell>, Answer> {
-        let refuse = |condition: Condition, why: &str| {
+        let refuse = |reason: Reason, condition: Condition, why: &str| {
+            REFUSALS.of(reason).add(1);
             tracing::warn!(peer = %self.origins.peer(), "a BOSH session is refused: {why}");
             Answer::terminate(condition)
         };
@@ -259,26 +264,36 @@ impl Connection {
             .has_room(settings.bosh.max_sessions)
             .map_err(|_too_many| {
                 refuse(
+                    Reason::MaxSessions,
                     Condition::InternalServerError,
                     "there are max_sessions of them",
                 )
             })?;
         let sid = Sid::random().map_err(|error| {
-            refuse(
-                Condition::InternalServerError,
-                &format!("no random numbers from the system: {error}"),
-            )
+            tracing::error!(
+                "a BOSH session is refused: no random numbers from the system: {error}"
+            );
+            Answer::terminate(Condition::InternalServerError)
         })?;
         let mut session = Session::create(sid, request, &settings.bosh.policy(), now)?;
+        let opening = self.opening(head);
+        settings
+            .begin_login(opening.client.ip())
+            .map_err(|too_many| {
+                REFUSALS.of(too_many.reason()).add(1);
+                tracing::debug!(peer = %opening.client, "a BOSH session is refused: {too_many}");
+                Answer::terminate(Condition::PolicyViolation)
+            })?;
         let max_document = settings.limits.max_stanza_from_ejabberd;
         let stream = session::Session::open(
             &self.trunks,
-            &self.opening(head),
+            &opening,
             session.outgoing().unwrap_or_default(),
             u32::try_from(max_document).unwrap_or(u32::MAX),
         );
         let Some(stream) = stream else {
             return Err(refuse(
+                Reason::NoTrunk,
                 Condition::RemoteConnectionFailed,
                 "there is no trunk",
             ));

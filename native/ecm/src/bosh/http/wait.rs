@@ -10,6 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::{Connection, Due, Ending, Reads};
 use crate::client::deadlines::{Expected, Missed};
+use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
 
 /// A deadline is looked at anew for so many bytes of a body.
@@ -131,7 +132,10 @@ impl Connection {
         tracing::debug!(peer = %self.origins.peer(), "a deadline passed: {missed:?}");
         match missed {
             Missed::Idle => Err(Ending::Close),
-            Missed::Output => Err(Ending::Reset),
+            Missed::Output => {
+                REFUSALS.of(Reason::SlowReader).add(1);
+                Err(Ending::Reset)
+            }
             Missed::Request => {
                 self.request_timeout();
                 Ok(())
