@@ -81,12 +81,19 @@ test-rust:
 	@awk '/^test result: ok/ { passed += $$4; ignored += $$8 } \
 	      END { printf "cargo test: %d tests passed, %d ignored\n", passed, ignored; exit passed == 0 }' _build/cargo-test.log
 
-test-clients: $(clients)/node_modules/.package-lock.json
+test-clients: $(clients)/node_modules/.package-lock.json $(clients)/venv/.requirements.txt
 
 $(clients)/node_modules/.package-lock.json: $(clients)/package-lock.json
 	@echo 'installing the XMPP clients of the tests (npm ci)'
 	@npm ci --prefix $(clients) --silent --no-audit --no-fund
 	@touch $@
+
+$(clients)/venv/.requirements.txt: $(clients)/requirements.txt
+	@echo 'installing the XMPP clients of the tests (pip install)'
+	@python3 -m venv --clear $(clients)/venv
+	@$(clients)/venv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps \
+	    --requirement $(clients)/requirements.txt
+	@cp $(clients)/requirements.txt $@
 
 test-erlang: test-clients
 	@echo 'testing the application in ejabberd'

@@ -36,6 +36,8 @@ missing_packages() {
     for package in apache2-bin haproxy nginx libnginx-mod-stream; do
         installed "$package" || echo "$package"
     done
+    # For the XMPP client of the tests that is in Python.
+    installed python3-venv || echo python3-venv
     command -v curl >/dev/null || echo curl
     command -v node >/dev/null || echo nodejs
     command -v npm >/dev/null || echo npm

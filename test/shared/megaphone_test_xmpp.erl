@@ -2,7 +2,7 @@
 %% receives stanzas. A case fails with what was expected as soon as the server answers otherwise.
 -module(megaphone_test_xmpp).
 
--export([login/3, login/4, connect/4, transport/1, jid/1, update/2,
+-export([login/3, login/4, connect/4, authenticate/4, transport/1, jid/1, update/2,
          send/2, recv/1, recv/2, request/2, send_presence/1, send_message/3, recv_message/1,
          recv_message/2, chat/3, logout/1, drop/1]).
 
@@ -39,6 +39,12 @@ login(Transport, Target, User, Options) ->
 %% @doc Logs in without presence.
 -spec connect(transport(), megaphone_test_http:target(), binary(), map()) -> client().
 connect(Transport, Target, User, Options) ->
+    bind(authenticate(Transport, Target, User, Options)).
+
+%% @doc Authenticates and binds no resource: the session that it will have may be an older one, which is
+%% resumed.
+-spec authenticate(transport(), megaphone_test_http:target(), binary(), map()) -> client().
+authenticate(Transport, Target, User, Options) ->
     Host = maps:get(host, Options, ?HOST),
     Password = maps:get(password, Options, <<"megaphone">>),
     Opened = ok(open, Transport:open(Target, Host, Options)),
@@ -54,7 +60,7 @@ connect(Transport, Target, User, Options) ->
     <<"success">> = expect("SASL success", <<"success">>, [megaphone_test_xml:name(Success)]),
     Restarted = update(Authenticated, ok(restart, Transport:restart(maps:get(state, Authenticated)))),
     {_Bind, Ready} = recv_features(<<"bind">>, Restarted),
-    bind(Ready).
+    Ready.
 
 -spec transport(client()) -> transport().
 transport(#{transport := Transport}) ->
