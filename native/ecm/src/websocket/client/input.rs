@@ -89,7 +89,11 @@ impl Client {
         let mut reader = std::mem::take(&mut self.reader);
         while let Some(event) = self.next_event(&mut reader, &mut input) {
             let flow = match event {
-                Event::Text(text) => self.text(text),
+                Event::Text(text) => {
+                    // A part of another one may follow in the same read.
+                    self.timing.within_message(false);
+                    self.text(text)
+                }
                 Event::Ping(payload) => {
                     self.pong = Some(payload.into());
                     Flow::GoOn

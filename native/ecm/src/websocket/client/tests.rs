@@ -8,7 +8,7 @@ use megaphone_trunk::v2::INITIAL_WINDOW;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::client::Routes;
@@ -537,6 +537,26 @@ async fn a_message_that_trickles_in_is_not_waited_for() {
     document(&mut ejabberd, id).await;
     browser.send(0x01, b"<iq").await;
     browser.see_error("policy-violation", 1008).await;
+}
+
+/// Each read ends within a message, but no message takes long.
+#[tokio::test]
+async fn a_client_with_a_message_under_way_all_the_time_is_not_slow() {
+    let mut config = Config::default();
+    config.limits.body_timeout = Duration::from_millis(500);
+    let (mut browser, mut ejabberd, id) = start_with(&config).await;
+    let whole = frame(0x81, b"<iq xmlns='jabber:client'/>");
+    let (first, second) = whole.split_at(whole.len() / 2);
+    browser.stream.write_all(first).await.unwrap();
+    let end = Instant::now() + 3 * config.limits.body_timeout;
+    while Instant::now() < end {
+        let turn = [second, first].concat();
+        browser.stream.write_all(&turn).await.unwrap();
+        assert_eq!(
+            document(&mut ejabberd, id).await,
+            "<iq xmlns='jabber:client'/>"
+        );
+    }
 }
 
 #[tokio::test]
