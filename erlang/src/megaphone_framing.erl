@@ -9,7 +9,7 @@
 %% fxml's, whose header every distribution has at another place.
 -record(xmlel, {name :: binary(),
                 attrs = [] :: [{binary(), binary()}],
-                children = [] :: [fxml:xmlel() | fxml:cdata()]}).
+                children = [] :: [fxml:xmlel() | {xmlcdata, binary()}]}).
 
 -define(NS_CLIENT, <<"jabber:client">>).
 -define(NS_STREAM, <<"http://etherx.jabber.org/streams">>).
