@@ -10,6 +10,7 @@ use bytes::Bytes;
 use megaphone_xmpp::Limits;
 use megaphone_xmpp::stream::{Event, Reader};
 use megaphone_xmpp::xml::Root;
+use tokio::io::AsyncWriteExt as _;
 
 use super::socket::Socket;
 use super::{Channel, ChannelError, MAX_DOCUMENT, Route, Security, standing_alone};
@@ -323,7 +324,8 @@ impl Channel for Bosh {
             while !self.is_over && self.take_answer().await.is_ok() {}
         }
         for line in &mut self.lines {
-            line.socket.shutdown().await;
+            // The server may have closed it.
+            let _ = line.socket.shutdown().await;
         }
     }
 }

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use megaphone_xmpp::namespace::FRAMING;
 use tokio_rustls::rustls::ClientConfig;
 
 pub use self::bosh::Bosh;
@@ -85,6 +86,27 @@ pub enum Security {
     Tls(Arc<ClientConfig>),
     /// After STARTTLS, in an XML stream.
     StartTls(Arc<ClientConfig>),
+}
+
+/// Opens a stream where there is no XML stream (RFC 7395, 3.4).
+fn open_document(domain: &str) -> String {
+    format!("<open xmlns='{FRAMING}' to='{domain}' version='1.0'/>")
+}
+
+/// Closes it (RFC 7395, 3.6).
+fn close_document() -> String {
+    format!("<close xmlns='{FRAMING}'/>")
+}
+
+/// Holds the answer to an [`open_document`] to what it has to be.
+fn expect_open(answer: &Bytes) -> Result<(), ChannelError> {
+    match answer.starts_with(b"<open") {
+        true => Ok(()),
+        false => Err(ChannelError::protocol(format!(
+            "expected <open/>, got {}",
+            String::from_utf8_lossy(answer)
+        ))),
+    }
 }
 
 /// A document that no stream declares a namespace for: it says its own.

@@ -157,11 +157,7 @@ impl Socket {
         poll_fn(|context| {
             READ_BUFFER.with_borrow_mut(|buffer| {
                 let mut buffer = ReadBuf::new(buffer);
-                ready!(match self {
-                    Self::Plain(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-                    Self::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-                    Self::Tls(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-                })?;
+                ready!(Pin::new(&mut *self).poll_read(context, &mut buffer))?;
                 take(buffer.filled());
                 Ok(buffer.filled().len()).into()
             })
@@ -174,24 +170,8 @@ impl Socket {
     /// # Errors
     /// The socket's.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.write_all(bytes).await,
-            Self::Unix(stream) => stream.write_all(bytes).await,
-            Self::Tls(stream) => {
-                stream.write_all(bytes).await?;
-                stream.flush().await
-            }
-        }
-    }
-
-    /// Says that nothing more is written.
-    pub async fn shutdown(&mut self) {
-        // The server may have closed it.
-        let _ = match self {
-            Self::Plain(stream) => stream.shutdown().await,
-            Self::Unix(stream) => stream.shutdown().await,
-            Self::Tls(stream) => stream.shutdown().await,
-        };
+        self.write_all(bytes).await?;
+        self.flush().await
     }
 }
 

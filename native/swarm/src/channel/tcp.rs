@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use megaphone_xmpp::Limits;
 use megaphone_xmpp::stream::{Event, Reader, StreamError};
+use tokio::io::AsyncWriteExt as _;
 
 use super::socket::Socket;
 use super::{Channel, ChannelError, MAX_DOCUMENT, Route, Security};
@@ -134,6 +135,7 @@ impl Channel for Tcp {
         if self.socket.write(b"</stream:stream>").await.is_ok() {
             while self.read().await.is_ok() {}
         }
-        self.socket.shutdown().await;
+        // The server may have closed it.
+        let _ = self.socket.shutdown().await;
     }
 }

@@ -11,14 +11,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use megaphone_trunk::proxy::{self, Addresses, Header, Transport};
-use megaphone_trunk::v2::{Config, Event, Session, StreamId, Written};
+use megaphone_trunk::v2::{Config, Event, Session, StreamId, Tag, Written};
 use megaphone_xmpp::framing::{Messages, put_message};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::time::{Duration, sleep};
 
-use super::{Channel, ChannelError, MAX_DOCUMENT, Route, standing_alone};
+use super::{
+    Channel, ChannelError, MAX_DOCUMENT, Route, close_document, expect_open, open_document,
+    standing_alone,
+};
 
 /// Bytes read from a trunk at once, and written.
 const BATCH: usize = 256 << 10;
@@ -35,9 +38,15 @@ pub struct Trunk {
 struct State {
     session: Session,
     /// By tag.
-    inboxes: Vec<Option<Arc<Mutex<Inbox>>>>,
+    inboxes: Inboxes,
     free: Vec<usize>,
     lost: Option<Arc<str>>,
+}
+
+type Inboxes = Vec<Option<Arc<Mutex<Inbox>>>>;
+
+fn inbox_of(inboxes: &Inboxes, tag: Tag) -> Option<&Mutex<Inbox>> {
+    inboxes.get(usize::try_from(tag).ok()?)?.as_deref()
 }
 
 /// What came for one client.
@@ -109,8 +118,9 @@ impl Trunk {
             else {
                 return;
             };
-            let slot = usize::try_from(tag).ok().and_then(|tag| inboxes.get(tag));
-            let Some(Some(inbox)) = slot else { return };
+            let Some(inbox) = inbox_of(inboxes, tag) else {
+                return;
+            };
             let mut inbox = inbox.lock();
             match event {
                 Event::Data { id, bytes, .. } => {
@@ -147,8 +157,7 @@ impl Trunk {
                 } = &mut *state;
                 session.take_output(BATCH, &mut batch, &mut |event: Event<'_>| {
                     if let Event::Writable { tag, .. } = event
-                        && let Some(Some(inbox)) =
-                            usize::try_from(tag).ok().and_then(|tag| inboxes.get(tag))
+                        && let Some(inbox) = inbox_of(inboxes, tag)
                     {
                         let mut inbox = inbox.lock();
                         inbox.writable = true;
@@ -303,18 +312,8 @@ impl TrunkChannel {
 
 impl Channel for TrunkChannel {
     async fn open(&mut self, domain: &str) -> Result<(), ChannelError> {
-        self.write(&format!(
-            "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{domain}' version='1.0'/>"
-        ))
-        .await?;
-        let answer = self.recv().await?;
-        match answer.starts_with(b"<open") {
-            true => Ok(()),
-            false => Err(ChannelError::protocol(format!(
-                "expected <open/>, got {}",
-                String::from_utf8_lossy(&answer)
-            ))),
-        }
+        self.write(&open_document(domain)).await?;
+        expect_open(&self.recv().await?)
     }
 
     async fn send(&mut self, document: &str) -> Result<(), ChannelError> {
@@ -346,8 +345,7 @@ impl Channel for TrunkChannel {
     }
 
     async fn close(mut self) {
-        let close = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
-        if self.write(close).await.is_ok() {
+        if self.write(&close_document()).await.is_ok() {
             while self.recv().await.is_ok() {}
         }
     }

@@ -9,9 +9,10 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::socket::Socket;
-use super::{Channel, ChannelError, MAX_DOCUMENT, Route, Security, standing_alone};
-
-const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
+use super::{
+    Channel, ChannelError, MAX_DOCUMENT, Route, Security, close_document, expect_open,
+    open_document, standing_alone,
+};
 
 /// The library's buffers, in bytes: one for each client.
 const BUFFER: usize = 4096;
@@ -52,19 +53,9 @@ impl WebSocket {
 
 impl Channel for WebSocket {
     async fn open(&mut self, domain: &str) -> Result<(), ChannelError> {
-        let open = format!("<open xmlns='{FRAMING}' to='{domain}' version='1.0'/>");
-        self.stream
-            .send(Message::text(open))
-            .await
-            .map_err(broken)?;
-        let answer = self.recv().await?;
-        match answer.starts_with(b"<open") {
-            true => Ok(()),
-            false => Err(ChannelError::protocol(format!(
-                "expected <open/>, got {}",
-                String::from_utf8_lossy(&answer)
-            ))),
-        }
+        let open = Message::text(open_document(domain));
+        self.stream.send(open).await.map_err(broken)?;
+        expect_open(&self.recv().await?)
     }
 
     async fn send(&mut self, document: &str) -> Result<(), ChannelError> {
@@ -93,8 +84,12 @@ impl Channel for WebSocket {
     }
 
     async fn close(mut self) {
-        let close = format!("<close xmlns='{FRAMING}'/>");
-        if self.stream.send(Message::text(close)).await.is_ok() {
+        if self
+            .stream
+            .send(Message::text(close_document()))
+            .await
+            .is_ok()
+        {
             while self.recv().await.is_ok() {}
             let _ = self.stream.close(None).await;
         }
