@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::authority::{Authority, Pair, TlsClient};
 use common::v2::{Peer2, Seen, Trunk2, source};
-use common::{Client, Ecm, command, get, ok, write_config};
+use common::{Client, Ecm, get, ok, refuses_config};
 use megaphone_trunk::proxy::Transport;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, HandshakeKind};
@@ -377,18 +377,7 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
         ),
     ] {
         let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nkind = \"https\"\n";
-        let file = write_config(&format!("{listener}{}{}", other.table(), pair.table()));
-        for arguments in [&["--check-config"][..], &[]] {
-            let output = command()
-                .arg("--config")
-                .arg(&file)
-                .args(arguments)
-                .output()
-                .unwrap();
-            let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(1), "{error}");
-            assert!(error.contains(expected), "{error}");
-        }
-        std::fs::remove_file(file).unwrap();
+        let config = format!("{listener}{}{}", other.table(), pair.table());
+        refuses_config(&config, expected);
     }
 }

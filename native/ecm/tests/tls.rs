@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::authority::{Authority, Pair};
 use common::v2::{Peer2, Transport, Trunk2, config};
-use common::{Ecm, PATIENCE, command, get, ok, write_config};
+use common::{Ecm, PATIENCE, get, ok, refuses_config};
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -266,18 +266,6 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
             "trunk.tls.server_name: \"a b\" is no host name",
         ),
     ] {
-        let file = write_config(&config);
-        for arguments in [&["--check-config"][..], &[]] {
-            let output = command()
-                .arg("--config")
-                .arg(&file)
-                .args(arguments)
-                .output()
-                .unwrap();
-            let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(1), "{error}");
-            assert!(error.contains(expected), "{error}");
-        }
-        std::fs::remove_file(file).unwrap();
+        refuses_config(&config, expected);
     }
 }

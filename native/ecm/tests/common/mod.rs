@@ -173,6 +173,25 @@ pub fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
+/// Confirms that the program refuses a configuration with `expected` in its error, whether it is to
+/// check it or to run.
+#[track_caller]
+pub fn refuses_config(config: &str, expected: &str) {
+    let file = write_config(config);
+    for arguments in [&["--check-config"][..], &[]] {
+        let output = command()
+            .arg("--config")
+            .arg(&file)
+            .args(arguments)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
 pub fn write_config(text: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!(
