@@ -5,19 +5,28 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0]).
--export([frames/1, decode_packet_near_valid/1, decode_packet_random/1, decode_packet_differences/1,
-         packets_on_a_socket/1, socket_like_gen_tcp/1, socket_differences/1]).
+-export([frames/1, documents_like_fxml/1, documents_broken/1, decode_packet_near_valid/1,
+         decode_packet_random/1, decode_packet_differences/1, packets_on_a_socket/1,
+         socket_like_gen_tcp/1, socket_differences/1]).
 
 suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
-    [frames, decode_packet_near_valid, decode_packet_random, decode_packet_differences,
-     packets_on_a_socket, socket_like_gen_tcp, socket_differences].
+    [frames, documents_like_fxml, documents_broken, decode_packet_near_valid, decode_packet_random,
+     decode_packet_differences, packets_on_a_socket, socket_like_gen_tcp, socket_differences].
 
 %% Confirms that the cutting of a trunk's bytes means nothing.
 frames(_Config) ->
     holds(prop_frames:prop_any_cut(), 1000).
+
+%% Confirms that a document is parsed as ejabberd's own parser does.
+documents_like_fxml(_Config) ->
+    holds(prop_document:prop_like_fxml(), 3000).
+
+%% Confirms that what ejabberd's own parser refuses is refused, and nothing else is read out of it.
+documents_broken(_Config) ->
+    holds(prop_document:prop_broken(), 5000).
 
 %% Confirms that lines that are right, or nearly so, are decoded as erlang:decode_packet/3 does.
 decode_packet_near_valid(Config) ->

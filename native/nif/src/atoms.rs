@@ -50,4 +50,6 @@ rustler::atoms! {
     https,
     most,
     per_second,
+    xmlel,
+    xmlcdata,
 }

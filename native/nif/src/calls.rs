@@ -12,6 +12,7 @@ use rustler::{
 
 use crate::address::Address;
 use crate::atoms;
+use crate::document;
 use crate::mailbox::{Mailbox, piece_term, reason_atom};
 use crate::resource::{self, TrunkResource};
 use crate::settings::{Milliseconds, Settings, SocketOption, active_term, mode_term};
@@ -370,6 +371,19 @@ fn ended(env: Env<'_>) -> Term<'_> {
 #[rustler::nif]
 fn number(trunk: Trunk) -> u64 {
     trunk.0.number
+}
+
+#[rustler::nif]
+fn parse<'a>(env: Env<'a>, document: Binary<'a>) -> Term<'a> {
+    let started = Instant::now();
+    let term = document::term(env, &document);
+    charge(env, started.elapsed());
+    term
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn parse_dirty<'a>(env: Env<'a>, document: Binary<'a>) -> Term<'a> {
+    document::term(env, &document)
 }
 
 fn protocol_atom(protocol: Protocol) -> Atom {

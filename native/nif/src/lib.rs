@@ -12,6 +12,7 @@
 mod address;
 mod atoms;
 mod calls;
+mod document;
 mod mailbox;
 mod packet;
 mod resource;

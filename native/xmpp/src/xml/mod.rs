@@ -2,6 +2,7 @@
 //!
 //! [`Document`] is what comes out; [`check`] makes one of bytes that are there whole, the readers of
 //! [`stream`](crate::stream) and [`bosh`](crate::bosh) of what arrives in pieces or in a `<body/>`.
+//! [`build`] takes a document apart, for who wants its elements.
 //!
 //! What is checked: XML 1.0 and Namespaces in XML 1.0 as far as a document without document type can
 //! break them, UTF-8, no comments, no processing instructions, no entities but the five, and
@@ -16,9 +17,11 @@ mod scope;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use document::Document;
 pub use root::Root;
+pub use tree::{Builder, build};
 
 pub(crate) use characters::{is_space, skip_space};
 pub(crate) use declaration::{Declaration, declaration};

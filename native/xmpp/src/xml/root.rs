@@ -123,7 +123,7 @@ impl<'a> Root<'a> {
     }
 }
 
-fn next_attribute(bytes: &[u8], from: usize) -> Option<(RootAttribute<'_>, usize)> {
+pub(super) fn next_attribute(bytes: &[u8], from: usize) -> Option<(RootAttribute<'_>, usize)> {
     let start = skip_space(bytes, from);
     if matches!(bytes.get(start)?, b'/' | b'>') {
         return None;

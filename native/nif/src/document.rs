@@ -1,0 +1,109 @@
+//! Documents as the terms of fxml: `{xmlel, Name, Attributes, Children}` and `{xmlcdata, Text}`.
+
+use megaphone_xmpp::Limits;
+use megaphone_xmpp::xml::{self, Builder};
+use rustler::types::tuple::make_tuple;
+use rustler::{Binary, Encoder, Env, NewBinary, Term};
+
+use crate::atoms;
+
+/// The term of a document, or `{error, Text}`.
+pub(crate) fn term<'a>(env: Env<'a>, document: &Binary<'a>) -> Term<'a> {
+    let limits = Limits {
+        max_document: document.len(),
+        ..Limits::default()
+    };
+    let mut elements = Elements {
+        env,
+        open: Vec::new(),
+        attributes: Vec::new(),
+        children: Vec::new(),
+    };
+    match xml::build(document.as_slice(), &limits, &mut elements) {
+        Ok(()) => elements.children.pop().unwrap_or(atoms::none().encode(env)),
+        Err(error) => (atoms::error(), text(env, &error.to_string())).encode(env),
+    }
+}
+
+struct Elements<'a> {
+    env: Env<'a>,
+    /// Those around, the innermost last.
+    open: Vec<Open<'a>>,
+    /// Of the element that has just started.
+    attributes: Vec<Term<'a>>,
+    /// Of all that are open, those of the innermost last.
+    children: Vec<Term<'a>>,
+}
+
+struct Open<'a> {
+    name: Term<'a>,
+    /// As long as more of them may follow there are none.
+    attributes: Option<Term<'a>>,
+    /// How many of the children are not its own.
+    before: usize,
+}
+
+impl<'a> Elements<'a> {
+    /// No more attributes follow.
+    fn fill(&mut self) {
+        let Some(open) = self.open.last_mut() else {
+            return;
+        };
+        if open.attributes.is_none() {
+            open.attributes = Some(list(self.env, &self.attributes));
+            self.attributes.clear();
+        }
+    }
+}
+
+impl Builder for Elements<'_> {
+    fn start(&mut self, name: &str) {
+        self.fill();
+        self.open.push(Open {
+            name: text(self.env, name),
+            attributes: None,
+            before: self.children.len(),
+        });
+    }
+
+    fn attribute(&mut self, name: &str, value: &str) {
+        let pair = [text(self.env, name), text(self.env, value)];
+        self.attributes.push(make_tuple(self.env, &pair));
+    }
+
+    fn text(&mut self, characters: &str) {
+        self.fill();
+        let data = [
+            atoms::xmlcdata().encode(self.env),
+            text(self.env, characters),
+        ];
+        self.children.push(make_tuple(self.env, &data));
+    }
+
+    fn end(&mut self) {
+        self.fill();
+        let Some(open) = self.open.pop() else { return };
+        let children = self.children.get(open.before..).unwrap_or_default();
+        let element = [
+            atoms::xmlel().encode(self.env),
+            open.name,
+            open.attributes.unwrap_or(Term::list_new_empty(self.env)),
+            list(self.env, children),
+        ];
+        self.children.truncate(open.before);
+        self.children.push(make_tuple(self.env, &element));
+    }
+}
+
+fn list<'a>(env: Env<'a>, terms: &[Term<'a>]) -> Term<'a> {
+    terms
+        .iter()
+        .rev()
+        .fold(Term::list_new_empty(env), |list, term| {
+            list.list_prepend(*term)
+        })
+}
+
+fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+    NewBinary::from_slice(env, text.as_bytes()).into()
+}
