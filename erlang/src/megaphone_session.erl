@@ -23,7 +23,8 @@
                   socket :: megaphone:socket(),
                   due = header :: due(),
                   wait = none :: none | megaphone_nif:wait(),
-                  heap = used :: used | collected,
+                  %% What the login made is collected once.
+                  login = fresh :: fresh | collected,
                   max_stanza_size :: pos_integer(),
                   hibernate_after :: timeout()}).
 
@@ -38,7 +39,8 @@
 %% What lives in a session is small and what it makes is garbage soon: there is no old generation
 %% worth its room.
 -define(SPAWN_OPTIONS, [{fullsweep_after, 0}]).
-%% When a session that was at work gives its garbage back, long before it hibernates (milliseconds).
+%% When a session that has logged in gives the garbage of that back, long before it hibernates
+%% (milliseconds): in a storm of logins that is most of the memory.
 -define(COLLECT_AFTER, 100).
 %% To itself: there is more to read.
 -define(READ, {'$megaphone', read}).
@@ -216,18 +218,21 @@ continue({stop, Reason, Stream}, Session) -> {stop, Reason, Session#session{stre
 
 rest(#session{stream = #{stream_state := disconnected}, due = Due} = Session) when Due =/= nothing ->
     rest(Session#session{due = nothing});
+rest(#session{stream = #{stream_timeout := infinity}, login = fresh,
+              hibernate_after = HibernateAfter} = Session) ->
+    {noreply, Session, min(?COLLECT_AFTER, HibernateAfter)};
 rest(#session{stream = #{stream_timeout := infinity}, hibernate_after = HibernateAfter} = Session) ->
-    {noreply, Session#session{heap = used}, min(?COLLECT_AFTER, HibernateAfter)};
+    {noreply, Session, HibernateAfter};
 %% Not logged in yet: how long that may take is what counts.
 rest(#session{stream = #{stream_timeout := {Timeout, Since}}} = Session) ->
     {noreply, Session, max(0, Since + Timeout - erlang:monotonic_time(millisecond))};
 rest(Session) ->
     {noreply, Session, hibernate}.
 
-idle(#session{heap = used, hibernate_after = HibernateAfter} = Session)
+idle(#session{login = fresh, hibernate_after = HibernateAfter} = Session)
   when HibernateAfter > ?COLLECT_AFTER ->
     true = garbage_collect(),
-    {noreply, Session#session{heap = collected}, later(HibernateAfter)};
+    {noreply, Session#session{login = collected}, later(HibernateAfter)};
 idle(#session{stream = Stream} = Session) ->
     {noreply, Session#session{stream = megaphone_session_state:pack(Stream)}, hibernate}.
 
