@@ -74,6 +74,7 @@ fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
     let logging = Logging::start(&config.log.level);
     raise_open_files(config.limits.max_connections);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads(&config))
         .enable_all()
         .build()
     {
@@ -93,6 +94,16 @@ fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// As configured, or half as many as there are cores.
+fn threads(config: &Config) -> usize {
+    match usize::try_from(config.threads) {
+        Ok(0) | Err(_) => {
+            std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+        }
+        Ok(threads) => threads,
     }
 }
 

@@ -43,6 +43,9 @@ const TIB: u64 = 1024 * GIB;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// How many threads serve clients; 0 is half as many as there are cores.
+    #[serde(deserialize_with = "count::<0, 1024, _>")]
+    pub threads: u64,
     /// The proxies in front of this program whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// The way to ejabberd.
@@ -244,6 +247,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            threads: 0,
             trusted_proxies: Vec::new(),
             trunk: TrunkConfig::default(),
             listeners: vec![ListenerConfig::new(

@@ -33,9 +33,9 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of host-meta, 2 of
+    // threads, trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of host-meta, 2 of
     // XML streams, 18 limits, the log level.
-    assert_eq!(keys, 48);
+    assert_eq!(keys, 49);
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         (
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
-             `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, `certificate`, \
-             `xmpp`, `bosh`, `limits`, `metrics`, `log`",
+             `threads`, `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, \
+             `certificate`, `xmpp`, `bosh`, `limits`, `metrics`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",
