@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::certificates::{self, TicketKeys};
 use crate::config::{Config, ConfigError, SAMPLE};
@@ -73,11 +74,7 @@ fn check_files(config: &Config) -> Result<(), ServerError> {
 fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
     let logging = Logging::start(&config.log.level);
     raise_open_files(config.limits.max_connections);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads(&config))
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime(threads(&config)) {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("can't start: {error}");
@@ -95,6 +92,15 @@ fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// One thread is this one, which then wakes no other.
+fn runtime(threads: usize) -> std::io::Result<Runtime> {
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(threads).enable_all().build()
 }
 
 /// As configured, or half as many as there are cores.
