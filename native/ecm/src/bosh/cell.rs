@@ -119,7 +119,11 @@ impl Cell {
         }
         let ready = !shared.session.is_waiting(rid);
         if ready {
-            shared.waiting.retain(|(other, _)| *other != rid);
+            // Another connection may wait for the answer to the same request.
+            let waker = context.waker();
+            shared
+                .waiting
+                .retain(|(other, waiting)| *other != rid || !waiting.will_wake(waker));
         }
         if moved {
             wake(shared);
@@ -360,6 +364,21 @@ mod tests {
         assert!(second.was_woken() && !polls(&cell, 101, &second_waker));
         ejabberd.send_document(id, "<b/>");
         assert!(second.was_woken() && polls(&cell, 101, &second_waker));
+    }
+
+    #[test]
+    fn the_answer_to_a_request_that_was_sent_twice_wakes_both_connections() {
+        let (cell, mut ejabberd, id) = two_are_held(1);
+        ask(&cell, 101);
+        let ((first, first_waker), (second, second_waker)) = (Waiting::new(), Waiting::new());
+        assert!(!polls(&cell, 101, &first_waker) && !polls(&cell, 101, &second_waker));
+        ejabberd.send_document(id, "<a/>");
+        assert!(second.was_woken() && polls(&cell, 101, &second_waker));
+        assert!(first.was_woken() && polls(&cell, 101, &first_waker));
+        for _ in 0..2 {
+            let fetched = cell.fetch(101, Instant::now());
+            assert!(matches!(fetched, Fetched::Answer(_)), "{fetched:?}");
+        }
     }
 
     #[test]
