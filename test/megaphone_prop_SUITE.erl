@@ -18,7 +18,7 @@ all() ->
 
 %% Confirms that the cutting of a trunk's bytes means nothing.
 frames(_Config) ->
-    holds(prop_frames:prop_any_cut(), 1000).
+    prop_result:holds_for(prop_frames:prop_any_cut(), 1000).
 
 %% Confirms that a document is parsed as ejabberd's own parser does.
 documents_like_fxml(_Config) ->
@@ -30,11 +30,11 @@ documents_broken(_Config) ->
 
 %% Confirms that lines that are right, or nearly so, are decoded as erlang:decode_packet/3 does.
 decode_packet_near_valid(Config) ->
-    holds(prop_decode_packet:prop_near_valid(differences(Config)), 20_000).
+    prop_result:holds_for(prop_decode_packet:prop_near_valid(differences(Config)), 20_000).
 
 %% Confirms the same for bytes that are mostly no line.
 decode_packet_random(Config) ->
-    holds(prop_decode_packet:prop_random(differences(Config)), 10_000).
+    prop_result:holds_for(prop_decode_packet:prop_random(differences(Config)), 10_000).
 
 %% Confirms each row of the table: that we answer as it says, and that this release answers otherwise, or
 %% isn't said to.
@@ -52,11 +52,11 @@ decode_packet_differences(Config) ->
 
 %% Confirms that a socket in a packet mode gives the same packets, however their bytes come.
 packets_on_a_socket(_Config) ->
-    holds(prop_decode_packet:prop_on_a_socket(), 1000).
+    prop_result:holds_for(prop_decode_packet:prop_on_a_socket(), 1000).
 
 %% Confirms that a connection and a gen_tcp socket answer the same calls the same way.
 socket_like_gen_tcp(_Config) ->
-    holds(prop_socket:prop_like_gen_tcp(), 1000).
+    prop_result:holds_for(prop_socket:prop_like_gen_tcp(), 1000).
 
 %% Confirms that each difference that is intended is one: that its commands meet it.
 socket_differences(_Config) ->
@@ -67,24 +67,3 @@ socket_differences(_Config) ->
 differences(Config) ->
     Suites = filename:dirname(filename:dirname(proplists:get_value(data_dir, Config))),
     prop_decode_packet:differences(filename:join(Suites, "data")).
-
-holds(Property, Tests) ->
-    Seed = seed(),
-    _ = rand:seed(exsplus, Seed),
-    Log = fun(Format, Arguments) -> put(?MODULE, [get(?MODULE), io_lib:format(Format, Arguments)]), ok end,
-    put(?MODULE, []),
-    case proper:quickcheck(Property, [{numtests, Tests}, {on_output, Log}, {max_size, 40}, nocolors]) of
-        true -> ok;
-        _ -> ct:fail("with MEGAPHONE_SEED=\"~w\":~n~ts~n~ts",
-                     [Seed, get(?MODULE), prop_result:take_notes()])
-    end.
-
-seed() ->
-    case os:getenv("MEGAPHONE_SEED") of
-        false ->
-            {rand:uniform(1 bsl 32), rand:uniform(1 bsl 32), rand:uniform(1 bsl 32)};
-        Text ->
-            {ok, Tokens, _} = erl_scan:string(Text ++ "."),
-            {ok, Seed} = erl_parse:parse_term(Tokens),
-            Seed
-    end.
