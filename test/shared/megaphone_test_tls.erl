@@ -19,7 +19,7 @@
 target({Address, Port}, CaFile, Options) ->
     fun() ->
             {ok, _} = application:ensure_all_started(ssl),
-            All = [binary, {active, false}, {verify, verify_peer}, {cacertfile, CaFile},
+            All = [binary, {active, false}, {nodelay, true}, {verify, verify_peer}, {cacertfile, CaFile},
                    {server_name_indication, "localhost"} | Options],
             case ssl:connect(Address, Port, All, ?TIMEOUT) of
                 {ok, Tls} -> ?SOCKET(Tls);
