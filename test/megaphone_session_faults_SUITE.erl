@@ -6,7 +6,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2]).
--export([client_vanishes_mid_stanza/1, vanished_without_stream_management/1, trunk_cut_while_all_talk/1,
+-export([client_vanishes_mid_stanza/1, vanished_without_stream_management/1, trunk_cut_while_a_thousand_talk/1,
          all_trunks_cut/1, ecm_killed/1, ecm_terminated/1, ejabberd_killed/1, node_shutdown/1]).
 
 -import(megaphone_test_entrances, [login/3, authenticate/3]).
@@ -19,7 +19,7 @@ suite() ->
     [{timetrap, {seconds, 90}}].
 
 all() ->
-    [client_vanishes_mid_stanza, vanished_without_stream_management, trunk_cut_while_all_talk, all_trunks_cut,
+    [client_vanishes_mid_stanza, vanished_without_stream_management, trunk_cut_while_a_thousand_talk, all_trunks_cut,
      ecm_killed, ecm_terminated, ejabberd_killed, node_shutdown].
 
 init_per_suite(Config) ->
@@ -66,44 +66,92 @@ vanished_without_stream_management(Config) ->
          await_no_session(Config, megaphone_test_xmpp:jid(Client))
      end || Kind <- ?KINDS].
 
-%% Confirms that of a hundred clients that talk in pairs, those on one trunk are told that it was lost, and
-%% the others go on; once those have resumed, each message has arrived exactly once and in order.
-trunk_cut_while_all_talk(Config) ->
-    cut_while_all_talk(Config, 50, fun([Trunk | _]) -> [Trunk] end,
-                       fun(Cut, All) -> Cut > 0 andalso Cut < All end).
+%% Confirms that as a trunk is lost while a thousand talk in pairs, those on it are told so and the others go
+%% on; of the eight hundred with stream management each has got each message exactly once and in order.
+trunk_cut_while_a_thousand_talk(Config) ->
+    Self = self(),
+    Crowds = [spawn_monitor(fun() -> exit({cut, talk_through_a_cut(Config, Self, 40, 10)}) end)
+              || _ <- lists:seq(1, 20)],
+    ok = await_all(ready, Crowds),
+    [Crowd ! go || {Crowd, _} <- Crowds],
+    ok = await_all(talking, lists:sublist(Crowds, length(Crowds) div 2)),
+    cut_trunks(Config, fun([Trunk | _]) -> [Trunk] end),
+    [Crowd ! cut || {Crowd, _} <- Crowds],
+    Cuts = [begin
+                Reason = megaphone_test_process:ended(Crowd),
+                ?assertMatch({cut, {_, _}}, Reason),
+                element(2, Reason)
+            end || Crowd <- Crowds],
+    {Resumed, Told} = {lists:sum([N || {N, _} <- Cuts]), lists:sum([N || {_, N} <- Cuts])},
+    ct:pal("of 800 sessions ~b were resumed, of 200 others ~b were told", [Resumed, Told]),
+    %% There are four trunks.
+    ?assert(Resumed > 100 andalso Resumed < 400 andalso Told > 25 andalso Told < 100, {Resumed, Told}).
 
-%% Confirms the same for all trunks at once.
-all_trunks_cut(Config) ->
-    cut_while_all_talk(Config, 20, fun(Trunks) -> Trunks end, fun(Cut, All) -> Cut =:= All end).
-
-cut_while_all_talk(Config, Count, Choose, IsExpected) ->
-    Kinds = kinds(2 * Count),
-    Clients = [{Kind, resumable(Config, Kind)} || Kind <- Kinds],
-    Others = [login(Config, Kind, megaphone_test_stage:user(Config, <<"other">>)) || Kind <- kinds(10)],
-    Jids = [jid(Client) || {_, Client} <- Clients],
-    Partners = lists:zip(Jids, lists:nthtail(Count, Jids) ++ lists:sublist(Jids, Count)),
-    Talking = talk(Clients, Partners, 1, 3),
-    cut_trunks(Config, Choose),
-    %% Those who do not know yet talk on.
-    Unaware = talk(Talking, Partners, 4, 6),
-    Settled = [{Kind, megaphone_test_resumption:ping(Client)} || {Kind, Client} <- Unaware],
-    Cut = [{Kind, Ending} || {Kind, {Ending, _}} <- Settled, Ending =/= alive],
-    ?assert(IsExpected(length(Cut), length(Clients)), {length(Cut), length(Clients)}),
-    [?assertEqual(lost(Kind), Ending, Kind) || {Kind, Ending} <- Cut],
+%% A crowd of so many with stream management and so many others, in one process. How many of each were on
+%% the trunk that was lost.
+talk_through_a_cut(Config, Parent, Resumables, Others) ->
+    Clients = [{Kind, resumable(Config, Kind)} || Kind <- kinds(Resumables)],
+    Bare = [{Kind, unresumable(Config, Kind)} || Kind <- kinds(Others)],
+    Partners = partners(Clients) ++ partners(Bare),
+    Parent ! {ready, self()},
+    receive go -> ok end,
+    All = talk(Clients ++ Bare, Partners, 1, 3),
+    Parent ! {talking, self()},
+    %% Nobody knows yet.
+    {Unaware, Last} = talk_until_cut(All, Partners, 4),
+    {Kept, Left} = lists:split(Resumables, Unaware),
+    Settled = [{Kind, megaphone_test_resumption:ping(Client)} || {Kind, Client} <- Kept],
+    Resumed = length([?assertEqual(lost(Kind), Ending, Kind) || {Kind, {Ending, _}} <- Settled, Ending =/= alive]),
     Whole = [case Outcome of
                  {alive, Client} -> {Kind, Client};
                  {_, Client} -> {Kind, resume(Config, Kind, Client)}
              end || {Kind, Outcome} <- Settled],
-    Last = talk(Whole, Partners, 7, 8),
-    Expected = [body(Number) || Number <- lists:seq(1, 8)],
+    have_all(talk(Whole, Partners, Last + 1, Last + 2), Last + 2),
+    {Resumed, length([told || {Kind, Client} <- Left, told_or_alive(Config, Kind, Client) =:= told])}.
+
+talk_until_cut(Clients, Partners, Number) ->
+    %% Nobody reads meanwhile: there is an end to what may wait for them.
+    Wait = case Number of 10 -> infinity; _ -> 0 end,
+    receive cut -> {Clients, Number - 1}
+    after Wait -> talk_until_cut(talk(Clients, Partners, Number, Number), Partners, Number + 1)
+    end.
+
+await_all(What, Crowds) ->
+    lists:foreach(fun({Crowd, Monitor}) ->
+                          receive
+                              {What, Crowd} -> ok;
+                              {'DOWN', Monitor, process, Crowd, Reason} -> ct:fail("~ts: ~p", [What, Reason])
+                          end
+                  end, Crowds).
+
+%% Confirms the same for all trunks at once.
+all_trunks_cut(Config) ->
+    Clients = [{Kind, resumable(Config, Kind)} || Kind <- kinds(40)],
+    Others = [{Kind, unresumable(Config, Kind)} || Kind <- kinds(10)],
+    Partners = partners(Clients),
+    Talking = talk(Clients, Partners, 1, 3),
+    cut_trunks(Config, fun(Trunks) -> Trunks end),
+    %% Those who do not know yet talk on.
+    Unaware = talk(Talking, Partners, 4, 6),
+    Gone = [begin
+                {Ending, Told} = megaphone_test_resumption:ping(Client),
+                ?assertEqual(lost(Kind), Ending, Kind),
+                {Kind, Told}
+            end || {Kind, Client} <- Unaware],
+    ok = megaphone_test_entrances:await_open(Config),
+    Back = [{Kind, resume(Config, Kind, Client)} || {Kind, Client} <- Gone],
+    have_all(talk(Back, Partners, 7, 8), 8),
+    [?assertEqual(told, told_or_alive(Config, Kind, Client), Kind) || {Kind, Client} <- Others].
+
+%% Each has got the messages up to this number, exactly once and in order.
+have_all(Clients, Last) ->
+    Expected = [body(Number) || Number <- lists:seq(1, Last)],
     lists:foreach(fun({Kind, Client}) ->
-                          All = megaphone_test_resumption:recv_messages(Client, length(Expected)),
+                          All = megaphone_test_resumption:recv_messages(Client, Last),
                           {alive, Done} = megaphone_test_resumption:ping(All),
                           ?assertEqual(Expected, megaphone_test_resumption:received(Done), Kind),
                           ok = megaphone_test_resumption:logout(Done)
-                  end, Last),
-    %% Of those without stream management, each is either there, or was told why not.
-    lists:foreach(fun({Kind, Client}) -> told_or_alive(Kind, Client) end, lists:zip(kinds(10), Others)).
+                  end, Clients).
 
 %% Confirms that an ECM that is killed and started again keeps nobody from resuming.
 ecm_killed(Config) ->
@@ -138,13 +186,7 @@ ecm_ends(Config, End, Ending) ->
     Meanwhile = talk(Gone, Partners, 4, 5),
     ok = megaphone_test_ecm:restart(ecm(Config)),
     Back = [{Kind, resume(Config, Kind, Client)} || {Kind, Client} <- Meanwhile],
-    Expected = [body(Number) || Number <- lists:seq(1, 7)],
-    lists:foreach(fun({Kind, Client}) ->
-                          All = megaphone_test_resumption:recv_messages(Client, length(Expected)),
-                          {alive, Done} = megaphone_test_resumption:ping(All),
-                          ?assertEqual(Expected, megaphone_test_resumption:received(Done), Kind),
-                          ok = megaphone_test_resumption:logout(Done)
-                  end, talk(Back, Partners, 6, 7)).
+    have_all(talk(Back, Partners, 6, 7), 7).
 
 %% Confirms that clients hear at once that ejabberd was killed, that those who come while it is away are
 %% told so, and that they can log in as soon as it is back.
@@ -196,12 +238,21 @@ refused_while_away(Config) ->
 resumable(Config, Kind) ->
     megaphone_test_resumption:enable(login(Config, Kind, megaphone_test_stage:user(Config, <<"resumable">>))).
 
+unresumable(Config, Kind) ->
+    megaphone_test_resumption:without(login(Config, Kind, megaphone_test_stage:user(Config, <<"other">>))).
+
 resume(Config, Kind, Client) ->
     [User, _] = binary:split(jid(Client), <<"@">>),
     megaphone_test_resumption:resume(Client, authenticate(Config, Kind, User)).
 
 kinds(Count) ->
     [lists:nth(1 + Number rem length(?KINDS), ?KINDS) || Number <- lists:seq(1, Count)].
+
+%% Each of the first half talks to one of the second.
+partners(Clients) ->
+    Jids = [jid(Client) || {_, Client} <- Clients],
+    {First, Second} = lists:split(length(Jids) div 2, Jids),
+    lists:zip(Jids, Second ++ First).
 
 %% Each client sends its partner the messages with these numbers, all by turns.
 talk(Clients, Partners, First, Last) ->
@@ -236,15 +287,18 @@ cut_trunks(Config, Choose) ->
                                 Count > 0],
     [true = call(Config, erlang, exit, [Reader, kill]) || Reader <- Choose(Used)].
 
-told_or_alive(Kind, Client) ->
-    %% It is never resumed, so what it counts is nothing to anybody.
-    Uncounted = #{client => Client, id => <<>>, handled => 0, sent => 0, unacknowledged => [],
-                  received => [], pings => 0},
-    case megaphone_test_resumption:ping(Uncounted) of
-        {alive, _} -> ok;
-        {Ending, _} -> ?assertEqual(lost(Kind), Ending, Kind)
-    end,
-    megaphone_test_xmpp:drop(Client).
+%% Who has no stream management is there, or was told why not and is gone.
+told_or_alive(Config, Kind, Client) ->
+    case megaphone_test_resumption:ping(Client) of
+        {alive, There} ->
+            ok = megaphone_test_resumption:logout(There),
+            alive;
+        {Ending, Gone} ->
+            ?assertEqual(lost(Kind), Ending, Kind),
+            ok = megaphone_test_resumption:drop(Gone),
+            await_no_session(Config, jid(Gone)),
+            told
+    end.
 
 await_no_session(Config, Jid) ->
     [User, Rest] = binary:split(Jid, <<"@">>),

@@ -2,8 +2,8 @@
 %% keeps what the server hasn't acknowledged, and goes on with its session on a new connection.
 -module(megaphone_test_resumption).
 
--export([enable/1, jid/1, send_message/3, ping/1, drain/1, recv_messages/2, received/1, drop/1, resume/2,
-         logout/1]).
+-export([enable/1, without/1, jid/1, send_message/3, ping/1, drain/1, recv_messages/2, received/1, drop/1,
+         resume/2, logout/1]).
 
 -export_type([resumable/0, ending/0]).
 
@@ -16,7 +16,9 @@
                        unacknowledged := [{pos_integer(), iodata()}],
                        %% The bodies of the messages, the newest first.
                        received := [binary()],
-                       pings := non_neg_integer()}.
+                       pings := non_neg_integer(),
+                       %% Whether the server wants to know what was handled.
+                       asked := boolean()}.
 %% The condition of the stream error, if there was one, and whether the stream was closed.
 -type ending() :: #{condition := binary() | none, stream := closed | open}.
 
@@ -26,7 +28,13 @@ enable(Client) ->
     Asked = megaphone_test_xmpp:send(Client, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"),
     {Enabled, Ready} = await_enabled(Asked),
     #{client => Ready, id => megaphone_test_xml:attribute(<<"id">>, Enabled), handled => 0, sent => 0,
-      unacknowledged => [], received => [], pings => 0}.
+      unacknowledged => [], received => [], pings => 0, asked => false}.
+
+%% @doc The same for a client that has no stream management: what it counts is nothing to anybody.
+-spec without(megaphone_test_xmpp:client()) -> resumable().
+without(Client) ->
+    #{client => Client, id => <<>>, handled => 0, sent => 0, unacknowledged => [], received => [], pings => 0,
+      asked => false}.
 
 -spec jid(resumable()) -> binary().
 jid(#{client := Client}) ->
@@ -120,7 +128,7 @@ read(#{client := #{transport := Transport, state := State} = Client} = Resumable
         {ok, Element, Received} ->
             Read = handle(Element, Resumable#{client := megaphone_test_xmpp:update(Client, Received)}),
             case {IsEnough(Element, Read), megaphone_test_xml:name(Element)} of
-                {true, _} -> {alive, Read};
+                {true, _} -> {alive, acknowledge(Read)};
                 {false, <<"stream:error">>} -> read(Read, IsEnough, Ending#{condition := condition(Element)});
                 {false, <<"close">>} -> {Ending#{stream := closed}, Read};
                 {false, _} -> read(Read, IsEnough, Ending)
@@ -142,12 +150,19 @@ handle(Element, #{handled := Handled, received := Bodies} = Resumable) ->
         Stanza when Stanza =:= <<"presence">>; Stanza =:= <<"iq">> ->
             Resumable#{handled := Handled + 1};
         <<"r">> ->
-            write(Resumable, ["<a xmlns='urn:xmpp:sm:3' h='", integer_to_binary(Handled), "'/>"]);
+            Resumable#{asked := true};
         <<"a">> ->
             acknowledged(Element, Resumable);
         _ ->
             Resumable
     end.
+
+%% Only where the connection is known to be open: what is written to one that is closed may cost all that is
+%% there to be read.
+acknowledge(#{asked := true, handled := Handled} = Resumable) ->
+    write(Resumable#{asked := false}, ["<a xmlns='urn:xmpp:sm:3' h='", integer_to_binary(Handled), "'/>"]);
+acknowledge(Resumable) ->
+    Resumable.
 
 acknowledged(Element, #{unacknowledged := Unacknowledged} = Resumable) ->
     Handled = binary_to_integer(megaphone_test_xml:attribute(<<"h">>, Element)),
