@@ -24,8 +24,9 @@ application := $(DESTDIR)$(PREFIX)/lib/erlang/lib/megaphone-$(version)
 built_application := _build/default/lib/megaphone
 clients := test/clients
 
-.PHONY: help deps deps-run build run status test test-rust test-clients test-erlang lint lint-rust \
-	lint-erlang bench-nif bench-flow bench-sessions install clean
+.PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang lint lint-rust \
+	lint-erlang lint-python bench bench-full bench-nif bench-flow bench-sessions \
+	install clean
 
 help:
 	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
@@ -34,6 +35,9 @@ help:
 	@echo 'make status     the trunks and connections of the ejabberd that make run started'
 	@echo 'make test       all tests'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck'
+	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins;'
+	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
+	@echo 'make bench-full the same for an hour; writes the table and the plots of the README'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
 	@echo 'make bench-flow what 200 MiB cost ejabberd beside plain TCP, and who waits for a slow client'
 	@echo 'make bench-sessions  what USERS sessions cost ejabberd (50000 by default)'
@@ -71,8 +75,13 @@ status:
 
 # Each part is quiet when it passes and shows all it has when it doesn't.
 test: deps
-	@$(MAKE) --no-print-directory build test-rust test-clients
+	@$(MAKE) --no-print-directory build test-rust test-bench test-clients
 	@$(MAKE) --no-print-directory test-erlang
+
+# The arithmetic of the bench and what it draws.
+test-bench:
+	@echo 'testing the bench'
+	@cd test/bench && python3 -B -m unittest discover --quiet --start-directory tests --top-level-directory .
 
 test-rust:
 	@mkdir -p _build
@@ -100,7 +109,7 @@ test-erlang: test-clients
 	@TERM=dumb QUIET=1 $(REBAR3) ct --readable=compact >_build/ct.log 2>&1 || { cat _build/ct.log; exit 1; }
 	@printf 'common_test: '; tail -n 1 _build/ct.log
 
-lint: deps lint-rust lint-erlang
+lint: deps lint-rust lint-erlang lint-python
 
 lint-rust:
 	@echo 'cargo fmt'
@@ -115,6 +124,25 @@ lint-erlang:
 	@QUIET=1 $(REBAR3) as lint dialyzer
 	@echo 'shellcheck'
 	@shellcheck .ci/run native/nif/build.sh test/run/*.sh
+
+lint-python:
+	@echo 'Python'
+	@find test -name '*.py' -not -path '*/venv/*' -not -path '*/node_modules/*' -print0 | \
+	    PYTHONPYCACHEPREFIX=_build/pycache xargs -0 python3 -W error -m py_compile
+
+# BENCH: options of test/bench/bench.py. Everything that it writes is in _build/bench.
+bench: deps-bench build-bench
+	@python3 test/bench/bench.py --quick $(BENCH)
+
+bench-full: deps-bench build-bench
+	@python3 test/bench/bench.py --full --readme $(BENCH)
+
+deps-bench:
+	@sh test/run/deps.sh bench
+
+build-bench: build
+	@echo 'building megaphone-swarm'
+	@$(CARGO) build --quiet --release --locked -p megaphone-swarm
 
 # BENCH=--quick takes a fraction of the time.
 bench-nif: deps-run

@@ -2,6 +2,7 @@
 # Installs the Debian packages that are missing.
 #
 #   test/run/deps.sh run     what `make run` needs
+#   test/run/deps.sh bench   what `make bench` needs as well as `make run`
 #   test/run/deps.sh test    what `make test` and the linters need as well
 #
 # Nothing is done, and nothing is said, when none is missing.
@@ -27,6 +28,12 @@ missing_packages() {
     done
     command -v rebar3 >/dev/null || echo rebar3
     command -v cc >/dev/null || echo gcc libc6-dev
+    if [ "$1" = bench ]; then
+        for package in haproxy nginx libnginx-mod-stream wrk; do
+            installed "$package" || echo "$package"
+        done
+        command -v python3 >/dev/null || echo python3
+    fi
     [ "$1" = test ] || return 0
     for package in erlang-common-test erlang-dialyzer erlang-eunit erlang-tools \
         erlang-proper erlang-proper-dev erlang-meck; do
@@ -71,8 +78,8 @@ hold_services() {
 }
 
 case ${1:-} in
-run | test) ;;
-*) fail "usage: $0 run|test" ;;
+run | bench | test) ;;
+*) fail "usage: $0 run|bench|test" ;;
 esac
 
 # Word by word: the names are known to hold no spaces.

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Measures Megaphone beside what its user would pick instead, in the same run on the same machine."""
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+from lab import ecm, ejabberd, fronts, machine, readme, report
+from lab.context import COLUMNS, Context
+from lab.lab import ROOT, Built, Lab
+from lab.plan import FULL, QUICK, TINY, Plan
+from lab.program import LabError
+from rows import MEASUREMENTS, Measurement
+
+PLANS = {"quick": QUICK, "full": FULL, "tiny": TINY}
+
+
+def main() -> int:
+    """The exit status: 0 if all was measured, 1 if a row failed, 2 if nothing could be, 130 after Ctrl-C."""
+    arguments = _arguments()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        built = Built.find(arguments.programs, arguments.application)
+        output = (arguments.output or ROOT / "_build/bench" / arguments.plan).resolve()
+        with Lab(output / "lab", built) as lab:
+            return _bench(arguments, output, lab)
+    except LabError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench: interrupted; all that it started has ended", file=sys.stderr)
+        return 130
+
+
+def _arguments() -> argparse.Namespace:
+    rows = "\n".join(f"  {one.name:<14}{one.summary}" for one in MEASUREMENTS)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"rows:\n{rows}\n\nPrints tables, and writes results.json, a picture of each chart and the logs of what it\n"
+        "started into the output folder. Progress goes to the standard error.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    size = parser.add_mutually_exclusive_group()
+    for name, text in (
+        ("quick", "some minutes (the default)"),
+        ("full", "an hour, and the native row too"),
+        ("tiny", "only shows that it works: its numbers mean nothing"),
+    ):
+        size.add_argument(f"--{name}", dest="plan", action="store_const", const=name, help=text)
+    parser.set_defaults(plan="quick")
+    names = [one.name for one in MEASUREMENTS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="ROW", help="measure only these rows")
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds of each measurement")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where results go [_build/bench/quick or full]")
+    parser.add_argument("--readme", action="store_true", help="put the results into README.md and doc/bench")
+    parser.add_argument("--programs", type=Path, metavar="DIR", help="where megaphone-ecm and megaphone-swarm are")
+    parser.add_argument("--application", type=Path, metavar="DIR", help="the OTP application megaphone")
+    arguments = parser.parse_args()
+    if arguments.readme and (arguments.only or arguments.plan == "tiny"):
+        parser.error("--readme takes all rows, of --quick or --full")
+    return arguments
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _bench(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
+    plan = PLANS[arguments.plan]
+    if arguments.rounds:
+        plan = dataclasses.replace(plan, rounds=arguments.rounds)
+    context = Context(lab, plan)
+    about = machine.describe() | _versions(lab)
+    print(f"Megaphone {about['commit']} on {about['cpu']}, {about['cores']} cores, {about['memory']}")
+    print(", ".join(f"{name} {about[name]}" for name in ("kernel", "otp", "ejabberd", "nginx", "haproxy", "rustc")))
+    print(f"settings: {output / 'settings.json'}\n", flush=True)
+    _write_json(output / "settings.json", _settings(plan))
+    rows: list[report.Row] = []
+    failed: dict[str, str] = {}
+    started = time.monotonic()
+    for measurement in _chosen(arguments):
+        try:
+            row = measurement.run(context)
+        except LabError as error:
+            # What else can be measured is worth having.
+            failed[measurement.name] = str(error)
+            print(f"== {measurement.name} could not be measured: {error}\n", flush=True)
+            lab.end_all()
+            continue
+        rows.append(row)
+        print(report.terminal(row), flush=True)
+        for name, chart in row.charts.items():
+            (output / f"{name}.svg").write_text(chart.to_svg())
+        results = {
+            "machine": about,
+            "settings": _settings(plan),
+            "seconds": time.monotonic() - started,
+            "rows": [row.to_json() for row in rows],
+            "failed": failed,
+        }
+        _write_json(output / "results.json", results)
+    if rows:
+        print(f"== Summary\n\n{report.summary(rows, COLUMNS)}\n")
+        print("   × is the ratio to the first number of the line; ≈: the difference is not beyond the spread of the rounds")
+    if arguments.readme and not failed:
+        readme.publish(ROOT, rows, about)
+    context.say(f"done after {(time.monotonic() - started) / 60:.1f} minutes; {output} has all of it")
+    return 1 if failed else 0
+
+
+def _chosen(arguments: argparse.Namespace) -> list[Measurement]:
+    if arguments.only:
+        return [one for one in MEASUREMENTS if one.name in arguments.only]
+    return [one for one in MEASUREMENTS if one.is_quick or arguments.plan == "full"]
+
+
+def _versions(lab: Lab) -> dict[str, str]:
+    one = ejabberd.Ejabberd(lab, users=0)
+    versions = one.versions()
+    lab.end(one)
+    return versions
+
+
+def _settings(plan: Plan) -> dict[str, object]:
+    """With what the rows are measured, all sides alike."""
+    configurations = {**ejabberd.settings(), **fronts.settings(), "ecm.toml": ecm.settings()}
+    return {"plan": dataclasses.asdict(plan), **configurations}
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

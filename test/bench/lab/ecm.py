@@ -1,0 +1,102 @@
+"""The ECM in front of an ejabberd."""
+
+import urllib.request
+from enum import Enum
+
+from . import ports
+from .ejabberd import Ejabberd
+from .lab import Lab
+from .program import Program
+
+
+class Mode(Enum):
+    """Where BOSH, WebSocket and XML streams end."""
+
+    SESSIONS = "sessions"
+    """In the ECM; ejabberd gets stanzas."""
+    HTTP = "http"
+    """In ejabberd, which gets what the clients send as it comes."""
+
+
+_CONFIG = """\
+[trunk]
+address = "127.0.0.1:{trunk}"
+trunks = {trunks}
+
+[limits]
+max_connections = 1000000
+
+[metrics]
+address = "127.0.0.1:{metrics}"
+
+[websocket]
+enabled = {ends_here}
+
+[bosh]
+enabled = {ends_here}
+
+[log]
+level = "warn"
+
+[[certificate]]
+cert = "{cert}"
+key = "{key}"
+
+[[listener]]
+address = "127.0.0.1:{http}"
+kind = "http"
+
+[[listener]]
+address = "127.0.0.1:{https}"
+kind = "https"
+
+[[listener]]
+address = "127.0.0.1:{xmpp}"
+kind = "xmpp"
+{xmpp_is}
+"""
+
+
+class Ecm(Program):
+    """A running megaphone-ecm."""
+
+    def __init__(self, lab: Lab, ejabberd: Ejabberd, mode: Mode = Mode.SESSIONS, trunks: int = 4) -> None:
+        """Returns when it takes connections and all its trunks are up."""
+        self.entrances = ports.Entrances(http=ports.free(), https=ports.free(), xmpp=ports.free())
+        self._metrics_port = ports.free()
+        folder = lab.folder("ecm")
+        cert, key = lab.certificate()
+        config = folder / "ecm.toml"
+        config.write_text(
+            _CONFIG.format(
+                trunk=ejabberd.trunk_port,
+                metrics=self._metrics_port,
+                trunks=trunks,
+                ends_here="true" if mode is Mode.SESSIONS else "false",
+                cert=cert,
+                key=key,
+                http=self.entrances.http,
+                https=self.entrances.https,
+                xmpp=self.entrances.xmpp,
+                xmpp_is='starttls = "optional"' if mode is Mode.SESSIONS else "relay = true",
+            )
+        )
+        super().__init__("megaphone-ecm", [lab.built.ecm, "--config", config], folder)
+        lab.keep(self)
+        self.wait_until("its trunks are up", lambda: self.metrics().get("trunks_up") == trunks)
+
+    def metrics(self) -> dict[str, float]:
+        """What it counts, without `megaphone_ecm_` before the names; nothing while it starts."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return {}
+        pairs = (line.removeprefix("megaphone_ecm_").rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+
+def settings() -> str:
+    """How each ECM of the laboratory is set up, for the report."""
+    names = {name: name.upper() for name in ("trunk", "cert", "key", "http", "https", "xmpp", "metrics")}
+    return _CONFIG.format(**names, trunks=4, ends_here="true", xmpp_is='starttls = "optional"')

@@ -1,0 +1,176 @@
+"""An ejabberd with users, plain listeners and one for trunks."""
+
+import glob
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import ports
+from .lab import ROOT, Lab, run
+from .program import LabError, Program
+
+BACKLOG = 4096
+"""The listen backlog of a fair comparison; ejabberd's own default is 5."""
+
+EMULATOR = (
+    *("+K", "true", "+P", "4194304", "+Bi"),
+    # Schedulers that wait in a loop would count as CPU.
+    *("+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"),
+)
+"""Arguments of each ejabberd's emulator."""
+
+_CONFIG = """\
+hosts: [localhost]
+loglevel: warning
+auth_method: internal
+
+listen:
+  -
+    port: {http}
+    ip: "127.0.0.1"
+    module: ejabberd_http{backlog}
+    request_handlers:
+      /api: mod_http_api
+      /bosh: mod_bosh
+      /files: mod_http_fileserver
+      /ws: ejabberd_http_ws
+  -
+    port: {xmpp}
+    ip: "127.0.0.1"
+    module: ejabberd_c2s{backlog}
+  -
+    port: {trunk}
+    ip: "127.0.0.1"
+    module: megaphone_listener
+    request_handlers:
+      /api: mod_http_api
+      /bosh: mod_bosh
+      /files: mod_http_fileserver
+      /ws: ejabberd_http_ws
+
+api_permissions:
+  "from this machine":
+    from: [mod_http_api]
+    who: {{ip: 127.0.0.0/8}}
+    what: [status]
+
+modules:
+  mod_bosh: {{}}
+  mod_carboncopy: {{}}
+  mod_client_state: {{}}
+  mod_disco: {{}}
+  mod_http_api: {{}}
+  mod_http_fileserver:
+    docroot: "{files}"
+  mod_ping: {{}}
+  mod_roster: {{}}
+  mod_stream_mgmt: {{}}
+"""
+
+
+class Ejabberd(Program):
+    """A running ejabberd with user0, user1 ... whose password is `megaphone`."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        users: int,
+        backlog: int | None = BACKLOG,
+        environment: Mapping[str, str] | None = None,
+        emulator: tuple[str, ...] = (),
+    ) -> None:
+        """Returns when it takes connections and the users exist.
+
+        Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl.
+        """
+        self.entrances = ports.Entrances(http=ports.free(), xmpp=ports.free())
+        self.trunk_port = ports.free()
+        folder = lab.folder("ejabberd")
+        config = _CONFIG.format(
+            http=self.entrances.http,
+            xmpp=self.entrances.xmpp,
+            trunk=self.trunk_port,
+            backlog=f"\n    backlog: {backlog}" if backlog else "",
+            files=folder / "files",
+        )
+        (folder / "ejabberd.yml").write_text(config)
+        (folder / "files").mkdir()
+        (folder / "files/kilobyte").write_text("x" * 1024)
+        # Passwords in memory; names are looked up without a helper process.
+        (folder / "ejabberd.schema").write_text("passwd:\n  storage_type: disc_copies\n")
+        (folder / "inetrc").write_text('{lookup, [file, dns]}. {host, {127,0,0,1}, ["localhost"]}.\n')
+        super().__init__(
+            "ejabberd",
+            [
+                *("erl", *EMULATOR, *emulator, "-noinput"),
+                *("-pa", _debian_ejabberd(), lab.built.application, _compiled(lab)),
+                *("-sname", "bench@localhost", "-start_epmd", "false", "-erl_epmd_port", str(ports.free())),
+                *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
+                *("-mnesia", "dir", f'"{folder}/db"', "-mnesia", "dump_log_write_threshold", "50000"),
+                *("-ejabberd", "quiet", "true", "-s", "ejabberd"),
+                *("-run", "megaphone_bench_lab", "main", str(users)),
+            ],
+            folder,
+            {
+                "HOME": str(folder),
+                "EJABBERD_CONFIG_PATH": str(folder / "ejabberd.yml"),
+                "EJABBERD_LOG_PATH": str(folder / "output.log"),
+                "EJABBERD_MNESIA_SCHEMA": str(folder),
+                "ERL_CRASH_DUMP_SECONDS": "0",
+                "ERL_INETRC": str(folder / "inetrc"),
+                "ERL_AFLAGS": "",
+                "ERL_FLAGS": "",
+                "ERL_ZFLAGS": "",
+                **(environment or {}),
+            },
+        )
+        lab.keep(self)
+        while (line := self.line(within=120)) != "users-ready":
+            if line is None:
+                raise LabError(f"ejabberd isn't up after two minutes; see {folder}")
+
+    def memory(self) -> dict[str, int]:
+        """erlang:memory/0 in bytes, `sessions` (users online) and `process_count`."""
+        return self._ask("memory")
+
+    def collect_garbage(self) -> None:
+        """In all of its processes."""
+        self._ask("collect")
+
+    def versions(self) -> dict[str, str]:
+        """`otp`, `erts` and `ejabberd`."""
+        return self._ask("versions")
+
+    def _ask(self, question: str) -> dict:
+        self.tell(question)
+        answer = self.line(within=120)
+        if answer is None:
+            raise LabError(f"ejabberd does not answer {question!r} within two minutes")
+        return json.loads(answer)
+
+
+def settings() -> dict[str, str]:
+    """How every ejabberd of the laboratory is set up, for the report."""
+    return {"emulator": " ".join(EMULATOR), "ejabberd.yml": _CONFIG.format_map(_Placeholders())}
+
+
+class _Placeholders(dict):
+    def __missing__(self, name: str) -> str:
+        return f"\n    backlog: {BACKLOG}" if name == "backlog" else name.upper()
+
+
+def _debian_ejabberd() -> Path:
+    if not (found := glob.glob("/usr/lib/*/ejabberd-*/ebin/ejabberd.app")):
+        raise LabError("Debian's ejabberd isn't installed. Try: make deps")
+    return Path(max(found)).parent
+
+
+def _compiled(lab: Lab) -> Path:
+    """What runs inside ejabberd, compiled once."""
+    ebin = lab.directory / "ebin"
+    if not ebin.exists():
+        ebin.mkdir()
+        here = ROOT / "test/bench"
+        sources = (ROOT / "test/run/megaphone_run.erl", here / "megaphone_bench_json.erl")
+        run("erlc", "-o", ebin, *sources, here / "lab/megaphone_bench_lab.erl")
+    return ebin

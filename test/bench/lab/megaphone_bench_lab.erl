@@ -1,0 +1,45 @@
+%% @doc Runs inside the ejabberd of a bench: creates the users, then answers questions. They come as lines on
+%% the standard input and are answered on the standard output, a line each. The end of the input ends
+%% the node, so that it never outlives who started it.
+-module(megaphone_bench_lab).
+
+-export([main/1]).
+
+%% @doc Called by erl's -run once ejabberd is up, with the number of users. Tells of them as
+%% megaphone_run does: "started", "users Done Total", "users-ready".
+-spec main([string()]) -> pid().
+main([Count]) ->
+    spawn(fun() ->
+                  ok = megaphone_run:main(["/dev/stdout", Count]),
+                  collect_garbage(),
+                  serve(open_port({fd, 0, 1}, [eof, {line, 1024}]))
+          end).
+
+serve(Port) ->
+    receive
+        {Port, {data, {eol, Question}}} ->
+            true = port_command(Port, [answer(Question), $\n]),
+            serve(Port);
+        {Port, eof} ->
+            halt(0)
+    end.
+
+%% Memory in bytes, as erlang:memory/0 has it, users online, and processes.
+answer("memory") ->
+    Memory = maps:from_list(erlang:memory()),
+    megaphone_bench_json:encode(Memory#{sessions => mnesia:table_info(session, size),
+                                        process_count => erlang:system_info(process_count)});
+answer("collect") ->
+    collect_garbage(),
+    "{}";
+answer("versions") ->
+    {ok, Ejabberd} = application:get_key(ejabberd, vsn),
+    megaphone_bench_json:encode(#{otp => text(erlang:system_info(otp_release)),
+                                  erts => text(erlang:system_info(version)),
+                                  ejabberd => text(Ejabberd)}).
+
+collect_garbage() ->
+    lists:foreach(fun erlang:garbage_collect/1, processes()).
+
+text(Chars) ->
+    unicode:characters_to_binary(Chars).

@@ -1,0 +1,68 @@
+"""How much is measured."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The size of each measurement. Times are in seconds."""
+
+    rounds: int = 3
+    memory_users: int = 2000
+    """Users who are idle at one ejabberd."""
+    memory_at_once: int = 12
+    """Such ejabberds at a time."""
+    memory_warm_up: float = 15
+    """Until a new ejabberd has given back what its start took."""
+    quiet: float = 60
+    traffic_users: int = 500
+    traffic_rate: float = 500
+    """Messages a second."""
+    traffic_seconds: float = 6
+    idle_seconds: float = 4
+    logins: int = 2000
+    storm_users: int = 10_000
+    storm_seconds: float = 30
+    storm_transports: tuple[str, ...] = ("websocket",)
+    requests_seconds: float = 3
+    load_rates: tuple[float, ...] = (100, 300, 1000, 3000)
+    load_seconds: float = 3
+    load_transports: tuple[str, ...] = ("websocket",)
+
+
+QUICK = Plan()
+"""Some minutes."""
+
+FULL = Plan(
+    rounds=5,
+    memory_users=5000,
+    traffic_users=1000,
+    traffic_seconds=10,
+    idle_seconds=10,
+    logins=5000,
+    storm_transports=("websocket", "bosh", "tcp"),
+    requests_seconds=8,
+    load_rates=(100, 200, 500, 1000, 2000, 3000, 5000, 8000),
+    load_seconds=5,
+    load_transports=("websocket", "bosh", "tcp"),
+)
+"""An hour."""
+
+TINY = Plan(
+    rounds=2,
+    memory_users=200,
+    memory_at_once=3,
+    memory_warm_up=1,
+    quiet=3,
+    traffic_users=100,
+    traffic_rate=200,
+    traffic_seconds=1,
+    idle_seconds=1,
+    logins=200,
+    storm_users=300,
+    storm_seconds=4,
+    requests_seconds=1,
+    load_rates=(50, 100, 200),
+    load_seconds=1,
+)
+"""A look at whether all of it works; its numbers mean nothing."""

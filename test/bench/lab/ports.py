@@ -1,0 +1,43 @@
+"""Ports of the loopback address."""
+
+import random
+import socket
+from dataclasses import dataclass
+
+_given: set[int] = set()
+
+
+def free() -> int:
+    """A port where nobody listens, another one each time.
+
+    It is below those that the kernel hands out to clients.
+    """
+    while True:
+        port = random.randrange(12000, 32000)
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
+
+
+@dataclass(frozen=True)
+class Entrances:
+    """Where clients connect: the ports of a server or of what stands in front of it."""
+
+    http: int
+    xmpp: int
+    https: int = 0
+
+    def address(self, transport: str, tls: bool = False) -> str:
+        """HOST:PORT for clients of a transport."""
+        if transport == "tcp":
+            port = self.xmpp
+        else:
+            port = self.https if tls else self.http
+        return f"127.0.0.1:{port}"

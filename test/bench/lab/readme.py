@@ -1,0 +1,46 @@
+"""Puts results where people read them: a table into the README, charts into doc/bench."""
+
+from pathlib import Path
+
+from .context import COLUMNS
+from .program import LabError
+from .report import Row, markdown
+
+START, END = "<!-- bench -->", "<!-- /bench -->"
+
+
+def section(rows: list[Row], machine: dict[str, str], charts: list[str]) -> str:
+    """What stands between the markers; `charts` are paths of pictures."""
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("ejabberd", "otp", "nginx", "haproxy", "rustc"))
+    lines = [
+        markdown(rows, COLUMNS),
+        "",
+        f"The medians of alternating rounds, with the ratio to the first number of the line; ≈ where it is not "
+        f"beyond the spread of the rounds. "
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; {versions}.",
+        "",
+        *[f"![{path.rpartition('/')[2].removesuffix('.svg')}]({path})" for path in charts],
+    ]
+    return "\n".join(lines).rstrip()
+
+
+def replaced(text: str, new: str) -> str:
+    """A text with what is between the markers replaced."""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise LabError(f"the README has no {START} ... {END} to put the results between")
+    return f"{before}{START}\n\n{new}\n\n{END}{after}"
+
+
+def publish(root: Path, rows: list[Row], machine: dict[str, str]) -> None:
+    """Writes README.md and doc/bench/*.svg below `root`."""
+    folder = root / "doc/bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    charts = []
+    for row in rows:
+        for name, chart in row.charts.items():
+            (folder / f"{name}.svg").write_text(chart.to_svg())
+            charts.append(f"doc/bench/{name}.svg")
+    readme = root / "README.md"
+    readme.write_text(replaced(readme.read_text(), section(rows, machine, charts)))

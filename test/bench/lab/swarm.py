@@ -1,0 +1,87 @@
+"""A swarm of clients, told what to do."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .lab import Lab
+from .program import LabError, Program
+
+Event = dict[str, Any]
+"""A line of JSON from megaphone-swarm; see native/swarm/src/control.rs."""
+
+
+class Swarm(Program):
+    """A running megaphone-swarm. Its users begin to log in at once."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        transport: str,
+        address: str,
+        users: int,
+        *,
+        first: int = 0,
+        tls: bool = False,
+        rate: float = 0,
+        at_once: int = 1_000_000,
+        more: tuple[str, ...] = (),
+    ) -> None:
+        """`rate` logins a second are begun, 0 is all at once, and no more than `at_once` are at work.
+
+        `more` are further options of megaphone-swarm.
+        """
+        self.users = users
+        options = [
+            *("--control", "--transport", transport, "--connect", address),
+            *("--users", str(users), "--first", str(first)),
+            *("--login-rate", str(rate), "--logins-at-once", str(at_once)),
+            *(["--tls"] if tls else []),
+            *more,
+        ]
+        self._started = time.monotonic()
+        super().__init__("megaphone-swarm", [lab.built.swarm, *options], lab.folder("swarm"))
+        lab.keep(self)
+
+    def all_online(self, within: float = 300, look: Callable[[int], None] = lambda online: None) -> Event:
+        """Waits until all are online, and says how that went; `look` hears each second how many are.
+
+        One login that fails is a LabError.
+        """
+        deadline = time.monotonic() + within
+        while (event := self._event(deadline - time.monotonic()))["event"] != "online":
+            look(event["online"])
+        if event["online"] != self.users:
+            self.tell("end")
+            errors = self._event(60).get("errors")
+            raise LabError(f"{event['online']} of {self.users} users are online, as there were {errors}")
+        return event
+
+    def online_after(self, seconds: float) -> tuple[int, float]:
+        """How many are online so many seconds after the start, and when that was looked at; earlier if all are."""
+        online = 0
+        while (left := self._started + seconds - time.monotonic()) > 0:
+            if (line := self.line(left)) is None:
+                break
+            event = json.loads(line)
+            online = event["online"]
+            if event["event"] == "online":
+                break
+        return online, time.monotonic() - self._started
+
+    def traffic(self, rate: float, seconds: float) -> Event:
+        """Messages between partners, so many a second over all. Says how many came, and their latency."""
+        self.tell(f"traffic {rate} {seconds}")
+        return self._event(seconds + 30)
+
+    def leave(self) -> Event:
+        """Makes everybody leave, and says what went wrong meanwhile."""
+        self.tell("end")
+        return self._event(60)
+
+    def _event(self, within: float) -> Event:
+        line = self.line(max(within, 0))
+        if line is None:
+            raise LabError(f"megaphone-swarm says nothing within {within:.0f} s; see {self.log}")
+        return json.loads(line)

@@ -1,0 +1,41 @@
+"""Logins a second, one after the other as fast as they go."""
+
+from lab.context import MEGAPHONE, PLAIN, TRANSPORTS, Context, cpu_seconds
+from lab.ejabberd import Ejabberd
+from lab.report import Row
+from lab.rounds import Better, Comparison, alternating
+from lab.swarm import Swarm
+
+_AT_ONCE = 100
+_CASES = [(transport, variant) for transport in TRANSPORTS for variant in (PLAIN, MEGAPHONE)]
+
+
+def run(context: Context) -> Row:
+    """As soon as one of so many logins at work is done, the next one begins."""
+    plan = context.plan
+    rates = {
+        transport: Comparison(f"logins a second, {name}", "", PLAIN, Better.HIGHER)
+        for transport, name in TRANSPORTS.items()
+    }
+    costs = {transport: Comparison(f"CPU a login, {name}", "us", PLAIN, is_headline=False) for transport, name in TRANSPORTS.items()}
+    ejabberd = Ejabberd(context.lab, plan.logins)
+    fronts = {PLAIN: ejabberd, MEGAPHONE: context.front(MEGAPHONE, ejabberd)}
+    for transport, variant in _CASES:
+        context.warm_up(ejabberd, fronts[variant], transport)
+    for number, (transport, variant) in enumerate(alternating(_CASES, plan.rounds), start=1):
+        context.say(f"logins {number} of {len(_CASES) * plan.rounds}: {transport}, {variant}")
+        front = fronts[variant]
+        before = cpu_seconds(ejabberd, front)
+        swarm = Swarm(context.lab, transport, front.entrances.address(transport), plan.logins, at_once=_AT_ONCE)
+        online = swarm.all_online()
+        rates[transport].add(variant, online["per_second"])
+        costs[transport].add(variant, (cpu_seconds(ejabberd, front) - before) / plan.logins * 1e6)
+        context.dismiss(swarm, ejabberd)
+    context.lab.end(*fronts.values())
+    return Row(
+        "logins",
+        "Logins a second",
+        [*rates.values(), *costs.values()],
+        notes=["the clients log in on the same CPUs"],
+        settings={"users": plan.logins, "at once": _AT_ONCE, "rounds": plan.rounds},
+    )

@@ -1,0 +1,144 @@
+"""ejabberd's memory an idle user."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lab.context import MEGAPHONE, MEGAPHONE_HTTP, PLAIN, TRANSPORTS, Context
+from lab.ejabberd import Ejabberd
+from lab.interleave import Waiting, interleave
+from lab.plot import Chart, Colour, Line
+from lab.program import Program
+from lab.report import Row
+from lab.rounds import Comparison, alternating
+from lab.swarm import Swarm
+
+_LOGINS_A_SECOND = 500
+_STEPS = 4
+"""Points of each line of the chart."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    transport: str
+    variant: str
+    environment: str = ""
+
+    def __str__(self) -> str:
+        with_environment = f" with {self.environment}" if self.environment else ""
+        return f"{self.transport}, {self.variant}{with_environment}"
+
+
+_FULLSWEEP = "ERL_FULLSWEEP_AFTER=0"
+_CASES = [
+    *(_Case(transport, PLAIN, environment) for transport in TRANSPORTS for environment in ("", _FULLSWEEP)),
+    *(_Case(transport, MEGAPHONE_HTTP) for transport in ("bosh", "websocket")),
+    *(_Case(transport, MEGAPHONE) for transport in TRANSPORTS),
+]
+
+_COLOURS = {
+    (PLAIN, "bosh"): Colour.RED,
+    (PLAIN, "websocket"): Colour.ORANGE,
+    (PLAIN, "tcp"): Colour.BROWN,
+    (MEGAPHONE, "bosh"): Colour.VIOLET,
+    (MEGAPHONE, "websocket"): Colour.BLUE,
+    (MEGAPHONE, "tcp"): Colour.TEAL,
+}
+
+_MOMENTS = ("right after login", "after a quiet minute")
+
+
+def run(context: Context) -> Row:
+    """Each measurement has an ejabberd of its own, whose users log in and are idle."""
+    plan = context.plan
+    comparisons = {
+        (transport, environment, moment, kind): Comparison(
+            f"{kind} an idle user, {name}, {moment}" + (f"; plain with {environment}" if environment else ""),
+            "KB",
+            PLAIN,
+            is_headline=moment == _MOMENTS[1],
+        )
+        for moment in reversed(_MOMENTS)
+        for kind in ("RSS", "erlang:memory")
+        for environment in ("", _FULLSWEEP)
+        for transport, name in TRANSPORTS.items()
+    }
+    chart = Chart("ejabberd's memory against idle users", "users online", "MB over the start (RSS)")
+
+    def note(case: _Case, moment: str, grown: "_Memory") -> None:
+        # Megaphone as it is stands beside plain ejabberd with either setting.
+        environments = ("", _FULLSWEEP) if case.variant == MEGAPHONE else (case.environment,)
+        for environment in environments:
+            for kind, size in (("RSS", grown.resident), ("erlang:memory", grown.erlang)):
+                comparison = comparisons[case.transport, environment, moment, kind]
+                comparison.add(case.variant, size / plan.memory_users / 1000)
+
+    def measurements() -> Iterator[Waiting]:
+        for number, case in enumerate(alternating(_CASES, plan.rounds), start=1):
+            context.say(f"memory {number} of {len(_CASES) * plan.rounds}: {case}")
+            yield _measure(context, case, note)
+        for case in _CASES:
+            if not case.environment and case.variant != MEGAPHONE_HTTP:
+                context.say(f"memory, chart: {case}")
+                yield _grow(context, case, chart)
+
+    interleave(measurements(), plan.memory_at_once)
+    return Row(
+        "memory",
+        "ejabberd's memory an idle user",
+        list(comparisons.values()),
+        {"memory": chart},
+        settings={"users": plan.memory_users, "quiet seconds": plan.quiet, "rounds": plan.rounds},
+    )
+
+
+@dataclass(frozen=True)
+class _Memory:
+    resident: int
+    erlang: int
+
+    @staticmethod
+    def of(ejabberd: Ejabberd) -> "_Memory":
+        return _Memory(ejabberd.resident(), ejabberd.memory()["total"])
+
+    def __sub__(self, other: "_Memory") -> "_Memory":
+        return _Memory(self.resident - other.resident, self.erlang - other.erlang)
+
+
+def _start(context: Context, case: _Case) -> tuple[Ejabberd, str, list[Program]]:
+    """An ejabberd, where its clients connect, and all that was started."""
+    environment = dict([case.environment.split("=")]) if case.environment else {}
+    ejabberd = Ejabberd(context.lab, context.plan.memory_users, environment=environment)
+    front = context.front(case.variant, ejabberd)
+    context.warm_up(ejabberd, front, case.transport)
+    started = [ejabberd] if front is ejabberd else [front, ejabberd]
+    return ejabberd, front.entrances.address(case.transport), started
+
+
+def _measure(context: Context, case: _Case, note: Callable[[_Case, str, _Memory], None]) -> Waiting:
+    ejabberd, address, started = _start(context, case)
+    yield context.plan.memory_warm_up
+    before = _Memory.of(ejabberd)
+    swarm = Swarm(context.lab, case.transport, address, context.plan.memory_users, rate=_LOGINS_A_SECOND)
+    swarm.all_online()
+    note(case, _MOMENTS[0], _Memory.of(ejabberd) - before)
+    yield context.plan.quiet
+    note(case, _MOMENTS[1], _Memory.of(ejabberd) - before)
+    context.lab.end(swarm, *started)
+
+
+def _grow(context: Context, case: _Case, chart: Chart) -> Waiting:
+    """Users come in groups, and each point is what it takes once they are quiet."""
+    ejabberd, address, started = _start(context, case)
+    yield context.plan.memory_warm_up
+    before = _Memory.of(ejabberd)
+    name = f"{case.variant}, {TRANSPORTS[case.transport]}"
+    line = Line(name, _COLOURS[case.variant, case.transport], [(0, 0)])
+    chart.lines.append(line)
+    step = context.plan.memory_users // _STEPS
+    for first in range(0, step * _STEPS, step):
+        swarm = Swarm(context.lab, case.transport, address, step, first=first, rate=_LOGINS_A_SECOND)
+        started.insert(0, swarm)
+        swarm.all_online()
+        yield context.plan.quiet / 3
+        line.points.append((first + step, (_Memory.of(ejabberd) - before).resident / 1e6))
+    context.lab.end(*started)

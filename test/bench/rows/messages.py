@@ -1,0 +1,94 @@
+"""CPU and latency of a delivered message."""
+
+import time
+from dataclasses import dataclass
+
+from lab.context import (
+    HAPROXY,
+    MEGAPHONE,
+    MEGAPHONE_HTTP,
+    NGINX,
+    PLAIN,
+    TRANSPORTS,
+    Context,
+    cpu_seconds,
+    settle,
+)
+from lab.ejabberd import Ejabberd
+from lab.report import Row
+from lab.rounds import Comparison, alternating
+from lab.swarm import Swarm
+
+_LOGINS_A_SECOND = 400
+
+
+@dataclass(frozen=True)
+class _Case:
+    transport: str
+    variant: str
+
+
+_CASES = [
+    _Case(transport, variant)
+    for transport in TRANSPORTS
+    for variant in (PLAIN, NGINX, HAPROXY, MEGAPHONE_HTTP, MEGAPHONE)
+    # In HTTP mode an XML stream is relayed as bytes.
+    if (transport, variant) != ("tcp", MEGAPHONE_HTTP)
+]
+
+_QUANTITIES = {
+    "CPU a message": "us",
+    "latency p50": "ms",
+    "latency p99": "ms",
+    "CPU while all are idle": "ms a second",
+}
+
+
+def run(context: Context) -> Row:
+    """One ejabberd and all that stands in front of it run side by side; one of them is used at a time."""
+    plan = context.plan
+    comparisons = {
+        (transport, quantity): Comparison(f"{quantity}, {name}", unit, PLAIN, is_headline=quantity != "CPU while all are idle")
+        for quantity, unit in _QUANTITIES.items()
+        for transport, name in TRANSPORTS.items()
+    }
+    ejabberd = Ejabberd(context.lab, plan.traffic_users)
+    fronts = {variant: context.front(variant, ejabberd) for variant in dict.fromkeys(case.variant for case in _CASES)}
+    for case in _CASES:
+        context.say(f"messages, warming up: {case.transport}, {case.variant}")
+        context.warm_up(ejabberd, fronts[case.variant], case.transport)
+    lost = 0
+    for number, case in enumerate(alternating(_CASES, plan.rounds), start=1):
+        context.say(f"messages {number} of {len(_CASES) * plan.rounds}: {case.transport}, {case.variant}")
+        front = fronts[case.variant]
+        address = front.entrances.address(case.transport)
+        swarm = Swarm(context.lab, case.transport, address, plan.traffic_users, rate=_LOGINS_A_SECOND)
+        swarm.all_online()
+        settle()
+        start = cpu_seconds(ejabberd, front)
+        time.sleep(plan.idle_seconds)
+        before = cpu_seconds(ejabberd, front)
+        traffic = swarm.traffic(plan.traffic_rate, plan.traffic_seconds)
+        used = cpu_seconds(ejabberd, front) - before
+        lost += traffic["lost"] + traffic["doubled"]
+        for quantity, value in {
+            "CPU a message": used / traffic["received"] * 1e6,
+            "latency p50": traffic["latency"]["p50"] / 1e3,
+            "latency p99": traffic["latency"]["p99"] / 1e3,
+            "CPU while all are idle": (before - start) / plan.idle_seconds * 1e3,
+        }.items():
+            comparisons[case.transport, quantity].add(case.variant, value)
+        context.dismiss(swarm, ejabberd)
+    context.lab.end(*fronts.values())
+    return Row(
+        "messages",
+        "A delivered message: CPU of ejabberd and of what stands in front of it, and latency",
+        list(comparisons.values()),
+        notes=[f"{lost} messages were lost or came twice"] if lost else [],
+        settings={
+            "users": plan.traffic_users,
+            "messages a second": plan.traffic_rate,
+            "seconds": plan.traffic_seconds,
+            "rounds": plan.rounds,
+        },
+    )
