@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from lab import ecm, ejabberd, fronts, machine, readme, report
-from lab.context import COLUMNS, Context
+from lab.context import Context
 from lab.lab import ROOT, Built, Lab
+from lab.names import COLUMNS
 from lab.plan import FULL, QUICK, TINY, Plan
 from lab.program import LabError
 from rows import MEASUREMENTS, Measurement
@@ -22,7 +23,8 @@ PLANS = {"quick": QUICK, "full": FULL, "tiny": TINY}
 def main() -> int:
     """The exit status: 0 if all was measured, 1 if a row failed, 2 if nothing could be, 130 after Ctrl-C."""
     arguments = _arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # Who starts this in the background may have SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         built = Built.find(arguments.programs, arguments.application)
@@ -41,8 +43,8 @@ def _arguments() -> argparse.Namespace:
     rows = "\n".join(f"  {one.name:<14}{one.summary}" for one in MEASUREMENTS)
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"rows:\n{rows}\n\nPrints tables, and writes results.json, a picture of each chart and the logs of what it\n"
-        "started into the output folder. Progress goes to the standard error.",
+        epilog=f"rows:\n{rows}\n\nPrints tables, and writes results.json, a picture of each chart and the logs of\n"
+        "what it started into the output folder. Progress goes to the standard error.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     size = parser.add_mutually_exclusive_group()
@@ -82,9 +84,8 @@ def _bench(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
         plan = dataclasses.replace(plan, rounds=arguments.rounds)
     context = Context(lab, plan)
     about = machine.describe() | _versions(lab)
-    print(f"Megaphone {about['commit']} on {about['cpu']}, {about['cores']} cores, {about['memory']}")
-    print(", ".join(f"{name} {about[name]}" for name in ("kernel", "otp", "ejabberd", "nginx", "haproxy", "rustc")))
-    print(f"settings: {output / 'settings.json'}\n", flush=True)
+    print(_heading(about))
+    print(f"all settings: {output / 'settings.json'}\n", flush=True)
     _write_json(output / "settings.json", _settings(plan))
     rows: list[report.Row] = []
     failed: dict[str, str] = {}
@@ -112,7 +113,7 @@ def _bench(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
         _write_json(output / "results.json", results)
     if rows:
         print(f"== Summary\n\n{report.summary(rows, COLUMNS)}\n")
-        print("   × is the ratio to the first number of the line; ≈: the difference is not beyond the spread of the rounds")
+        print("   × is the ratio to the first number of the line; ≈: it differs by no more than the rounds spread")
     if arguments.readme and not failed:
         readme.publish(ROOT, rows, about)
     context.say(f"done after {(time.monotonic() - started) / 60:.1f} minutes; {output} has all of it")
@@ -126,10 +127,21 @@ def _chosen(arguments: argparse.Namespace) -> list[Measurement]:
 
 
 def _versions(lab: Lab) -> dict[str, str]:
-    one = ejabberd.Ejabberd(lab, users=0)
+    one = ejabberd.Ejabberd(lab, users=0).ready()
     versions = one.versions()
     lab.end(one)
     return versions
+
+
+def _heading(about: dict[str, str]) -> str:
+    """The machine, the versions, and the settings that matter most."""
+    versions = ", ".join(f"{name} {about[name]}" for name in ("otp", "ejabberd", "nginx", "haproxy", "rustc"))
+    machine = f"{about['cpu']}, {about['cores']} cores, {about['memory']}, Linux {about['kernel']}"
+    return f"""\
+Megaphone {about["commit"]} on {machine}; {versions}
+ejabberd on all sides: {" ".join(ejabberd.EMULATOR)}; backlog {ejabberd.BACKLOG}; SASL PLAIN;
+  {" ".join(ejabberd.MODULES)}
+nginx and HAProxy: no log, backlog {ejabberd.BACKLOG}, connections to ejabberd kept open, as many threads as cores"""
 
 
 def _settings(plan: Plan) -> dict[str, object]:

@@ -1,30 +1,25 @@
 """What a row of the bench gets."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from .ecm import Ecm, Mode
 from .ejabberd import Ejabberd
 from .fronts import Front, haproxy, nginx
 from .lab import Lab
+from .names import HAPROXY, MEGAPHONE, MEGAPHONE_HTTP, NGINX, PLAIN
 from .plan import Plan
 from .swarm import Swarm
 
-PLAIN = "plain ejabberd"
-NGINX = "nginx in front"
-HAPROXY = "HAProxy in front"
-MEGAPHONE_HTTP = "Megaphone, HTTP mode"
-MEGAPHONE = "Megaphone"
-COLUMNS = [PLAIN, NGINX, HAPROXY, MEGAPHONE_HTTP, MEGAPHONE]
-"""The variants, in the order of the summary."""
-
-TRANSPORTS = {"bosh": "BOSH", "websocket": "WebSocket", "tcp": "TCP"}
-"""The swarm's transports, and how people call them."""
-
-
 _FIRST_USERS = 20
+_PLAIN_USER = 130_000
+"""Bytes that a user of plain ejabberd and its client take at most."""
+_EJABBERD = 200_000_000
+"""Bytes of an ejabberd without users."""
 
 
 @dataclass
@@ -44,9 +39,16 @@ class Context:
             return ejabberd
         return _FRONTS[variant](self.lab, ejabberd)
 
-    def warm_up(self, ejabberd: Ejabberd, front: Ejabberd | Ecm | Front, transport: str) -> None:
+    def ejabberds_at_once(self) -> int:
+        """How many ejabberds with idle users the machine's free memory has room for."""
+        each = self.plan.memory_users * _PLAIN_USER + _EJABBERD
+        free = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        room = int(free[1]) * 1024 // 2 // each if free else 1
+        return max(1, min(room, self.plan.memory_at_once))
+
+    def warm_up(self, ejabberd: Ejabberd, front: Ejabberd | Ecm | Front, transport: str, tls: bool = False) -> None:
         """A few users come, chat and go, so that code is loaded and connections are up that stay."""
-        swarm = Swarm(self.lab, transport, front.entrances.address(transport), _FIRST_USERS)
+        swarm = Swarm(self.lab, transport, front.entrances.address(transport, tls), _FIRST_USERS, tls=tls)
         swarm.all_online()
         swarm.traffic(100, 0.5)
         self.dismiss(swarm, ejabberd)

@@ -2,8 +2,10 @@
 
 import glob
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 from . import ports
 from .lab import ROOT, Lab, run
@@ -68,6 +70,10 @@ modules:
 """
 
 
+MODULES = re.findall(r"mod_\w+", _CONFIG.partition("\nmodules:")[2])
+"""The modules of each ejabberd."""
+
+
 class Ejabberd(Program):
     """A running ejabberd with user0, user1 ... whose password is `megaphone`."""
 
@@ -79,7 +85,7 @@ class Ejabberd(Program):
         environment: Mapping[str, str] | None = None,
         emulator: tuple[str, ...] = (),
     ) -> None:
-        """Returns when it takes connections and the users exist.
+        """Begins to start it; `ready` waits for the end of that.
 
         Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl.
         """
@@ -125,13 +131,21 @@ class Ejabberd(Program):
             },
         )
         lab.keep(self)
+
+    def ready(self, tell: Callable[[int], None] = lambda users: None) -> Self:
+        """Waits until it takes connections and the users exist; `tell` hears how many there are already."""
         while (line := self.line(within=120)) != "users-ready":
-            if line is None:
-                raise LabError(f"ejabberd isn't up after two minutes; see {folder}")
+            match (line or "").split():
+                case ["users", count, _]:
+                    tell(int(count))
+                case []:
+                    raise LabError(f"ejabberd starts for more than two minutes; see {self.log}")
+        return self
 
     def memory(self) -> dict[str, int]:
         """erlang:memory/0 in bytes, `sessions` (users online) and `process_count`."""
-        return self._ask("memory")
+        memory: dict[str, int] = json.loads(self._ask("memory"))
+        return memory
 
     def collect_garbage(self) -> None:
         """In all of its processes."""
@@ -139,14 +153,15 @@ class Ejabberd(Program):
 
     def versions(self) -> dict[str, str]:
         """`otp`, `erts` and `ejabberd`."""
-        return self._ask("versions")
+        versions: dict[str, str] = json.loads(self._ask("versions"))
+        return versions
 
-    def _ask(self, question: str) -> dict:
+    def _ask(self, question: str) -> str:
         self.tell(question)
         answer = self.line(within=120)
         if answer is None:
             raise LabError(f"ejabberd does not answer {question!r} within two minutes")
-        return json.loads(answer)
+        return answer
 
 
 def settings() -> dict[str, str]:
@@ -154,7 +169,7 @@ def settings() -> dict[str, str]:
     return {"emulator": " ".join(EMULATOR), "ejabberd.yml": _CONFIG.format_map(_Placeholders())}
 
 
-class _Placeholders(dict):
+class _Placeholders(dict[str, str]):
     def __missing__(self, name: str) -> str:
         return f"\n    backlog: {BACKLOG}" if name == "backlog" else name.upper()
 

@@ -1,5 +1,6 @@
 """The laboratory itself: what was built, a folder for all that is written, and the end of it all."""
 
+import fcntl
 import os
 import resource
 import shutil
@@ -45,6 +46,12 @@ class Lab:
         """Empties the folder, as what it had is of an earlier run."""
         self.built = built
         self.directory = directory.resolve()
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self.directory.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(f"{self.directory} is in use by another run; name another folder by --output") from None
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
         self._count = 0

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .names import HAPROXY, MEGAPHONE, MEGAPHONE_HTTP, NGINX, PLAIN, TRANSPORTS
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -10,21 +12,23 @@ class Plan:
     rounds: int = 3
     memory_users: int = 2000
     """Users who are idle at one ejabberd."""
-    memory_at_once: int = 12
-    """Such ejabberds at a time."""
+    memory_at_once: int = 20
+    """Such ejabberds at a time, if there is memory for so many."""
     memory_warm_up: float = 15
     """Until a new ejabberd has given back what its start took."""
+    chart_transports: tuple[str, ...] = ("websocket",)
     quiet: float = 60
-    traffic_users: int = 500
+    traffic_users: int = 400
     traffic_rate: float = 500
     """Messages a second."""
-    traffic_seconds: float = 6
-    idle_seconds: float = 4
+    traffic_seconds: float = 4
+    traffic_variants: tuple[str, ...] = (PLAIN, NGINX, MEGAPHONE_HTTP, MEGAPHONE)
+    idle_seconds: float = 1
     logins: int = 2000
     storm_users: int = 10_000
     storm_seconds: float = 30
     storm_transports: tuple[str, ...] = ("websocket",)
-    requests_seconds: float = 3
+    requests_seconds: float = 2
     load_rates: tuple[float, ...] = (100, 300, 1000, 3000)
     load_seconds: float = 3
     load_transports: tuple[str, ...] = ("websocket",)
@@ -34,24 +38,25 @@ QUICK = Plan()
 """Some minutes."""
 
 FULL = Plan(
-    rounds=5,
     memory_users=5000,
+    chart_transports=tuple(TRANSPORTS),
     traffic_users=1000,
     traffic_seconds=10,
+    traffic_variants=(PLAIN, NGINX, HAPROXY, MEGAPHONE_HTTP, MEGAPHONE),
     idle_seconds=10,
     logins=5000,
-    storm_transports=("websocket", "bosh", "tcp"),
+    storm_transports=tuple(TRANSPORTS),
     requests_seconds=8,
     load_rates=(100, 200, 500, 1000, 2000, 3000, 5000, 8000),
     load_seconds=5,
-    load_transports=("websocket", "bosh", "tcp"),
+    load_transports=tuple(TRANSPORTS),
 )
 """An hour."""
 
 TINY = Plan(
     rounds=2,
     memory_users=200,
-    memory_at_once=3,
+    memory_at_once=4,
     memory_warm_up=1,
     quiet=3,
     traffic_users=100,

@@ -194,9 +194,7 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
-def _text(
-    across: float, down: float, text: str, kind: str = "", anchor: str = "start", colour: str = ""
-) -> str:
+def _text(across: float, down: float, text: str, kind: str = "", anchor: str = "start", colour: str = "") -> str:
     attributes = f' class="{kind}"' if kind else ""
     attributes += f' style="fill:{colour}"' if colour else ""
     return f'<text x="{across:.1f}" y="{down:.1f}" text-anchor="{anchor}"{attributes}>{escape(text)}</text>'

@@ -36,8 +36,6 @@ class Entrances:
 
     def address(self, transport: str, tls: bool = False) -> str:
         """HOST:PORT for clients of a transport."""
-        if transport == "tcp":
-            port = self.xmpp
-        else:
-            port = self.https if tls else self.http
+        web = self.https if tls else self.http
+        port = self.xmpp if transport == "tcp" else web
         return f"127.0.0.1:{port}"

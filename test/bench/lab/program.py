@@ -1,5 +1,6 @@
 """A program of the laboratory: a child process with a folder and a log of its own."""
 
+import contextlib
 import os
 import select
 import signal
@@ -17,7 +18,7 @@ class LabError(Exception):
 
 
 class Program:
-    """A child process. It gets no signal of the terminal, and dies with the laboratory."""
+    """A child process. It gets no signal of the terminal, and is ended if the laboratory dies."""
 
     def __init__(
         self,
@@ -33,7 +34,7 @@ class Program:
         with self.log.open("ab") as log:
             try:
                 self._process = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", *command],
+                    ["setpriv", "--pdeathsig", "TERM", *command],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -95,25 +96,21 @@ class Program:
     def stop(self, within: float = 5) -> None:
         """Ends it in order, or, if that takes too long, at once."""
         self._process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(within)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
     def kill(self) -> None:
         """Ends it, and what it started, at once."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self._process.wait()
+        if self._process.poll() is None:
+            for pid in processes.tree(self.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
 
     def _failed(self, what: str) -> LabError:
         status = self._process.poll()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .context import COLUMNS
+from .names import COLUMNS
 from .program import LabError
 from .report import Row, markdown
 

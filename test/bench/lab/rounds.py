@@ -54,10 +54,10 @@ class Comparison:
     def ratios(self, variant: str) -> list[float]:
         """What the variant came to as a part of the baseline, in each round that has both."""
         pairs = zip(self.samples[variant], self.samples.get(self.baseline, []), strict=False)
-        return [value / base for value, base in pairs if base]
+        return [value / base for value, base in pairs if base > 0]
 
     def ratio(self, variant: str) -> float | None:
-        """The median of the ratios; None without a baseline other than zero."""
+        """The median of the ratios; None without a baseline above zero."""
         ratios = self.ratios(variant)
         return statistics.median(ratios) if ratios else None
 

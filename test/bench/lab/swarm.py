@@ -84,4 +84,5 @@ class Swarm(Program):
         line = self.line(max(within, 0))
         if line is None:
             raise LabError(f"megaphone-swarm says nothing within {within:.0f} s; see {self.log}")
-        return json.loads(line)
+        event: Event = json.loads(line)
+        return event

@@ -2,8 +2,9 @@
 
 import statistics
 
-from lab.context import MEGAPHONE, PLAIN, TRANSPORTS, Context, settle
+from lab.context import Context, settle
 from lab.ejabberd import Ejabberd
+from lab.names import MEGAPHONE, PLAIN, TRANSPORTS
 from lab.plot import Chart, Colour, Line
 from lab.report import Row
 from lab.rounds import alternating
@@ -19,7 +20,7 @@ _KEEPS_UP = 0.95
 def run(context: Context) -> Row:
     """The rate rises as far as messages get through at the rate that was asked for."""
     plan = context.plan
-    ejabberd = Ejabberd(context.lab, plan.traffic_users)
+    ejabberd = Ejabberd(context.lab, plan.traffic_users).ready()
     fronts = {variant: context.front(variant, ejabberd) for variant in _COLOURS}
     cases = [(transport, variant) for transport in plan.load_transports for variant in _COLOURS]
     for transport, variant in cases:

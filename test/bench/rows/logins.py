@@ -1,7 +1,8 @@
 """Logins a second, one after the other as fast as they go."""
 
-from lab.context import MEGAPHONE, PLAIN, TRANSPORTS, Context, cpu_seconds
+from lab.context import Context, cpu_seconds
 from lab.ejabberd import Ejabberd
+from lab.names import MEGAPHONE, PLAIN, TRANSPORTS
 from lab.report import Row
 from lab.rounds import Better, Comparison, alternating
 from lab.swarm import Swarm
@@ -17,8 +18,11 @@ def run(context: Context) -> Row:
         transport: Comparison(f"logins a second, {name}", "", PLAIN, Better.HIGHER)
         for transport, name in TRANSPORTS.items()
     }
-    costs = {transport: Comparison(f"CPU a login, {name}", "us", PLAIN, is_headline=False) for transport, name in TRANSPORTS.items()}
-    ejabberd = Ejabberd(context.lab, plan.logins)
+    costs = {
+        transport: Comparison(f"CPU a login, {name}", "us", PLAIN, is_headline=False)
+        for transport, name in TRANSPORTS.items()
+    }
+    ejabberd = Ejabberd(context.lab, plan.logins).ready()
     fronts = {PLAIN: ejabberd, MEGAPHONE: context.front(MEGAPHONE, ejabberd)}
     for transport, variant in _CASES:
         context.warm_up(ejabberd, fronts[variant], transport)

@@ -1,18 +1,21 @@
 """ejabberd's memory an idle user."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
-from lab.context import MEGAPHONE, MEGAPHONE_HTTP, PLAIN, TRANSPORTS, Context
+from lab.context import Context
 from lab.ejabberd import Ejabberd
 from lab.interleave import Waiting, interleave
+from lab.names import MEGAPHONE, MEGAPHONE_HTTP, PLAIN, TRANSPORTS
 from lab.plot import Chart, Colour, Line
 from lab.program import Program
 from lab.report import Row
 from lab.rounds import Comparison, alternating
 from lab.swarm import Swarm
 
-_LOGINS_A_SECOND = 500
+_LOGINS_A_SECOND = 800
+_START = 3
+"""Seconds that an ejabberd takes to start; meanwhile others are measured."""
 _STEPS = 4
 """Points of each line of the chart."""
 
@@ -64,6 +67,12 @@ def run(context: Context) -> Row:
     }
     chart = Chart("ejabberd's memory against idle users", "users online", "MB over the start (RSS)")
 
+    charted = [
+        case
+        for case in _CASES
+        if case.variant in (PLAIN, MEGAPHONE) and not case.environment and case.transport in plan.chart_transports
+    ]
+
     def note(case: _Case, moment: str, grown: "_Memory") -> None:
         # Megaphone as it is stands beside plain ejabberd with either setting.
         environments = ("", _FULLSWEEP) if case.variant == MEGAPHONE else (case.environment,)
@@ -76,12 +85,11 @@ def run(context: Context) -> Row:
         for number, case in enumerate(alternating(_CASES, plan.rounds), start=1):
             context.say(f"memory {number} of {len(_CASES) * plan.rounds}: {case}")
             yield _measure(context, case, note)
-        for case in _CASES:
-            if not case.environment and case.variant != MEGAPHONE_HTTP:
-                context.say(f"memory, chart: {case}")
-                yield _grow(context, case, chart)
+        for case in charted:
+            context.say(f"memory, chart: {case}")
+            yield _grow(context, case, chart)
 
-    interleave(measurements(), plan.memory_at_once)
+    interleave(measurements(), context.ejabberds_at_once(), apart=_START)
     return Row(
         "memory",
         "ejabberd's memory an idle user",
@@ -104,41 +112,49 @@ class _Memory:
         return _Memory(self.resident - other.resident, self.erlang - other.erlang)
 
 
-def _start(context: Context, case: _Case) -> tuple[Ejabberd, str, list[Program]]:
-    """An ejabberd, where its clients connect, and all that was started."""
+@dataclass
+class _Stage:
+    """An ejabberd, where its clients connect, and all that runs."""
+
+    ejabberd: Ejabberd
+    address: str
+    running: list[Program]
+
+
+def _stage(context: Context, case: _Case) -> Generator[float, None, _Stage]:
     environment = dict([case.environment.split("=")]) if case.environment else {}
     ejabberd = Ejabberd(context.lab, context.plan.memory_users, environment=environment)
-    front = context.front(case.variant, ejabberd)
+    yield _START
+    front = context.front(case.variant, ejabberd.ready())
     context.warm_up(ejabberd, front, case.transport)
-    started = [ejabberd] if front is ejabberd else [front, ejabberd]
-    return ejabberd, front.entrances.address(case.transport), started
+    yield context.plan.memory_warm_up
+    running: list[Program] = [ejabberd] if front is ejabberd else [front, ejabberd]
+    return _Stage(ejabberd, front.entrances.address(case.transport), running)
 
 
 def _measure(context: Context, case: _Case, note: Callable[[_Case, str, _Memory], None]) -> Waiting:
-    ejabberd, address, started = _start(context, case)
-    yield context.plan.memory_warm_up
-    before = _Memory.of(ejabberd)
-    swarm = Swarm(context.lab, case.transport, address, context.plan.memory_users, rate=_LOGINS_A_SECOND)
+    stage = yield from _stage(context, case)
+    before = _Memory.of(stage.ejabberd)
+    swarm = Swarm(context.lab, case.transport, stage.address, context.plan.memory_users, rate=_LOGINS_A_SECOND)
     swarm.all_online()
-    note(case, _MOMENTS[0], _Memory.of(ejabberd) - before)
+    note(case, _MOMENTS[0], _Memory.of(stage.ejabberd) - before)
     yield context.plan.quiet
-    note(case, _MOMENTS[1], _Memory.of(ejabberd) - before)
-    context.lab.end(swarm, *started)
+    note(case, _MOMENTS[1], _Memory.of(stage.ejabberd) - before)
+    context.lab.end(swarm, *stage.running)
 
 
 def _grow(context: Context, case: _Case, chart: Chart) -> Waiting:
     """Users come in groups, and each point is what it takes once they are quiet."""
-    ejabberd, address, started = _start(context, case)
-    yield context.plan.memory_warm_up
-    before = _Memory.of(ejabberd)
+    stage = yield from _stage(context, case)
+    before = _Memory.of(stage.ejabberd)
     name = f"{case.variant}, {TRANSPORTS[case.transport]}"
     line = Line(name, _COLOURS[case.variant, case.transport], [(0, 0)])
     chart.lines.append(line)
     step = context.plan.memory_users // _STEPS
     for first in range(0, step * _STEPS, step):
-        swarm = Swarm(context.lab, case.transport, address, step, first=first, rate=_LOGINS_A_SECOND)
-        started.insert(0, swarm)
+        swarm = Swarm(context.lab, case.transport, stage.address, step, first=first, rate=_LOGINS_A_SECOND)
+        stage.running.insert(0, swarm)
         swarm.all_online()
         yield context.plan.quiet / 3
-        line.points.append((first + step, (_Memory.of(ejabberd) - before).resident / 1e6))
-    context.lab.end(*started)
+        line.points.append((first + step, (_Memory.of(stage.ejabberd) - before).resident / 1e6))
+    context.lab.end(*stage.running)

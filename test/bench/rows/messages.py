@@ -3,18 +3,9 @@
 import time
 from dataclasses import dataclass
 
-from lab.context import (
-    HAPROXY,
-    MEGAPHONE,
-    MEGAPHONE_HTTP,
-    NGINX,
-    PLAIN,
-    TRANSPORTS,
-    Context,
-    cpu_seconds,
-    settle,
-)
+from lab.context import Context, cpu_seconds, settle
 from lab.ejabberd import Ejabberd
+from lab.names import MEGAPHONE_HTTP, PLAIN, TRANSPORTS
 from lab.report import Row
 from lab.rounds import Comparison, alternating
 from lab.swarm import Swarm
@@ -28,14 +19,6 @@ class _Case:
     variant: str
 
 
-_CASES = [
-    _Case(transport, variant)
-    for transport in TRANSPORTS
-    for variant in (PLAIN, NGINX, HAPROXY, MEGAPHONE_HTTP, MEGAPHONE)
-    # In HTTP mode an XML stream is relayed as bytes.
-    if (transport, variant) != ("tcp", MEGAPHONE_HTTP)
-]
-
 _QUANTITIES = {
     "CPU a message": "us",
     "latency p50": "ms",
@@ -48,18 +31,27 @@ def run(context: Context) -> Row:
     """One ejabberd and all that stands in front of it run side by side; one of them is used at a time."""
     plan = context.plan
     comparisons = {
-        (transport, quantity): Comparison(f"{quantity}, {name}", unit, PLAIN, is_headline=quantity != "CPU while all are idle")
+        (transport, quantity): Comparison(
+            f"{quantity}, {name}", unit, PLAIN, is_headline=quantity != "CPU while all are idle"
+        )
         for quantity, unit in _QUANTITIES.items()
         for transport, name in TRANSPORTS.items()
     }
-    ejabberd = Ejabberd(context.lab, plan.traffic_users)
-    fronts = {variant: context.front(variant, ejabberd) for variant in dict.fromkeys(case.variant for case in _CASES)}
-    for case in _CASES:
+    cases = [
+        _Case(transport, variant)
+        for transport in TRANSPORTS
+        for variant in plan.traffic_variants
+        # In HTTP mode an XML stream is relayed as bytes.
+        if (transport, variant) != ("tcp", MEGAPHONE_HTTP)
+    ]
+    ejabberd = Ejabberd(context.lab, plan.traffic_users).ready()
+    fronts = {variant: context.front(variant, ejabberd) for variant in plan.traffic_variants}
+    for case in cases:
         context.say(f"messages, warming up: {case.transport}, {case.variant}")
         context.warm_up(ejabberd, fronts[case.variant], case.transport)
     lost = 0
-    for number, case in enumerate(alternating(_CASES, plan.rounds), start=1):
-        context.say(f"messages {number} of {len(_CASES) * plan.rounds}: {case.transport}, {case.variant}")
+    for number, case in enumerate(alternating(cases, plan.rounds), start=1):
+        context.say(f"messages {number} of {len(cases) * plan.rounds}: {case.transport}, {case.variant}")
         front = fronts[case.variant]
         address = front.entrances.address(case.transport)
         swarm = Swarm(context.lab, case.transport, address, plan.traffic_users, rate=_LOGINS_A_SECOND)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from lab.context import Context
 from lab.lab import ROOT
@@ -58,7 +59,7 @@ def _throughput(throughput: dict[str, int] | None, nanoseconds: float) -> str:
 def _output(*command: str | Path) -> str:
     """What a long command prints; what it tells of its progress is hidden unless it fails."""
     try:
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     except OSError as error:
         raise LabError(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
@@ -66,7 +67,7 @@ def _output(*command: str | Path) -> str:
     return done.stdout
 
 
-def scale(results: dict) -> list[Figure]:
+def scale(results: dict[str, Any]) -> list[Figure]:
     """What bench-nif found out about few and many connections."""
     figures = []
     for cost in results["costs"]:

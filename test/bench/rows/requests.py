@@ -2,11 +2,12 @@
 
 import re
 
-from lab.context import HAPROXY, MEGAPHONE, NGINX, PLAIN, Context, cpu_seconds
+from lab.context import Context, cpu_seconds
 from lab.ecm import Ecm
 from lab.ejabberd import Ejabberd
 from lab.fronts import Front
 from lab.lab import run as command
+from lab.names import HAPROXY, MEGAPHONE, NGINX, PLAIN
 from lab.program import LabError
 from lab.report import Row
 from lab.rounds import Better, Comparison, alternating
@@ -19,12 +20,12 @@ _VARIANTS = (PLAIN, NGINX, HAPROXY, MEGAPHONE)
 def run(context: Context) -> Row:
     """wrk asks for the same thing on connections that stay open."""
     plan = context.plan
-    rates = {
-        path: Comparison(f"requests a second, {name}", "", PLAIN, Better.HIGHER) for path, name in _PATHS.items()
+    rates = {path: Comparison(f"requests a second, {name}", "", PLAIN, Better.HIGHER) for path, name in _PATHS.items()}
+    costs = {
+        path: Comparison(f"CPU a request, {name}", "us", PLAIN, is_headline=False) for path, name in _PATHS.items()
     }
-    costs = {path: Comparison(f"CPU a request, {name}", "us", PLAIN, is_headline=False) for path, name in _PATHS.items()}
     cases = [(path, variant) for path in _PATHS for variant in _VARIANTS]
-    ejabberd = Ejabberd(context.lab, 0)
+    ejabberd = Ejabberd(context.lab, 0).ready()
     fronts = {variant: context.front(variant, ejabberd) for variant in _VARIANTS}
     for path, variant in cases:
         _load(_url(fronts[variant], path), 1)

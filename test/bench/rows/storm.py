@@ -1,7 +1,8 @@
 """A crowd that logs in at once."""
 
-from lab.context import MEGAPHONE, PLAIN, TRANSPORTS, Context
+from lab.context import Context
 from lab.ejabberd import BACKLOG, Ejabberd
+from lab.names import MEGAPHONE, PLAIN, TRANSPORTS
 from lab.report import Row
 from lab.rounds import Better, Comparison, alternating
 from lab.swarm import Swarm
@@ -17,9 +18,7 @@ def run(context: Context) -> Row:
     crowd = f"{plan.storm_users:,} log in at once"
     within = f"{plan.storm_seconds:.0f} s"
     online = {
-        (transport, backlog): Comparison(
-            f"online {within} after {crowd}, {name}{but}", "", PLAIN, Better.HIGHER
-        )
+        (transport, backlog): Comparison(f"online {within} after {crowd}, {name}{but}", "", PLAIN, Better.HIGHER)
         for transport, name in transports.items()
         for backlog, but in backlogs.items()
     }
@@ -34,7 +33,8 @@ def run(context: Context) -> Row:
     ]
     for number, (transport, variant, backlog) in enumerate(alternating(cases, plan.rounds), start=1):
         context.say(f"storm {number} of {len(cases) * plan.rounds}: {transport}, {variant}, backlog {backlog}")
-        ejabberd = Ejabberd(context.lab, plan.storm_users, backlog=None if backlog == _DEFAULT_BACKLOG else backlog)
+        given = None if backlog == _DEFAULT_BACKLOG else backlog
+        ejabberd = Ejabberd(context.lab, plan.storm_users, backlog=given).ready()
         front = context.front(variant, ejabberd)
         swarm = Swarm(context.lab, transport, front.entrances.address(transport), plan.storm_users)
         count, seconds = swarm.online_after(plan.storm_seconds)

@@ -29,6 +29,11 @@ class Interleave(unittest.TestCase):
         interleave([self.measure("a", 0.05, 0.05)], 3)
         self.assertGreaterEqual(time.monotonic() - started, 0.1)
 
+    def test_two_begin_so_far_apart(self) -> None:
+        started = time.monotonic()
+        interleave([self.measure("a"), self.measure("b"), self.measure("c")], 3, apart=0.05)
+        self.assertGreaterEqual(time.monotonic() - started, 0.1)
+
     def test_what_is_due_goes_before_what_is_new(self) -> None:
         interleave([self.measure("a", 0.0), self.measure("b")], 2)
         self.assertEqual(self.steps, ["a starts", "a goes on", "b starts"])

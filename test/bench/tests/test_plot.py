@@ -1,7 +1,7 @@
 """Charts."""
 
 import unittest
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 from lab.plot import HEIGHT, WIDTH, Chart, Colour, Line, spread_out
 
@@ -14,7 +14,7 @@ def drawn(chart: Chart) -> ElementTree.Element:
 
 def points(svg: ElementTree.Element) -> list[list[tuple[float, float]]]:
     lines = [line.attrib["points"].split() for line in svg.iter(f"{SVG}polyline")]
-    return [[tuple(float(number) for number in point.split(",")) for point in line] for line in lines]
+    return [[(float(point.split(",")[0]), float(point.split(",")[1])) for point in line] for line in lines]
 
 
 def texts(svg: ElementTree.Element) -> list[str]:
@@ -49,8 +49,9 @@ class Charts(unittest.TestCase):
     def test_everything_is_inside_the_picture(self) -> None:
         for is_logarithmic in (False, True):
             chart = self.chart([(1, 0.001), (7, 3)], [(2, 99_999)], is_logarithmic=is_logarithmic)
-            for across, down in sum(points(drawn(chart)), []):
-                self.assertTrue(0 <= across <= WIDTH and 0 <= down <= HEIGHT, (across, down))
+            for line in points(drawn(chart)):
+                for across, down in line:
+                    self.assertTrue(0 <= across <= WIDTH and 0 <= down <= HEIGHT, (across, down))
 
     def test_points_are_joined_from_left_to_right(self) -> None:
         [line] = points(drawn(self.chart([(3, 1), (1, 1), (2, 1)])))

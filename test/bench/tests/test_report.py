@@ -4,8 +4,8 @@ import json
 import unittest
 
 from lab.plot import Chart, Colour, Line
-from lab.readme import END, START, replaced
 from lab.program import LabError
+from lab.readme import END, START, replaced
 from lab.report import Figure, Row, markdown, number, summary, terminal
 from lab.rounds import Comparison
 
@@ -44,7 +44,9 @@ class Reports(unittest.TestCase):
 
     def test_the_summary_has_headlines_in_the_order_of_the_columns(self) -> None:
         lines = [line.split() for line in summary([ROW], ["ours", "none", "plain", "front"]).splitlines()]
-        self.assertEqual(lines, ["ours plain front".split(), "CPU a message, us 84.0 (×0.40) 210 210 (×1.00) ≈".split()])
+        self.assertEqual(
+            lines, ["ours plain front".split(), "CPU a message, us 84.0 (×0.40) 210 210 (×1.00) ≈".split()]
+        )
 
     def test_markdown_is_the_summary(self) -> None:
         self.assertEqual(
