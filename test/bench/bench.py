@@ -99,6 +99,8 @@ def _bench(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
             print(f"== {measurement.name} could not be measured: {error}\n", flush=True)
             lab.end_all()
             continue
+        row.notes += context.troubles
+        context.troubles.clear()
         rows.append(row)
         print(report.terminal(row), flush=True)
         for name, chart in row.charts.items():

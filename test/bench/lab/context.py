@@ -4,7 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .ecm import Ecm, Mode
@@ -28,6 +28,8 @@ class Context:
 
     lab: Lab
     plan: Plan
+    troubles: list[str] = field(default_factory=list)
+    """What went wrong with clients and ended no measurement; each row takes those of its time."""
 
     def say(self, text: str) -> None:
         """A line of progress."""
@@ -55,9 +57,15 @@ class Context:
 
     def dismiss(self, swarm: Swarm, ejabberd: Ejabberd) -> None:
         """Makes a swarm leave, and waits until ejabberd is done with its users."""
-        swarm.leave()
+        end = swarm.leave()
+        if end["broken"] or end["stuck"]:
+            self.troubles.append(
+                f"{swarm.description}: {end['broken']} connections were lost, {end['stuck']} users did not get out; "
+                f"errors: {end['errors'] or 'none'}"
+            )
         self.lab.end(swarm)
-        ejabberd.wait_until("nobody is online", lambda: ejabberd.memory()["sessions"] == 0)
+        # A BOSH client that is gone without a word is missed by ejabberd after its inactivity.
+        ejabberd.wait_until("nobody is online", lambda: ejabberd.memory()["sessions"] == 0, within=150)
 
 
 _FRONTS: dict[str, Callable[[Lab, Ejabberd], Ecm | Front]] = {

@@ -33,6 +33,7 @@ class Swarm(Program):
         `more` are further options of megaphone-swarm.
         """
         self.users = users
+        self.description = f"{users} users by {transport}{' with TLS' if tls else ''} at {address}"
         options = [
             *("--control", "--transport", transport, "--connect", address),
             *("--users", str(users), "--first", str(first)),

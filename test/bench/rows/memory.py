@@ -65,7 +65,7 @@ def run(context: Context) -> Row:
         for environment in ("", _FULLSWEEP)
         for transport, name in TRANSPORTS.items()
     }
-    chart = Chart("ejabberd's memory against idle users", "users online", "MB over the start (RSS)")
+    chart = Chart("ejabberd's memory against idle users", "users online", "MB over the start (erlang:memory)")
 
     charted = [
         case
@@ -156,5 +156,5 @@ def _grow(context: Context, case: _Case, chart: Chart) -> Waiting:
         stage.running.insert(0, swarm)
         swarm.all_online()
         yield context.plan.quiet / 3
-        line.points.append((first + step, (_Memory.of(stage.ejabberd) - before).resident / 1e6))
+        line.points.append((first + step, (_Memory.of(stage.ejabberd) - before).erlang / 1e6))
     context.lab.end(*stage.running)
