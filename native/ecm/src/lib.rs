@@ -21,6 +21,7 @@ mod host_meta;
 mod ids;
 mod listener;
 mod logging;
+mod logins;
 mod metrics;
 mod monitor;
 mod pem;

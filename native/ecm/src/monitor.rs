@@ -138,9 +138,11 @@ impl Watched {
     }
 
     fn metrics(&self) -> Answer {
+        let settings = self.settings.get();
         let now = Now {
             trunks_up: self.trunks.count() as u64,
-            addresses: self.settings.get().addresses.count() as u64,
+            addresses: settings.addresses.count() as u64,
+            logins: settings.logins.count(),
         };
         Answer {
             status: "200 OK",

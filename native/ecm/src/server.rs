@@ -107,6 +107,7 @@ pub async fn run(
     let pool = tokio::spawn(pool.run(finish_receiver));
     let sessions = Arc::clone(&settings.get().bosh_sessions);
     tokio::spawn(sessions.sweep(phase.subscribe()));
+    tokio::spawn(Arc::clone(&settings.get().logins).pass_by_slow());
     if let Some(monitor) = monitor {
         tokio::spawn(monitor.run());
     }

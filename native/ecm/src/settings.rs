@@ -12,6 +12,7 @@ use crate::certificates::TlsServer;
 use crate::client::Routes;
 use crate::config::{BoshConfig, Config, LimitsConfig, Network, WebSocketConfig, XmppConfig};
 use crate::host_meta::HostMeta;
+use crate::logins::Logins;
 
 /// What a client is held to. A client keeps the settings that it was accepted with.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Settings {
     pub tls: Option<Arc<TlsServer>>,
     /// What came from each source address, which stays when the configuration is read again.
     pub addresses: Arc<Addresses>,
+    /// Whose turn it is to log in, which stays too.
+    pub logins: Arc<Logins>,
     trusted_proxies: Vec<Network>,
 }
 
@@ -44,6 +47,7 @@ impl Settings {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let limits = config.limits.clone();
+        let logins = Arc::new(Logins::new(limits.logins_at_once));
         let http = megaphone_http::Limits {
             max_head: usize::try_from(limits.max_head).unwrap_or(usize::MAX),
             max_headers: usize::try_from(limits.max_headers).unwrap_or(usize::MAX),
@@ -61,16 +65,20 @@ impl Settings {
             xmpp: config.xmpp.clone(),
             tls: None,
             addresses: Arc::default(),
+            logins,
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }
 
-    /// The settings of a configuration that was read again.
+    /// The settings of a configuration that was read again. What all clients share has the new limits at
+    /// once.
     #[must_use]
     pub fn reloaded(&self, config: &Config) -> Self {
+        self.logins.set_at_once(config.limits.logins_at_once);
         Self {
             addresses: Arc::clone(&self.addresses),
             bosh_sessions: Arc::clone(&self.bosh_sessions),
+            logins: Arc::clone(&self.logins),
             ..Self::new(config)
         }
     }

@@ -642,7 +642,7 @@ fn answers_have_the_content_type_that_the_client_wants() {
 fn an_idle_user_costs_little_memory() {
     const USERS: usize = 2000;
     common::allow_open_files();
-    let (ecm, mut ejabberd) = start("[bosh]\nmax_wait = \"1h\"\n");
+    let (ecm, mut ejabberd) = start("[bosh]\nmax_wait = \"1h\"\n[limits]\nlogins_at_once = 0\n");
     let mut online = |count: usize| -> Vec<_> {
         let users = (0..count).map(|_| {
             let mut session = Session::start(&ecm, &mut ejabberd, "");

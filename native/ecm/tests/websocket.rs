@@ -294,7 +294,7 @@ fn memory<C>(ecm: &common::Ecm, count: usize, mut connect: impl FnMut() -> C) ->
 #[test]
 fn an_idle_client_costs_little_memory() {
     common::allow_open_files();
-    let (_peer, ecm, mut trunk) = start("[limits]\nauth_timeout = \"1h\"\n");
+    let (_peer, ecm, mut trunk) = start("[limits]\nauth_timeout = \"1h\"\nlogins_at_once = 0\n");
     let each = memory(&ecm, 2000, || {
         let mut client = ecm.client();
         client.send(&upgrade("/ws", ""));
@@ -315,7 +315,7 @@ fn by_tls_it_is_a_session_too_and_an_idle_client_costs_little_memory() {
     let peer = Peer2::start();
     let mut ecm = common::Ecm::start_with_config(&format!(
         "[log]\nlevel = \"info\"\n[[listener]]\naddress = \"127.0.0.1:0\"\nkind = \"https\"\n\
-         [trunk]\naddress = \"{}\"\ntrunks = 1\n{}",
+         [limits]\nlogins_at_once = 0\n[trunk]\naddress = \"{}\"\ntrunks = 1\n{}",
         peer.address,
         authority.sign("a.example").table()
     ));

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::answer::Answer;
 use super::pump::{Coming, Sending, Stream, pump};
+use super::queued::{Next, Queued};
 use super::session::{Abandoned, Session, Taken};
 use super::sid::Sid;
 use crate::session;
@@ -36,10 +37,19 @@ pub enum Security {
 #[derive(Debug)]
 struct Shared {
     session: Session,
-    /// There is none once the session is over.
-    stream: Option<session::Session>,
+    stream: Way,
     /// The connections that wait, and for the answer to which request.
     waiting: Vec<(u64, Waker)>,
+}
+
+/// A session's way to ejabberd.
+#[derive(Debug)]
+enum Way {
+    /// Its turn has to come.
+    Queued(Box<Queued>),
+    Open(session::Session),
+    /// The session is over.
+    Closed,
 }
 
 /// Where the answer to a request is.
@@ -56,12 +66,21 @@ pub enum Fetched {
 impl Cell {
     /// A session whose stream has its first document.
     pub fn new(session: Session, stream: session::Session, security: Security) -> Self {
+        Self::with(session, Way::Open(stream), security)
+    }
+
+    /// A session whose client waits for its turn to log in.
+    pub fn queued(session: Session, queued: Box<Queued>, security: Security) -> Self {
+        Self::with(session, Way::Queued(queued), security)
+    }
+
+    fn with(session: Session, stream: Way, security: Security) -> Self {
         Self {
             sid: session.sid(),
             security,
             shared: Mutex::new(Shared {
                 session,
-                stream: Some(stream),
+                stream,
                 waiting: Vec::new(),
             }),
         }
@@ -98,7 +117,7 @@ impl Cell {
             return Fetched::Answer(answer);
         }
         match shared.session.is_waiting(rid) {
-            true => Fetched::NotYet(shared.session.deadline(rid, now)),
+            true => Fetched::NotYet(shared.deadline(rid, now)),
             false => Fetched::Gone,
         }
     }
@@ -144,9 +163,15 @@ impl Cell {
     /// The connection that holds a request broke.
     pub fn abandon(&self, rid: u64, now: Instant) {
         let mut shared = self.shared.lock();
-        if shared.session.abandon(rid, now) == Abandoned::OthersWait {
+        match (shared.session.abandon(rid, now), &shared.stream) {
             // The one that left may have been the one that is woken by ejabberd.
-            wake(shared);
+            (Abandoned::OthersWait, _) => wake(shared),
+            // It does not know the session, and won't come back to it.
+            (Abandoned::Unattended, Way::Queued(_)) if !shared.session.is_known() => {
+                shared.session.terminate(Condition::ItemNotFound, now);
+                shared.stream = Way::Closed;
+            }
+            (Abandoned::Unattended, _) => {}
         }
     }
 
@@ -175,26 +200,51 @@ impl Cell {
         // Its last words may have waited for room.
         shared.pump(now);
         shared.session.terminate(Condition::ItemNotFound, now);
-        shared.stream = None;
+        shared.stream = Way::Closed;
         wake(shared);
     }
 }
 
 impl Shared {
     fn pump(&mut self, now: Instant) {
+        if matches!(self.stream, Way::Queued(_)) {
+            self.leave_queue(now);
+        }
         match &mut self.stream {
-            Some(stream) => pump(&mut self.session, stream, now),
-            None => pump(&mut self.session, &mut Nowhere, now),
+            Way::Queued(_) => pump(&mut self.session, &mut NotYet, now),
+            Way::Open(stream) => pump(&mut self.session, stream, now),
+            Way::Closed => pump(&mut self.session, &mut Nowhere, now),
         }
         if self.session.is_over() {
-            self.stream = None;
+            self.stream = Way::Closed;
+        }
+    }
+
+    /// Opens the stream, if its turn has come.
+    fn leave_queue(&mut self, now: Instant) {
+        if let Way::Queued(queued) = std::mem::replace(&mut self.stream, Way::Closed) {
+            self.stream = match queued.go_on(&mut self.session, now) {
+                Next::Wait(queued) => Way::Queued(queued),
+                Next::Open(stream) => Way::Open(stream),
+                Next::Over => Way::Closed,
+            };
+        }
+    }
+
+    /// When there is something to be done for a request, if nothing happens before.
+    fn deadline(&self, rid: u64, now: Instant) -> Option<Instant> {
+        let answer = self.session.deadline(rid, now);
+        match &self.stream {
+            Way::Queued(queued) => Some(answer.map_or(queued.until, |at| at.min(queued.until))),
+            Way::Open(_) | Way::Closed => answer,
         }
     }
 
     fn poll_stream(&self, context: &Context<'_>) -> Poll<()> {
         match &self.stream {
-            Some(stream) => stream.poll_changed(context),
-            None => Poll::Pending,
+            Way::Queued(queued) => queued.poll_turn(context),
+            Way::Open(stream) => stream.poll_changed(context),
+            Way::Closed => Poll::Pending,
         }
     }
 
@@ -215,6 +265,19 @@ fn wake(mut shared: MutexGuard<'_, Shared>) {
     drop(shared);
     for (_, waker) in waiting {
         waker.wake();
+    }
+}
+
+/// Where the stream of a session leads whose turn has to come.
+struct NotYet;
+
+impl Stream for NotYet {
+    fn send(&mut self, _document: &[u8]) -> Sending {
+        Sending::Refused
+    }
+
+    fn next(&mut self) -> Coming {
+        Coming::Nothing
     }
 }
 
@@ -262,6 +325,7 @@ mod tests {
 
     use super::*;
     use crate::bosh::terms::Policy;
+    use crate::logins::Logins;
     use crate::trunk::testing::Ejabberd;
     use crate::trunk::{Binding, Content, Opening};
 
@@ -314,7 +378,8 @@ mod tests {
             tls: None,
         };
         let first = session.outgoing().unwrap();
-        let stream = session::Session::open(&trunks, &opening, first, 1 << 20).unwrap();
+        let login = Arc::new(Logins::new(0)).begin();
+        let stream = session::Session::open(&trunks, &opening, first, 1 << 20, login).unwrap();
         session.outgoing_taken();
         let cell = Cell::new(session, stream, Security::Plain);
         let (id, _) = ejabberd.opened();

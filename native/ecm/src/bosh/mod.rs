@@ -16,6 +16,7 @@ mod contents;
 mod http;
 mod keys;
 mod pump;
+mod queued;
 mod requests;
 mod session;
 mod sessions;

@@ -162,6 +162,11 @@ impl Session {
         self.sid
     }
 
+    /// Whether the client knows of it.
+    pub fn is_known(&self) -> bool {
+        self.told == Told::Yes
+    }
+
     /// The `Content-Type` of its answers, if it isn't `text/xml; charset=utf-8`.
     pub fn content_type(&self) -> Option<&str> {
         self.terms.content.as_deref()

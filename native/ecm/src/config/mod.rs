@@ -180,6 +180,12 @@ pub struct LimitsConfig {
     /// How many logins an address may begin a second, and ten times as many at once; 0 for any number.
     #[serde(deserialize_with = "count::<0, 1_000_000, _>")]
     pub logins_per_second_per_address: u64,
+    /// How many logins ejabberd may have to answer when one more begins; 0 for any number.
+    #[serde(deserialize_with = "count::<0, 1_000_000, _>")]
+    pub logins_at_once: u64,
+    /// How long a client may wait for its turn to log in.
+    #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
+    pub login_wait: Duration,
     /// The most output that waits for one client.
     #[serde(deserialize_with = "size::<MIB, TIB, _>")]
     pub max_client_buffer: u64,
@@ -300,6 +306,8 @@ impl Default for LimitsConfig {
             max_connections_per_address: 0,
             connections_per_second_per_address: 0,
             logins_per_second_per_address: 0,
+            logins_at_once: 200,
+            login_wait: Duration::from_secs(30),
             max_client_buffer: 64 * MIB,
             max_output_buffer: GIB,
         }

@@ -33,9 +33,9 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // threads, trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of host-meta, 2 of
-    // XML streams, 18 limits, the log level.
-    assert_eq!(keys, 49);
+    // threads, trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
+    // host-meta, 2 of XML streams, 20 limits, the log level.
+    assert_eq!(keys, 51);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
              `auth_timeout`, `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
              `max_stanza_size`, `max_stanza_from_ejabberd`, `max_connections`, \
              `max_connections_per_address`, `connections_per_second_per_address`, \
-             `logins_per_second_per_address`, `max_client_buffer`, `max_output_buffer`",
+             `logins_per_second_per_address`, `logins_at_once`, `login_wait`, `max_client_buffer`, `max_output_buffer`",
         ),
         (
             "trunks = 4\n",

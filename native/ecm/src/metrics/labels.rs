@@ -118,6 +118,8 @@ pub enum Reason {
     AddressConnectionRate,
     /// `logins_per_second_per_address` was passed.
     AddressLoginRate,
+    /// Its turn to log in did not come within `login_wait`.
+    LoginWait,
     /// `max_sessions` of BOSH was reached.
     MaxSessions,
     /// There was no trunk.
@@ -160,6 +162,7 @@ impl Label for Reason {
         Self::AddressConnections,
         Self::AddressConnectionRate,
         Self::AddressLoginRate,
+        Self::LoginWait,
         Self::MaxSessions,
         Self::NoTrunk,
         Self::ConnectionLost,
@@ -183,6 +186,7 @@ impl Label for Reason {
             Self::AddressConnections => "address_connections",
             Self::AddressConnectionRate => "address_connection_rate",
             Self::AddressLoginRate => "address_login_rate",
+            Self::LoginWait => "login_wait",
             Self::MaxSessions => "max_sessions",
             Self::NoTrunk => "no_trunk",
             Self::ConnectionLost => "connection_lost",

@@ -37,6 +37,11 @@ pub static LOGIN_TIMES: Histogram<14> = Histogram::new([
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000, 30_000_000,
 ]);
+/// How long clients waited for their turn to log in.
+pub static LOGIN_WAITS: Histogram<12> = Histogram::new([
+    1_000, 10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+    30_000_000, 60_000_000,
+]);
 /// The documents of sessions.
 pub static DOCUMENTS: Family<Direction, 2> = Family::new();
 /// Their bytes.
@@ -54,4 +59,4 @@ pub static TRUNK_LOSSES: Counter = Counter::new();
 /// How often a trunk could not be had.
 pub static TRUNK_FAILURES: Counter = Counter::new();
 /// Who was refused, and why.
-pub static REFUSALS: Family<Reason, 15> = Family::new();
+pub static REFUSALS: Family<Reason, 16> = Family::new();

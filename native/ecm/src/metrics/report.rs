@@ -3,9 +3,10 @@
 use super::text::{Kind, Text};
 use super::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, LOGIN_FAILURES,
-    LOGIN_TIMES, LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES, TRUNK_FAILURES,
-    TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
+    LOGIN_TIMES, LOGIN_WAITS, LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES,
+    TRUNK_FAILURES, TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
+use crate::logins;
 
 /// What is not counted but asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Now {
     pub trunks_up: u64,
     /// The source addresses that are remembered for the limits an address.
     pub addresses: u64,
+    /// The logins that go on, and those that wait for their turn.
+    pub logins: logins::Count,
 }
 
 /// The metrics in the text format of Prometheus.
@@ -29,6 +32,7 @@ pub fn report(now: Now) -> String {
     );
     clients(&mut text);
     sessions(&mut text);
+    logins(&mut text, now.logins);
     text.number(
         Gauge,
         "megaphone_ecm_trunks_up",
@@ -95,25 +99,6 @@ fn sessions(text: &mut Text) {
     );
     text.numbers(
         Counter,
-        "megaphone_ecm_logins_total",
-        "Logins by SASL that succeeded.",
-        "transport",
-        LOGINS.values(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_login_failures_total",
-        "Attempts at a login by SASL that failed.",
-        "transport",
-        LOGIN_FAILURES.values(),
-    );
-    text.times(
-        "megaphone_ecm_login_seconds",
-        "From the opening of a session to the success of its login.",
-        &LOGIN_TIMES.times(),
-    );
-    text.numbers(
-        Counter,
         "megaphone_ecm_documents_total",
         "Documents of sessions: stanzas and what else a stream is made of.",
         "direction",
@@ -131,6 +116,47 @@ fn sessions(text: &mut Text) {
         "megaphone_ecm_windows_shut_total",
         "Attempts to send a document that had to wait because ejabberd took no more of its session.",
         WINDOWS_SHUT.get(),
+    );
+}
+
+fn logins(text: &mut Text, now: logins::Count) {
+    use Kind::{Counter, Gauge};
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    text.number(
+        Gauge,
+        "megaphone_ecm_logins_running",
+        "Logins that ejabberd has to answer.",
+        number(now.running),
+    );
+    text.number(
+        Gauge,
+        "megaphone_ecm_logins_waiting",
+        "Clients that wait for their turn to log in.",
+        number(now.waiting),
+    );
+    text.times(
+        "megaphone_ecm_login_wait_seconds",
+        "How long clients waited for their turn to log in.",
+        &LOGIN_WAITS.times(),
+    );
+    text.numbers(
+        Counter,
+        "megaphone_ecm_logins_total",
+        "Logins by SASL that succeeded.",
+        "transport",
+        LOGINS.values(),
+    );
+    text.numbers(
+        Counter,
+        "megaphone_ecm_login_failures_total",
+        "Attempts at a login by SASL that failed.",
+        "transport",
+        LOGIN_FAILURES.values(),
+    );
+    text.times(
+        "megaphone_ecm_login_seconds",
+        "From the opening of a session to the success of its login.",
+        &LOGIN_TIMES.times(),
     );
 }
 

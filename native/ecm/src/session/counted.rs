@@ -1,10 +1,12 @@
-//! A session among the numbers of all.
+//! A session among the numbers of all, and its login among those that go on.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use megaphone_trunk::proxy::Transport;
+use memchr::memmem;
 
+use crate::logins::Login;
 use crate::metrics::{
     DOCUMENT_BYTES, DOCUMENTS, Direction, LOGIN_FAILURES, LOGIN_TIMES, LOGINS, SESSIONS,
     SESSIONS_OPENED,
@@ -17,14 +19,19 @@ pub struct Counted {
     opened: u32,
     transport: Transport,
     stage: Stage,
+    /// Until the client is online, or may be.
+    login: Option<Box<Login>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// ejabberd was not told of it.
     Unopened,
+    /// The client has to say who it is.
     Login,
+    /// It has, and has to get its resource (RFC 6120, section 7).
     LoggedIn,
+    Online,
 }
 
 impl Counted {
@@ -34,11 +41,13 @@ impl Counted {
             opened: 0,
             transport,
             stage: Stage::Unopened,
+            login: None,
         }
     }
 
-    /// It is open.
-    pub fn opened(&mut self) {
+    /// It is open, for this login.
+    pub fn opened(&mut self, login: Login) {
+        self.login = Some(Box::new(login));
         self.opened = micros();
         self.stage = Stage::Login;
         SESSIONS.of(self.transport).add(1);
@@ -49,8 +58,22 @@ impl Counted {
     pub fn server_sent(&mut self, document: &[u8]) {
         DOCUMENTS.of(Direction::Out).add(1);
         DOCUMENT_BYTES.of(Direction::Out).add(document.len() as u64);
-        if self.stage == Stage::Login {
-            self.look_for_login(document);
+        match self.stage {
+            Stage::Online | Stage::Unopened => return,
+            Stage::Login => self.look_for_login(document),
+            Stage::LoggedIn => self.look_for_resource(document),
+        }
+        if let Some(login) = &self.login {
+            login.answered();
+        }
+    }
+
+    /// ejabberd was sent a document of so many bytes.
+    pub fn client_sent(&mut self, bytes: usize) {
+        DOCUMENTS.of(Direction::In).add(1);
+        DOCUMENT_BYTES.of(Direction::In).add(bytes as u64);
+        if let Some(login) = &mut self.login {
+            login.asked();
         }
     }
 
@@ -61,12 +84,29 @@ impl Counted {
             LOGIN_TIMES.observe(Duration::from_micros(took.into()));
             LOGINS.of(self.transport).add(1);
             self.stage = Stage::LoggedIn;
+            // By SASL2 it may have its resource with it (XEP-0386), or its old session (XEP-0198).
+            let has = |name: &[u8]| memmem::find(document, name).is_some();
+            if has(b"<bound") || has(b"<resumed") {
+                self.online();
+            }
         } else if begins(b"<failure") {
             LOGIN_FAILURES.of(self.transport).add(1);
         } else if begins(b"<message") || begins(b"<presence") {
             // It came in by an older way than SASL.
-            self.stage = Stage::LoggedIn;
+            self.online();
         }
+    }
+
+    fn look_for_resource(&mut self, document: &[u8]) {
+        let stanzas: [&[u8]; 4] = [b"<iq", b"<message", b"<presence", b"<resumed"];
+        if stanzas.iter().any(|start| document.starts_with(start)) {
+            self.online();
+        }
+    }
+
+    fn online(&mut self) {
+        self.stage = Stage::Online;
+        self.login = None;
     }
 }
 
@@ -82,4 +122,54 @@ fn micros() -> u32 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let micros = START.elapsed().as_micros() & u128::from(u32::MAX);
     u32::try_from(micros).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::logins::Logins;
+
+    #[test]
+    fn a_login_goes_on_until_its_client_is_online() {
+        let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+        let result = "<iq type='result'/>";
+        for (documents, goes_on) in [
+            (&["<open/>", "<stream:features/>", "<challenge/>"][..], true),
+            (&["<failure/>"], true),
+            (&[success, "<open/>", "<stream:features/>"], true),
+            (&[success, result], false),
+            (&[success, "<resumed h='1'/>"], false),
+            (&[success, "<failed xmlns='urn:xmpp:sm:3'/>"], true),
+            (&["<success xmlns='urn:xmpp:sasl:2'><a/></success>"], true),
+            (
+                &["<success><bound xmlns='urn:xmpp:bind:0'/></success>"],
+                false,
+            ),
+            (&["<success><resumed h='1'/></success>"], false),
+            // Of a legacy login, of which the first result is not the last (XEP-0078).
+            (&[result, result], true),
+            (&[result, "<presence/>"], false),
+        ] {
+            let logins = Arc::new(Logins::new(1));
+            let mut counted = Counted::new(Transport::WebSocket);
+            counted.opened(logins.begin());
+            for document in documents {
+                counted.server_sent(document.as_bytes());
+            }
+            counted.client_sent(1);
+            let running = logins.count().running;
+            assert_eq!(running == 1, goes_on, "{documents:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_ends_with_its_session() {
+        let logins = Arc::new(Logins::new(1));
+        let mut counted = Counted::new(Transport::Tcp);
+        counted.opened(logins.begin());
+        drop(counted);
+        assert_eq!(logins.count().running, 0);
+    }
 }

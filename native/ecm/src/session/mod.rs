@@ -22,7 +22,8 @@ use megaphone_xmpp::framing::{MessageError, put_document, put_message};
 use self::counted::Counted;
 use self::incoming::Incoming;
 use crate::config::Protocol;
-use crate::metrics::{DOCUMENT_BYTES, DOCUMENTS, Direction, WINDOWS_SHUT};
+use crate::logins::Login;
+use crate::metrics::WINDOWS_SHUT;
 use crate::trunk::{Connection, Delivery, End, Opening, SendResult, TrunkLost, Trunks};
 
 /// What is kept of the buffer that messages are written in; it is the thread's.
@@ -81,12 +82,14 @@ impl Session {
     /// Opens a session with its first document, an `<open/>`; `None` if no trunk takes it.
     ///
     /// ejabberd hears of the session with that document and not before, so a client that only connects
-    /// costs it nothing. `max_document` is how many bytes a document of ejabberd's may have.
+    /// costs it nothing. `max_document` is how many bytes a document of ejabberd's may have. Its `login`,
+    /// whose turn has come, ends when the client is online.
     pub fn open(
         trunks: &Trunks,
         opening: &Opening,
         first: &[u8],
         max_document: u32,
+        login: Login,
     ) -> Option<Self> {
         if trunks.protocol() == Protocol::V1 {
             return None;
@@ -100,7 +103,7 @@ impl Session {
             };
             match session.try_send(first) {
                 Ok(_taken) => {
-                    session.counted.opened();
+                    session.counted.opened(login);
                     return Some(session);
                 }
                 // That trunk takes no more sessions; another one may.
@@ -187,9 +190,8 @@ impl Session {
             message.shrink_to(KEPT);
             Ok(match result? {
                 SendResult::Sent => {
-                    DOCUMENTS.of(Direction::In).add(1);
-                    let length = length.saturating_sub(LENGTH_PREFIX);
-                    DOCUMENT_BYTES.of(Direction::In).add(length as u64);
+                    self.counted
+                        .client_sent(length.saturating_sub(LENGTH_PREFIX));
                     Sent::Sent
                 }
                 SendResult::WindowShut | SendResult::NoRoom(_) => {

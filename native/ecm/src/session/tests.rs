@@ -9,6 +9,7 @@ use megaphone_trunk::v2::INITIAL_WINDOW;
 use proptest::prelude::*;
 
 use super::*;
+use crate::logins::Logins;
 use crate::trunk::testing::{Ejabberd, Stream};
 use crate::trunk::{Binding, Content};
 
@@ -25,7 +26,8 @@ fn opening() -> Opening {
 }
 
 fn open(trunks: &Trunks) -> Option<Session> {
-    Session::open(trunks, &opening(), OPEN.as_bytes(), 1 << 20)
+    let login = Arc::new(Logins::new(0)).begin();
+    Session::open(trunks, &opening(), OPEN.as_bytes(), 1 << 20, login)
 }
 
 /// A session that ejabberd knows of, by which id.

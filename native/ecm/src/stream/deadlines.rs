@@ -11,6 +11,8 @@ use crate::config::{LimitsConfig, XmppConfig};
 pub enum Expected {
     /// The header of its stream.
     Header,
+    /// Its turn to log in.
+    Turn,
     /// That it logs in.
     Login,
     /// The rest of the document with this number.
@@ -100,6 +102,7 @@ impl Deadlines {
     const fn limit(&self, limits: &LimitsConfig, xmpp: &XmppConfig) -> Option<Duration> {
         match self.expected {
             Expected::Header => Some(limits.head_timeout),
+            Expected::Turn => Some(limits.login_wait),
             Expected::Login => Some(limits.auth_timeout),
             Expected::Document(_) => Some(limits.body_timeout),
             Expected::Anything(_) => xmpp.idle_timeout,
@@ -121,6 +124,7 @@ mod tests {
             auth_timeout: 2 * MS,
             body_timeout: 3 * MS,
             send_timeout: 4 * MS,
+            login_wait: 6 * MS,
             ..LimitsConfig::default()
         }
     }
@@ -138,6 +142,7 @@ mod tests {
             (Expected::Document(1), 3),
             (Expected::Close, 4),
             (Expected::Anything(1), 5),
+            (Expected::Turn, 6),
         ] {
             let mut deadlines = Deadlines::new(start);
             deadlines.expect(expected, start);

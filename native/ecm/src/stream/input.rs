@@ -4,7 +4,7 @@ use megaphone_xmpp::stream::{Event, Reader, StreamError};
 use megaphone_xmpp::{Condition, Document, Open, framing, namespace};
 
 use super::features::TLS_IS_REQUIRED;
-use super::{Client, Ending, Moved, Stage};
+use super::{Client, Ending, MAX_BEFORE_LOGIN, Moved, Queued, Stage};
 use crate::config::StartTls;
 use crate::metrics::Reason;
 use crate::session::{SendError, Sent, Session};
@@ -78,7 +78,17 @@ impl Client {
 
     /// Whether what the client says is looked at.
     pub(super) const fn takes_input(&self) -> bool {
-        self.ending.is_none() && self.held.is_none() && !matches!(self.stage, Stage::Closing)
+        self.ending.is_none()
+            && self.held.is_none()
+            && !matches!(self.stage, Stage::Closing | Stage::Queued)
+    }
+
+    /// Whether the client is read. While its turn has to come, that is how it is seen to leave.
+    pub(super) const fn wants_input(&self) -> bool {
+        match self.stage {
+            Stage::Queued => self.ending.is_none() && self.input.len() < MAX_BEFORE_LOGIN,
+            _ => self.takes_input() && self.input.is_empty(),
+        }
     }
 
     fn handle(&mut self, heard: Heard, rest: &[u8]) {
@@ -107,7 +117,7 @@ impl Client {
                 Condition::UnsupportedVersion,
                 "TLS is required here, which needs a stream with version='1.0'",
             ),
-            (Stage::Header, ..) => self.open_session(&document, host),
+            (Stage::Header, ..) => self.begin_login(document, host),
             _ => self.send(document.into()),
         }
     }
@@ -124,16 +134,34 @@ impl Client {
         self.stage = Stage::BeforeTls;
     }
 
-    fn open_session(&mut self, document: &[u8], host: Option<String>) {
+    fn begin_login(&mut self, header: Vec<u8>, host: Option<String>) {
         if let Err(too_many) = self.settings.begin_login(self.peer.ip()) {
             let condition = Condition::PolicyViolation;
             self.fail_for(Some(too_many.reason()), condition, &too_many.to_string());
             return;
         }
+        let queued = Queued {
+            login: self.settings.logins.begin(),
+            opening: self.opening(host),
+            header,
+        };
+        self.queued = Some(Box::new(queued));
+        self.stage = Stage::Queued;
+    }
+
+    /// Opens the session of a client whose turn has come.
+    pub(super) fn open_session(&mut self) -> Moved {
+        let Some(queued) = self.queued.take_if(|queued| queued.login.has_turn()) else {
+            return Moved::No;
+        };
+        let Queued {
+            login,
+            opening,
+            header,
+        } = *queued;
         let limit = self.settings.limits.max_stanza_from_ejabberd;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let opening = self.opening(host);
-        match Session::open(&self.trunks, &opening, document, limit) {
+        match Session::open(&self.trunks, &opening, &header, limit, login) {
             Some(session) => {
                 tracing::debug!(peer = %self.peer, id = %session, "session opened");
                 self.session = Some(session);
@@ -145,6 +173,7 @@ impl Client {
                 "the server can't be reached at the moment; try again",
             ),
         }
+        Moved::Yes
     }
 
     /// Sends a document, or keeps it until it can be sent.
@@ -165,7 +194,7 @@ impl Client {
         let is_offered = match self.stage {
             Stage::BeforeTls => true,
             Stage::Negotiating => self.start_tls == StartTls::Optional,
-            Stage::Header | Stage::Established | Stage::Closing => false,
+            Stage::Header | Stage::Queued | Stage::Established | Stage::Closing => false,
         };
         let mut out = Vec::from(std::mem::take(&mut self.output));
         if !is_offered {

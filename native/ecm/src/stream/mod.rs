@@ -32,6 +32,7 @@ use self::deadlines::Deadlines;
 use crate::client::{self, Arrival, Introduction, Socket, socket};
 use crate::clients::Place;
 use crate::config::{Service, StartTls};
+use crate::logins::Login;
 use crate::metrics::{REFUSALS, Reason};
 use crate::session::Session;
 use crate::settings::Settings;
@@ -96,6 +97,8 @@ enum Stage {
     Header,
     /// There is no session before there is TLS.
     BeforeTls,
+    /// Its turn to log in has to come, and its session then begins.
+    Queued,
     /// It has a session and is not logged in.
     Negotiating,
     /// It is logged in.
@@ -116,6 +119,8 @@ struct Client {
     stage: Stage,
     reader: Reader,
     writer: Writer,
+    /// What it waits with for its turn.
+    queued: Option<Box<Queued>>,
     session: Option<Session>,
     /// What the client sent and was not looked at: another document waits for ejabberd.
     input: Vec<u8>,
@@ -133,6 +138,14 @@ struct Client {
     /// How often something was read.
     reads: u64,
     phase: Phase,
+}
+
+/// What a client waits with for its turn to log in.
+struct Queued {
+    login: Login,
+    opening: Opening,
+    /// Its stream's header.
+    header: Vec<u8>,
 }
 
 /// What [`Client::progress`] came to.
@@ -168,6 +181,7 @@ impl Client {
             reader: Reader::new(limits(&settings, Stage::Header)),
             writer: Writer::new(),
             stage: Stage::Header,
+            queued: None,
             session: None,
             held: None,
             output: Bytes::new(),
@@ -216,7 +230,12 @@ impl Client {
     fn progress(&mut self) -> Progress {
         for _ in 0..STEPS {
             let step = self.write_output().map(|wrote| {
-                let moved = [wrote, self.next_output(), self.next_input()];
+                let moved = [
+                    wrote,
+                    self.open_session(),
+                    self.next_output(),
+                    self.next_input(),
+                ];
                 moved.contains(&Moved::Yes)
             });
             match step {
@@ -270,6 +289,7 @@ impl Client {
         self.writer.write(&mut out, &condition.document(text));
         self.writer.write(&mut out, &close);
         self.output = out.into();
+        self.queued = None;
         if let Some(mut session) = self.session.take() {
             // If it is refused, the end of the connection says it too.
             let _ = session.try_send(&close);
@@ -342,7 +362,9 @@ fn limits(settings: &Settings, stage: Stage) -> Limits {
     let most = usize::try_from(settings.limits.max_stanza_size).unwrap_or(usize::MAX);
     Limits {
         max_document: match stage {
-            Stage::Header | Stage::BeforeTls | Stage::Negotiating => most.min(MAX_BEFORE_LOGIN),
+            Stage::Header | Stage::BeforeTls | Stage::Queued | Stage::Negotiating => {
+                most.min(MAX_BEFORE_LOGIN)
+            }
             Stage::Established | Stage::Closing => most,
         },
         ..Limits::default()

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::deadlines::{Expected, Missed};
-use super::{Client, Ending, Stage};
+use super::{Client, Ending, Queued, Stage};
 use crate::metrics::{REFUSALS, Reason};
 use crate::session::Session;
 use crate::shutdown::Phase;
@@ -20,7 +20,7 @@ enum Happened {
     /// The client sent this many bytes.
     Read(io::Result<usize>),
     CanWrite(io::Result<()>),
-    /// Documents came, or room for them, or the session's end.
+    /// Documents came, or room for them, or the session's end, or its turn.
     Session,
     Timer,
     /// The program's end begins, or goes on.
@@ -59,6 +59,7 @@ impl Client {
             // ejabberd has to take what it has.
             _ if self.held.is_some() => Expected::Nothing,
             Stage::Header => Expected::Header,
+            Stage::Queued => Expected::Turn,
             Stage::BeforeTls | Stage::Negotiating => Expected::Login,
             Stage::Established if self.reader.is_within_document() => {
                 Expected::Document(self.documents)
@@ -86,7 +87,7 @@ impl Client {
         has_deadline: bool,
         phase: &mut watch::Receiver<Phase>,
     ) -> Happened {
-        let wants_input = self.takes_input() && self.input.is_empty();
+        let wants_input = self.wants_input();
         let has_output = !self.output.is_empty() || self.socket.has_unsent();
         let (mut reader, writer) = self.socket.split();
         // Deadlines come before input, so that a client which always has some can't outrun them.
@@ -95,7 +96,9 @@ impl Client {
             // An error says that the program is gone, and this with it in a moment.
             Ok(()) = phase.changed() => Happened::Phase,
             () = elapsed(self.timer.as_mut()), if has_deadline => Happened::Timer,
-            () = session_changed(self.session.as_ref()) => Happened::Session,
+            () = session_changed(self.session.as_ref(), self.queued.as_deref()) => {
+                Happened::Session
+            }
             ready = writer.writable(), if has_output => Happened::CanWrite(ready),
             read = reader.read(|bytes| self.input.extend_from_slice(bytes)), if wants_input => {
                 Happened::Read(read)
@@ -115,6 +118,11 @@ impl Client {
                 return Err(Ending::Reset);
             }
             Missed::Input(Expected::Close) => return Err(Ending::Close),
+            Missed::Input(Expected::Turn) => self.fail_for(
+                Some(Reason::LoginWait),
+                Condition::ResourceConstraint,
+                "too many clients log in at the moment; try again later",
+            ),
             Missed::Input(expected) => {
                 let text = match expected {
                     Expected::Header => "no stream was opened in time",
@@ -144,10 +152,11 @@ async fn elapsed(timer: Option<&mut Pin<Box<Sleep>>>) {
     }
 }
 
-async fn session_changed(session: Option<&Session>) {
-    poll_fn(|context| match session {
-        Some(session) => session.poll_changed(context),
-        None => Poll::Pending,
+async fn session_changed(session: Option<&Session>, queued: Option<&Queued>) {
+    poll_fn(|context| match (session, queued) {
+        (Some(session), _) => session.poll_changed(context),
+        (None, Some(queued)) => queued.login.poll_turn(context),
+        (None, None) => Poll::Pending,
     })
     .await;
 }

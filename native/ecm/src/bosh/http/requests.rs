@@ -12,11 +12,11 @@ use super::connection::{Connection, Due, Held, Moved, PIPELINED, Reads};
 use super::response::{self, AllowOrigin, Plain, Shows, Terms};
 use crate::bosh::answer::Answer;
 use crate::bosh::cell::{Cell, Security};
+use crate::bosh::queued::{Next, Queued};
 use crate::bosh::session::{Session, Taken};
 use crate::bosh::sid::Sid;
 use crate::client::{Route, Socket, host_name, tls_of};
 use crate::metrics::{REFUSALS, Reason};
-use crate::session;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening};
 
@@ -250,11 +250,6 @@ impl Connection {
         request: &Request<'_>,
         now: Instant,
     ) -> Result<Arc<Cell>, Answer> {
-        let refuse = |reason: Reason, condition: Condition, why: &str| {
-            REFUSALS.of(reason).add(1);
-            tracing::warn!(peer = %self.origins.peer(), "a BOSH session is refused: {why}");
-            Answer::terminate(condition)
-        };
         let settings = &self.settings;
         if self.phase != Phase::Serving {
             return Err(Answer::terminate(Condition::SystemShutdown));
@@ -263,11 +258,10 @@ impl Connection {
             .bosh_sessions
             .has_room(settings.bosh.max_sessions)
             .map_err(|_too_many| {
-                refuse(
-                    Reason::MaxSessions,
-                    Condition::InternalServerError,
-                    "there are max_sessions of them",
-                )
+                REFUSALS.of(Reason::MaxSessions).add(1);
+                let peer = self.origins.peer();
+                tracing::warn!(%peer, "a BOSH session is refused: there are max_sessions of them");
+                Answer::terminate(Condition::InternalServerError)
             })?;
         let sid = Sid::random().map_err(|error| {
             tracing::error!(
@@ -285,21 +279,19 @@ impl Connection {
                 Answer::terminate(Condition::PolicyViolation)
             })?;
         let max_document = settings.limits.max_stanza_from_ejabberd;
-        let stream = session::Session::open(
-            &self.trunks,
-            &opening,
-            session.outgoing().unwrap_or_default(),
-            u32::try_from(max_document).unwrap_or(u32::MAX),
-        );
-        let Some(stream) = stream else {
-            return Err(refuse(
-                Reason::NoTrunk,
-                Condition::RemoteConnectionFailed,
-                "there is no trunk",
-            ));
+        let queued = Queued {
+            login: settings.logins.begin(),
+            until: now + settings.limits.login_wait,
+            trunks: Arc::clone(&self.trunks),
+            opening,
+            max_document: u32::try_from(max_document).unwrap_or(u32::MAX),
         };
-        session.outgoing_taken();
-        let cell = Arc::new(Cell::new(session, stream, self.security()));
+        let cell = match Box::new(queued).go_on(&mut session, now) {
+            Next::Open(stream) => Cell::new(session, stream, self.security()),
+            Next::Wait(queued) => Cell::queued(session, queued, self.security()),
+            Next::Over => return Err(Answer::terminate(Condition::RemoteConnectionFailed)),
+        };
+        let cell = Arc::new(cell);
         cell.settle(now);
         settings.bosh_sessions.insert(Arc::clone(&cell), now);
         Ok(cell)

@@ -177,8 +177,9 @@ impl Session {
         let mut held = self.requests.held();
         let first = held.next()?;
         let reply = first.reply()?;
-        // An answer says that the payload of its request is on its way.
-        if first.rid == self.requests.taken() && !self.outgoing.is_empty() {
+        // An answer says that the payload of its request is on its way. The first one does not: the session
+        // may have to wait for its turn.
+        if first.rid == self.requests.taken() && !self.outgoing.is_empty() && self.is_known() {
             return None;
         }
         let takes = match first.is_attended() && reply != Reply::Pause {

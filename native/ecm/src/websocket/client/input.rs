@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use megaphone_xmpp::{Condition, Limits, framing};
 
-use super::{Client, Ending, Moved, Stage, Unopened};
+use super::{Client, Ending, Moved, Queued, Stage, Unopened};
 use crate::client::socket;
 use crate::metrics::Reason;
 use crate::session::{Sent, Session};
@@ -72,6 +72,10 @@ impl Client {
         let Some(mut held) = self.held.take() else {
             return Moved::No;
         };
+        if self.is_queued() {
+            self.held = Some(held);
+            return Moved::No;
+        }
         if let Some(document) = held.document.take() {
             let sent = self.session.as_mut().map(|it| it.try_send(&document));
             if let Some(Ok(Sent::Refused)) = sent {
@@ -155,7 +159,8 @@ impl Client {
             }
         };
         match self.xmpp.client_sent(&document) {
-            Ok(Purpose::Begin) => self.open_session(&document.to_vec()),
+            Ok(Purpose::Begin) => self.begin_login(document.to_vec()),
+            Ok(Purpose::Continue) if self.is_queued() => return Flow::Hold(document.to_vec()),
             Ok(Purpose::Continue) => {
                 let sent = self
                     .session
@@ -175,14 +180,11 @@ impl Client {
         Flow::GoOn
     }
 
-    fn open_session(&mut self, open: &[u8]) {
-        let Some(unopened) = self.unopened.take() else {
+    fn begin_login(&mut self, open: Vec<u8>) {
+        let Some(unopened) = &mut self.unopened else {
             return;
         };
-        let Unopened {
-            opening, trunks, ..
-        } = *unopened;
-        if let Err(too_many) = self.settings.begin_login(opening.client.ip()) {
+        if let Err(too_many) = self.settings.begin_login(unopened.opening.client.ip()) {
             self.refuse_for(
                 Some(too_many.reason()),
                 Condition::PolicyViolation,
@@ -191,9 +193,43 @@ impl Client {
             );
             return;
         }
+        let login = self.settings.logins.begin();
+        let has_turn = login.has_turn();
+        unopened.queued = Some(Queued { login, open });
+        self.timing.restart();
+        if has_turn {
+            self.open_session();
+        }
+    }
+
+    /// Opens the session if its turn has come.
+    pub(super) fn take_turn(&mut self, context: &Context<'_>) -> Moved {
+        match &self.unopened {
+            Some(unopened) if unopened.poll_turn(context).is_ready() => {
+                self.timing.restart();
+                self.open_session();
+                Moved::Yes
+            }
+            _ => Moved::No,
+        }
+    }
+
+    fn open_session(&mut self) {
+        let Some(unopened) = self.unopened.take() else {
+            return;
+        };
+        let Unopened {
+            opening,
+            trunks,
+            queued: Some(Queued { login, open }),
+            ..
+        } = *unopened
+        else {
+            return;
+        };
         let limit = self.settings.limits.max_stanza_from_ejabberd;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match Session::open(&trunks, &opening, open, limit) {
+        match Session::open(&trunks, &opening, &open, limit, login) {
             Some(session) => {
                 tracing::debug!(peer = %opening.client, id = %session, "WebSocket session opened");
                 self.session = Some(session);

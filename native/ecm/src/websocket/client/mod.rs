@@ -24,6 +24,7 @@ use super::reader::MessageReader;
 use super::stream::StreamState;
 use crate::client::{Handover, Socket, socket};
 use crate::clients::Place;
+use crate::logins::Login;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::shutdown::Phase;
@@ -76,7 +77,7 @@ struct Client {
     place: Place,
     settings: Arc<Settings>,
     phase: watch::Receiver<Phase>,
-    /// Until the client opens its stream.
+    /// Until the client has opened its stream, and its turn to log in has come.
     unopened: Option<Box<Unopened>>,
     /// From then on, until it ends.
     session: Option<Session>,
@@ -96,8 +97,16 @@ struct Client {
 struct Unopened {
     opening: Opening,
     trunks: Arc<Trunks>,
+    queued: Option<Queued>,
     /// The program's end. Who has a session is woken by [`Trunks::wake_all`].
     ending: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// What a client waits with for its turn to log in.
+struct Queued {
+    login: Login,
+    /// Its `<open/>`.
+    open: Vec<u8>,
 }
 
 /// How far the connection is.
@@ -135,6 +144,7 @@ impl Client {
         let unopened = Unopened {
             opening,
             trunks,
+            queued: None,
             ending: Box::pin(async move {
                 let _ = later.wait_for(|phase| *phase != Phase::Serving).await;
             }),
@@ -177,6 +187,7 @@ impl Client {
         let moved = [
             self.write_unsent(context)?,
             self.write_documents()?,
+            self.take_turn(context),
             self.send_held(),
             self.read(context)?,
             self.session_changed(context),
@@ -207,10 +218,25 @@ impl Client {
         Ok(())
     }
 
+    /// Whether the client waits for its turn to log in.
+    fn is_queued(&self) -> bool {
+        let unopened = self.unopened.as_ref();
+        unopened.is_some_and(|it| it.queued.is_some())
+    }
+
     fn session_changed(&self, context: &Context<'_>) -> Moved {
         match &self.session {
             Some(session) if session.poll_changed(context).is_ready() => Moved::Yes,
             _ => Moved::No,
+        }
+    }
+}
+
+impl Unopened {
+    fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
+        match &self.queued {
+            Some(queued) => queued.login.poll_turn(context),
+            None => Poll::Pending,
         }
     }
 }

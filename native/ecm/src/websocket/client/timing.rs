@@ -21,7 +21,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Timing {
     timer: Pin<Box<Sleep>>,
-    /// When the client connected, or when it was sent a close frame.
+    /// When the client connected, opened its stream, had its turn to log in, or was sent a close frame.
     since: Instant,
     /// When the client sent something last, and how many pings it got since.
     heard: Instant,
@@ -34,6 +34,8 @@ pub struct Timing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missed {
     Login,
+    /// Its turn to log in has not come.
+    Turn,
     Message,
     Output,
     Close,
@@ -53,6 +55,11 @@ impl Timing {
             pings: 0,
             message_since: None,
         }
+    }
+
+    /// Another time counts for its login: that until its turn, or that from then on.
+    pub fn restart(&mut self) {
+        self.since = Instant::now();
     }
 
     /// The client has sent something.
@@ -115,7 +122,10 @@ impl Client {
             }
         };
         if self.stage == Stage::Serving && !self.xmpp.is_logged_in() {
-            sooner(timing.since + limits.auth_timeout, Missed::Login);
+            match self.is_queued() {
+                true => sooner(timing.since + limits.login_wait, Missed::Turn),
+                false => sooner(timing.since + limits.auth_timeout, Missed::Login),
+            }
         }
         if let Some(since) = timing.message_since {
             sooner(since + limits.body_timeout, Missed::Message);
@@ -139,6 +149,12 @@ impl Client {
                 Condition::ConnectionTimeout,
                 "the login took too long",
                 CloseCode::POLICY_VIOLATION,
+            ),
+            Missed::Turn => self.refuse_for(
+                Some(Reason::LoginWait),
+                Condition::ResourceConstraint,
+                "too many clients log in at the moment; try again later",
+                CloseCode::TRY_AGAIN_LATER,
             ),
             Missed::Message => self.refuse(
                 Condition::PolicyViolation,
