@@ -25,7 +25,7 @@ built_application := _build/default/lib/megaphone
 clients := test/clients
 
 .PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang lint lint-rust \
-	lint-erlang lint-python bench bench-full bench-nif bench-flow bench-sessions \
+	lint-erlang lint-python bench bench-full million bench-nif bench-flow bench-sessions \
 	install clean
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins;'
 	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
 	@echo 'make bench-full the same for an hour; writes the table and the plots of the README'
+	@echo 'make million    USERS users (1000000 by default) log in at one ejabberd, talk, and lose a trunk'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
 	@echo 'make bench-flow what 200 MiB cost ejabberd beside plain TCP, and who waits for a slow client'
 	@echo 'make bench-sessions  what USERS sessions cost ejabberd (50000 by default)'
@@ -136,6 +137,10 @@ bench: deps-bench build-bench
 
 bench-full: deps-bench build-bench
 	@python3 test/bench/bench.py --full --readme $(BENCH)
+
+# USERS: how many. BENCH: options of test/bench/million.py.
+million: deps-bench build-bench
+	@python3 test/bench/million.py $(if $(filter-out 0,$(USERS)),--users $(USERS)) $(BENCH)
 
 deps-bench:
 	@sh test/run/deps.sh bench

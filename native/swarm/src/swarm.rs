@@ -119,9 +119,12 @@ impl Swarm {
                 tokio::task::yield_now().await;
             }
             self.pace().await;
-            if self.is_ending() {
+            // Who only waits for a turn takes the room of a login.
+            let turn = self.gate.acquire().await;
+            if turn.is_err() || self.is_ending() {
                 return;
             }
+            drop(turn);
             tokio::spawn(user::live(Arc::clone(self), index));
         }
     }

@@ -84,10 +84,12 @@ class Ejabberd(Program):
         backlog: int | None = BACKLOG,
         environment: Mapping[str, str] | None = None,
         emulator: tuple[str, ...] = (),
+        more: str = "",
     ) -> None:
         """Begins to start it; `ready` waits for the end of that.
 
-        Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl.
+        Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl, `more` is added to
+        its configuration.
         """
         self.entrances = ports.Entrances(http=ports.free(), xmpp=ports.free())
         self.trunk_port = ports.free()
@@ -99,7 +101,7 @@ class Ejabberd(Program):
             backlog=f"\n    backlog: {backlog}" if backlog else "",
             files=folder / "files",
         )
-        (folder / "ejabberd.yml").write_text(config)
+        (folder / "ejabberd.yml").write_text(config + more)
         (folder / "files").mkdir()
         (folder / "files/kilobyte").write_text("x" * 1024)
         # Passwords in memory; names are looked up without a helper process.
@@ -146,6 +148,10 @@ class Ejabberd(Program):
         """erlang:memory/0 in bytes, `sessions` (users online) and `process_count`."""
         memory: dict[str, int] = json.loads(self._ask("memory"))
         return memory
+
+    def cut_trunk(self) -> int:
+        """Cuts the trunk with the most connections, and says how many those were."""
+        return int(self._ask("cut"))
 
     def collect_garbage(self) -> None:
         """In all of its processes."""

@@ -32,6 +32,12 @@ answer("memory") ->
 answer("collect") ->
     collect_garbage(),
     "{}";
+%% The reader of the trunk with the most connections is killed, and its socket closed with it.
+answer("cut") ->
+    {Connections, Reader} = lists:max([{Count, Pid} || #{reader := Pid, status := #{connections := Count}}
+                                                           <- megaphone_nif:trunks()]),
+    exit(Reader, kill),
+    integer_to_list(Connections);
 answer("versions") ->
     {ok, Ejabberd} = application:get_key(ejabberd, vsn),
     megaphone_bench_json:encode(#{otp => text(erlang:system_info(otp_release)),

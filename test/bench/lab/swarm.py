@@ -42,6 +42,8 @@ class Swarm(Program):
             *more,
         ]
         self._started = time.monotonic()
+        self._is_settled = False
+        self._status: Event = {"online": 0, "broken": 0}
         super().__init__("megaphone-swarm", [lab.built.swarm, *options], lab.folder("swarm"))
         lab.keep(self)
 
@@ -59,6 +61,17 @@ class Swarm(Program):
             raise LabError(f"{event['online']} of {self.users} users are online, as there were {errors}")
         return event
 
+    def status(self) -> Event:
+        """How many are `online`, and how many connections were lost (`broken`), also while users log in."""
+        if self._is_settled:
+            self.tell("status")
+            self._status = self._event(60)
+        while not self._is_settled and (line := self.line(0.01)) is not None:
+            event = json.loads(line)
+            self._is_settled = event["event"] == "online"
+            self._status = {"broken": 0, **self._status, **event}
+        return self._status
+
     def online_after(self, seconds: float) -> tuple[int, float]:
         """How many are online so many seconds after the start, and when that was looked at; earlier if all are."""
         online = 0
@@ -73,8 +86,16 @@ class Swarm(Program):
 
     def traffic(self, rate: float, seconds: float) -> Event:
         """Messages between partners, so many a second over all. Says how many came, and their latency."""
+        self.begin_traffic(rate, seconds)
+        return self.end_traffic(seconds + 30)
+
+    def begin_traffic(self, rate: float, seconds: float) -> None:
+        """Tells it to; `end_traffic` says what came of it."""
         self.tell(f"traffic {rate} {seconds}")
-        return self._event(seconds + 30)
+
+    def end_traffic(self, within: float) -> Event:
+        """Waits for the end of the traffic."""
+        return self._event(within)
 
     def leave(self) -> Event:
         """Makes everybody leave, and says what went wrong meanwhile."""
