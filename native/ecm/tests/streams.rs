@@ -513,6 +513,15 @@ fn who_vanishes_may_resume_and_who_says_goodbye_may_not() {
 }
 
 #[test]
+fn a_session_that_ends_without_a_word_is_no_stream_that_was_closed() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    sessions.trunk.finish(id);
+    let rest = format!("{SERVER_HEADER}{}", client.rest());
+    assert_eq!(condition(&rest), "remote-connection-failed");
+}
+
+#[test]
 fn without_ejabberd_there_is_a_stream_error_at_once() {
     let peer = Peer2::start();
     let (ecm, trunk) = start_at(&peer, PLAIN, "");

@@ -125,7 +125,12 @@ impl Client {
         tracing::debug!(peer = %self.peer, "the session ended: {end:?}");
         self.session = None;
         match end {
-            End::Closed => self.end(),
+            End::Closed if self.stage == Stage::Closing => self.end(),
+            // ejabberd closes the stream first if all is well: no client may take this for that.
+            End::Closed => self.fail(
+                Condition::RemoteConnectionFailed,
+                "the server ended the session; connect again",
+            ),
             End::TrunkLost | End::Reset | End::Overflowed => self.fail(
                 Condition::RemoteConnectionFailed,
                 "the connection to the server was lost; connect again",
