@@ -5,7 +5,7 @@
 -behaviour(megaphone_test_xmpp).
 
 %% What every XMPP client has.
--export([open/3, restart/1, send/2, recv/2, close/1]).
+-export([open/3, restart/1, send/2, recv/2, close/1, header/1]).
 %% One HTTP request at a time.
 -export([post/2, post/3, await/1, await/2, waiting/1, sid/1, rid/1, drop/1]).
 
@@ -25,6 +25,8 @@
           waiting := [megaphone_test_http:connection()],
           %% Stanzas that came and were not asked for yet.
           stanzas := [megaphone_test_xml:element()],
+          %% The condition of the session's end, if the server has ended it.
+          ended => binary(),
           %% What the server answered when it made the session.
           answer := megaphone_test_xml:element()}.
 
@@ -44,6 +46,11 @@ open(Target, Host, Options) ->
         {error, _} = Error ->
             Error
     end.
+
+%% @doc The attributes of the answer that made the session.
+-spec header(session()) -> [{binary(), binary()}].
+header(#{answer := Answer}) ->
+    megaphone_test_xml:attributes(Answer).
 
 %% @doc Asks for a new stream inside the session, as after SASL (XEP-0206, 5).
 -spec restart(session()) -> {ok, session()} | {error, term()}.
@@ -68,7 +75,7 @@ send(Session, Stanzas) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc The next stanza. Polls for it as often as it takes.
+%% @doc The next stanza. Polls for it as often as it takes. The session's end comes after its last stanzas.
 -spec recv(session(), timeout()) -> {ok, megaphone_test_xml:element(), session()} | {error, term()}.
 recv(Session, Milliseconds) ->
     recv_deadline(Session, erlang:monotonic_time(millisecond) + Milliseconds).
@@ -112,23 +119,10 @@ await(Session) ->
 %% @doc The answer to the oldest request that has none yet. Its stanzas wait for recv/2.
 -spec await(session(), timeout()) ->
           {ok, megaphone_test_xml:element(), session()} | {error, term()}.
-await(#{waiting := [Connection | Waiting], idle := Idle, stanzas := Stanzas} = Session, Timeout) ->
-    case megaphone_test_http:recv(Connection, "POST", Timeout) of
-        #{status := 200, body := Text} ->
-            Body = megaphone_test_xml:parse(Text),
-            case megaphone_test_xml:attribute(<<"type">>, Body) of
-                <<>> ->
-                    {ok, Body, Session#{waiting := Waiting, idle := Idle ++ [Connection],
-                                        stanzas := Stanzas ++ megaphone_test_xml:children(Body)}};
-                <<"terminate">> ->
-                    {error, {terminated, megaphone_test_xml:attribute(<<"condition">>, Body)}};
-                Type ->
-                    {error, {unexpected_type, Type, Body}}
-            end;
-        #{} = Response ->
-            {error, {unexpected_response, Response}};
-        {error, _} = Error ->
-            Error
+await(Session, Timeout) ->
+    case take(Session, Timeout) of
+        {ok, _Body, #{ended := Condition}} -> {error, {terminated, Condition}};
+        Answered -> Answered
     end.
 
 %% @doc How many requests have no answer yet.
@@ -164,12 +158,33 @@ idle_connection(#{idle := [], target := Target}) ->
 
 recv_deadline(#{stanzas := [Stanza | Stanzas]} = Session, _Deadline) ->
     {ok, Stanza, Session#{stanzas := Stanzas}};
+recv_deadline(#{ended := Condition}, _Deadline) ->
+    {error, {terminated, Condition}};
 recv_deadline(#{waiting := []} = Session, Deadline) ->
     recv_deadline(post(Session, []), Deadline);
 recv_deadline(Session, Deadline) ->
-    case await(Session, max(0, Deadline - erlang:monotonic_time(millisecond))) of
+    case take(Session, max(0, Deadline - erlang:monotonic_time(millisecond))) of
         {ok, _Body, Answered} -> recv_deadline(Answered, Deadline);
         {error, _} = Error -> Error
+    end.
+
+%% The answer to the oldest request that has none yet.
+take(#{waiting := [Connection | Waiting], idle := Idle, stanzas := Stanzas} = Session, Timeout) ->
+    case megaphone_test_http:recv(Connection, "POST", Timeout) of
+        #{status := 200, body := Text} ->
+            Body = megaphone_test_xml:parse(Text),
+            Taken = Session#{waiting := Waiting, idle := Idle ++ [Connection],
+                             stanzas := Stanzas ++ megaphone_test_xml:children(Body)},
+            case megaphone_test_xml:attribute(<<"type">>, Body) of
+                <<>> -> {ok, Body, Taken};
+                <<"terminate">> ->
+                    {ok, Body, Taken#{ended => megaphone_test_xml:attribute(<<"condition">>, Body)}};
+                Type -> {error, {unexpected_type, Type, Body}}
+            end;
+        #{} = Response ->
+            {error, {unexpected_response, Response}};
+        {error, _} = Error ->
+            Error
     end.
 
 %% Of the requests that are on their way the last one has the answer; the others may be told that

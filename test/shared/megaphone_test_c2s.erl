@@ -5,7 +5,7 @@
 -behaviour(megaphone_test_xmpp).
 
 -export([open/3, restart/1, send/2, recv/2, close/1, drop/1]).
--export([send_bytes/2]).
+-export([send_bytes/2, header/1]).
 
 -define(TIMEOUT, 10_000).
 -define(STREAM, "<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
@@ -14,7 +14,9 @@
 -type client() :: #{module := gen_tcp | fast_tls | ezlib, socket := term(), host := binary(),
                     %% Whether it is to be compressed, once the user is known.
                     compress := boolean(),
-                    parser := term(), elements := [term()]}.
+                    parser := term(), elements := [term()],
+                    %% The attributes of the server's stream.
+                    header := [{binary(), binary()}]}.
 
 %% @doc Opens a stream; with `starttls' it is encrypted first, with `compress' it will be compressed.
 -spec open(megaphone_test_http:target(), binary(), #{starttls => boolean(), compress => boolean()}) ->
@@ -23,7 +25,7 @@ open(Target, Host, Options) ->
     Socket = megaphone_test_http:connect(Target),
     Opened = start(#{module => gen_tcp, socket => Socket, host => Host,
                      compress => maps:get(compress, Options, false), parser => none,
-                     elements => []}),
+                     elements => [], header => []}),
     case {Opened, Options} of
         {{ok, Client}, #{starttls := true}} -> starttls(Client);
         _ -> Opened
@@ -50,6 +52,11 @@ send(Client, Stanza) ->
 send_bytes(#{module := Module, socket := Socket}, Bytes) ->
     %% ezlib takes binaries alone.
     Module:send(Socket, iolist_to_binary(Bytes)).
+
+%% @doc The attributes of the stream that the server has opened.
+-spec header(client()) -> [{binary(), binary()}].
+header(#{header := Attributes}) ->
+    Attributes.
 
 -spec recv(client(), timeout()) -> {ok, megaphone_test_xml:element(), client()} | {error, term()}.
 recv(Client, Timeout) ->
@@ -103,7 +110,7 @@ start(#{host := Host} = Client) ->
     case send_bytes(Fresh, [?STREAM, Host, "'>"]) of
         ok ->
             case next(Fresh, ?TIMEOUT) of
-                {ok, {xmlstreamstart, _, _}, Started} -> {ok, Started};
+                {ok, {xmlstreamstart, _, Attributes}, Started} -> {ok, Started#{header := Attributes}};
                 {ok, Other, _} -> {error, {expected_stream, Other}};
                 {error, _} = Error -> Error
             end;

@@ -126,13 +126,12 @@ auth_document(Mechanism, Data) ->
 -spec authenticate_scram(map(), Flag :: binary(), User :: binary(), Password :: binary()) ->
           ok | {error, term()}.
 authenticate_scram(State, Flag, User, Password) ->
-    Nonce = base64:encode(crypto:strong_rand_bytes(12)),
-    Bare = <<"n=", User/binary, ",r=", Nonce/binary>>,
+    Bare = megaphone_test_scram:first(User),
     ok = send_document(State, auth_document(<<"SCRAM-SHA-1">>, <<Flag/binary, Bare/binary>>)),
     case recv_document(State) of
         {ok, {xmlel, <<"challenge">>, _, _} = Challenge} ->
             First = base64:decode(megaphone_test_xml:text(Challenge)),
-            {Response, Signature} = scram(Flag, Bare, First, Password),
+            {Response, Signature} = megaphone_test_scram:final(Flag, Bare, First, Password),
             ok = send_document(State, ["<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>",
                                        base64:encode(Response), "</response>"]),
             case recv_document(State) of
@@ -145,17 +144,6 @@ authenticate_scram(State, Flag, User, Password) ->
         Other ->
             {error, Other}
     end.
-
-scram(Flag, Bare, First, Password) ->
-    [<<"r=", Nonce/binary>>, <<"s=", Salt/binary>>, <<"i=", Rounds/binary>> | _] =
-        binary:split(First, <<",">>, [global]),
-    Salted = crypto:pbkdf2_hmac(sha, Password, base64:decode(Salt), binary_to_integer(Rounds), 20),
-    ClientKey = crypto:mac(hmac, sha, Salted, <<"Client Key">>),
-    Final = <<"c=", (base64:encode(Flag))/binary, ",r=", Nonce/binary>>,
-    All = <<Bare/binary, ",", First/binary, ",", Final/binary>>,
-    Proof = crypto:exor(ClientKey, crypto:mac(hmac, sha, crypto:hash(sha, ClientKey), All)),
-    Signature = crypto:mac(hmac, sha, crypto:mac(hmac, sha, Salted, <<"Server Key">>), All),
-    {<<Final/binary, ",p=", (base64:encode(Proof))/binary>>, base64:encode(Signature)}.
 
 %% @doc Waits for a presence of that type from that JID; other stanzas are passed over.
 -spec await_presence(megaphone_test_xmpp:client(), From :: binary(), Type :: binary()) ->

@@ -14,6 +14,8 @@
 -type settings() :: #{top => iodata(), modules => iodata(),
                       %% More options of megaphone_listener or ejabberd_http, as YAML.
                       options => iodata(),
+                      %% More listeners of ejabberd's, megaphone_test_config:listener/3's.
+                      more_listeners => [iodata()],
                       %% More of the ECM's configuration, as TOML: before its tables, and behind them.
                       ecm_top => iodata(), ecm => iodata()}.
 
@@ -118,7 +120,8 @@ start_ejabberd(Module, Port, Path, Config, Settings) ->
     Start = (maps:with([modules], Settings))
         #{top => [trusted_proxies(Path), maps:get(top, Settings, "")],
           dir => filename:join(proplists:get_value(priv_dir, Config), Path),
-          listeners => [megaphone_test_config:listener(Module, Port, Options)]},
+          listeners => [megaphone_test_config:listener(Module, Port, Options)
+                        | maps:get(more_listeners, Settings, [])]},
     case megaphone_test_ejabberd:start(Start) of
         {ok, Ejabberd} -> Ejabberd;
         {error, {not_started, Log}} -> ct:fail("ejabberd didn't start:~n~ts", [Log])

@@ -5,7 +5,7 @@
 -behaviour(megaphone_test_xmpp).
 
 %% What every XMPP client has.
--export([open/3, restart/1, send/2, recv/2, close/1]).
+-export([open/3, restart/1, send/2, recv/2, close/1, header/1]).
 %% Frames and messages.
 -export([connect/3, upgrade/1, frame/3, send_bytes/2, send_frame/2, send_frame/4, recv_frame/2,
          recv_message/2, close_stream/1, recv_close/1, drop/1]).
@@ -16,7 +16,9 @@
 -define(TIMEOUT, 10_000).
 -define(FRAMING, "urn:ietf:params:xml:ns:xmpp-framing").
 
--type connection() :: #{socket := gen_tcp:socket(), host := binary(), buffer := binary()}.
+-type connection() :: #{socket := gen_tcp:socket(), host := binary(), buffer := binary(),
+                        %% The attributes of the server's <open/>.
+                        header => [{binary(), binary()}]}.
 %% RFC 6455, 5.2.
 -type opcode() :: continuation | text | binary | close | ping | pong | 0..15.
 
@@ -33,10 +35,15 @@ open(Target, Host, _Options) ->
 restart(#{host := Host} = Connection) ->
     {ok, Asked} = send(Connection, ["<open xmlns='" ?FRAMING "' to='", Host, "' version='1.0'/>"]),
     case recv(Asked, ?TIMEOUT) of
-        {ok, {xmlel, <<"open">>, _, _}, Opened} -> {ok, Opened};
+        {ok, {xmlel, <<"open">>, Attributes, _}, Opened} -> {ok, Opened#{header => Attributes}};
         {ok, Other, _} -> {error, {expected_open, Other}};
         {error, _} = Error -> Error
     end.
+
+%% @doc The attributes of the server's <open/>.
+-spec header(connection()) -> [{binary(), binary()}].
+header(#{header := Attributes}) ->
+    Attributes.
 
 %% @doc Sends one text message.
 -spec send(connection(), iodata()) -> {ok, connection()} | {error, term()}.
