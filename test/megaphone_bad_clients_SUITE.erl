@@ -8,6 +8,8 @@
 -export([garbage/1, garbage_for_tls/1, half_a_hello/1, billion_laughs/1, oversize_stanza/1, oversize_frame/1,
          depth/1, invalid_utf8/1, slow_heads/1, slow_frames/1, slow_stanzas/1, steady_talk_is_not_slow/1,
          many_unfinished_stanzas/1]).
+-export([bosh_bodies_that_are_none/1, bosh_bodies_in_a_session/1, bosh_oversize_bodies/1, bosh_slow_requests/1,
+         bosh_many_unfinished_bodies/1]).
 
 -import(megaphone_test_entrances, [address/2, target/2, login/3]).
 
@@ -24,7 +26,9 @@ suite() ->
 
 all() ->
     [garbage, garbage_for_tls, half_a_hello, billion_laughs, oversize_stanza, oversize_frame, depth,
-     invalid_utf8, slow_heads, slow_frames, slow_stanzas, steady_talk_is_not_slow, many_unfinished_stanzas].
+     invalid_utf8, slow_heads, slow_frames, slow_stanzas, steady_talk_is_not_slow, many_unfinished_stanzas,
+     bosh_bodies_that_are_none, bosh_bodies_in_a_session, bosh_oversize_bodies, bosh_slow_requests,
+     bosh_many_unfinished_bodies].
 
 init_per_suite(Config) ->
     megaphone_test_entrances:start(Config, #{ecm => "[limits]\n"
@@ -67,9 +71,7 @@ half_a_hello(Config) ->
 
 %% Confirms that no document type is read, so that entities can't grow.
 billion_laughs(Config) ->
-    Laughs = ["<!DOCTYPE a [<!ENTITY a0 'ha'>",
-              [["<!ENTITY a", integer_to_list(N), " '",
-                lists:duplicate(10, ["&a", integer_to_list(N - 1), ";"]), "'>"] || N <- lists:seq(1, 9)], "]>"],
+    Laughs = laughs(),
     Message = "<message><body>&a9;</body></message>",
     unharmed(Config, fun() ->
         lists:foreach(fun(Kind) ->
@@ -82,6 +84,11 @@ billion_laughs(Config) ->
                               assert_stream_error("restricted-xml", Kind, user(Config, Kind), Message)
                       end, [xmpp_off, xmpps, http, https])
     end).
+
+laughs() ->
+    ["<!DOCTYPE a [<!ENTITY a0 'ha'>",
+     [["<!ENTITY a", integer_to_list(N), " '", lists:duplicate(10, ["&a", integer_to_list(N - 1), ";"]), "'>"]
+      || N <- lists:seq(1, 9)], "]>"].
 
 %% Confirms that a stanza that would be a hundred MiB ends its stream long before that.
 oversize_stanza(Config) ->
@@ -221,18 +228,120 @@ many_unfinished_stanzas(Config) ->
          end || _ <- lists:seq(1, Count), Kind <- [http, xmpp_off]]
     end).
 
-%% Two who chat while the function runs notice nothing of it, and the ECM does not grow by much.
+%% Confirms that a BOSH request whose body is no <body/> is answered with the condition that fits
+%% (XEP-0124, 17.2), as fast as any other.
+bosh_bodies_that_are_none(Config) ->
+    unharmed(Config, fun() ->
+        [begin
+             Connection = megaphone_test_http:connect(target(Config, Kind)),
+             #{status := 200, body := Answer} = megaphone_test_http:request(Connection, "POST", "/bosh", [], Body),
+             assert_terminated(Condition, Answer, {Kind, Name}),
+             megaphone_test_http:close(Connection)
+         end || Kind <- [http, https], {Name, Body, Condition} <- bad_bodies("rid='1' to='localhost'")]
+    end).
+
+%% Confirms the same for a client that is logged in. Its session goes on, for the answer may be to anybody's
+%% request.
+bosh_bodies_in_a_session(Config) ->
+    unharmed(Config, fun() ->
+        [begin
+             User = megaphone_test_stage:user(Config, <<"user">>),
+             #{state := #{sid := Sid, rid := Rid}} = Client =
+                 megaphone_test_xmpp:login(megaphone_test_bosh, target(Config, Kind), User),
+             Attributes = ["sid='", Sid, "' rid='", integer_to_list(Rid), "'"],
+             [begin
+                  Connection = megaphone_test_http:connect(target(Config, Kind)),
+                  #{status := 200, body := Answer} =
+                      megaphone_test_http:request(Connection, "POST", "/bosh", [], Body),
+                  assert_terminated(Condition, Answer, {Kind, Name}),
+                  megaphone_test_http:close(Connection)
+              end || {Name, Body, Condition} <- bad_bodies(Attributes)],
+             ok = megaphone_test_xmpp:logout(Client)
+         end || Kind <- [http, https]]
+    end).
+
+%% What no BOSH client should send. The attributes make a request of it.
+bad_bodies(Attributes) ->
+    Body = fun(Payload) -> [body_start(Attributes), Payload, "</body>"] end,
+    [{"garbage", [1, rand:bytes(1000)], "bad-request"},
+     {"an HTML page", "<!DOCTYPE html><html></html>", "bad-request"},
+     {"another element", "<message xmlns='jabber:client'/>", "bad-request"},
+     {"half a body", body_start(Attributes), "bad-request"},
+     {"a billion laughs", [laughs(), Body("<message>&a9;</message>")], "bad-request"},
+     {"an unknown entity", Body("<message>&a9;</message>"), "bad-request"},
+     {"depth", Body(binary:copy(<<"<a>">>, 100_000)), "policy-violation"},
+     {"too many stanzas", Body(binary:copy(<<"<a/>">>, 100_000)), "policy-violation"},
+     {"invalid UTF-8", Body(<<"<message xmlns='jabber:client'>", 16#c3, 16#28, "</message>">>), "bad-request"}].
+
+body_start(Attributes) ->
+    ["<body xmlns='http://jabber.org/protocol/httpbind' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0' ",
+     Attributes, ">"].
+
+assert_terminated(Condition, Answer, What) ->
+    Body = megaphone_test_xml:parse(Answer),
+    ?assertEqual({<<"terminate">>, list_to_binary(Condition)},
+                 {megaphone_test_xml:attribute(<<"type">>, Body), megaphone_test_xml:attribute(<<"condition">>, Body)},
+                 What).
+
+%% Confirms that a body of a hundred MiB is refused by its length, and in chunks as soon as it is too long.
+bosh_oversize_bodies(Config) ->
+    unharmed(Config, fun() ->
+        [begin
+             Told = megaphone_test_http:connect(target(Config, Kind)),
+             ok = gen_tcp:send(Told, ["POST /bosh HTTP/1.1\r\nHost: localhost\r\nContent-Length: ",
+                                      integer_to_list(100 * ?MIB), "\r\n\r\n"]),
+             assert_says("^HTTP/1.1 413 ", rest(Told), Kind),
+             Untold = megaphone_test_http:connect(target(Config, Kind)),
+             ok = gen_tcp:send(Untold, ["POST /bosh HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+                                        integer_to_list(100 * ?MIB, 16), "\r\n", body_start("rid='1' to='localhost'")]),
+             {Sent, Answer} = pour(Untold, 0),
+             ct:pal("~ts: told so after ~b KiB", [Kind, Sent div 1024]),
+             assert_says("^HTTP/1.1 413 ", [Answer, rest(Untold)], Kind)
+         end || Kind <- [http, https]]
+    end).
+
+%% Confirms that a BOSH client that sends its head, its body or its chunks byte by byte runs out of time.
+bosh_slow_requests(Config) ->
+    unharmed(Config, fun() ->
+        Starts = ["POST /bosh HTTP/1.1\r\nX: ",
+                  ["POST /bosh HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n", body_start("rid='1'")],
+                  ["POST /bosh HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nFFFF\r\n",
+                   body_start("rid='1'")]],
+        Slow = [{Kind, megaphone_test_http:connect(target(Config, Kind)), Start}
+                || Kind <- [http, https], Start <- Starts],
+        [ok = gen_tcp:send(Socket, Start) || {_, Socket, Start} <- Slow],
+        [assert_says("^HTTP/1.1 408 ", Answer, {Kind, Start})
+         || {{Kind, _, Start}, Answer} <- drip(Slow, [Socket || {_, Socket, _} <- Slow])]
+    end).
+
+%% Confirms that bodies that are nearly as large as they may be and are never finished cost what they hold,
+%% and not much more.
+bosh_many_unfinished_bodies(Config) ->
+    Text = binary:copy(<<"x">>, 2 * ?MIB - 10_000),
+    unharmed(Config, fun() ->
+        [begin
+             Socket = megaphone_test_http:connect(target(Config, http)),
+             ok = gen_tcp:send(Socket, ["POST /bosh HTTP/1.1\r\nHost: localhost\r\nContent-Length: ",
+                                        integer_to_list(2 * ?MIB), "\r\n\r\n", body_start("rid='1'"), Text])
+         end || _ <- lists:seq(1, 10)]
+    end).
+
+%% Three who chat while the function runs notice nothing of it, and the ECM does not grow by much.
 unharmed(Config, Attack) ->
     Alice = user(Config, xmpp_off),
     Bob = user(Config, http),
+    Carol = megaphone_test_xmpp:login(megaphone_test_bosh, target(Config, http),
+                                      megaphone_test_stage:user(Config, <<"carol">>)),
     Before = memory(Config, "VmRSS"),
     _ = Attack(),
     {Alice1, Bob1} = megaphone_test_xmpp:chat(Alice, Bob, 3),
+    {Bob2, Carol1} = megaphone_test_xmpp:chat(Bob1, Carol, 3),
     Grown = memory(Config, "VmHWM") - Before,
     ct:pal("the ECM has grown by ~b KiB at most, from ~b KiB", [Grown div 1024, Before div 1024]),
     ?assert(Grown < ?GROWTH, {Grown, ?GROWTH}),
     ok = megaphone_test_xmpp:logout(Alice1),
-    ok = megaphone_test_xmpp:logout(Bob1).
+    ok = megaphone_test_xmpp:logout(Bob2),
+    ok = megaphone_test_xmpp:logout(Carol1).
 
 user(Config, Kind) ->
     login(Config, Kind, megaphone_test_stage:user(Config, <<"user">>)).
