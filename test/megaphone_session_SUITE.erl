@@ -13,6 +13,7 @@
          tls_required/1, denied_by_access/1]).
 -export([shaper_holds_the_window/1, slow_client/1, max_queue/1, killed_session/1, reset_stream/1,
          lost_trunk/1]).
+-export([oom_killer_spares_the_trunk/1, sasl2_policy/1]).
 -export([info_by_transport/1, hibernates/1, sleeps_with_what_it_had/1, reload_keeps_sessions/1,
          shutdown/1]).
 
@@ -31,6 +32,7 @@ all() ->
      oversize, malformed, billion_laughs, empty_document, first_is_no_open, open_in_another_namespace,
      open_in_the_midst, starttls_is_refused, unknown_host, tls_required, denied_by_access,
      shaper_holds_the_window, slow_client, max_queue, killed_session, reset_stream, lost_trunk,
+     oom_killer_spares_the_trunk, sasl2_policy,
      info_by_transport, hibernates, sleeps_with_what_it_had, reload_keeps_sessions, shutdown].
 
 init_per_suite(Config) ->
@@ -357,6 +359,50 @@ lost_trunk(Config) ->
     Sessions = [{Client, session(Config, Client)} || Client <- Clients],
     megaphone_test_yamux:close(Trunk),
     [await_session_end(Config, Client, Pid) || {Client, Pid} <- Sessions].
+
+%% Confirms that where memory is short ejabberd's OOM killer kills the session that does not come after its
+%% messages, and neither the trunk that they came by nor any other session on it.
+oom_killer_spares_the_trunk(Config) ->
+    Before = [{Option, call(Config, ejabberd_option, Option, [])} || Option <- [oom_killer, oom_queue]],
+    Hog = login(Config),
+    Pid = session(Config, Hog),
+    {Alice, Bob} = {login(Config), login(Config)},
+    #{reader := Reader} = megaphone_test_listeners:trunk_status(Config, trunk(Config)),
+    [call(Config, ejabberd_config, set_option, [Option, Value])
+     || {Option, Value} <- [{oom_killer, true}, {oom_queue, 1000}]],
+    ok = call(Config, sys, suspend, [Pid]),
+    Sent = lists:foldl(fun(_, Client) ->
+                               megaphone_test_xmpp:send_message(Client, megaphone_test_xmpp:jid(Hog), "more")
+                       end, Alice, lists:seq(1, 2000)),
+    megaphone_test_wait:until("two thousand messages in the session's queue",
+                              fun() -> queue_length(Config, Pid) >= 2000 end),
+    ok = call(Config, gen_event, sync_notify, [alarm_handler, {set_alarm, {system_memory_high_watermark, []}}]),
+    await_session_end(Config, Hog, Pid),
+    ?assert(call(Config, erlang, is_process_alive, [Reader])),
+    {_, _} = megaphone_test_xmpp:chat(Sent, Bob, 3),
+    ok = call(Config, gen_event, sync_notify, [alarm_handler, {clear_alarm, system_memory_high_watermark}]),
+    [call(Config, ejabberd_config, set_option, [Option, Value]) || {Option, Value} <- Before].
+
+queue_length(Config, Pid) ->
+    {message_queue_len, Length} = call(Config, erlang, process_info, [Pid, message_queue_len]),
+    Length.
+
+%% Confirms that who came by TLS is in a state in which ejabberd offers SASL2 (XEP-0388), whatever he speaks,
+%% and others are not. ejabberd has SASL2 since 24.02: that of 23.01 neither offers it nor looks at this.
+sasl2_policy(Config) ->
+    [begin
+         Client = login_over(Config, trunk(Config), maps:merge(#{transport => Transport}, Tls)),
+         State = stream_state(Config, session(Config, Client)),
+         ?assertEqual(Allowed, maps:get(allow_unencrypted_sasl2, State, false), {Transport, Tls}),
+         megaphone_test_xmpp:logout(Client)
+     end || Transport <- [<<"tcp">>, <<"websocket">>, <<"bosh">>],
+            {Tls, Allowed} <- [{#{}, false}, {#{tls => <<"TLSv1.3">>}, true}]].
+
+stream_state(Config, Pid) ->
+    case element(2, call(Config, sys, get_state, [Pid])) of
+        State when is_map(State) -> State;
+        Packed -> call(Config, megaphone_session_state, unpack, [Packed])
+    end.
 
 %% Confirms that connected_users_info has the client's address, and how it is connected.
 info_by_transport(Config) ->
