@@ -253,7 +253,8 @@ await_end(#{connections := Connections, answers := Answers} = Client, Last) ->
             receive
                 {?MODULE, Reader, #{body := Body}} when is_map_key(Reader, Readers) ->
                     [#{waiting := [Rid | Rest]} = Connection] = [C || #{reader := R} = C <- Connections, R =:= Reader],
-                    Next = Client#{connections := [Connection#{waiting := Rest} | lists:delete(Connection, Connections)]},
+                    Others = lists:delete(Connection, Connections),
+                    Next = Client#{connections := [Connection#{waiting := Rest} | Others]},
                     await_end(Next#{answers := Answers#{Rid => Body}}, Last)
             after ?PATIENCE ->
                 error({no_answer_at_the_end, Waiting})
