@@ -82,7 +82,10 @@ test: deps
 # The arithmetic of the bench and what it draws.
 test-bench:
 	@echo 'testing the bench'
-	@cd test/bench && python3 -B -m unittest discover --quiet --start-directory tests --top-level-directory .
+	@mkdir -p _build
+	@cd test/bench && python3 -B -m unittest discover --start-directory tests --top-level-directory . \
+	    >../../_build/bench-test.log 2>&1 || { cat ../../_build/bench-test.log; exit 1; }
+	@sed -n 's/^Ran \([0-9]*\) tests.*/unittest: \1 tests passed/p' _build/bench-test.log
 
 test-rust:
 	@mkdir -p _build

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from .ecm import Ecm, Mode
 from .ejabberd import Ejabberd
-from .fronts import Front, haproxy, nginx
+from .fronts import haproxy, nginx
 from .lab import Lab
 from .names import HAPROXY, MEGAPHONE, MEGAPHONE_HTTP, NGINX, PLAIN
 from .plan import Plan
+from .server import Server
 from .swarm import Swarm
 
 _FIRST_USERS = 20
@@ -35,7 +36,7 @@ class Context:
         """A line of progress."""
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
-    def front(self, variant: str, ejabberd: Ejabberd) -> Ejabberd | Ecm | Front:
+    def front(self, variant: str, ejabberd: Ejabberd) -> Server:
         """What clients of a variant connect to: the ejabberd itself, or what is started in front of it."""
         if variant == PLAIN:
             return ejabberd
@@ -48,27 +49,27 @@ class Context:
         room = int(free[1]) * 1024 // 2 // each if free else 1
         return max(1, min(room, self.plan.memory_at_once))
 
-    def warm_up(self, ejabberd: Ejabberd, front: Ejabberd | Ecm | Front, transport: str, tls: bool = False) -> None:
+    def warm_up(self, ejabberd: Ejabberd, server: Server, transport: str, tls: bool = False) -> None:
         """A few users come, chat and go, so that code is loaded and connections are up that stay."""
-        swarm = Swarm(self.lab, transport, front.entrances.address(transport, tls), _FIRST_USERS, tls=tls)
+        swarm = Swarm(self.lab, transport, server, _FIRST_USERS, tls=tls)
         swarm.all_online()
         swarm.traffic(100, 0.5)
         self.dismiss(swarm, ejabberd)
 
     def dismiss(self, swarm: Swarm, ejabberd: Ejabberd) -> None:
         """Makes a swarm leave, and waits until ejabberd is done with its users."""
-        end = swarm.leave()
-        if end["broken"] or end["stuck"]:
-            self.troubles.append(
-                f"{swarm.description}: {end['broken']} connections were lost, {end['stuck']} users did not get out; "
-                f"errors: {end['errors'] or 'none'}"
-            )
+        end = swarm.leave(within=10)
+        if not end:
+            self.troubles.append(f"{swarm.description}: some did not get out")
+        elif end["broken"]:
+            self.troubles.append(f"{swarm.description}: {end['broken']} connections were lost, {end['errors']}")
         self.lab.end(swarm)
-        # A BOSH client that is gone without a word is missed by ejabberd after its inactivity.
-        ejabberd.wait_until("nobody is online", lambda: ejabberd.memory()["sessions"] == 0, within=150)
+        # ejabberd misses a BOSH client that is gone without a word only after a while.
+        ejabberd.disconnect_all()
+        ejabberd.wait_until("nobody is online", lambda: ejabberd.memory()["sessions"] == 0)
 
 
-_FRONTS: dict[str, Callable[[Lab, Ejabberd], Ecm | Front]] = {
+_FRONTS: dict[str, Callable[[Lab, Ejabberd], Server]] = {
     NGINX: nginx,
     HAPROXY: haproxy,
     MEGAPHONE_HTTP: lambda lab, ejabberd: Ecm(lab, ejabberd, Mode.HTTP),
@@ -76,7 +77,7 @@ _FRONTS: dict[str, Callable[[Lab, Ejabberd], Ecm | Front]] = {
 }
 
 
-def cpu_seconds(*programs: Ejabberd | Ecm | Front) -> float:
+def cpu_seconds(*programs: Server) -> float:
     """User and system time of different programs together; one that is named twice counts once."""
     return sum(program.cpu_seconds() for program in {program.pid: program for program in programs}.values())
 

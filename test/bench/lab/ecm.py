@@ -6,7 +6,7 @@ from enum import Enum
 from . import ports
 from .ejabberd import Ejabberd
 from .lab import Lab
-from .program import Program
+from .server import Entrances, Server
 
 
 class Mode(Enum):
@@ -57,19 +57,19 @@ kind = "xmpp"
 """
 
 
-class Ecm(Program):
+class Ecm(Server):
     """A running megaphone-ecm."""
 
     def __init__(self, lab: Lab, ejabberd: Ejabberd, mode: Mode = Mode.SESSIONS, trunks: int = 4) -> None:
         """Returns when it takes connections and all its trunks are up."""
-        self.entrances = ports.Entrances(http=ports.free(), https=ports.free(), xmpp=ports.free())
+        self.entrances = Entrances(http=ports.free(), https=ports.free(), xmpp=ports.free())
         self._metrics_port = ports.free()
         folder = lab.folder("ecm")
         cert, key = lab.certificate()
         config = folder / "ecm.toml"
         config.write_text(
             _CONFIG.format(
-                trunk=ejabberd.trunk_port,
+                trunk=ejabberd.entrances.trunk,
                 metrics=self._metrics_port,
                 trunks=trunks,
                 ends_here="true" if mode is Mode.SESSIONS else "false",

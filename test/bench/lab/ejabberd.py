@@ -9,7 +9,8 @@ from typing import Self
 
 from . import ports
 from .lab import ROOT, Lab, run
-from .program import LabError, Program
+from .program import LabError
+from .server import Entrances, Server
 
 BACKLOG = 4096
 """The listen backlog of a fair comparison; ejabberd's own default is 5."""
@@ -74,7 +75,7 @@ MODULES = re.findall(r"mod_\w+", _CONFIG.partition("\nmodules:")[2])
 """The modules of each ejabberd."""
 
 
-class Ejabberd(Program):
+class Ejabberd(Server):
     """A running ejabberd with user0, user1 ... whose password is `megaphone`."""
 
     def __init__(
@@ -91,13 +92,12 @@ class Ejabberd(Program):
         Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl, `more` is added to
         its configuration.
         """
-        self.entrances = ports.Entrances(http=ports.free(), xmpp=ports.free())
-        self.trunk_port = ports.free()
+        self.entrances = Entrances(http=ports.free(), xmpp=ports.free(), trunk=ports.free())
         folder = lab.folder("ejabberd")
         config = _CONFIG.format(
             http=self.entrances.http,
             xmpp=self.entrances.xmpp,
-            trunk=self.trunk_port,
+            trunk=self.entrances.trunk,
             backlog=f"\n    backlog: {backlog}" if backlog else "",
             files=folder / "files",
         )
@@ -156,6 +156,10 @@ class Ejabberd(Program):
     def collect_garbage(self) -> None:
         """In all of its processes."""
         self._ask("collect")
+
+    def disconnect_all(self) -> None:
+        """Ends all sessions."""
+        self._ask("disconnect")
 
     def versions(self) -> dict[str, str]:
         """`otp`, `erts` and `ejabberd`."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from . import ports
 from .ejabberd import Ejabberd
 from .lab import Lab
-from .program import Program, takes_connections
+from .program import takes_connections
+from .server import Entrances, Server
 
 _NGINX = """\
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
@@ -79,12 +80,12 @@ listen xmpp
 """
 
 
-class Front(Program):
+class Front(Server):
     """A running proxy that hands its clients on to an ejabberd."""
 
     def __init__(self, name: str, lab: Lab, ejabberd: Ejabberd) -> None:
         """`name` is nginx or haproxy. Returns when it takes connections."""
-        self.entrances = ports.Entrances(http=ports.free(), https=ports.free(), xmpp=ports.free())
+        self.entrances = Entrances(http=ports.free(), https=ports.free(), xmpp=ports.free())
         folder = lab.folder(name)
         cert, key = lab.certificate()
         template, command = _kind(name, folder)

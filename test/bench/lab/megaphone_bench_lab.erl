@@ -38,6 +38,9 @@ answer("cut") ->
                                                            <- megaphone_nif:trunks()]),
     exit(Reader, kill),
     integer_to_list(Connections);
+answer("disconnect") ->
+    lists:foreach(fun ejabberd_c2s:close/1, ejabberd_sm:get_all_pids()),
+    "{}";
 answer("versions") ->
     {ok, Ejabberd} = application:get_key(ejabberd, vsn),
     megaphone_bench_json:encode(#{otp => text(erlang:system_info(otp_release)),

@@ -2,7 +2,6 @@
 
 import random
 import socket
-from dataclasses import dataclass
 
 _given: set[int] = set()
 
@@ -24,18 +23,3 @@ def free() -> int:
                 continue
         _given.add(port)
         return port
-
-
-@dataclass(frozen=True)
-class Entrances:
-    """Where clients connect: the ports of a server or of what stands in front of it."""
-
-    http: int
-    xmpp: int
-    https: int = 0
-
-    def address(self, transport: str, tls: bool = False) -> str:
-        """HOST:PORT for clients of a transport."""
-        web = self.https if tls else self.http
-        port = self.xmpp if transport == "tcp" else web
-        return f"127.0.0.1:{port}"

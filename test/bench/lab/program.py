@@ -65,8 +65,8 @@ class Program:
         assert self._process.stdout
         deadline = time.monotonic() + within
         while b"\n" not in self._unread:
-            left = deadline - time.monotonic()
-            if left < 0 or not select.select([self._process.stdout], [], [], left)[0]:
+            left = max(0.0, deadline - time.monotonic())
+            if not select.select([self._process.stdout], [], [], left)[0]:
                 return None
             if not (read := os.read(self._process.stdout.fileno(), 1 << 16)):
                 self._process.wait()

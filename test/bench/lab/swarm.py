@@ -7,6 +7,7 @@ from typing import Any
 
 from .lab import Lab
 from .program import LabError, Program
+from .server import Server
 
 Event = dict[str, Any]
 """A line of JSON from megaphone-swarm; see native/swarm/src/control.rs."""
@@ -19,7 +20,7 @@ class Swarm(Program):
         self,
         lab: Lab,
         transport: str,
-        address: str,
+        server: Server,
         users: int,
         *,
         first: int = 0,
@@ -33,9 +34,9 @@ class Swarm(Program):
         `more` are further options of megaphone-swarm.
         """
         self.users = users
-        self.description = f"{users} users by {transport}{' with TLS' if tls else ''} at {address}"
+        self.description = f"{users} users by {transport}{' with TLS' if tls else ''} at {server.name}"
         options = [
-            *("--control", "--transport", transport, "--connect", address),
+            *("--control", "--transport", transport, "--connect", server.entrances.address(transport, tls)),
             *("--users", str(users), "--first", str(first)),
             *("--login-rate", str(rate), "--logins-at-once", str(at_once)),
             *(["--tls"] if tls else []),
@@ -56,8 +57,7 @@ class Swarm(Program):
         while (event := self._event(deadline - time.monotonic()))["event"] != "online":
             look(event["online"])
         if event["online"] != self.users:
-            self.tell("end")
-            errors = self._event(60).get("errors")
+            errors = (self.leave() or {}).get("errors")
             raise LabError(f"{event['online']} of {self.users} users are online, as there were {errors}")
         return event
 
@@ -97,10 +97,11 @@ class Swarm(Program):
         """Waits for the end of the traffic."""
         return self._event(within)
 
-    def leave(self) -> Event:
-        """Makes everybody leave, and says what went wrong meanwhile."""
+    def leave(self, within: float = 60) -> Event | None:
+        """Makes everybody leave, and says what went wrong meanwhile; None if some do not get out."""
         self.tell("end")
-        return self._event(60)
+        line = self.line(within)
+        return json.loads(line) if line else None
 
     def _event(self, within: float) -> Event:
         line = self.line(max(within, 0))

@@ -36,8 +36,7 @@ def run(context: Context) -> Row:
         context.warm_up(ejabberd, front, "websocket", tls)
         yield plan.memory_warm_up / 5
         before = front.resident()
-        address = front.entrances.address("websocket", tls)
-        swarm = Swarm(context.lab, "websocket", address, plan.memory_users, tls=tls, rate=_LOGINS_A_SECOND)
+        swarm = Swarm(context.lab, "websocket", front, plan.memory_users, tls=tls, rate=_LOGINS_A_SECOND)
         swarm.all_online()
         for moment in _MOMENTS:
             comparisons[tls, moment].add(variant, (front.resident() - before) / plan.memory_users / 1000)

@@ -28,8 +28,7 @@ def run(context: Context) -> Row:
     latencies: dict[tuple[str, str, str], dict[float, list[float]]] = {}
     for number, (transport, variant) in enumerate(alternating(cases, plan.rounds), start=1):
         context.say(f"load {number} of {len(cases) * plan.rounds}: {transport}, {variant}")
-        address = fronts[variant].entrances.address(transport)
-        swarm = Swarm(context.lab, transport, address, plan.traffic_users, rate=_LOGINS_A_SECOND)
+        swarm = Swarm(context.lab, transport, fronts[variant], plan.traffic_users, rate=_LOGINS_A_SECOND)
         swarm.all_online()
         for rate in plan.load_rates:
             settle()

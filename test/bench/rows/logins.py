@@ -30,7 +30,7 @@ def run(context: Context) -> Row:
         context.say(f"logins {number} of {len(_CASES) * plan.rounds}: {transport}, {variant}")
         front = fronts[variant]
         before = cpu_seconds(ejabberd, front)
-        swarm = Swarm(context.lab, transport, front.entrances.address(transport), plan.logins, at_once=_AT_ONCE)
+        swarm = Swarm(context.lab, transport, front, plan.logins, at_once=_AT_ONCE)
         online = swarm.all_online()
         rates[transport].add(variant, online["per_second"])
         costs[transport].add(variant, (cpu_seconds(ejabberd, front) - before) / plan.logins * 1e6)

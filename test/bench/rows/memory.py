@@ -11,6 +11,7 @@ from lab.plot import Chart, Colour, Line
 from lab.program import Program
 from lab.report import Row
 from lab.rounds import Comparison, alternating
+from lab.server import Server
 from lab.swarm import Swarm
 
 _LOGINS_A_SECOND = 800
@@ -114,10 +115,10 @@ class _Memory:
 
 @dataclass
 class _Stage:
-    """An ejabberd, where its clients connect, and all that runs."""
+    """An ejabberd, what its clients connect to, and all that runs."""
 
     ejabberd: Ejabberd
-    address: str
+    server: Server
     running: list[Program]
 
 
@@ -129,13 +130,13 @@ def _stage(context: Context, case: _Case) -> Generator[float, None, _Stage]:
     context.warm_up(ejabberd, front, case.transport)
     yield context.plan.memory_warm_up
     running: list[Program] = [ejabberd] if front is ejabberd else [front, ejabberd]
-    return _Stage(ejabberd, front.entrances.address(case.transport), running)
+    return _Stage(ejabberd, front, running)
 
 
 def _measure(context: Context, case: _Case, note: Callable[[_Case, str, _Memory], None]) -> Waiting:
     stage = yield from _stage(context, case)
     before = _Memory.of(stage.ejabberd)
-    swarm = Swarm(context.lab, case.transport, stage.address, context.plan.memory_users, rate=_LOGINS_A_SECOND)
+    swarm = Swarm(context.lab, case.transport, stage.server, context.plan.memory_users, rate=_LOGINS_A_SECOND)
     swarm.all_online()
     note(case, _MOMENTS[0], _Memory.of(stage.ejabberd) - before)
     yield context.plan.quiet
@@ -152,7 +153,7 @@ def _grow(context: Context, case: _Case, chart: Chart) -> Waiting:
     chart.lines.append(line)
     step = context.plan.memory_users // _STEPS
     for first in range(0, step * _STEPS, step):
-        swarm = Swarm(context.lab, case.transport, stage.address, step, first=first, rate=_LOGINS_A_SECOND)
+        swarm = Swarm(context.lab, case.transport, stage.server, step, first=first, rate=_LOGINS_A_SECOND)
         stage.running.insert(0, swarm)
         swarm.all_online()
         yield context.plan.quiet / 3

@@ -49,12 +49,10 @@ def run(context: Context) -> Row:
     for case in cases:
         context.say(f"messages, warming up: {case.transport}, {case.variant}")
         context.warm_up(ejabberd, fronts[case.variant], case.transport)
-    lost = 0
     for number, case in enumerate(alternating(cases, plan.rounds), start=1):
         context.say(f"messages {number} of {len(cases) * plan.rounds}: {case.transport}, {case.variant}")
         front = fronts[case.variant]
-        address = front.entrances.address(case.transport)
-        swarm = Swarm(context.lab, case.transport, address, plan.traffic_users, rate=_LOGINS_A_SECOND)
+        swarm = Swarm(context.lab, case.transport, front, plan.traffic_users, rate=_LOGINS_A_SECOND)
         swarm.all_online()
         settle()
         start = cpu_seconds(ejabberd, front)
@@ -62,7 +60,11 @@ def run(context: Context) -> Row:
         before = cpu_seconds(ejabberd, front)
         traffic = swarm.traffic(plan.traffic_rate, plan.traffic_seconds)
         used = cpu_seconds(ejabberd, front) - before
-        lost += traffic["lost"] + traffic["doubled"]
+        if traffic["lost"] or traffic["doubled"]:
+            context.troubles.append(
+                f"{swarm.description}: {traffic['lost']} of {traffic['sent']} messages were lost, "
+                f"{traffic['doubled']} came twice"
+            )
         for quantity, value in {
             "CPU a message": used / traffic["received"] * 1e6,
             "latency p50": traffic["latency"]["p50"] / 1e3,
@@ -76,7 +78,6 @@ def run(context: Context) -> Row:
         "messages",
         "A delivered message: CPU of ejabberd and of what stands in front of it, and latency",
         list(comparisons.values()),
-        notes=[f"{lost} messages were lost or came twice"] if lost else [],
         settings={
             "users": plan.traffic_users,
             "messages a second": plan.traffic_rate,

@@ -3,14 +3,13 @@
 import re
 
 from lab.context import Context, cpu_seconds
-from lab.ecm import Ecm
 from lab.ejabberd import Ejabberd
-from lab.fronts import Front
 from lab.lab import run as command
 from lab.names import HAPROXY, MEGAPHONE, NGINX, PLAIN
 from lab.program import LabError
 from lab.report import Row
 from lab.rounds import Better, Comparison, alternating
+from lab.server import Server
 
 _CONNECTIONS = 64
 _PATHS = {"/files/kilobyte": "a file of 1 KiB", "/api/status": "mod_http_api's status"}
@@ -46,7 +45,7 @@ def run(context: Context) -> Row:
     )
 
 
-def _url(front: Ejabberd | Ecm | Front, path: str) -> str:
+def _url(front: Server, path: str) -> str:
     return f"http://127.0.0.1:{front.entrances.http}{path}"
 
 

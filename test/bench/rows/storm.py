@@ -36,7 +36,7 @@ def run(context: Context) -> Row:
         given = None if backlog == _DEFAULT_BACKLOG else backlog
         ejabberd = Ejabberd(context.lab, plan.storm_users, backlog=given).ready()
         front = context.front(variant, ejabberd)
-        swarm = Swarm(context.lab, transport, front.entrances.address(transport), plan.storm_users)
+        swarm = Swarm(context.lab, transport, front, plan.storm_users)
         count, seconds = swarm.online_after(plan.storm_seconds)
         context.lab.end(swarm, *{front.pid: front, ejabberd.pid: ejabberd}.values())
         # Megaphone's trunks need no backlog, so it stands beside either.
