@@ -116,7 +116,9 @@ def _bench(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
     if rows:
         print(f"== Summary\n\n{report.summary(rows, COLUMNS)}\n")
         print("   × is the ratio to the first number of the line; ≈: it differs by no more than the rounds spread")
-    if arguments.readme and not failed:
+    if arguments.readme and failed:
+        context.say(f"README.md stays as it is, as these could not be measured: {', '.join(failed)}")
+    elif arguments.readme:
         readme.publish(ROOT, rows, about)
     context.say(f"done after {(time.monotonic() - started) / 60:.1f} minutes; {output} has all of it")
     return 1 if failed else 0

@@ -14,6 +14,9 @@ from .program import LabError, Program
 
 ROOT = Path(__file__).resolve().parents[3]
 
+_OTHER_DESCRIPTORS = 500
+"""What a server has open besides its clients, at most."""
+
 _Started = TypeVar("_Started", bound=Program)
 
 
@@ -91,6 +94,11 @@ class Lab:
         for program in programs:
             program.kill()
             self._running.remove(program)
+
+    def crowd(self, users: int, transport: str) -> int:
+        """So many users, or as many as one process has descriptors for: a BOSH client has two connections."""
+        each = 2 if transport == "bosh" else 1
+        return min(users, (self.descriptors - _OTHER_DESCRIPTORS) // each // 100 * 100)
 
     def certificate(self) -> tuple[Path, Path]:
         """A certificate for localhost and its key, as PEM."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .names import COLUMNS
 from .program import LabError
-from .report import Row, markdown
+from .report import Row, markdown, number
 
 START, END = "<!-- bench -->", "<!-- /bench -->"
 
@@ -12,16 +12,23 @@ START, END = "<!-- bench -->", "<!-- /bench -->"
 def section(rows: list[Row], machine: dict[str, str], charts: list[str]) -> str:
     """What stands between the markers; `charts` are paths of pictures."""
     versions = ", ".join(f"{name} {machine[name]}" for name in ("ejabberd", "otp", "nginx", "haproxy", "rustc"))
+    place = f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}"
+    figures = [figure for row in rows for figure in row.figures if figure.is_headline]
     lines = [
         markdown(rows, COLUMNS),
         "",
-        f"The medians of alternating rounds, with the ratio to the first number of the line; ≈ where it is not "
-        f"beyond the spread of the rounds. "
-        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; {versions}.",
+        f"The medians of alternating rounds, with the ratio to the first number of the line; ≈ where that differs by "
+        f"no more than the rounds spread. {place}; {versions}.",
         "",
-        *[f"![{path.rpartition('/')[2].removesuffix('.svg')}]({path})" for path in charts],
+        *[_picture(path) for path in charts],
+        "",
+        *[f"- {figure.name}: {number(figure.value)} {figure.unit} {figure.remark}".rstrip() for figure in figures],
     ]
     return "\n".join(lines).rstrip()
+
+
+def _picture(path: str) -> str:
+    return f"![{Path(path).stem.replace('-', ' ')}]({path})"
 
 
 def replaced(text: str, new: str) -> str:

@@ -17,6 +17,8 @@ class Figure:
     value: float
     unit: str
     remark: str = ""
+    is_headline: bool = False
+    """Whether the README has it."""
 
 
 @dataclass
@@ -100,6 +102,8 @@ def _against_baseline(comparison: Comparison, variant: str) -> str:
     text = f"×{middle:.2f}"
     if len(ratios) > 1:
         text += f" ({min(ratios):.2f} .. {max(ratios):.2f})"
+    if len(ratios) == 1:
+        return f"{text} ≈ one round shows nothing"
     return text if comparison.is_shown(variant) else f"{text} ≈ not beyond the spread"
 
 

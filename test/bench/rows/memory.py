@@ -48,6 +48,7 @@ _COLOURS = {
     (MEGAPHONE, "tcp"): Colour.TEAL,
 }
 
+_KINDS = ("ejabberd's RSS", "erlang:memory")
 _MOMENTS = ("right after login", "after a quiet minute")
 
 
@@ -62,7 +63,7 @@ def run(context: Context) -> Row:
             is_headline=moment == _MOMENTS[1],
         )
         for moment in reversed(_MOMENTS)
-        for kind in ("RSS", "erlang:memory")
+        for kind in _KINDS
         for environment in ("", _FULLSWEEP)
         for transport, name in TRANSPORTS.items()
     }
@@ -78,7 +79,7 @@ def run(context: Context) -> Row:
         # Megaphone as it is stands beside plain ejabberd with either setting.
         environments = ("", _FULLSWEEP) if case.variant == MEGAPHONE else (case.environment,)
         for environment in environments:
-            for kind, size in (("RSS", grown.resident), ("erlang:memory", grown.erlang)):
+            for kind, size in zip(_KINDS, (grown.resident, grown.erlang), strict=True):
                 comparison = comparisons[case.transport, environment, moment, kind]
                 comparison.add(case.variant, size / plan.memory_users / 1000)
 

@@ -72,7 +72,8 @@ def scale(results: dict[str, Any]) -> list[Figure]:
     figures = []
     for cost in results["costs"]:
         few, many = cost["few"]["median"], cost["many"]["median"]
-        figures.append(Figure(f"NIF, {cost['what']}, 1,000 connections", few, "ns"))
+        figures.append(Figure(f"NIF, {cost['what']}, 1,000 connections", few, "ns", is_headline=True))
         count = f"{results['connections']:,} connections"
-        figures.append(Figure(f"NIF, {cost['what']}, {count}", many, "ns", f"{cost['ratio']:.2f} times"))
+        times = f"×{cost['ratio']:.2f}"
+        figures.append(Figure(f"NIF, {cost['what']}, {count}", many, "ns", times, is_headline=True))
     return figures

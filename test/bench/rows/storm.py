@@ -13,30 +13,31 @@ _DEFAULT_BACKLOG = 5
 def run(context: Context) -> Row:
     """Each measurement has an ejabberd of its own."""
     plan = context.plan
-    transports = {transport: TRANSPORTS[transport] for transport in plan.storm_transports}
+    crowds = {transport: context.lab.crowd(plan.storm_users, transport) for transport in plan.storm_transports}
     backlogs = {BACKLOG: "", _DEFAULT_BACKLOG: f"; plain with its default backlog, {_DEFAULT_BACKLOG}"}
-    crowd = f"{plan.storm_users:,} log in at once"
+
+    def name(transport: str) -> str:
+        return f"{crowds[transport]:,} log in at once, {TRANSPORTS[transport]}"
+
     within = f"{plan.storm_seconds:.0f} s"
     online = {
-        (transport, backlog): Comparison(f"online {within} after {crowd}, {name}{but}", "", PLAIN, Better.HIGHER)
-        for transport, name in transports.items()
+        (transport, backlog): Comparison(f"online {within} after {name(transport)}{but}", "", PLAIN, Better.HIGHER)
+        for transport in crowds
         for backlog, but in backlogs.items()
     }
-    took = {
-        transport: Comparison(f"{crowd}, {name}: time, {within} at most", "s", PLAIN)
-        for transport, name in transports.items()
-    }
+    took = {transport: Comparison(f"{name(transport)}: time, {within} at most", "s", PLAIN) for transport in crowds}
     cases = [
         (transport, variant, backlog)
-        for transport in transports
+        for transport in crowds
         for variant, backlog in ((PLAIN, BACKLOG), (PLAIN, _DEFAULT_BACKLOG), (MEGAPHONE, BACKLOG))
     ]
     for number, (transport, variant, backlog) in enumerate(alternating(cases, plan.rounds), start=1):
         context.say(f"storm {number} of {len(cases) * plan.rounds}: {transport}, {variant}, backlog {backlog}")
         given = None if backlog == _DEFAULT_BACKLOG else backlog
-        ejabberd = Ejabberd(context.lab, plan.storm_users, backlog=given).ready()
+        users = crowds[transport]
+        ejabberd = Ejabberd(context.lab, users, backlog=given).ready()
         front = context.front(variant, ejabberd)
-        swarm = Swarm(context.lab, transport, front, plan.storm_users)
+        swarm = Swarm(context.lab, transport, front, users)
         count, seconds = swarm.online_after(plan.storm_seconds)
         context.lab.end(swarm, *{front.pid: front, ejabberd.pid: ejabberd}.values())
         # Megaphone's trunks need no backlog, so it stands beside either.

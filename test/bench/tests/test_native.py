@@ -42,8 +42,8 @@ class Native(unittest.TestCase):
         self.assertEqual(
             scale({"connections": 1_000_000, "costs": [cost]}),
             [
-                Figure("NIF, recv, 1,000 connections", 300.0, "ns"),
-                Figure("NIF, recv, 1,000,000 connections", 390.0, "ns", "1.30 times"),
+                Figure("NIF, recv, 1,000 connections", 300.0, "ns", is_headline=True),
+                Figure("NIF, recv, 1,000,000 connections", 390.0, "ns", "×1.30", is_headline=True),
             ],
         )
 
