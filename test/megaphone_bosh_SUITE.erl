@@ -8,7 +8,7 @@
 -export([login/1, wrong_password/1, client_address/1, presence/1, messages_both_ways/1, large_message/1,
          poll_held_until_message/1, poll_renewed_after_wait/1, next_request_releases_poll/1,
          lost_answer_is_repeated/1, terminate/1, inactivity/1, unknown_session/1,
-         client_leaves_while_poll_held/1]).
+         client_leaves_while_poll_held/1, messages_of_a_vanished_client_go_offline/1]).
 
 -define(BOSH, megaphone_test_bosh).
 
@@ -16,13 +16,14 @@ suite() ->
     [{timetrap, {seconds, 60}}].
 
 all() ->
-    [{group, plain}, {group, ecm}, {group, ecm_v1}].
+    [{group, plain}, {group, ecm}, {group, impatient_ecm}, {group, ecm_v1}].
 
 groups() ->
     %% Over version 2 BOSH ends in the ECM, and its limits are the ECM's: native/ecm/tests/bosh.rs. Plain
     %% ejabberd_http can't notice that a client left while its poll is held.
     [{plain, [{group, sessions}, inactivity]},
      {ecm, [{group, sessions}]},
+     {impatient_ecm, [messages_of_a_vanished_client_go_offline]},
      {ecm_v1, [client_address, messages_both_ways, large_message, poll_held_until_message,
                lost_answer_is_repeated, inactivity, client_leaves_while_poll_held]},
      {sessions, [parallel],
@@ -31,7 +32,13 @@ groups() ->
        unknown_session]}].
 
 init_per_group(sessions, Config) -> Config;
-init_per_group(Path, Config) -> megaphone_test_stage:start(Path, Config).
+init_per_group(impatient_ecm, Config) ->
+    Dir = filename:join(proplists:get_value(priv_dir, Config), "impatient"),
+    megaphone_test_stage:start(ecm, [{priv_dir, Dir} | Config],
+                               #{ecm => "[bosh]\n"
+                                        "max_inactivity = \"3s\"\n"});
+init_per_group(Path, Config) ->
+    megaphone_test_stage:start(Path, Config).
 
 end_per_group(sessions, _Config) -> ok;
 end_per_group(_Path, Config) -> megaphone_test_stage:stop(Config).
@@ -175,6 +182,30 @@ inactivity(Config) ->
                               fun() -> resources(Config, User, <<"impatient.localhost">>) =:= [] end),
     ?assertMatch({error, {terminated, <<"item-not-found">>}}, request_again(State)).
 
+%% Confirms that messages which a client never asked for are there at its next login, once and in order.
+messages_of_a_vanished_client_go_offline(Config) ->
+    Options = #{host => <<"impatient.localhost">>},
+    {_, Alice} = login(Config, <<"alice">>, Options),
+    {User, Bob} = login(Config, <<"bob">>, Options),
+    [Resource] = resources(Config, User, <<"impatient.localhost">>),
+    Pid = call(Config, ejabberd_sm, get_session_pid, [User, <<"impatient.localhost">>, Resource]),
+    ok = megaphone_test_xmpp:drop(Bob),
+    Texts = [<<"one">>, <<"two">>, <<"three">>],
+    _ = lists:foldl(fun(Text, Client) ->
+                            megaphone_test_xmpp:send_message(Client, megaphone_test_xmpp:jid(Bob), Text)
+                    end, Alice, Texts),
+    megaphone_test_wait:until("the end of the session of a client that vanished",
+                              fun() -> not call(Config, erlang, is_process_alive, [Pid]) end),
+    Again = megaphone_test_xmpp:connect(?BOSH, megaphone_test_stage:target(Config), User, Options),
+    Present = megaphone_test_xmpp:send(Again, "<presence xmlns='jabber:client'/>"),
+    Asked = megaphone_test_xmpp:send_message(Present, megaphone_test_xmpp:jid(Again), <<"last">>),
+    Last = lists:foldl(fun(Text, Client) ->
+                               {{_, Received}, Next} = megaphone_test_xmpp:recv_message(Client),
+                               ?assertEqual(Text, Received),
+                               Next
+                       end, Asked, Texts ++ [<<"last">>]),
+    megaphone_test_xmpp:logout(Last).
+
 %% Confirms that a request for a session that never was is told so.
 unknown_session(Config) ->
     {ok, Session} = ?BOSH:open(megaphone_test_stage:target(Config), <<"localhost">>, #{}),
@@ -212,5 +243,7 @@ request_again(Session) ->
     ?BOSH:await(?BOSH:post(Session#{idle := [], waiting := []}, [])).
 
 resources(Config, User, Host) ->
-    megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config),
-                                 ejabberd_sm, get_user_resources, [User, Host]).
+    call(Config, ejabberd_sm, get_user_resources, [User, Host]).
+
+call(Config, Module, Function, Arguments) ->
+    megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config), Module, Function, Arguments).

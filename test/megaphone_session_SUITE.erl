@@ -187,7 +187,7 @@ oversize(Config) ->
     ok = megaphone_test_yamux:send(stream(Client), <<10001:32>>),
     ?assertEqual({<<"policy-violation">>, closed}, stream_end(Client)),
     Unlimited = login(Config),
-    ok = megaphone_test_yamux:send(stream(Unlimited), <<16#ffffffff:32>>),
+    ok = megaphone_test_yamux:send(stream(Unlimited), <<16#7fffffff:32>>),
     ?assertEqual({<<"policy-violation">>, closed}, stream_end(Unlimited)).
 
 %% Confirms that what is no XML ends the stream.

@@ -1,5 +1,7 @@
 %%% @doc A session: ejabberd's c2s of one client, in one process, on a connection whose bytes are
-%%% documents (RFC 7395), each after its length as a big-endian number of four bytes.
+%%% documents (RFC 7395), each after its length as a big-endian number of four bytes. If the first bit of
+%%% a length is set, the document is one of ejabberd's that its client never got
+%%% ({@link megaphone_undelivered}).
 %%%
 %%% ```
 %%%   connection -> length, document -> megaphone_framing -> xmpp_stream_in -> ejabberd_c2s
@@ -28,11 +30,13 @@
                   max_stanza_size :: pos_integer(),
                   hibernate_after :: timeout()}).
 
-%% What is read next: a length, a document of so many bytes, or nothing more.
+%% What is read next: a length, a document of such a length, or nothing more.
 -type due() :: header | non_neg_integer() | nothing.
 -type answer() :: {noreply, #session{}, timeout() | hibernate} | {stop, term(), #session{}}.
 
 -define(HEADER_SIZE, 4).
+%% The bit in the length of a document that comes back.
+-define(GIVEN_BACK, 16#80000000).
 %% The longest document, whatever the listener allows: a recv gives no more.
 -define(MAX_DOCUMENT, 67108864).
 -define(WAKE(Wait), {'$megaphone', Wait}).
@@ -122,7 +126,9 @@ handle_info(Info, Session) ->
 -spec terminate(term(), #session{}) -> term().
 terminate(Reason, Session) ->
     #session{stream = Stream} = wake(Session),
-    xmpp_stream_in:terminate(Reason, Stream).
+    Terminated = xmpp_stream_in:terminate(Reason, Stream),
+    ok = megaphone_undelivered:route(),
+    Terminated.
 
 -spec code_change(term(), #session{}, term()) -> {ok, #session{}} | {error, term()}.
 code_change(OldVersion, Session, Extra) ->
@@ -157,6 +163,8 @@ read(#session{due = header, socket = Socket} = Session) ->
         {ok, <<Size:32>>} -> read(Session#session{due = Size});
         Other -> unread(Other, Session)
     end;
+read(#session{due = Length} = Session) when Length >= ?GIVEN_BACK ->
+    read_given_back(Length - ?GIVEN_BACK, Session);
 read(#session{due = Size, max_stanza_size = Max} = Session) when Size > Max ->
     event({xmlstreamerror, ?TOO_BIG}, Session#session{due = nothing});
 read(#session{due = 0} = Session) ->
@@ -166,6 +174,36 @@ read(#session{due = Size, socket = Socket} = Session) ->
         {ok, Document} -> document(Document, Session);
         Other -> unread(Other, Session)
     end.
+
+read_given_back(0, Session) ->
+    given_back(<<>>, Session);
+read_given_back(Size, Session) when Size > ?MAX_DOCUMENT ->
+    refuse(Session);
+read_given_back(Size, #session{socket = Socket} = Session) ->
+    case megaphone:recv_nowait(Socket, Size) of
+        {ok, Document} -> given_back(Document, Session);
+        Other -> unread(Other, Session)
+    end.
+
+%% The first one says that the client is gone: this side ends behind what is on its way, and that comes
+%% back as well.
+given_back(Document, #session{stream = Stream, socket = Socket} = Session) ->
+    case megaphone_undelivered:is_client_gone() of
+        true ->
+            ok;
+        false ->
+            ok = megaphone_undelivered:client_gone(Stream),
+            _ = megaphone:shutdown(Socket, write)
+    end,
+    case megaphone_undelivered:given_back(Document) of
+        ok -> read_after(0, Session#session{due = header});
+        {error, too_many} -> refuse(Session)
+    end.
+
+%% No ECM sends such a thing.
+refuse(#session{socket = Socket} = Session) ->
+    ok = megaphone:reset(Socket),
+    unread({error, econnreset}, Session).
 
 unread({wait, Wait}, Session) ->
     rest(Session#session{wait = Wait});

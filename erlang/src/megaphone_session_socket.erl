@@ -51,10 +51,13 @@ redirect(Socket, Uri) ->
     _ = send_document(Socket, megaphone_framing:encode({redirect, Uri})),
     megaphone:close(Socket).
 
-%% @doc Sends a document.
+%% @doc Sends a document, unless the client is gone.
 -spec send_xml(socket(), megaphone_framing:element()) -> ok | {error, atom()}.
 send_xml({_, _, Socket}, Element) ->
-    send_document(Socket, megaphone_framing:encode(Element)).
+    case megaphone_undelivered:is_client_gone() of
+        false -> send_document(Socket, megaphone_framing:encode(Element));
+        true -> megaphone_undelivered:unsent(Element)
+    end.
 
 send_document(Socket, Document) ->
     case megaphone:send(Socket, [<<(byte_size(Document)):32>>, Document]) of

@@ -45,6 +45,7 @@ yaml(Listeners, #{dir := Dir} = Settings) ->
      "    modules:\n"
      "      mod_bosh:\n"
      "        max_inactivity: 3\n"
+     "      mod_offline: {}\n"
      "      mod_roster: {}\n"].
 
 %% @doc A listener on a port of the loopback address that serves all HTTP handlers.

@@ -18,6 +18,8 @@ const OPEN: &str =
     "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' id='i1' from='a.example' version='1.0'/>";
 const FEATURES: &str = "<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>";
 const CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
+/// The first bit of a length.
+const GIVEN_BACK: u32 = 1 << 31;
 const ERROR: &str = "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
     <conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
 
@@ -44,19 +46,46 @@ impl Ejabberd {
     /// The next document of a session.
     #[track_caller]
     fn document(&mut self, id: u32) -> String {
+        match self.message(id) {
+            Ok((0, document)) => document,
+            other => panic!("expected a document, got {other:?}"),
+        }
+    }
+
+    /// The next document of a session that is given back.
+    #[track_caller]
+    fn given_back(&mut self, id: u32) -> String {
+        match self.message(id) {
+            Ok((GIVEN_BACK, document)) => document,
+            other => panic!("expected a document to come back, got {other:?}"),
+        }
+    }
+
+    /// The end of a session whose client is gone, and for which nothing waits.
+    #[track_caller]
+    fn expect_client_gone(&mut self, id: u32) {
+        assert_eq!(self.given_back(id), "");
+        self.trunk.finish(id);
+        assert_eq!(self.message(id), Err(Seen::Finished(id)));
+    }
+
+    /// The first bit of the next message of a session, and its document.
+    fn message(&mut self, id: u32) -> Result<(u32, String), Seen> {
         loop {
             let bytes = self.partial.entry(id).or_default();
             if let Some((length, rest)) = bytes.split_first_chunk::<4>() {
-                let length = u32::from_be_bytes(*length) as usize;
+                let length = u32::from_be_bytes(*length);
+                let first_bit = length & GIVEN_BACK;
+                let length = (length ^ first_bit) as usize;
                 if let Some(document) = rest.get(..length) {
                     let document = String::from_utf8(document.to_vec()).unwrap();
                     bytes.drain(..4 + length);
-                    return document;
+                    return Ok((first_bit, document));
                 }
             }
             match self.trunk.next_on(id) {
                 Seen::Data(_, more) => bytes.extend(more),
-                other => panic!("expected a document, got {other:?}"),
+                other => return Err(other),
             }
         }
     }
@@ -490,9 +519,55 @@ fn a_silent_client_is_gone_as_if_its_connection_had_broken() {
     let mut session = Session::start(&ecm, &mut ejabberd, "");
     // There is no <close/>: with stream management it may resume.
     let stream = session.stream;
-    assert_eq!(ejabberd.trunk.next_on(stream), Seen::Finished(stream));
+    ejabberd.expect_client_gone(stream);
     session.ask(101, "", "");
     session.expect(&terminated("item-not-found"));
+}
+
+#[test]
+fn what_a_silent_client_never_got_goes_back_in_order() {
+    let (ecm, mut ejabberd) = start("[bosh]\nmax_inactivity = \"1s\"\n");
+    let mut session = Session::start(&ecm, &mut ejabberd, "");
+    let stream = session.stream;
+    session.ask(101, "", "");
+    ejabberd.say(stream, &[&message(1)]);
+    session.expect(&carrying("<message xmlns='jabber:client' id='1'/>"));
+    // It has got the first, and asks for no more.
+    ejabberd.say(stream, &[&message(2), &message(3)]);
+    assert_eq!(ejabberd.given_back(stream), "");
+    assert_eq!(ejabberd.given_back(stream), message(2));
+    assert_eq!(ejabberd.given_back(stream), message(3));
+    // This was on its way.
+    ejabberd.say(stream, &[&message(4)]);
+    assert_eq!(ejabberd.given_back(stream), message(4));
+    ejabberd.say(stream, &[&message(5)]);
+    ejabberd.trunk.finish(stream);
+    assert_eq!(ejabberd.given_back(stream), message(5));
+    assert_eq!(ejabberd.message(stream), Err(Seen::Finished(stream)));
+}
+
+#[test]
+fn more_goes_back_than_a_window_holds() {
+    let (ecm, mut ejabberd) = start("[bosh]\nmax_inactivity = \"1s\"\n");
+    let session = Session::start(&ecm, &mut ejabberd, "");
+    let stream = session.stream;
+    ejabberd.trunk.consumes = false;
+    let text = "x".repeat(10_000);
+    let large = |n: usize| format!("<message xmlns='jabber:client' id='{n}'>{text}</message>");
+    for n in 0..25 {
+        ejabberd.say(stream, &[&large(n)]);
+    }
+    assert_eq!(ejabberd.given_back(stream), "");
+    for n in 25..30 {
+        ejabberd.say(stream, &[&large(n)]);
+    }
+    ejabberd.trunk.finish(stream);
+    for n in 0..30 {
+        assert_eq!(ejabberd.given_back(stream), large(n));
+        let id = megaphone_trunk::v2::StreamId::new(stream);
+        let _ = ejabberd.trunk.session.consumed(id, large(n).len());
+    }
+    assert_eq!(ejabberd.message(stream), Err(Seen::Finished(stream)));
 }
 
 #[test]
@@ -563,7 +638,7 @@ fn the_programs_end_is_told() {
     assert_eq!(last.field("Connection"), Some("close"));
     assert_eq!(session.client.rest(), "");
     for stream in [session.stream, idle.stream] {
-        assert_eq!(ejabberd.trunk.next_on(stream), Seen::Finished(stream));
+        assert_eq!(ejabberd.given_back(stream), "");
     }
     assert!(ecm.wait_for_exit().success());
 }

@@ -7,6 +7,7 @@ use megaphone_xmpp::bosh::{Condition, Request};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::answer::Answer;
+use super::give_back::give_back;
 use super::pump::{Coming, Sending, Stream, pump};
 use super::queued::{Next, Queued};
 use super::session::{Abandoned, Session, Taken};
@@ -168,7 +169,7 @@ impl Cell {
             (Abandoned::OthersWait, _) => wake(shared),
             // It does not know the session, and won't come back to it.
             (Abandoned::Unattended, Way::Queued(_)) if !shared.session.is_known() => {
-                shared.session.terminate(Condition::ItemNotFound, now);
+                shared.session.expire(now);
                 shared.stream = Way::Closed;
             }
             (Abandoned::Unattended, _) => {}
@@ -199,8 +200,8 @@ impl Cell {
         let mut shared = self.shared.lock();
         // Its last words may have waited for room.
         shared.pump(now);
-        shared.session.terminate(Condition::ItemNotFound, now);
-        shared.stream = Way::Closed;
+        shared.session.expire(now);
+        shared.leave_stream();
         wake(shared);
     }
 }
@@ -216,7 +217,16 @@ impl Shared {
             Way::Closed => pump(&mut self.session, &mut Nowhere, now),
         }
         if self.session.is_over() {
-            self.stream = Way::Closed;
+            self.leave_stream();
+        }
+    }
+
+    /// Leaves the stream of a session that is over; what its client never got goes back.
+    fn leave_stream(&mut self) {
+        if let Way::Open(stream) = std::mem::replace(&mut self.stream, Way::Closed)
+            && let Some(documents) = self.session.take_undelivered()
+        {
+            give_back(stream, documents);
         }
     }
 

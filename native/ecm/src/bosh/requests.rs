@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::answer::Answer;
 use super::contents::Contents;
 
@@ -31,8 +33,17 @@ pub enum State {
     Early(Box<Contents>),
     /// It was taken, and waits for its answer.
     Held(Reply),
+    /// It was answered, and nobody has fetched the answer.
+    Fresh(Box<Fresh>),
     /// It was answered.
     Answered(Answer),
+}
+
+/// An answer that has documents of ejabberd's, which nobody has.
+#[derive(Debug)]
+pub struct Fresh {
+    answer: Answer,
+    documents: Vec<Bytes>,
 }
 
 /// When a request is answered.
@@ -69,13 +80,13 @@ impl Entry {
     pub const fn reply(&self) -> Option<Reply> {
         match self.state {
             State::Held(reply) => Some(reply),
-            State::Early(_) | State::Answered(_) => None,
+            State::Early(_) | State::Fresh(_) | State::Answered(_) => None,
         }
     }
 
     /// Whether it has no answer yet.
     pub const fn is_unanswered(&self) -> bool {
-        !matches!(self.state, State::Answered(_))
+        !matches!(self.state, State::Fresh(_) | State::Answered(_))
     }
 
     /// Whether it is a repetition that has the same key.
@@ -166,22 +177,45 @@ impl Requests {
         }
     }
 
-    /// Answers a request.
-    pub fn answer(&mut self, rid: u64, answer: Answer, now: Instant) {
+    /// Answers a request with these documents.
+    pub fn answer(&mut self, rid: u64, answer: Answer, documents: Vec<Bytes>, now: Instant) {
         if let Some(entry) = self.get_mut(rid) {
-            entry.state = State::Answered(answer);
+            entry.state = match documents.is_empty() {
+                true => State::Answered(answer),
+                false => State::Fresh(Box::new(Fresh { answer, documents })),
+            };
             entry.since = now;
         }
+    }
+
+    /// Takes the documents of answers that nobody has fetched and nobody waits for; nobody gets them any
+    /// more.
+    pub fn take_unfetched(&mut self) -> Vec<Bytes> {
+        let mut documents = Vec::new();
+        let unheld = self.entries.iter_mut().filter(|entry| entry.holders == 0);
+        for entry in unheld {
+            if let State::Fresh(fresh) = &mut entry.state {
+                documents.append(&mut fresh.documents);
+                entry.state = State::Answered(Answer::empty());
+            }
+        }
+        documents
     }
 
     /// Fetches an answer for one of the connections that want it.
     pub fn fetch(&mut self, rid: u64) -> Option<Answer> {
         let entry = self.get_mut(rid)?;
-        let State::Answered(answer) = &entry.state else {
-            return None;
+        let answer = match &mut entry.state {
+            State::Answered(answer) => answer.clone(),
+            State::Fresh(fresh) => {
+                let answer = fresh.answer.clone();
+                entry.state = State::Answered(answer.clone());
+                answer
+            }
+            State::Early(_) | State::Held(_) => return None,
         };
         entry.holders = entry.holders.saturating_sub(1);
-        Some(answer.clone())
+        Some(answer)
     }
 
     /// One of the connections that want it no longer does.

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use megaphone_xmpp::Document;
 use megaphone_xmpp::bosh::{Condition, Request};
 
-use self::end::Stage;
+use self::end::{Parting, Stage};
 use self::output::Opened;
 use super::activity::Activity;
 use super::answer::Answer;
@@ -60,6 +60,7 @@ pub struct Session {
     /// Whether the client knows of the session.
     told: Told,
     stage: Stage,
+    parting: Parting,
     /// When a request came, an answer was given or a connection broke for the last time.
     active: Instant,
     /// The pause that the client asked for, in seconds.
@@ -152,6 +153,7 @@ impl Session {
             login: Login::Pending,
             told: Told::No,
             stage: Stage::Open,
+            parting: Parting::Abrupt,
             active: now,
             pause: None,
         })

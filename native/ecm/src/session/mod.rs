@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use megaphone_xmpp::Document;
-use megaphone_xmpp::framing::{MessageError, put_document, put_message};
+use megaphone_xmpp::framing::{MessageError, put_document, put_given_back, put_message};
 
 use self::counted::Counted;
 use self::incoming::Incoming;
@@ -62,7 +62,7 @@ pub enum SendError {
     /// The session is gone; [`Session::next`] says why, after what still came.
     #[error(transparent)]
     TrunkLost(#[from] TrunkLost),
-    /// It is no document, or longer than 4 GiB.
+    /// It is no document, or longer than 2 GiB.
     #[error(transparent)]
     Message(#[from] MessageError),
 }
@@ -130,6 +130,16 @@ impl Session {
     /// [`SendError`].
     pub fn try_send_checked(&mut self, document: &Document<'_>) -> Result<Sent, SendError> {
         self.send_message(|out| put_document(out, document))
+    }
+
+    /// Gives a document of ejabberd's back that the client never got: ejabberd may have another place for
+    /// it. The first one says that the client is gone, and may be empty; from then on ejabberd sends no more,
+    /// and ends its side.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn try_give_back(&mut self, document: &[u8]) -> Result<Sent, SendError> {
+        self.send_message(|out| put_given_back(out, document))
     }
 
     /// The next document from ejabberd. The window is returned with it, so it is to be asked for only when

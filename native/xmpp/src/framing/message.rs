@@ -1,14 +1,20 @@
 //! The messages of a session on a trunk: a u32 big-endian length and one document each.
+//!
+//! The length's first bit is set in a message that gives back a document: its client never got it. Such a
+//! message may be empty.
 
 use crate::xml::Document;
 
 /// Bytes of a message's length.
 const PREFIX: usize = 4;
 
+/// The first bit of the length of a document that is given back.
+const GIVEN_BACK: u32 = 1 << 31;
+
 /// A message that can't be, or must not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Longer than what is allowed, or than a u32 can say.
+    /// Longer than what is allowed, or than 31 bits can say.
     #[error("a message of {length} bytes, {limit} are allowed; end the session")]
     TooLong {
         /// Its length.
@@ -31,6 +37,16 @@ pub fn put_document(out: &mut Vec<u8>, document: &Document<'_>) -> Result<(), Me
     put_parts(out, &document.parts())
 }
 
+/// Writes a message that gives a document back to where it came from: its client never got it. The first
+/// one of a session says that the client is gone, and may be empty.
+pub fn put_given_back(out: &mut Vec<u8>, document: &[u8]) -> Result<(), MessageError> {
+    let length = length(document.len())?;
+    out.reserve(PREFIX + document.len());
+    out.extend_from_slice(&(GIVEN_BACK | length).to_be_bytes());
+    out.extend_from_slice(document);
+    Ok(())
+}
+
 fn put_parts(out: &mut Vec<u8>, parts: &[&[u8]]) -> Result<(), MessageError> {
     let length = parts
         .iter()
@@ -38,16 +54,26 @@ fn put_parts(out: &mut Vec<u8>, parts: &[&[u8]]) -> Result<(), MessageError> {
     if length == 0 {
         return Err(MessageError::Empty);
     }
-    let prefix = u32::try_from(length).map_err(|_| MessageError::TooLong {
-        length,
-        limit: usize::try_from(u32::MAX).unwrap_or(usize::MAX),
-    })?;
+    let prefix = self::length(length)?;
     out.reserve(PREFIX + length);
     out.extend_from_slice(&prefix.to_be_bytes());
     for part in parts {
         out.extend_from_slice(part);
     }
     Ok(())
+}
+
+/// A document's length, which leaves the first bit free.
+fn length(length: usize) -> Result<u32, MessageError> {
+    let too_long = MessageError::TooLong {
+        length,
+        limit: usize::try_from(GIVEN_BACK - 1).unwrap_or(usize::MAX),
+    };
+    let length = u32::try_from(length).map_err(|_| too_long)?;
+    match length < GIVEN_BACK {
+        true => Ok(length),
+        false => Err(too_long),
+    }
 }
 
 /// Reads messages from the bytes of a session, in any chunks.
@@ -198,5 +224,20 @@ mod tests {
     #[test]
     fn an_idle_reader_is_small() {
         assert!(size_of::<Messages>() <= 48, "{}", size_of::<Messages>());
+    }
+
+    #[test]
+    fn no_documents_length_has_the_bit_of_those_given_back() {
+        let most = (1 << 31) - 1;
+        assert_eq!(length(most), Ok(0x7fff_ffff));
+        let too_long = Err(MessageError::TooLong {
+            length: most + 1,
+            limit: most,
+        });
+        assert_eq!(length(most + 1), too_long);
+        let mut out = Vec::new();
+        put_given_back(&mut out, b"").unwrap();
+        put_given_back(&mut out, b"<a/>").unwrap();
+        assert_eq!(out, b"\x80\0\0\0\x80\0\0\x04<a/>");
     }
 }

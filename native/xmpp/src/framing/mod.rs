@@ -2,11 +2,11 @@
 //!
 //! What a WebSocket message has to be, [`check`] says; what a document is for, [`Kind`]. A session on a
 //! trunk (ALPN `xmpp-framing`) is a sequence of messages, each a u32 big-endian length and one document:
-//! [`put_message`] and [`Messages`].
+//! [`put_message`] and [`Messages`]. What its client never got goes back by [`put_given_back`].
 
 mod message;
 
-pub use message::{MessageError, Messages, put_document, put_message};
+pub use message::{MessageError, Messages, put_document, put_given_back, put_message};
 
 use std::borrow::Cow;
 

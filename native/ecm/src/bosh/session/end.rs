@@ -6,7 +6,6 @@ use bytes::Bytes;
 use megaphone_xmpp::bosh::{Condition, Outcome, Request};
 
 use super::{Session, Taken};
-use crate::bosh::answer::Answer;
 
 /// How far a session has come.
 #[derive(Debug)]
@@ -39,7 +38,23 @@ pub(super) enum Cause {
     Here(Condition),
 }
 
+/// How the session's stream is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// One of its two sides has closed it.
+    InOrder,
+    /// It breaks off, and ejabberd may have another place for what is on its way.
+    Abrupt,
+}
+
 impl Cause {
+    const fn parting(&self) -> Parting {
+        match self {
+            Self::Client | Self::StreamError | Self::Closed | Self::SeeOther(_) => Parting::InOrder,
+            Self::Violation(..) | Self::Refused(_) | Self::Here(_) => Parting::Abrupt,
+        }
+    }
+
     fn outcome(&self) -> Outcome<'_> {
         match self {
             Self::Client => Outcome::Terminate,
@@ -104,34 +119,52 @@ impl Session {
                 .requests
                 .get(rid)
                 .is_some_and(|entry| entry.is_attended());
-            let answer = match &cause {
-                Cause::Client if rid == taken => self.last_answer(rid, &cause),
-                Cause::Violation(_, culprit) if rid == *culprit => {
-                    self.build(rid, cause.outcome(), &[], None)
-                }
+            let (outcome, documents) = match &cause {
+                Cause::Client if rid == taken => (cause.outcome(), self.take_pending()),
+                Cause::Violation(_, culprit) if rid == *culprit => (cause.outcome(), Vec::new()),
                 Cause::Client | Cause::Violation(..) | Cause::Refused(_) => {
-                    self.build(rid, cause.outcome_for_others(), &[], None)
+                    (cause.outcome_for_others(), Vec::new())
                 }
                 // The client may not repeat what nobody waits for.
-                _ if !attended => self.build(rid, Outcome::Continue, &[], None),
-                _ if told => self.build(rid, cause.outcome_for_others(), &[], None),
+                _ if !attended => (Outcome::Continue, Vec::new()),
+                _ if told => (cause.outcome_for_others(), Vec::new()),
                 _ => {
                     told = true;
-                    self.last_answer(rid, &cause)
+                    (cause.outcome(), self.take_pending())
                 }
             };
-            self.requests.answer(rid, answer, now);
+            let answer = self.build(rid, outcome, &documents, None);
+            self.requests.answer(rid, answer, documents, now);
         }
         self.active = now;
         self.pause = None;
+        self.parting = cause.parting();
         self.stage = match cause {
             Cause::Client | Cause::Violation(..) | Cause::Refused(_) => Stage::Over,
             _ if told => Stage::Over,
             cause => Stage::Untold(cause),
         };
-        if matches!(self.stage, Stage::Over) {
-            self.take_pending();
+    }
+
+    /// Ends it because the client is gone, and won't ask.
+    pub fn expire(&mut self, now: Instant) {
+        self.terminate(Condition::ItemNotFound, now);
+        self.stage = Stage::Over;
+    }
+
+    /// Of a session that is over: the documents that the client never got and never will, in order, unless
+    /// its stream was closed, and nobody is left to take them.
+    pub fn take_undelivered(&mut self) -> Option<Vec<Bytes>> {
+        if self.parting == Parting::InOrder {
+            return None;
         }
+        // It may ask for the others.
+        let mut documents = Vec::new();
+        if matches!(self.stage, Stage::Over) {
+            documents = self.requests.take_unfetched();
+            documents.append(&mut self.take_pending());
+        }
+        Some(documents)
     }
 
     /// A new request in a session that is over.
@@ -152,15 +185,11 @@ impl Session {
             self.stage = Stage::Untold(cause);
             return self.not_found();
         }
-        let answer = self.last_answer(request.rid, &cause);
+        let documents = self.take_pending();
+        let answer = self.build(request.rid, cause.outcome(), &documents, None);
         self.requests
             .insert_answered(request.rid, request.key.as_deref(), answer, now);
         self.active = now;
         Taken::Held
-    }
-
-    fn last_answer(&mut self, rid: u64, cause: &Cause) -> Answer {
-        let documents: Vec<Bytes> = self.take_pending();
-        self.build(rid, cause.outcome(), &documents, None)
     }
 }

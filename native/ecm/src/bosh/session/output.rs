@@ -237,7 +237,7 @@ impl Session {
         if !documents.is_empty() {
             self.activity.answered_with_payload(&self.terms);
         }
-        self.requests.answer(rid, answer, now);
+        self.requests.answer(rid, answer, documents, now);
         self.active = now;
     }
 }

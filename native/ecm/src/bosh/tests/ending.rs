@@ -1,5 +1,7 @@
 //! How sessions end: XEP-0124, sections 13 and 17.
 
+use megaphone_xmpp::bosh::Condition;
+
 use super::*;
 
 const CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
@@ -187,4 +189,64 @@ fn a_request_that_can_not_create_a_session_is_a_bad_request() {
             .unwrap();
         assert_eq!(text(&answer), terminated("bad-request"));
     }
+}
+
+/// What is left of a session whose client is gone.
+fn undelivered(world: &mut World) -> Option<Vec<String>> {
+    world.session.expire(world.now);
+    let documents = world.session.take_undelivered()?;
+    let texts = documents.iter();
+    Some(
+        texts
+            .map(|document| String::from_utf8(document.to_vec()).unwrap())
+            .collect(),
+    )
+}
+
+#[test]
+fn what_no_connection_has_fetched_is_undelivered_and_what_one_has_is_not() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.says(&[&message(1)]);
+    world.expect(101, &carrying(&message(1)));
+    world.ask(102, "", "");
+    world.says(&[&message(2), &message(3)]);
+    // Its connection breaks before it gets the answer that is there.
+    assert_eq!(world.session.abandon(102, world.now), Abandoned::Unattended);
+    assert_eq!(undelivered(&mut world), Some(vec![message(2), message(3)]));
+    // Nobody gets it twice.
+    assert_eq!(undelivered(&mut world), Some(Vec::new()));
+    assert_eq!(world.answer(102).unwrap(), EMPTY);
+}
+
+#[test]
+fn an_answer_that_a_connection_is_about_to_fetch_is_delivered() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.says(&[&message(1)]);
+    assert_eq!(undelivered(&mut world), Some(Vec::new()));
+    world.expect(101, &carrying(&message(1)));
+}
+
+#[test]
+fn of_a_stream_that_was_closed_nothing_is_given_back() {
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "type='terminate'", "");
+    assert_eq!(undelivered(&mut world), None);
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    assert_eq!(world.session.abandon(101, world.now), Abandoned::Unattended);
+    world.says(&[&message(1), CLOSE]);
+    world.ask(102, "", "");
+    assert_eq!(undelivered(&mut world), None);
+}
+
+#[test]
+fn a_client_that_may_ask_for_what_there_is_gets_it() {
+    let mut world = established(HOLD_ONE);
+    world
+        .session
+        .terminate(Condition::SystemShutdown, world.now);
+    assert_eq!(world.session.take_undelivered(), Some(Vec::new()));
+    assert_eq!(undelivered(&mut world), Some(Vec::new()));
 }

@@ -1,0 +1,244 @@
+%% Stanzas that a client never got, which the ECM gives back: they are routed again, each once.
+-module(megaphone_undelivered_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
+         end_per_testcase/2]).
+-export([go_offline/1, go_to_another_resource/1, on_their_way/1, sleeping_session/1, with_stream_management/1,
+         no_stanzas/1, ends_without_fin/1, too_many/1, too_large/1]).
+
+-import(megaphone_test_listeners, [call/4, connect/1]).
+-import(megaphone_test_xmpp, [jid/1]).
+
+-define(GIVEN_BACK, 16#80000000).
+-define(LAST, <<"this is the last one">>).
+
+suite() ->
+    [{timetrap, {seconds, 60}}].
+
+all() ->
+    [go_offline, go_to_another_resource, on_their_way, sleeping_session, with_stream_management, no_stanzas,
+     ends_without_fin, too_many, too_large].
+
+init_per_suite(Config) ->
+    megaphone_test_listeners:start(Config, #{default => "    hibernate_after: 1\n"},
+                                   #{modules => "  mod_offline: {}\n"}).
+
+end_per_suite(Config) ->
+    megaphone_test_listeners:stop(Config).
+
+init_per_testcase(_, Config) ->
+    [{trunk, connect(Config)} | Config].
+
+end_per_testcase(_, Config) ->
+    megaphone_test_yamux:close(trunk(Config)).
+
+%% Confirms that messages that came back are offline messages, once and in order, in front of those that
+%% came after the user was gone.
+go_offline(Config) ->
+    {Alice, Bob, User} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    Alice1 = say(Alice, jid(Bob), [<<"one">>, <<"two">>, <<"three">>]),
+    Messages = [message_document(Bob) || _ <- [one, two, three]],
+    ok = give_back(Bob, [<<>> | Messages]),
+    ok = await_fin(Bob),
+    ok = megaphone_test_yamux:finish(stream(Bob)),
+    await_gone(Config, Pid),
+    _ = say(Alice1, jid(Bob), [<<"four">>]),
+    ?assertEqual([<<"one">>, <<"two">>, <<"three">>, <<"four">>], offline(Config, User)).
+
+%% Confirms that another resource of the user gets them, if there is one.
+go_to_another_resource(Config) ->
+    {Alice, Bob, User} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    _ = say(Alice, jid(Bob), [<<"for whoever is there">>]),
+    Message = message_document(Bob),
+    Other = login(Config, User),
+    ok = give_back(Bob, [<<>>, Message]),
+    ok = megaphone_test_yamux:finish(stream(Bob)),
+    await_gone(Config, Pid),
+    ?assertMatch({{_, <<"for whoever is there">>}, _}, megaphone_test_xmpp:recv_message(Other)).
+
+%% Confirms that what is sent while the session waits for the rest is neither sent to the client nor lost, and
+%% comes after what was on its way.
+on_their_way(Config) ->
+    {Alice, Bob, User} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    Alice1 = say(Alice, jid(Bob), [<<"on its way">>]),
+    Message = message_document(Bob),
+    ok = give_back(Bob, [<<>>]),
+    ok = await_fin(Bob),
+    Alice2 = say(Alice1, jid(Bob), [<<"after that">>]),
+    {_, _} = megaphone_test_xmpp:request(Alice2, {"get", "", "<query xmlns='jabber:iq:roster'/>"}),
+    %% It was routed, so the session has handled it when it answers.
+    _ = call(Config, sys, get_state, [Pid]),
+    ok = give_back(Bob, [Message]),
+    ok = megaphone_test_yamux:finish(stream(Bob)),
+    await_gone(Config, Pid),
+    ?assertEqual([<<"on its way">>, <<"after that">>], offline(Config, User)).
+
+%% Confirms the same of a session that slept with its state packed.
+sleeping_session(Config) ->
+    {Alice, Bob, User} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    _ = say(Alice, jid(Bob), [<<"good night">>]),
+    Message = message_document(Bob),
+    megaphone_test_wait:until("the session's sleep", fun() -> is_asleep(Config, Pid) end),
+    ok = give_back(Bob, [<<>>, Message]),
+    ok = megaphone_test_yamux:finish(stream(Bob)),
+    await_gone(Config, Pid),
+    ?assertEqual([<<"good night">>], offline(Config, User)).
+
+%% Confirms that with stream management it is the resumed session that gets them, once.
+with_stream_management(Config) ->
+    User = megaphone_test_stage:user(Config, <<"bob">>),
+    Resumable = megaphone_test_resumption:enable(login(Config, User)),
+    #{client := Bob} = Resumable,
+    Pid = session(Config, Bob),
+    Alice = say(login(Config, <<"alice">>, new), jid(Bob), [<<"one">>, <<"two">>]),
+    Messages = [message_document(Bob) || _ <- [one, two]],
+    ok = give_back(Bob, [<<>> | Messages]),
+    ok = await_fin(Bob),
+    ok = megaphone_test_yamux:finish(stream(Bob)),
+    megaphone_test_wait:until("the session to be without a connection",
+                              fun() -> not is_map_key(socket, c2s_state(Config, Pid)) end),
+    _ = say(Alice, jid(Bob), [<<"three">>]),
+    New = megaphone_test_xmpp:authenticate(megaphone_test_session, {trunk(Config), header()}, User, #{}),
+    {alive, Back} = megaphone_test_resumption:ping(megaphone_test_resumption:resume(Resumable, New)),
+    ?assertEqual([<<"one">>, <<"two">>, <<"three">>], megaphone_test_resumption:received(Back)),
+    ok = megaphone_test_resumption:logout(Back),
+    ?assertEqual([], offline(Config, User)).
+
+%% Confirms that whatever else is given back does no harm.
+no_stanzas(Config) ->
+    {_, Bob, User} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    ok = give_back(Bob, [<<"<message xmlns='jabber:client' type='chat'><body>from nobody</body></message>">>,
+                         <<"<message xmlns='jabber:client' from='not a jid@' to='b@localhost'/>">>,
+                         <<"<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>">>,
+                         <<"<not well-formed">>]),
+    ok = megaphone_test_yamux:finish(stream(Bob)),
+    await_gone(Config, Pid),
+    ?assertEqual([], offline(Config, User)).
+
+%% Confirms that a stream that breaks off loses nothing that has come back.
+ends_without_fin(Config) ->
+    {Alice, Bob, User} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    _ = say(Alice, jid(Bob), [<<"not lost">>]),
+    Message = message_document(Bob),
+    ok = give_back(Bob, [<<>>, Message]),
+    ok = await_fin(Bob),
+    %% It reads on with its next message, which comes before the second of these at the latest.
+    _ = call(Config, sys, get_state, [Pid]),
+    _ = call(Config, sys, get_state, [Pid]),
+    ok = megaphone_test_yamux:reset(stream(Bob)),
+    await_gone(Config, Pid),
+    ?assertEqual([<<"not lost">>], offline(Config, User)).
+
+%% Confirms that a session keeps no more of it than an ECM can have.
+too_many(Config) ->
+    {_, Bob, _} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    Large = ["<message xmlns='jabber:client'>", lists:duplicate(100_000, $x), "</message>"],
+    %% The end may be known before all is sent.
+    _ = [megaphone_test_yamux:send(stream(Bob), framed(Large)) || _ <- lists:seq(1, 30)],
+    await_gone(Config, Pid),
+    ?assertEqual({error, econnreset}, await_end(Bob)).
+
+too_large(Config) ->
+    {_, Bob, _} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    ok = megaphone_test_yamux:send(stream(Bob), <<16#ffffffff:32>>),
+    await_gone(Config, Pid),
+    ?assertEqual({error, econnreset}, await_end(Bob)).
+
+%% Helpers.
+
+trunk(Config) ->
+    proplists:get_value(trunk, Config).
+
+header() ->
+    megaphone_test_session:header().
+
+alice_and_bob(Config) ->
+    User = megaphone_test_stage:user(Config, <<"bob">>),
+    {login(Config, <<"alice">>, new), login(Config, User), User}.
+
+login(Config, Name, new) ->
+    login(Config, megaphone_test_stage:user(Config, Name)).
+
+login(Config, User) ->
+    megaphone_test_xmpp:login(megaphone_test_session, {trunk(Config), header()}, User).
+
+say(Client, To, Texts) ->
+    lists:foldl(fun(Text, Speaker) -> megaphone_test_xmpp:send_message(Speaker, To, Text) end, Client, Texts).
+
+stream(Client) ->
+    megaphone_test_session:stream(maps:get(state, Client)).
+
+%% The next message as it came; other documents are passed over.
+message_document(Client) ->
+    case document(Client) of
+        <<"<message ", _/binary>> = Message -> Message;
+        Other when is_binary(Other) -> message_document(Client)
+    end.
+
+document(Client) ->
+    case megaphone_test_yamux:recv(stream(Client), 4, 10_000) of
+        {ok, <<Size:32>>} ->
+            {ok, Document} = megaphone_test_yamux:recv(stream(Client), Size, 10_000),
+            Document;
+        {error, _} = Error ->
+            Error
+    end.
+
+give_back(Client, Documents) ->
+    megaphone_test_yamux:send(stream(Client), [framed(Document) || Document <- Documents]).
+
+framed(Document) ->
+    [<<(?GIVEN_BACK + iolist_size(Document)):32>>, Document].
+
+%% ejabberd ends its side, and says nothing more before.
+await_fin(Client) ->
+    {error, closed} = document(Client),
+    ok.
+
+await_end(Client) ->
+    case document(Client) of
+        Document when is_binary(Document) -> await_end(Client);
+        Error -> Error
+    end.
+
+%% The bodies of the user's offline messages.
+offline(Config, User) ->
+    Client = megaphone_test_xmpp:connect(megaphone_test_session, {trunk(Config), header()}, User, #{}),
+    Present = megaphone_test_xmpp:send(Client, "<presence xmlns='jabber:client'/>"),
+    bodies(megaphone_test_xmpp:send_message(Present, jid(Client), ?LAST), []).
+
+bodies(Client, Bodies) ->
+    case megaphone_test_xmpp:recv_message(Client) of
+        {{_, ?LAST}, Received} ->
+            ok = megaphone_test_xmpp:logout(Received),
+            lists:reverse(Bodies);
+        {{_, Body}, Received} ->
+            bodies(Received, [Body | Bodies])
+    end.
+
+session(Config, Client) ->
+    [User, Rest] = binary:split(jid(Client), <<"@">>),
+    [Host, Resource] = binary:split(Rest, <<"/">>),
+    call(Config, ejabberd_sm, get_session_pid, [User, Host, Resource]).
+
+c2s_state(Config, Pid) ->
+    case element(2, call(Config, sys, get_state, [Pid])) of
+        State when is_map(State) -> State;
+        Packed -> call(Config, megaphone_session_state, unpack, [Packed])
+    end.
+
+await_gone(Config, Pid) ->
+    megaphone_test_wait:until("the session's end", fun() -> not call(Config, erlang, is_process_alive, [Pid]) end).
+
+is_asleep(Config, Pid) ->
+    call(Config, erlang, process_info, [Pid, current_function]) =:= {current_function, {erlang, hibernate, 3}}.
