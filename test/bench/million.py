@@ -112,9 +112,8 @@ def _in_trunks(arguments: argparse.Namespace, lab: Lab) -> Crowd:
     ejabberd = _ejabberd(arguments.users, lab)
 
     def come() -> list[Swarm]:
-        address = f"127.0.0.1:{ejabberd.trunk_port}"
         more = ("--trunks", str(TRUNKS), "--reconnect")
-        return [Swarm(lab, "trunk", address, arguments.users, at_once=arguments.at_once, more=more)]
+        return [Swarm(lab, "trunk", ejabberd, arguments.users, at_once=arguments.at_once, more=more)]
 
     return Crowd("in trunks", ejabberd, [], come)
 
@@ -129,7 +128,7 @@ def _through_ecms(arguments: argparse.Namespace, lab: Lab, users: int) -> Crowd:
             Swarm(
                 lab,
                 "websocket",
-                ecm.entrances.address("websocket"),
+                ecm,
                 share,
                 first=number * share,
                 at_once=at_once,
