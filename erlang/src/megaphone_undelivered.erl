@@ -68,14 +68,13 @@ unsent(_) ->
 route() ->
     case erase(?KEPT) of
         #kept{given_back = GivenBack, unsent = Unsent} ->
-            Parsed = [fxml_stream:parse_element(Document) || Document <- lists:reverse(GivenBack)],
-            lists:foreach(fun route/1, Parsed ++ lists:reverse(Unsent));
+            Events = lists:map(fun megaphone_framing:decode/1, lists:reverse(GivenBack)),
+            Elements = [Element || {xmlstreamelement, Element} <- Events],
+            lists:foreach(fun route/1, Elements ++ lists:reverse(Unsent));
         _ ->
             ok
     end.
 
-route({error, _}) ->
-    ok;
 route(Element) ->
     try xmpp:decode(Element, ?NS_CLIENT, ejabberd_config:codec_options()) of
         Decoded -> route_decoded(Decoded)
