@@ -22,11 +22,11 @@ frames(_Config) ->
 
 %% Confirms that a document is parsed as ejabberd's own parser does.
 documents_like_fxml(_Config) ->
-    holds(prop_document:prop_like_fxml(), 3000).
+    prop_result:holds_for(prop_document:prop_like_fxml(), 3000).
 
 %% Confirms that what ejabberd's own parser refuses is refused, and nothing else is read out of it.
 documents_broken(_Config) ->
-    holds(prop_document:prop_broken(), 5000).
+    prop_result:holds_for(prop_document:prop_broken(), 5000).
 
 %% Confirms that lines that are right, or nearly so, are decoded as erlang:decode_packet/3 does.
 decode_packet_near_valid(Config) ->
