@@ -24,8 +24,6 @@ OTHERS = 600
 """Descriptors of a process that are no clients."""
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """A frame finds its connection in fewer steps where memory comes in large pages."""
-NO_CACHE = "\nuse_cache: false\n"
-"""The tables are in memory as it is; a cache of all users would hold them twice."""
 
 
 def main() -> int:
@@ -141,7 +139,7 @@ def _through_ecms(arguments: argparse.Namespace, lab: Lab, users: int) -> Crowd:
 
 
 def _ejabberd(users: int, lab: Lab) -> Ejabberd:
-    ejabberd = Ejabberd(lab, users, environment=HUGE_PAGES, more=NO_CACHE)
+    ejabberd = Ejabberd(lab, users, environment=HUGE_PAGES)
 
     def tell(count: int) -> None:
         if count % 100_000 == 0:

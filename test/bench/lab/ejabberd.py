@@ -85,12 +85,10 @@ class Ejabberd(Server):
         backlog: int | None = BACKLOG,
         environment: Mapping[str, str] | None = None,
         emulator: tuple[str, ...] = (),
-        more: str = "",
     ) -> None:
         """Begins to start it; `ready` waits for the end of that.
 
-        Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl, `more` is added to
-        its configuration.
+        Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl.
         """
         self.entrances = Entrances(http=ports.free(), xmpp=ports.free(), trunk=ports.free())
         folder = lab.folder("ejabberd")
@@ -101,7 +99,7 @@ class Ejabberd(Server):
             backlog=f"\n    backlog: {backlog}" if backlog else "",
             files=folder / "files",
         )
-        (folder / "ejabberd.yml").write_text(config + more)
+        (folder / "ejabberd.yml").write_text(config)
         (folder / "files").mkdir()
         (folder / "files/kilobyte").write_text("x" * 1024)
         # Passwords in memory; names are looked up without a helper process.

@@ -10,10 +10,20 @@
 -spec main([string()]) -> pid().
 main([Count]) ->
     spawn(fun() ->
+                  ok = keep_tables_in_memory(),
                   ok = megaphone_run:main(["/dev/stdout", Count]),
                   collect_garbage(),
                   serve(open_port({fd, 0, 1}, [eof, {line, 1024}]))
           end).
+
+%% ejabberd keeps rosters in files that one process reads, so that logins wait for it. With a log beside
+%% them, tables in memory survive a restart as well.
+keep_tables_in_memory() ->
+    lists:foreach(fun(Table) ->
+                          {atomic, ok} = mnesia:change_table_copy_type(Table, node(), disc_copies)
+                  end,
+                  [Table || Table <- mnesia:system_info(tables),
+                            mnesia:table_info(Table, storage_type) =:= disc_only_copies]).
 
 serve(Port) ->
     receive
