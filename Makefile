@@ -94,11 +94,18 @@ test-rust:
 	@awk '/^test result: ok/ { passed += $$4; ignored += $$8 } \
 	      END { printf "cargo test: %d tests passed, %d ignored\n", passed, ignored; exit passed == 0 }' _build/cargo-test.log
 
-test-clients: $(clients)/node_modules/.package-lock.json $(clients)/venv/.requirements.txt
+test-clients: $(clients)/node_modules/.package-lock.json $(clients)/venv/.requirements.txt \
+	$(clients)/node-xmpp-bosh/node_modules/.package-lock.json
 
 $(clients)/node_modules/.package-lock.json: $(clients)/package-lock.json
 	@echo 'installing the XMPP clients of the tests (npm ci)'
 	@npm ci --prefix $(clients) --silent --no-audit --no-fund
+	@touch $@
+
+# This one has a part in C++, which is compiled.
+$(clients)/node-xmpp-bosh/node_modules/.package-lock.json: $(clients)/node-xmpp-bosh/package-lock.json
+	@echo 'installing the BOSH server of the tests (npm ci)'
+	@npm ci --prefix $(clients)/node-xmpp-bosh --silent --no-audit --no-fund
 	@touch $@
 
 $(clients)/venv/.requirements.txt: $(clients)/requirements.txt

@@ -1,5 +1,5 @@
-%% XMPP clients and an HTTP client that nobody here wrote: strophe.js, @xmpp/client and curl, through
-%% the ECM and the trunk, and the same without ours.
+%% XMPP clients, a BOSH server and an HTTP client that nobody here wrote: strophe.js, @xmpp/client,
+%% node-xmpp-bosh and curl, through the ECM and the trunk, and the same without ours.
 -module(megaphone_clients_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -7,8 +7,8 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1,
          init_per_group/2, end_per_group/2]).
 -export([strophe_over_bosh/1, strophe_over_websocket/1, xmpp_client_over_websocket/1,
-         curl_upload_and_download/1, curl_chunked_upload/1, curl_command/1, curl_head/1,
-         curl_reuses_connection/1]).
+         strophe_over_node_xmpp_bosh/1, curl_upload_and_download/1, curl_chunked_upload/1, curl_command/1,
+         curl_head/1, curl_reuses_connection/1]).
 
 -define(MESSAGES, "50").
 
@@ -19,25 +19,34 @@ all() ->
     [{group, plain}, {group, ecm}].
 
 groups() ->
-    %% Plain ejabberd_http refuses chunked bodies.
+    %% Plain ejabberd_http refuses chunked bodies. Who has BOSH needs no BOSH server in front of XML streams, but
+    %% those who have such a one need not give it up.
     [{plain, [{group, clients}]},
-     {ecm, [{group, clients}, curl_chunked_upload]},
+     {ecm, [{group, clients}, curl_chunked_upload, strophe_over_node_xmpp_bosh]},
      {clients, [parallel],
       [strophe_over_bosh, strophe_over_websocket, xmpp_client_over_websocket,
        curl_upload_and_download, curl_command, curl_head, curl_reuses_connection]}].
 
 init_per_suite(Config) ->
     Clients = filename:join(megaphone_test_program:repository(), "test/clients"),
-    case filelib:is_dir(filename:join(Clients, "node_modules")) of
-        true -> [{clients, Clients} | Config];
-        false -> ct:fail("the clients aren't installed: run `npm ci' in ~ts", [Clients])
+    Folders = [Clients, filename:join(Clients, "node-xmpp-bosh")],
+    case [Folder || Folder <- Folders, not filelib:is_dir(filename:join(Folder, "node_modules"))] of
+        [] -> [{clients, Clients} | Config];
+        [Missing | _] -> ct:fail("the clients aren't installed: run `npm ci' in ~ts", [Missing])
     end.
 
 end_per_suite(_Config) ->
     ok.
 
-init_per_group(clients, Config) -> Config;
-init_per_group(Path, Config) -> megaphone_test_stage:start(Path, Config).
+init_per_group(clients, Config) ->
+    Config;
+init_per_group(plain, Config) ->
+    megaphone_test_stage:start(plain, Config);
+init_per_group(ecm, Config) ->
+    Port = megaphone_test_port:free(),
+    Listener = ["[[listener]]\naddress = \"127.0.0.1:", integer_to_list(Port), "\"\nkind = \"xmpp\"\n"
+                "starttls = \"off\"\n"],
+    [{xmpp_port, Port} | megaphone_test_stage:start(ecm, Config, #{ecm => Listener})].
 
 end_per_group(clients, _Config) -> ok;
 end_per_group(_Path, Config) -> megaphone_test_stage:stop(Config).
@@ -53,6 +62,27 @@ strophe_over_websocket(Config) ->
 %% Confirms that two @xmpp/client clients chat over WebSocket.
 xmpp_client_over_websocket(Config) ->
     chat(Config, "xmpp", url(Config, "ws://127.0.0.1", "/ws")).
+
+%% Confirms that two strophe.js clients chat over a BOSH server that connects to the ECM as XMPP clients do.
+strophe_over_node_xmpp_bosh(Config) ->
+    Port = megaphone_test_port:free(),
+    Ports = [integer_to_list(Number) || Number <- [Port, proplists:get_value(xmpp_port, Config)]],
+    {ok, Server} = megaphone_test_program:start(
+                     os:find_executable("node"), ["serve.js" | Ports],
+                     #{log => log_path(Config),
+                       cd => filename:join(proplists:get_value(clients, Config), "node-xmpp-bosh")}),
+    megaphone_test_wait:until(
+      fun() -> ["node-xmpp-bosh to take connections; it says\n", megaphone_test_program:output(Server)] end,
+      fun() -> takes_connections(Port) end),
+    try chat(Config, "strophe", ["http://127.0.0.1:", integer_to_list(Port), "/http-bind/"])
+    after megaphone_test_program:kill(Server)
+    end.
+
+takes_connections(Port) ->
+    case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
+        {ok, Socket} -> gen_tcp:close(Socket) =:= ok;
+        {error, _} -> false
+    end.
 
 %% Confirms that curl puts 10 MiB into an upload slot and gets them back, byte by byte.
 curl_upload_and_download(Config) ->

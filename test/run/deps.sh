@@ -45,6 +45,8 @@ missing_packages() {
     done
     # For the XMPP client of the tests that is in Python.
     installed python3-venv || echo python3-venv
+    # For what npm compiles.
+    command -v c++ >/dev/null || echo g++
     command -v curl >/dev/null || echo curl
     command -v node >/dev/null || echo nodejs
     command -v npm >/dev/null || echo npm
