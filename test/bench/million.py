@@ -53,7 +53,7 @@ def _arguments() -> argparse.Namespace:
         "line a minute and a summary; results.json and pictures are in the output folder.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--users", type=int, default=1_000_000, metavar="N", help="how many [1000000]")
+    parser.add_argument("--users", type=int, default=1_000_000, metavar="N", help="how many; 0 is only those with sockets [1000000]")
     parser.add_argument("--sockets", type=int, metavar="N", help="how many with sockets; 0 is none [all that can]")
     parser.add_argument("--at-once", type=int, default=200, metavar="N", help="logins at work at once [200]")
     parser.add_argument("--messages", type=float, default=1000, metavar="N", help="messages a second [1000]")
@@ -63,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--programs", type=Path, metavar="DIR", help="where megaphone-ecm and megaphone-swarm are")
     parser.add_argument("--application", type=Path, metavar="DIR", help="the OTP application megaphone")
     arguments = parser.parse_args()
-    if arguments.users < TRUNKS:
+    if 0 < arguments.users < TRUNKS:
         parser.error(f"--users must be {TRUNKS} or more, one in each trunk")
     return arguments
 
@@ -97,9 +97,10 @@ def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> None:
 
 def _crowds(arguments: argparse.Namespace, lab: Lab) -> Iterator[tuple[str, Colour, Crowd]]:
     """Made one after the other, as each has the machine for itself."""
-    yield "in trunks", Colour.BLUE, _in_trunks(arguments, lab)
+    if arguments.users:
+        yield "in trunks", Colour.BLUE, _in_trunks(arguments, lab)
     most = TRUNKS * (lab.descriptors - OTHERS)
-    sockets = min(arguments.users, most) if arguments.sockets is None else arguments.sockets
+    sockets = min(arguments.users or most, most) if arguments.sockets is None else arguments.sockets
     if sockets > most:
         raise LabError(f"{sockets} sockets need {sockets // TRUNKS + OTHERS} open files a process; see ulimit -Hn")
     if sockets >= TRUNKS:
