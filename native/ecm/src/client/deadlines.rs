@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::requests::{COLLECTED, Position};
+use super::socket::Written;
 use crate::config::LimitsConfig;
 
 /// What a client is expected to send. A new one starts a new deadline.
@@ -79,13 +80,21 @@ impl Deadlines {
         }
     }
 
+    /// What became of output.
+    pub fn output(&mut self, written: Written) {
+        match written {
+            Written::Some(_) | Written::Nothing => self.output_moves(),
+            Written::Stuck => self.output_is_stuck(Instant::now()),
+        }
+    }
+
     /// The client took output, or there is none.
-    pub const fn output_moves(&mut self) {
+    const fn output_moves(&mut self) {
         self.stuck_since = None;
     }
 
     /// The client's socket takes no output.
-    pub fn output_is_stuck(&mut self, now: Instant) {
+    fn output_is_stuck(&mut self, now: Instant) {
         self.stuck_since.get_or_insert(now);
     }
 

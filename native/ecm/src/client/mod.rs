@@ -1,8 +1,6 @@
 //! One client: its socket on one side, a connection in a trunk on the other.
 //!
-//! A client is one task. It makes all the progress that is possible without waiting
-//! ([`Client::progress`]), then waits for whatever could allow more ([`Client::wait`]). Between the
-//! two an idle client holds no buffer.
+//! A client is one [`Task`]. An idle one holds no buffer.
 
 mod answers;
 mod arrival;
@@ -16,6 +14,7 @@ mod replies;
 mod requests;
 mod route;
 pub mod socket;
+pub mod task;
 mod tls;
 mod wait;
 
@@ -41,6 +40,7 @@ pub use self::requests::host_name;
 use self::requests::{Outgoing, RequestReader, Routed};
 pub use self::route::{Route, Routes};
 pub use self::socket::{Socket, prepare};
+use self::task::{Ending, Moved, Task};
 use crate::clients::Place;
 use crate::config::{Application, ListenerKind, Protocol, Service};
 use crate::metrics::{REFUSALS, Reason};
@@ -50,9 +50,6 @@ use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
 
 /// A client may send this much of further requests before its first one is answered.
 const PIPELINED: usize = 64 * 1024;
-
-/// How often a client may read, write and send before others have a turn.
-const STEPS: usize = 16;
 
 /// Serves a client until it or ejabberd is done.
 ///
@@ -76,7 +73,7 @@ pub fn resume(handover: Handover) {
 fn run(client: Client, phase: watch::Receiver<Phase>) -> impl Future<Output = ()> + Send {
     let (mut client, mut phase) = (client, phase);
     async move {
-        let ending = client.run(&mut phase).await;
+        let ending = task::run(&mut client, &mut phase).await;
         // ejabberd hears of it before the client has taken the last of its output.
         client.leave_connection(ending);
         if ending == Ending::HandOver {
@@ -84,24 +81,12 @@ fn run(client: Client, phase: watch::Receiver<Phase>) -> impl Future<Output = ()
             return;
         }
         let Client {
-            mut socket,
+            socket,
             place: _place,
             ..
         } = client;
-        match ending {
-            Ending::HandOver => {}
-            Ending::ClientLeft => socket::say_goodbye(&mut socket),
-            Ending::Reset => socket::reset(&socket),
-            // In a box, or each client would have room for it from the start.
-            Ending::Close => Box::pin(close(socket, phase)).await,
-        }
-    }
-}
-
-async fn close(socket: Socket, mut phase: watch::Receiver<Phase>) {
-    tokio::select! {
-        () = socket::close_gently(socket) => {}
-        _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
+        // In a box, or each client would have room for it from the start.
+        Box::pin(task::close(socket, ending, phase)).await;
     }
 }
 
@@ -124,19 +109,6 @@ pub async fn answer_and_close(mut socket: Socket, answer: &[u8]) {
     if socket.try_write(answer).is_ok() {
         socket::close_gently(socket).await;
     }
-}
-
-/// How a client's connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// The client has closed it, or its socket failed.
-    ClientLeft,
-    /// All that was due was written: it is closed so that the client gets all of it.
-    Close,
-    /// The client can't get the rest of what was due, and has to see that.
-    Reset,
-    /// The connection goes on in another kind of task.
-    HandOver,
 }
 
 struct Client {
@@ -182,13 +154,45 @@ enum Input {
     EndTold,
 }
 
-/// What [`Client::progress`] came to.
-enum Progress {
-    /// It could go on, but others are waiting.
-    Yield,
-    /// Something has to happen first.
-    Wait,
-    Ended(Ending),
+impl Task for Client {
+    fn enter(&mut self, phase: Phase) -> Result<(), Ending> {
+        self.phase = phase;
+        match phase {
+            Phase::Serving | Phase::Draining => Ok(()),
+            Phase::Ended => Err(Ending::Close),
+        }
+    }
+
+    fn step(&mut self) -> Result<Moved, Ending> {
+        Ok(Moved::any([
+            self.write_output()?,
+            self.next_output()?,
+            self.next_requests()?,
+            self.send_outgoing(),
+            self.take_route()?,
+            self.tell_input_ended(),
+        ]))
+    }
+
+    fn is_done(&self) -> Option<Ending> {
+        if !self.output.is_empty() || self.socket.has_unsent() {
+            return None;
+        }
+        if self.ending.is_some() {
+            return self.ending;
+        }
+        let due = !self.answers.is_idle() || self.outgoing.is_some();
+        if self.phase != Phase::Serving && (self.answers.is_raw() || !due) {
+            return Some(Ending::Close);
+        }
+        // What was to follow an upgrade has no answer, but ejabberd's close.
+        let has_left = self.input != Input::Open && !self.answers.is_raw() && !due;
+        has_left.then_some(Ending::ClientLeft)
+    }
+
+    async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
+        self.wait_for_change(phase).await
+    }
 }
 
 impl Client {
@@ -235,69 +239,6 @@ impl Client {
             settings,
             trunks,
         }
-    }
-
-    async fn run(&mut self, phase: &mut watch::Receiver<Phase>) -> Ending {
-        loop {
-            self.phase = *phase.borrow_and_update();
-            if self.phase == Phase::Ended {
-                return Ending::Close;
-            }
-            match self.progress() {
-                Progress::Ended(ending) => return ending,
-                Progress::Yield => tokio::task::yield_now().await,
-                Progress::Wait => {
-                    if let Err(ending) = self.wait(phase).await {
-                        return ending;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Does all that can be done without waiting.
-    fn progress(&mut self) -> Progress {
-        for _ in 0..STEPS {
-            let step = self.write_output().and_then(|wrote| {
-                let moved = [
-                    wrote,
-                    self.next_output()?,
-                    self.next_requests()?,
-                    self.send_outgoing(),
-                    self.take_route()?,
-                    self.tell_input_ended(),
-                ];
-                Ok(moved.contains(&Moved::Yes))
-            });
-            match step {
-                Err(ending) => return Progress::Ended(ending),
-                Ok(true) => {}
-                Ok(false) => {
-                    return match self.is_done() {
-                        Some(ending) => Progress::Ended(ending),
-                        None => Progress::Wait,
-                    };
-                }
-            }
-        }
-        Progress::Yield
-    }
-
-    /// How it ends, if nothing is left to do.
-    fn is_done(&self) -> Option<Ending> {
-        if !self.output.is_empty() || self.socket.has_unsent() {
-            return None;
-        }
-        if self.ending.is_some() {
-            return self.ending;
-        }
-        let due = !self.answers.is_idle() || self.outgoing.is_some();
-        if self.phase != Phase::Serving && (self.answers.is_raw() || !due) {
-            return Some(Ending::Close);
-        }
-        // What was to follow an upgrade has no answer, but ejabberd's close.
-        let has_left = self.input != Input::Open && !self.answers.is_raw() && !due;
-        has_left.then_some(Ending::ClientLeft)
     }
 
     /// The client has closed its side of the connection.
@@ -378,13 +319,6 @@ impl Client {
         tracing::debug!(peer = %self.peer(), "a client left: {error}");
         Ending::ClientLeft
     }
-}
-
-/// Whether a step changed anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moved {
-    Yes,
-    No,
 }
 
 #[cfg(test)]

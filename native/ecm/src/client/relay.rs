@@ -1,57 +1,28 @@
 //! From ejabberd to the client.
 
-use std::io;
-
-use bytes::{Buf as _, Bytes};
-use tokio::time::Instant;
+use bytes::Bytes;
 
 use super::answers::Then;
 use super::replies::Reply;
+use super::socket::Written;
 use super::{Client, Ending, Input, Moved};
 use crate::trunk::{Connection, Delivery, End};
 
 impl Client {
     pub(super) fn write_output(&mut self) -> Result<Moved, Ending> {
-        if self.output.is_empty() {
-            return self.flush();
-        }
-        if self
-            .connection
-            .as_ref()
-            .is_some_and(Connection::has_overflowed)
+        if !self.output.is_empty()
+            && let Some(connection) = &self.connection
+            && connection.has_overflowed()
         {
             return Err(self.overflowed());
         }
-        match self.socket.try_write(&self.output) {
-            Ok(written) => {
-                self.output.advance(written);
-                self.deadlines.output_moves();
-                if self.output.is_empty() {
-                    self.output = Bytes::new();
-                }
-                if let Some(connection) = &mut self.connection {
-                    connection.delivered(written);
-                }
-                Ok(Moved::Yes)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.deadlines.output_is_stuck(Instant::now());
-                Ok(Moved::No)
-            }
-            Err(error) => Err(self.left(&error)),
+        let written = self.socket.write_due(&mut self.output);
+        let written = written.map_err(|error| self.left(&error))?;
+        if let (Written::Some(bytes), Some(connection)) = (written, &mut self.connection) {
+            connection.delivered(bytes);
         }
-    }
-
-    /// Sends what is encrypted and was not sent.
-    fn flush(&mut self) -> Result<Moved, Ending> {
-        if let Err(error) = self.socket.flush() {
-            return Err(self.left(&error));
-        }
-        match self.socket.has_unsent() {
-            true => self.deadlines.output_is_stuck(Instant::now()),
-            false => self.deadlines.output_moves(),
-        }
-        Ok(Moved::No)
+        self.deadlines.output(written);
+        Ok(written.moved())
     }
 
     /// Takes what comes next for the client, once its socket has taken all before.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use megaphone_trunk::proxy;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
+use super::task::Moved;
 use super::tls::{Layer, TlsSocket};
 use crate::metrics::{CLIENT_BYTES, Direction};
 
@@ -48,6 +50,27 @@ pub enum Socket {
     Plain(TcpStream),
     /// Bytes that are encrypted.
     Tls(Box<TlsSocket>),
+}
+
+/// What became of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// So many bytes were taken.
+    Some(usize),
+    /// There was none.
+    Nothing,
+    /// There is no room for it now: see [`Writer::writable`].
+    Stuck,
+}
+
+impl Written {
+    /// Whether that changed anything.
+    pub const fn moved(self) -> Moved {
+        match self {
+            Self::Some(_) => Moved::Yes,
+            Self::Nothing | Self::Stuck => Moved::No,
+        }
+    }
 }
 
 /// What a socket is read by.
@@ -88,6 +111,31 @@ impl Socket {
         }?;
         CLIENT_BYTES.of(Direction::Out).add(written as u64);
         Ok(written)
+    }
+
+    /// Gives the socket what is due, or what waits in it. Output that is written keeps no memory.
+    ///
+    /// # Errors
+    /// Why the socket failed.
+    pub fn write_due(&mut self, output: &mut Bytes) -> io::Result<Written> {
+        if output.is_empty() {
+            self.flush()?;
+            return Ok(match self.has_unsent() {
+                true => Written::Stuck,
+                false => Written::Nothing,
+            });
+        }
+        match self.try_write(output) {
+            Ok(written) => {
+                output.advance(written);
+                if output.is_empty() {
+                    *output = Bytes::new();
+                }
+                Ok(Written::Some(written))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Written::Stuck),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether bytes that were taken still wait for room in the system: then

@@ -32,7 +32,10 @@ enum Happened {
 
 impl Client {
     /// Waits until there may be something to do.
-    pub(super) async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
+    pub(super) async fn wait_for_change(
+        &mut self,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<(), Ending> {
         let deadline = self.deadline();
         self.set_timer(deadline);
         match self.next_event(deadline, phase).await {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::client::socket::Written;
 use crate::config::{LimitsConfig, XmppConfig};
 
 /// What is waited for. A new one starts a new deadline.
@@ -64,19 +65,23 @@ impl Deadlines {
         }
     }
 
+    /// What became of output.
+    pub fn output(&mut self, written: Written) {
+        match written {
+            Written::Some(_) => self.sent(Instant::now()),
+            Written::Nothing => self.stuck_since = None,
+            Written::Stuck => self.output_is_stuck(Instant::now()),
+        }
+    }
+
     /// The client took output.
-    pub const fn sent(&mut self, now: Instant) {
+    const fn sent(&mut self, now: Instant) {
         self.stuck_since = None;
         self.sent = now;
     }
 
-    /// There is no output.
-    pub const fn nothing_to_send(&mut self) {
-        self.stuck_since = None;
-    }
-
     /// The client's socket takes no output.
-    pub fn output_is_stuck(&mut self, now: Instant) {
+    fn output_is_stuck(&mut self, now: Instant) {
         self.stuck_since.get_or_insert(now);
     }
 

@@ -221,7 +221,7 @@ impl Client {
             if self.session.take().is_some() {
                 self.settings.forget_login(self.peer.ip());
             }
-            self.ending = Some(Ending::StartTls);
+            self.ending = Some(Ending::HandOver);
         }
     }
 

@@ -4,10 +4,8 @@
 //!   client <── XML stream, TCP or TLS ──> Client <── documents ──> Session
 //! ```
 //!
-//! A client is one task. It makes all the progress that is possible without waiting
-//! ([`Client::progress`]), then waits for whatever could allow more ([`Client::wait`]). TLS begins and
-//! ends here: what ejabberd has to do with STARTTLS is kept from both sides. A stream that goes on with
-//! TLS is a new one, with a task and a session of its own.
+//! A client is one [`Task`]. TLS begins and ends here: what ejabberd has to do with STARTTLS is kept from
+//! both sides. A stream that goes on with TLS is a new one, with a task and a session of its own.
 
 mod deadlines;
 mod features;
@@ -29,7 +27,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use self::deadlines::Deadlines;
-use crate::client::{self, Arrival, Introduction, Socket, socket};
+use crate::client::task::{self, Ending, Moved, Task};
+use crate::client::{self, Arrival, Introduction, Socket};
 use crate::clients::Place;
 use crate::config::{Service, StartTls};
 use crate::logins::Login;
@@ -42,9 +41,6 @@ use crate::trunk::{Binding, Content, Opening, Trunks, canonical};
 /// The largest document of somebody who may be anybody: no login needs more.
 const MAX_BEFORE_LOGIN: usize = 64 * 1024;
 
-/// How often a client may read, write and send before others have a turn.
-const STEPS: usize = 16;
-
 /// Serves the stream of a client that just connected, or just got its TLS.
 ///
 /// The client is made outside of the future: an argument of an async function takes its room twice, and
@@ -53,41 +49,20 @@ pub fn serve(arrival: Arrival, start_tls: StartTls) -> impl Future<Output = ()> 
     let mut phase = arrival.phase.clone();
     let mut client = Client::new(arrival, start_tls);
     async move {
-        let ending = client.run(&mut phase).await;
+        let ending = task::run(&mut client, &mut phase).await;
         client.leave_session(ending);
-        if ending == Ending::StartTls {
+        if ending == Ending::HandOver {
             tokio::spawn(client::go_on_with_tls(client.into_arrival(phase)));
             return;
         }
         let Client {
-            mut socket,
+            socket,
             place: _place,
             ..
         } = client;
-        match ending {
-            Ending::StartTls => {}
-            Ending::ClientLeft => socket::say_goodbye(&mut socket),
-            Ending::Reset => socket::reset(&socket),
-            Ending::Close => tokio::select! {
-                // In a box, or it would take room beside the client as long as that is served.
-                () = Box::pin(socket::close_gently(socket)) => {}
-                _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
-            },
-        }
+        // In a box, or it would take room beside the client as long as that is served.
+        Box::pin(task::close(socket, ending, phase)).await;
     }
-}
-
-/// How a client's connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// The client has closed it, or its socket failed.
-    ClientLeft,
-    /// All that was due was written: it is closed so that the client gets all of it.
-    Close,
-    /// The client does not take what is due.
-    Reset,
-    /// It goes on with TLS.
-    StartTls,
 }
 
 /// How far a client has come.
@@ -128,7 +103,7 @@ struct Client {
     held: Option<Box<[u8]>>,
     /// What the client's socket is to take next.
     output: Bytes,
-    /// How to end once the output is written; nothing more is read.
+    /// How to end once the output is written; nothing more is read. What goes on does so with TLS.
     ending: Option<Ending>,
     deadlines: Deadlines,
     /// Fires at the next deadline or before it; there is none while there is none.
@@ -137,7 +112,6 @@ struct Client {
     documents: u64,
     /// How often something was read.
     reads: u64,
-    phase: Phase,
 }
 
 /// What a client waits with for its turn to log in.
@@ -148,20 +122,33 @@ struct Queued {
     header: Vec<u8>,
 }
 
-/// What [`Client::progress`] came to.
-enum Progress {
-    /// It could go on, but others are waiting.
-    Yield,
-    /// Something has to happen first.
-    Wait,
-    Ended(Ending),
-}
+impl Task for Client {
+    fn enter(&mut self, phase: Phase) -> Result<(), Ending> {
+        match phase {
+            Phase::Serving => {}
+            Phase::Draining => self.shut_down(),
+            Phase::Ended => return Err(Ending::Close),
+        }
+        Ok(())
+    }
 
-/// Whether a step changed anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moved {
-    Yes,
-    No,
+    fn step(&mut self) -> Result<Moved, Ending> {
+        Ok(Moved::any([
+            self.write_output()?,
+            self.open_session(),
+            self.next_output(),
+            self.next_input(),
+        ]))
+    }
+
+    fn is_done(&self) -> Option<Ending> {
+        let is_written = self.output.is_empty() && !self.socket.has_unsent();
+        self.ending.filter(|_| is_written)
+    }
+
+    async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
+        self.wait_for_change(phase).await
+    }
 }
 
 impl Client {
@@ -190,7 +177,6 @@ impl Client {
             timer: None,
             documents: 0,
             reads: 0,
-            phase: Phase::Serving,
             peer: canonical(peer),
             start_tls,
             socket,
@@ -204,53 +190,6 @@ impl Client {
             client.start_tls = StartTls::Off;
         }
         client
-    }
-
-    async fn run(&mut self, phase: &mut watch::Receiver<Phase>) -> Ending {
-        loop {
-            self.phase = *phase.borrow_and_update();
-            match self.phase {
-                Phase::Ended => return Ending::Close,
-                Phase::Draining => self.shut_down(),
-                Phase::Serving => {}
-            }
-            match self.progress() {
-                Progress::Ended(ending) => return ending,
-                Progress::Yield => tokio::task::yield_now().await,
-                Progress::Wait => {
-                    if let Err(ending) = self.wait(phase).await {
-                        return ending;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Does all that can be done without waiting.
-    fn progress(&mut self) -> Progress {
-        for _ in 0..STEPS {
-            let step = self.write_output().map(|wrote| {
-                let moved = [
-                    wrote,
-                    self.open_session(),
-                    self.next_output(),
-                    self.next_input(),
-                ];
-                moved.contains(&Moved::Yes)
-            });
-            match step {
-                Err(ending) => return Progress::Ended(ending),
-                Ok(true) => {}
-                Ok(false) => {
-                    let is_written = self.output.is_empty() && !self.socket.has_unsent();
-                    return match self.ending {
-                        Some(ending) if is_written => Progress::Ended(ending),
-                        _ => Progress::Wait,
-                    };
-                }
-            }
-        }
-        Progress::Yield
     }
 
     /// The program ends: the client is told, and with stream management it may go on elsewhere.
@@ -304,7 +243,7 @@ impl Client {
         };
         let is_broken = match ending {
             Ending::ClientLeft | Ending::Reset => self.stage != Stage::Closing,
-            Ending::Close | Ending::StartTls => false,
+            Ending::Close | Ending::HandOver => false,
         };
         if is_broken {
             session.abort();

@@ -1,12 +1,9 @@
 //! From the session to its client.
 
-use std::io;
-
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use megaphone_xmpp::framing::{self, Kind};
 use megaphone_xmpp::xml::Root;
 use megaphone_xmpp::{Condition, Open, namespace};
-use tokio::time::Instant;
 
 use super::features::{Offer, with_offer};
 use super::{Client, Ending, Moved, Stage};
@@ -23,36 +20,10 @@ const SASL2: &str = "urn:xmpp:sasl:2";
 impl Client {
     /// Gives the socket what is due.
     pub(super) fn write_output(&mut self) -> Result<Moved, Ending> {
-        if self.output.is_empty() {
-            return self.flush();
-        }
-        match self.socket.try_write(&self.output) {
-            Ok(written) => {
-                self.output.advance(written);
-                if self.output.is_empty() {
-                    self.output = Bytes::new();
-                }
-                self.deadlines.sent(Instant::now());
-                Ok(Moved::Yes)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.deadlines.output_is_stuck(Instant::now());
-                Ok(Moved::No)
-            }
-            Err(error) => Err(self.left(&error)),
-        }
-    }
-
-    /// Sends what is encrypted and was not sent.
-    fn flush(&mut self) -> Result<Moved, Ending> {
-        if let Err(error) = self.socket.flush() {
-            return Err(self.left(&error));
-        }
-        match self.socket.has_unsent() {
-            true => self.deadlines.output_is_stuck(Instant::now()),
-            false => self.deadlines.nothing_to_send(),
-        }
-        Ok(Moved::No)
+        let written = self.socket.write_due(&mut self.output);
+        let written = written.map_err(|error| self.left(&error))?;
+        self.deadlines.output(written);
+        Ok(written.moved())
     }
 
     /// Takes what comes next for the client, once its socket has taken all before.

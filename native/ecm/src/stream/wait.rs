@@ -29,7 +29,10 @@ enum Happened {
 
 impl Client {
     /// Waits until there may be something to do.
-    pub(super) async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
+    pub(super) async fn wait_for_change(
+        &mut self,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<(), Ending> {
         self.deadlines.expect(self.expected(), Instant::now());
         let deadline = self
             .deadlines

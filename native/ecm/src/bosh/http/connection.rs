@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use megaphone_http::{RequestDecoder, RequestHead};
 use tokio::sync::watch;
 use tokio::time::Sleep;
@@ -16,16 +16,13 @@ use super::requests::Reading;
 use super::response::{self, Terms};
 use crate::bosh::cell::{Cell, Fetched};
 use crate::client::deadlines::Deadlines;
-use crate::client::socket;
+use crate::client::task::{self, Ending, Moved, Task};
 use crate::client::{self, Handover, Introduction, Origins, Socket};
 use crate::clients::Place;
 use crate::config::Service;
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::Trunks;
-
-/// How often a connection may read and write before others have a turn.
-const STEPS: usize = 16;
 
 /// So many requests may follow one that has no answer, on one connection.
 pub(super) const PIPELINED: usize = 8;
@@ -86,35 +83,6 @@ pub(super) struct Held {
     pub(super) terms: Terms,
 }
 
-/// How a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// The client has closed it, or its socket failed.
-    ClientLeft,
-    /// All that was due was written: it is closed so that the client gets all of it.
-    Close,
-    /// The client takes nothing.
-    Reset,
-    /// It goes on with a request for another path.
-    HandOver,
-}
-
-/// Whether a step changed anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moved {
-    Yes,
-    No,
-}
-
-/// What [`Connection::progress`] came to.
-enum Progress {
-    /// It could go on, but others are waiting.
-    Yield,
-    /// Something has to happen first.
-    Wait,
-    Ended(Ending),
-}
-
 /// Serves a connection until it ends. It is made outside of the future, which else has room for it twice.
 pub(super) fn run(
     handover: Handover,
@@ -122,25 +90,61 @@ pub(super) fn run(
 ) -> impl Future<Output = ()> + Send {
     let mut connection = Connection::new(handover);
     async move {
-        let ending = connection.serve(&mut phase).await;
+        let ending = task::run(&mut connection, &mut phase).await;
         connection.abandon();
-        match ending {
-            Ending::HandOver => connection.hand_over(phase),
-            Ending::ClientLeft => socket::say_goodbye(&mut connection.socket),
-            Ending::Reset => socket::reset(&connection.socket),
-            Ending::Close => {
-                let Connection {
-                    socket,
-                    place: _place,
-                    ..
-                } = connection;
-                tokio::select! {
-                    // In a box, or it would take room beside the connection as long as that is served.
-                    () = Box::pin(socket::close_gently(socket)) => {}
-                    _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
-                }
-            }
+        if ending == Ending::HandOver {
+            connection.hand_over(phase);
+            return;
         }
+        let Connection {
+            socket,
+            place: _place,
+            ..
+        } = connection;
+        // In a box, or it would take room beside the connection as long as that is served.
+        Box::pin(task::close(socket, ending, phase)).await;
+    }
+}
+
+impl Task for Connection {
+    fn enter(&mut self, phase: Phase) -> Result<(), Ending> {
+        self.phase = phase;
+        match phase {
+            Phase::Serving | Phase::Draining => Ok(()),
+            Phase::Ended => Err(Ending::Close),
+        }
+    }
+
+    fn step(&mut self) -> Result<Moved, Ending> {
+        let now = Instant::now();
+        Ok(Moved::any([
+            self.write_output()?,
+            self.next_answer(now)?,
+            self.next_request(now),
+        ]))
+    }
+
+    fn is_done(&self) -> Option<Ending> {
+        if !self.output.is_empty() || self.socket.has_unsent() {
+            return None;
+        }
+        if self.ending.is_some() {
+            return self.ending;
+        }
+        if self.due.is_some() {
+            return None;
+        }
+        if self.foreign.is_some() {
+            return Some(Ending::HandOver);
+        }
+        if self.phase != Phase::Serving && self.reading.is_none() {
+            return Some(Ending::Close);
+        }
+        (self.reads == Reads::NoMore).then_some(Ending::ClientLeft)
+    }
+
+    async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
+        self.wait_for_change(phase).await
     }
 }
 
@@ -187,78 +191,11 @@ impl Connection {
         connection
     }
 
-    async fn serve(&mut self, phase: &mut watch::Receiver<Phase>) -> Ending {
-        loop {
-            self.phase = *phase.borrow_and_update();
-            if self.phase == Phase::Ended {
-                return Ending::Close;
-            }
-            match self.progress() {
-                Progress::Ended(ending) => return ending,
-                Progress::Yield => tokio::task::yield_now().await,
-                Progress::Wait => {
-                    if let Err(ending) = self.wait(phase).await {
-                        return ending;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Does all that can be done without waiting.
-    fn progress(&mut self) -> Progress {
-        for _ in 0..STEPS {
-            let now = Instant::now();
-            let step = self.write_output().and_then(|wrote| {
-                let moved = [wrote, self.next_answer(now)?, self.next_request(now)];
-                Ok(moved.contains(&Moved::Yes))
-            });
-            match step {
-                Err(ending) => return Progress::Ended(ending),
-                Ok(true) => {}
-                Ok(false) => {
-                    return match self.is_done() {
-                        Some(ending) => Progress::Ended(ending),
-                        None => Progress::Wait,
-                    };
-                }
-            }
-        }
-        Progress::Yield
-    }
-
     fn write_output(&mut self) -> Result<Moved, Ending> {
-        if self.output.is_empty() {
-            return self.flush();
-        }
-        match self.socket.try_write(&self.output) {
-            Ok(written) => {
-                self.output.advance(written);
-                self.deadlines.output_moves();
-                if self.output.is_empty() {
-                    // An idle connection keeps no memory for what it has sent.
-                    self.output = Bytes::new();
-                }
-                Ok(Moved::Yes)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.deadlines.output_is_stuck(tokio::time::Instant::now());
-                Ok(Moved::No)
-            }
-            Err(error) => Err(self.left(&error)),
-        }
-    }
-
-    /// Sends what is encrypted and was not sent.
-    fn flush(&mut self) -> Result<Moved, Ending> {
-        if let Err(error) = self.socket.flush() {
-            return Err(self.left(&error));
-        }
-        match self.socket.has_unsent() {
-            true => self.deadlines.output_is_stuck(tokio::time::Instant::now()),
-            false => self.deadlines.output_moves(),
-        }
-        Ok(Moved::No)
+        let written = self.socket.write_due(&mut self.output);
+        let written = written.map_err(|error| self.left(&error))?;
+        self.deadlines.output(written);
+        Ok(written.moved())
     }
 
     /// Takes the answer that comes next, if it is there.
@@ -304,26 +241,6 @@ impl Connection {
             None => self.due = Some(due),
             Some(_) => self.later.push_back(due),
         }
-    }
-
-    /// How it ends, if nothing is left to do.
-    fn is_done(&self) -> Option<Ending> {
-        if !self.output.is_empty() || self.socket.has_unsent() {
-            return None;
-        }
-        if self.ending.is_some() {
-            return self.ending;
-        }
-        if self.due.is_some() {
-            return None;
-        }
-        if self.foreign.is_some() {
-            return Some(Ending::HandOver);
-        }
-        if self.phase != Phase::Serving && self.reading.is_none() {
-            return Some(Ending::Close);
-        }
-        (self.reads == Reads::NoMore).then_some(Ending::ClientLeft)
     }
 
     /// Whether anything is due or on its way out.

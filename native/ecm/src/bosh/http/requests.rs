@@ -8,13 +8,14 @@ use megaphone_http::{BodyLength, Event, RequestHead};
 use megaphone_xmpp::Limits;
 use megaphone_xmpp::bosh::{Condition, Request};
 
-use super::connection::{Connection, Due, Held, Moved, PIPELINED, Reads};
+use super::connection::{Connection, Due, Held, PIPELINED, Reads};
 use super::response::{self, AllowOrigin, Plain, Shows, Terms};
 use crate::bosh::answer::Answer;
 use crate::bosh::cell::{Cell, Security};
 use crate::bosh::queued::{Next, Queued};
 use crate::bosh::session::{Session, Taken};
 use crate::bosh::sid::Sid;
+use crate::client::task::Moved;
 use crate::client::{Route, Socket, host_name, tls_of};
 use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;

@@ -8,8 +8,9 @@ use std::task::Poll;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::{Connection, Due, Ending, Reads};
+use super::connection::{Connection, Due, Reads};
 use crate::client::deadlines::{Expected, Missed};
+use crate::client::task::Ending;
 use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
 
@@ -28,7 +29,10 @@ enum Happened {
 
 impl Connection {
     /// Waits until there may be something to do.
-    pub(super) async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
+    pub(super) async fn wait_for_change(
+        &mut self,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<(), Ending> {
         let missable = self.deadline();
         let held_until = self.held_until.map(Instant::from_std);
         let deadline = match (missable, held_until) {
