@@ -34,7 +34,7 @@ help:
 	@echo '                userN-1); Ctrl-C ends it'
 	@echo 'make status     the trunks and connections of the ejabberd that make run started'
 	@echo 'make test       all tests'
-	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck'
+	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck, py_compile'
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins;'
 	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
 	@echo 'make bench-full the same for an hour; writes the table and the plots of the README'

@@ -37,7 +37,7 @@ def run(context: Context) -> Row:
         yield plan.memory_warm_up / 5
         before = front.resident()
         swarm = Swarm(context.lab, "websocket", front, plan.memory_users, tls=tls, rate=_LOGINS_A_SECOND)
-        swarm.all_online()
+        context.all_online(swarm)
         for moment in _MOMENTS:
             comparisons[tls, moment].add(variant, (front.resident() - before) / plan.memory_users / 1000)
             if moment == _MOMENTS[0]:

@@ -29,7 +29,7 @@ def run(context: Context) -> Row:
     for number, (transport, variant) in enumerate(alternating(cases, plan.rounds), start=1):
         context.say(f"load {number} of {len(cases) * plan.rounds}: {transport}, {variant}")
         swarm = Swarm(context.lab, transport, fronts[variant], plan.traffic_users, rate=_LOGINS_A_SECOND)
-        swarm.all_online()
+        context.all_online(swarm)
         for rate in plan.load_rates:
             settle()
             traffic = swarm.traffic(rate, plan.load_seconds)

@@ -31,7 +31,7 @@ def run(context: Context) -> Row:
         front = fronts[variant]
         before = cpu_seconds(ejabberd, front)
         swarm = Swarm(context.lab, transport, front, plan.logins, at_once=_AT_ONCE)
-        online = swarm.all_online()
+        online = context.all_online(swarm)
         rates[transport].add(variant, online["per_second"])
         costs[transport].add(variant, (cpu_seconds(ejabberd, front) - before) / plan.logins * 1e6)
         context.dismiss(swarm, ejabberd)

@@ -138,7 +138,7 @@ def _measure(context: Context, case: _Case, note: Callable[[_Case, str, _Memory]
     stage = yield from _stage(context, case)
     before = _Memory.of(stage.ejabberd)
     swarm = Swarm(context.lab, case.transport, stage.server, context.plan.memory_users, rate=_LOGINS_A_SECOND)
-    swarm.all_online()
+    context.all_online(swarm)
     note(case, _MOMENTS[0], _Memory.of(stage.ejabberd) - before)
     yield context.plan.quiet
     note(case, _MOMENTS[1], _Memory.of(stage.ejabberd) - before)
@@ -156,7 +156,7 @@ def _grow(context: Context, case: _Case, chart: Chart) -> Waiting:
     for first in range(0, step * _STEPS, step):
         swarm = Swarm(context.lab, case.transport, stage.server, step, first=first, rate=_LOGINS_A_SECOND)
         stage.running.insert(0, swarm)
-        swarm.all_online()
+        context.all_online(swarm)
         yield context.plan.quiet / 3
         line.points.append((first + step, (_Memory.of(stage.ejabberd) - before).erlang / 1e6))
     context.lab.end(*stage.running)

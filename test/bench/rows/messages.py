@@ -53,7 +53,7 @@ def run(context: Context) -> Row:
         context.say(f"messages {number} of {len(cases) * plan.rounds}: {case.transport}, {case.variant}")
         front = fronts[case.variant]
         swarm = Swarm(context.lab, case.transport, front, plan.traffic_users, rate=_LOGINS_A_SECOND)
-        swarm.all_online()
+        context.all_online(swarm)
         settle()
         start = cpu_seconds(ejabberd, front)
         time.sleep(plan.idle_seconds)
