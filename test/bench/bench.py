@@ -143,7 +143,7 @@ def _heading(about: dict[str, str]) -> str:
     machine = f"{about['cpu']}, {about['cores']} cores, {about['memory']}, Linux {about['kernel']}"
     return f"""\
 Megaphone {about["commit"]} on {machine}; {versions}
-ejabberd on all sides: {" ".join(ejabberd.EMULATOR)}; backlog {ejabberd.BACKLOG}; SASL PLAIN;
+ejabberd on all sides: {" ".join(ejabberd.EMULATOR)}; backlog {ejabberd.BACKLOG}; SASL PLAIN; tables in memory;
   {" ".join(ejabberd.MODULES)}
 nginx and HAProxy: no log, backlog {ejabberd.BACKLOG}, connections to ejabberd kept open, as many threads as cores"""
 

@@ -134,12 +134,12 @@ class Ejabberd(Server):
 
     def ready(self, tell: Callable[[int], None] = lambda users: None) -> Self:
         """Waits until it takes connections and the users exist; `tell` hears how many there are already."""
-        while (line := self.line(within=120)) != "users-ready":
+        while (line := self.line(within=300)) != "users-ready":
             match (line or "").split():
                 case ["users", count, _]:
                     tell(int(count))
                 case []:
-                    raise LabError(f"ejabberd starts for more than two minutes; see {self.log}")
+                    raise LabError(f"ejabberd starts for more than five minutes; see {self.log}")
         return self
 
     def memory(self) -> dict[str, int]:
@@ -174,7 +174,11 @@ class Ejabberd(Server):
 
 def settings() -> dict[str, str]:
     """How every ejabberd of the laboratory is set up, for the report."""
-    return {"emulator": " ".join(EMULATOR), "ejabberd.yml": _CONFIG.format_map(_Placeholders())}
+    return {
+        "emulator": " ".join(EMULATOR),
+        "tables": "all in memory with a log on disk (disc_copies), where ejabberd's default is a file",
+        "ejabberd.yml": _CONFIG.format_map(_Placeholders()),
+    }
 
 
 class _Placeholders(dict[str, str]):
