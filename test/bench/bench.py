@@ -83,45 +83,67 @@ def _bench(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
     if arguments.rounds:
         plan = dataclasses.replace(plan, rounds=arguments.rounds)
     context = Context(lab, plan)
-    about = machine.describe() | _versions(lab)
-    print(_heading(about))
+    results = _Results(output, machine.describe() | _versions(lab), _settings(plan))
+    print(_heading(results.machine))
     print(f"all settings: {output / 'settings.json'}\n", flush=True)
-    _write_json(output / "settings.json", _settings(plan))
-    rows: list[report.Row] = []
-    failed: dict[str, str] = {}
-    started = time.monotonic()
+    _write_json(output / "settings.json", results.settings)
     for measurement in _chosen(arguments):
         try:
             row = measurement.run(context)
         except LabError as error:
             # What else can be measured is worth having.
-            failed[measurement.name] = str(error)
-            print(f"== {measurement.name} could not be measured: {error}\n", flush=True)
+            results.fail(measurement.name, str(error))
             lab.end_all()
-            continue
-        row.notes += context.troubles
+        else:
+            row.notes += context.troubles
+            results.add(row)
         context.troubles.clear()
-        rows.append(row)
-        print(report.terminal(row), flush=True)
-        for name, chart in row.charts.items():
-            (output / f"{name}.svg").write_text(chart.to_svg())
-        results = {
-            "machine": about,
-            "settings": _settings(plan),
-            "seconds": time.monotonic() - started,
-            "rows": [row.to_json() for row in rows],
-            "failed": failed,
-        }
-        _write_json(output / "results.json", results)
-    if rows:
-        print(f"== Summary\n\n{report.summary(rows, COLUMNS)}\n")
+    if results.rows:
+        print(f"== Summary\n\n{report.summary(results.rows, COLUMNS)}\n")
         print("   × is the ratio to the first number of the line; ≈: it differs by no more than the rounds spread")
-    if arguments.readme and failed:
-        context.say(f"README.md stays as it is, as these could not be measured: {', '.join(failed)}")
+    if arguments.readme and results.failed:
+        context.say(f"README.md stays as it is, as these could not be measured: {', '.join(results.failed)}")
     elif arguments.readme:
-        readme.publish(ROOT, rows, about)
-    context.say(f"done after {(time.monotonic() - started) / 60:.1f} minutes; {output} has all of it")
-    return 1 if failed else 0
+        readme.publish(ROOT, results.rows, results.machine)
+    context.say(f"done after {results.seconds() / 60:.1f} minutes; {output} has all of it")
+    return 1 if results.failed else 0
+
+
+@dataclasses.dataclass
+class _Results:
+    """What a run has come to so far. Each row is shown and kept as soon as it is there."""
+
+    output: Path
+    machine: dict[str, str]
+    settings: dict[str, object]
+    rows: list[report.Row] = dataclasses.field(default_factory=list)
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    started: float = dataclasses.field(default_factory=time.monotonic)
+
+    def add(self, row: report.Row) -> None:
+        self.rows.append(row)
+        print(report.terminal(row), flush=True)
+        for name, svg in row.pictures().items():
+            (self.output / f"{name}.svg").write_text(svg)
+        self._save()
+
+    def fail(self, name: str, why: str) -> None:
+        self.failed[name] = why
+        print(f"== {name} could not be measured: {why}\n", flush=True)
+        self._save()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def _save(self) -> None:
+        results = {
+            "machine": self.machine,
+            "settings": self.settings,
+            "seconds": self.seconds(),
+            "rows": [row.to_json() for row in self.rows],
+            "failed": self.failed,
+        }
+        _write_json(self.output / "results.json", results)
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Measurement]:

@@ -64,6 +64,10 @@ class Chart:
         lines = [{**asdict(line), "colour": line.colour.name.lower()} for line in self.lines]
         return {**asdict(self), "lines": lines}
 
+    def has_points(self) -> bool:
+        """Whether there is anything to draw."""
+        return any(line.points for line in self.lines)
+
     def to_svg(self) -> str:
         """The picture."""
         points = [point for line in self.lines for point in line.points]

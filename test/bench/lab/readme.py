@@ -46,8 +46,8 @@ def publish(root: Path, rows: list[Row], machine: dict[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     charts = []
     for row in rows:
-        for name, chart in row.charts.items():
-            (folder / f"{name}.svg").write_text(chart.to_svg())
+        for name, svg in row.pictures().items():
+            (folder / f"{name}.svg").write_text(svg)
             charts.append(f"doc/bench/{name}.svg")
     readme = root / "README.md"
     readme.write_text(replaced(readme.read_text(), section(rows, machine, charts)))

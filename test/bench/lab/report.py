@@ -37,6 +37,10 @@ class Row:
     text: str = ""
     """What is printed as it is: the output of a benchmark that has one of its own."""
 
+    def pictures(self) -> dict[str, str]:
+        """The charts as SVG, by the name of the file; one that came to nothing has none."""
+        return {name: chart.to_svg() for name, chart in self.charts.items() if chart.has_points()}
+
     def to_json(self) -> dict[str, Any]:
         """All of it but the charts' looks."""
         return {

@@ -59,6 +59,10 @@ class Reports(unittest.TestCase):
         self.assertEqual(written["comparisons"][0]["samples"]["ours"], [80.0, 88.0, 84.0])
         self.assertEqual(written["charts"]["latency"]["lines"][0]["points"], [[100, 0.5]])
 
+    def test_a_chart_without_points_has_no_picture(self) -> None:
+        charts = {"empty": Chart("Latency", "x", "y", [Line("ours", Colour.BLUE)]), **ROW.charts}
+        self.assertEqual(list(Row("load", "Load", charts=charts).pictures()), ["latency"])
+
     def test_what_is_between_the_markers_is_replaced(self) -> None:
         text = f"before\n{START}\nold\n{END}\nafter\n"
         self.assertEqual(replaced(text, "new"), f"before\n{START}\n\nnew\n\n{END}\nafter\n")
