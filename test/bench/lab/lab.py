@@ -54,6 +54,7 @@ class Lab:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._lock.close()
             raise LabError(f"{self.directory} is in use by another run; name another folder by --output") from None
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
@@ -71,6 +72,7 @@ class Lab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end_all()
+        self._lock.close()
 
     def folder(self, name: str) -> Path:
         """A new folder."""
