@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -22,6 +23,8 @@ from lab.swarm import Swarm
 TRUNKS = 8
 OTHERS = 600
 """Descriptors of a process that are no clients."""
+PORTS = 8000
+"""Clients that come from one local address, of the 28,000 ports that it has."""
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """A frame finds its connection in fewer steps where memory comes in large pages."""
 
@@ -131,12 +134,18 @@ def _through_ecms(arguments: argparse.Namespace, lab: Lab, users: int) -> Crowd:
                 share,
                 first=number * share,
                 at_once=at_once,
-                more=("--reconnect",),
+                more=("--reconnect", *_from(number, share)),
             )
             for number, ecm in enumerate(ecms)
         ]
 
     return Crowd("through ECMs", ejabberd, ecms, come)
+
+
+def _from(number: int, users: int) -> list[str]:
+    """Addresses of its own for a swarm: one that is nearly out of ports is slow to find the next."""
+    addresses = [f"127.1.{number}.{last + 1}" for last in range(math.ceil(users / PORTS))]
+    return [option for address in addresses for option in ("--from", address)]
 
 
 def _ejabberd(users: int, lab: Lab) -> Ejabberd:
