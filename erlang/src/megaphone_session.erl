@@ -187,18 +187,20 @@ read_given_back(Size, #session{socket = Socket} = Session) ->
 
 %% The first one says that the client is gone: this side ends behind what is on its way, and that comes
 %% back as well.
-given_back(Document, #session{stream = Stream, socket = Socket} = Session) ->
-    case megaphone_undelivered:is_client_gone() of
-        true ->
-            ok;
-        false ->
-            ok = megaphone_undelivered:client_gone(Stream),
-            _ = megaphone:shutdown(Socket, write)
-    end,
+given_back(Document, Session) ->
+    ok = client_gone(megaphone_undelivered:is_client_gone(), Session),
     case megaphone_undelivered:given_back(Document) of
         ok -> read_after(0, Session#session{due = header});
         {error, too_many} -> refuse(Session)
     end.
+
+client_gone(true, _Session) ->
+    ok;
+client_gone(false, #session{stream = Stream, socket = Socket}) ->
+    ok = megaphone_undelivered:client_gone(Stream),
+    %% A connection that is lost says so when it is read.
+    _ = megaphone:shutdown(Socket, write),
+    ok.
 
 %% No ECM sends such a thing.
 refuse(#session{socket = Socket} = Session) ->
