@@ -29,10 +29,9 @@ groups() ->
 
 init_per_suite(Config) ->
     Clients = filename:join(megaphone_test_program:repository(), "test/clients"),
-    Folders = [Clients, filename:join(Clients, "node-xmpp-bosh")],
-    case [Folder || Folder <- Folders, not filelib:is_dir(filename:join(Folder, "node_modules"))] of
-        [] -> [{clients, Clients} | Config];
-        [Missing | _] -> ct:fail("the clients aren't installed: run `npm ci' in ~ts", [Missing])
+    case filelib:is_dir(filename:join(Clients, "node_modules")) of
+        true -> [{clients, Clients} | Config];
+        false -> ct:fail("the clients aren't installed: run `npm ci' in ~ts", [Clients])
     end.
 
 end_per_suite(_Config) ->
@@ -65,12 +64,18 @@ xmpp_client_over_websocket(Config) ->
 
 %% Confirms that two strophe.js clients chat over a BOSH server that connects to the ECM as XMPP clients do.
 strophe_over_node_xmpp_bosh(Config) ->
+    Folder = filename:join(proplists:get_value(clients, Config), "node-xmpp-bosh"),
+    case filelib:is_dir(filename:join(Folder, "node_modules")) of
+        true -> chat_over_node_xmpp_bosh(Folder, Config);
+        false -> {skip, "node-xmpp-bosh isn't installed, as its part in C++ doesn't compile here"}
+    end.
+
+chat_over_node_xmpp_bosh(Folder, Config) ->
     Port = megaphone_test_port:free(),
     Ports = [integer_to_list(Number) || Number <- [Port, proplists:get_value(xmpp_port, Config)]],
     {ok, Server} = megaphone_test_program:start(
                      os:find_executable("node"), ["serve.js" | Ports],
-                     #{log => log_path(Config),
-                       cd => filename:join(proplists:get_value(clients, Config), "node-xmpp-bosh")}),
+                     #{log => log_path(Config), cd => Folder}),
     megaphone_test_wait:until(
       fun() -> ["node-xmpp-bosh to take connections; it says\n", megaphone_test_program:output(Server)] end,
       fun() -> takes_connections(Port) end),
