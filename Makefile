@@ -151,6 +151,7 @@ bench: deps-bench build-bench
 
 bench-full: deps-bench build-bench
 	@python3 test/bench/bench.py --full --readme $(BENCH)
+	@python3 test/bench/million.py --users 50000 --output _build/bench/full/crowd
 
 # USERS: how many. BENCH: options of test/bench/million.py.
 million: deps-bench build-bench

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from lab import machine
 from lab.crowd import Crowd, Summary
-from lab.ejabberd import Ejabberd
 from lab.ecm import Ecm
+from lab.ejabberd import Ejabberd
 from lab.lab import ROOT, Built, Lab
 from lab.plot import Chart, Colour, Line
 from lab.program import LabError
