@@ -56,7 +56,8 @@ def _arguments() -> argparse.Namespace:
         "line a minute and a summary; results.json and pictures are in the output folder.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--users", type=int, default=1_000_000, metavar="N", help="how many; 0 is only those with sockets [1000000]")
+    users = "how many; 0 is only those with sockets [1000000]"
+    parser.add_argument("--users", type=int, default=1_000_000, metavar="N", help=users)
     parser.add_argument("--sockets", type=int, metavar="N", help="how many with sockets; 0 is none [all that can]")
     parser.add_argument("--at-once", type=int, default=200, metavar="N", help="logins at work at once [200]")
     parser.add_argument("--messages", type=float, default=1000, metavar="N", help="messages a second [1000]")
