@@ -68,7 +68,8 @@ wrong_terms_are_badarg(_Config) ->
               getstat => [trunk, handle], is_open => [trunk, handle], watch => [trunk, handle],
               peername => [trunk, handle], sockname => [trunk, handle],
               protocol => [trunk, handle], transport => [trunk, handle],
-              decode_packet => [packet_type, binary]},
+              decode_packet => [packet_type, binary],
+              parse => [binary], parse_dirty => [binary]},
     Exported = [Function || {Name, Arity} = Function <- megaphone_nif:module_info(exports),
                             Arity > 0, Name =/= module_info],
     ?assertEqual(lists:sort(Exported),
@@ -286,7 +287,12 @@ dirty_variants_answer_the_same(_Config) ->
          {ok, [], []} = megaphone_nif:Feed(Trunk, ?TRUNK:frame(?TRUNK:id(N), "x")),
          ?assertEqual([{'$megaphone', Wait}], mailbox()),
          {error, [], [], <<_/binary>>} = megaphone_nif:Feed(?TRUNK:open(), <<"GET /">>)
-     end || {N, Feed, Recv} <- [{1, feed, recv}, {2, feed_dirty, recv_dirty}]].
+     end || {N, Feed, Recv} <- [{1, feed, recv}, {2, feed_dirty, recv_dirty}]],
+    [begin
+         ?assertEqual({xmlel, <<"a">>, [], [{xmlcdata, <<"b">>}]}, megaphone_nif:Parse(<<"<a>b</a>">>)),
+         ?assertEqual({error, <<"the document ends unfinished after 3 bytes; send it whole">>},
+                      megaphone_nif:Parse(<<"<a>">>))
+     end || Parse <- [parse, parse_dirty]].
 
 %% Confirms that the counters of a trunk are what went over it, and those of all the sum of them.
 status_counts(_Config) ->

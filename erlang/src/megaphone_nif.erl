@@ -238,7 +238,7 @@ decode_packet(_Type, _Data) -> ?NOT_LOADED.
 -spec parse(binary()) -> fxml:xmlel() | {error, Text :: binary()}.
 parse(_Document) -> ?NOT_LOADED.
 
-%% @doc As {@link parse/1} for more than 64 KiB, on a dirty scheduler.
+%% @doc As {@link parse/1} for more than 16 KiB, on a dirty scheduler.
 -spec parse_dirty(binary()) -> fxml:xmlel() | {error, Text :: binary()}.
 parse_dirty(_Document) -> ?NOT_LOADED.
 

@@ -10,7 +10,8 @@ use crate::atoms;
 /// The term of a document, or `{error, Text}`.
 pub(crate) fn term<'a>(env: Env<'a>, document: &Binary<'a>) -> Term<'a> {
     let limits = Limits {
-        max_document: document.len(),
+        // One more than there is: what is cut short is unfinished, not too long.
+        max_document: document.len().saturating_add(1),
         ..Limits::default()
     };
     let mut elements = Elements {
