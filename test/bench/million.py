@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lab import machine
-from lab.crowd import Crowd, Summary
+from lab.crowd import Crowd, Sample, Summary
 from lab.ecm import Ecm
 from lab.ejabberd import Ejabberd
 from lab.lab import ROOT, Built, Lab
@@ -25,6 +25,8 @@ OTHERS = 600
 """Descriptors of a process that are no clients."""
 PORTS = 8000
 """Clients that come from one local address, of the 28,000 ports that it has."""
+POINTS = 100
+"""Of a line of a picture."""
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """A frame finds its connection in fewer steps where memory comes in large pages."""
 
@@ -79,15 +81,16 @@ def _interrupt(*_: object) -> None:
 def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> None:
     about = machine.describe()
     print(f"Megaphone {about['commit']} on {about['cpu']}, {about['cores']} cores, {about['memory']}", flush=True)
-    memory = Chart("ejabberd's memory against users online", "users online", "GB over the start (RSS)")
-    online = Chart("Users online, and one of eight trunks cut", "minutes", "users online")
+    memory = Chart("ejabberd's memory against users online", "thousand users online", "GB over the start (RSS)")
+    online = Chart("Users online, and one of eight trunks cut", "minutes", "thousand users online")
     summaries: list[Summary] = []
     for name, colour, crowd in _crowds(arguments, lab):
         summary = crowd.live(arguments.messages, arguments.seconds)
         lab.end_all()
         summaries.append(summary)
-        memory.lines.append(Line(name, colour, [(one.online, one.grown / 1e9) for one in summary.rise]))
-        online.lines.append(Line(name, colour, [(one.seconds / 60, one.online) for one in summary.samples]))
+        rise, samples = _thinned(summary.rise), _thinned(summary.samples)
+        memory.lines.append(Line(name, colour, [(one.online / 1000, one.grown / 1e9) for one in rise]))
+        online.lines.append(Line(name, colour, [(one.seconds / 60, one.online / 1000) for one in samples]))
         for folder in [output, *([ROOT / "doc/bench"] if arguments.readme else [])]:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "million-memory.svg").write_text(memory.to_svg())
@@ -97,6 +100,14 @@ def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> None:
     for summary in summaries:
         print(f"\n{summary.text()}", flush=True)
     print(f"\nresults.json and the pictures are in {output}")
+
+
+def _thinned(samples: list[Sample]) -> list[Sample]:
+    """As many as can be told apart, with the last one and those before a fall."""
+    step = math.ceil(len(samples) / POINTS)
+    pairs = enumerate(zip(samples, samples[1:], strict=False))
+    kept = [one for number, (one, following) in pairs if number % step == 0 or following.online < one.online]
+    return kept + samples[-1:]
 
 
 def _crowds(arguments: argparse.Namespace, lab: Lab) -> Iterator[tuple[str, Colour, Crowd]]:
