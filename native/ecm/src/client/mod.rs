@@ -15,20 +15,20 @@ mod requests;
 mod route;
 pub mod socket;
 pub mod task;
+pub mod timer;
 mod tls;
 mod wait;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use megaphone_http::RequestKind;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use self::answers::{Abandoned, Answers};
 pub use self::arrival::{Arrival, Introduction, Preamble, arrive, go_on_with_tls, start, tls_of};
@@ -41,6 +41,7 @@ use self::requests::{Outgoing, RequestReader, Routed};
 pub use self::route::{Route, Routes};
 pub use self::socket::{Socket, prepare};
 use self::task::{Ending, Moved, Task};
+use self::timer::Timer;
 use crate::clients::Place;
 use crate::config::{Application, ListenerKind, Protocol, Service};
 use crate::metrics::{REFUSALS, Reason};
@@ -122,7 +123,7 @@ struct Client {
     answers: Answers,
     deadlines: Deadlines,
     /// Fires at the next deadline or before it; there is none while there is none.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
     /// The connection in a trunk; there is none before the first request, nor after a trunk was
     /// lost while nothing was due.
     connection: Option<Connection>,
@@ -221,7 +222,7 @@ impl Client {
             requests,
             answers,
             deadlines: Deadlines::new(Instant::now()),
-            timer: None,
+            timer: Timer::default(),
             connection: None,
             outgoing: None,
             room: None,

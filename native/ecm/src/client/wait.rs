@@ -2,11 +2,10 @@
 
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::deadlines::{Expected, Missed, Waiting};
 use super::replies::Reply;
@@ -37,7 +36,12 @@ impl Client {
         phase: &mut watch::Receiver<Phase>,
     ) -> Result<(), Ending> {
         let deadline = self.deadline();
-        self.set_timer(deadline);
+        match deadline {
+            Some((deadline, _)) => self.timer.set(deadline),
+            // Most that are connected are idle WebSockets, and those have no deadline.
+            None if self.answers.is_raw() => self.timer.clear(),
+            None => {}
+        }
         match self.next_event(deadline, phase).await {
             Happened::Read(Ok(0)) => self.input_ended(),
             Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
@@ -76,21 +80,6 @@ impl Client {
         self.deadlines.next(&self.settings.limits)
     }
 
-    fn set_timer(&mut self, deadline: Option<(Instant, Missed)>) {
-        match (deadline, &mut self.timer) {
-            (Some((deadline, _)), None) => self.timer = Some(Box::pin(sleep_until(deadline))),
-            // A timer that fires too early costs less than one that is moved at each request.
-            (Some((deadline, _)), Some(timer)) => {
-                if timer.is_elapsed() || deadline < timer.deadline() {
-                    timer.as_mut().reset(deadline);
-                }
-            }
-            // Most that are connected are idle WebSockets, and those have no deadline.
-            (None, _) if self.answers.is_raw() => self.timer = None,
-            (None, _) => {}
-        }
-    }
-
     async fn next_event(
         &mut self,
         deadline: Option<(Instant, Missed)>,
@@ -104,7 +93,7 @@ impl Client {
             biased;
             // An error says that the program is gone, and this with it in a moment.
             Ok(()) = phase.changed() => Happened::Phase,
-            () = elapsed(self.timer.as_mut()), if deadline.is_some() => Happened::Timer,
+            () = self.timer.elapsed(), if deadline.is_some() => Happened::Timer,
             room = room_to_come(&mut self.room) => Happened::Room(room),
             () = output_changed(self.connection.as_ref()) => Happened::Output,
             ready = writer.writable(), if has_output => Happened::CanWrite(ready),
@@ -130,15 +119,6 @@ impl Client {
                 self.refuse(Reply::RequestTimeout.to_bytes(None))
             }
         }
-    }
-}
-
-/// Each of these is polled together with all others and keeps nothing but a reference, because an idle
-/// client is little more than what it waits with.
-async fn elapsed(timer: Option<&mut Pin<Box<Sleep>>>) {
-    match timer {
-        Some(timer) => timer.await,
-        None => pending().await,
     }
 }
 

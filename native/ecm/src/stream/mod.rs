@@ -16,7 +16,6 @@ mod wait;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,10 +23,11 @@ use megaphone_trunk::proxy::Tls;
 use megaphone_xmpp::stream::{Reader, Writer};
 use megaphone_xmpp::{Condition, Limits, Open, framing};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use self::deadlines::Deadlines;
 use crate::client::task::{self, Ending, Moved, Task};
+use crate::client::timer::Timer;
 use crate::client::{self, Arrival, Introduction, Socket};
 use crate::clients::Place;
 use crate::config::{Service, StartTls};
@@ -107,7 +107,7 @@ struct Client {
     ending: Option<Ending>,
     deadlines: Deadlines,
     /// Fires at the next deadline or before it; there is none while there is none.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
     /// How many documents were read.
     documents: u64,
     /// How often something was read.
@@ -174,7 +174,7 @@ impl Client {
             output: Bytes::new(),
             ending: None,
             deadlines: Deadlines::new(Instant::now()),
-            timer: None,
+            timer: Timer::default(),
             documents: 0,
             reads: 0,
             peer: canonical(peer),

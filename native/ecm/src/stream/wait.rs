@@ -1,13 +1,12 @@
 //! Waiting for whatever lets a client go on.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::Poll;
 
 use megaphone_xmpp::Condition;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::deadlines::{Expected, Missed};
 use super::{Client, Ending, Queued, Stage};
@@ -37,7 +36,11 @@ impl Client {
         let deadline = self
             .deadlines
             .next(&self.settings.limits, &self.settings.xmpp);
-        self.set_timer(deadline.map(|next| next.0));
+        match deadline {
+            Some((deadline, _)) => self.timer.set(deadline),
+            // Most clients are logged in and idle.
+            None => self.timer.clear(),
+        }
         match self.next_event(deadline.is_some(), phase).await {
             Happened::Read(Ok(0)) => Err(Ending::ClientLeft),
             Happened::Read(Ok(_)) => {
@@ -71,20 +74,6 @@ impl Client {
         }
     }
 
-    fn set_timer(&mut self, deadline: Option<Instant>) {
-        match (deadline, &mut self.timer) {
-            (Some(deadline), None) => self.timer = Some(Box::pin(sleep_until(deadline))),
-            // A timer that fires too early costs less than one that is moved at each stanza.
-            (Some(deadline), Some(timer)) => {
-                if timer.is_elapsed() || deadline < timer.deadline() {
-                    timer.as_mut().reset(deadline);
-                }
-            }
-            // Most clients are logged in and idle.
-            (None, _) => self.timer = None,
-        }
-    }
-
     async fn next_event(
         &mut self,
         has_deadline: bool,
@@ -98,7 +87,7 @@ impl Client {
             biased;
             // An error says that the program is gone, and this with it in a moment.
             Ok(()) = phase.changed() => Happened::Phase,
-            () = elapsed(self.timer.as_mut()), if has_deadline => Happened::Timer,
+            () = self.timer.elapsed(), if has_deadline => Happened::Timer,
             () = session_changed(self.session.as_ref(), self.queued.as_deref()) => {
                 Happened::Session
             }
@@ -143,15 +132,6 @@ impl Client {
             }
         }
         Ok(())
-    }
-}
-
-/// Each of these is polled together with all others and keeps nothing but a reference, because an idle
-/// client is little more than what it waits with.
-async fn elapsed(timer: Option<&mut Pin<Box<Sleep>>>) {
-    match timer {
-        Some(timer) => timer.await,
-        None => pending().await,
     }
 }
 

@@ -3,20 +3,19 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use megaphone_http::{RequestDecoder, RequestHead};
 use tokio::sync::watch;
-use tokio::time::Sleep;
 
 use super::requests::Reading;
 use super::response::{self, Terms};
 use crate::bosh::cell::{Cell, Fetched};
 use crate::client::deadlines::Deadlines;
 use crate::client::task::{self, Ending, Moved, Task};
+use crate::client::timer::Timer;
 use crate::client::{self, Handover, Introduction, Origins, Socket};
 use crate::clients::Place;
 use crate::config::Service;
@@ -49,7 +48,7 @@ pub(super) struct Connection {
     pub(super) foreign: Option<Box<RequestHead>>,
     pub(super) output: Bytes,
     pub(super) deadlines: Deadlines,
-    pub(super) timer: Option<Pin<Box<Sleep>>>,
+    pub(super) timer: Timer,
     /// How many heads were read.
     pub(super) requests: u64,
     pub(super) reads: Reads,
@@ -181,7 +180,7 @@ impl Connection {
             foreign: None,
             output: Bytes::new(),
             deadlines: Deadlines::new(tokio::time::Instant::now()),
-            timer: None,
+            timer: Timer::default(),
             requests: 0,
             reads: Reads::On,
             ending: None,

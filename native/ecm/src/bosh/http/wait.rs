@@ -1,12 +1,11 @@
 //! Waiting for whatever lets a connection go on.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::connection::{Connection, Due, Reads};
 use crate::client::deadlines::{Expected, Missed};
@@ -39,7 +38,9 @@ impl Connection {
             (Some((missable, _)), Some(held)) => Some(missable.min(held)),
             (missable, held) => missable.map(|(at, _)| at).or(held),
         };
-        self.set_timer(deadline);
+        if let Some(deadline) = deadline {
+            self.timer.set(deadline);
+        }
         match self.next_event(deadline.is_some(), phase).await {
             Happened::Read(Ok(0)) => self.input_ended(),
             Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
@@ -92,19 +93,6 @@ impl Connection {
         self.deadlines.next(&self.settings.limits)
     }
 
-    fn set_timer(&mut self, deadline: Option<Instant>) {
-        match (deadline, &mut self.timer) {
-            (Some(deadline), None) => self.timer = Some(Box::pin(sleep_until(deadline))),
-            // A timer that fires too early costs less than one that is moved at each request.
-            (Some(deadline), Some(timer)) => {
-                if timer.is_elapsed() || deadline < timer.deadline() {
-                    timer.as_mut().reset(deadline);
-                }
-            }
-            (None, _) => {}
-        }
-    }
-
     async fn next_event(
         &mut self,
         has_deadline: bool,
@@ -123,7 +111,7 @@ impl Connection {
             biased;
             // An error says that the program is gone, and this with it in a moment.
             Ok(()) = phase.changed() => Happened::Phase,
-            () = elapsed(self.timer.as_mut()), if has_deadline => Happened::Timer,
+            () = self.timer.elapsed(), if has_deadline => Happened::Timer,
             () = answered(due) => Happened::Answered,
             ready = writer.writable(), if has_output => Happened::CanWrite(ready),
             read = reader.read(|bytes| self.input.extend_from_slice(bytes)), if wants_input => {
@@ -145,15 +133,6 @@ impl Connection {
                 Ok(())
             }
         }
-    }
-}
-
-/// Each of these is polled together with all others and keeps nothing but a reference, because a
-/// connection that waits is little more than what it waits with.
-async fn elapsed(timer: Option<&mut Pin<Box<Sleep>>>) {
-    match timer {
-        Some(timer) => timer.await,
-        None => pending().await,
     }
 }
 

@@ -1,0 +1,39 @@
+//! The timer of a client's task.
+
+use std::future::pending;
+use std::pin::Pin;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A timer that takes no room until there is a deadline.
+#[derive(Debug, Default)]
+pub struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Has it elapse at the deadline, or before: one that elapses too early costs less than one that is
+    /// moved at each request or stanza.
+    pub fn set(&mut self, deadline: Instant) {
+        match &mut self.0 {
+            None => self.0 = Some(Box::pin(sleep_until(deadline))),
+            Some(timer) => {
+                if timer.is_elapsed() || deadline < timer.deadline() {
+                    timer.as_mut().reset(deadline);
+                }
+            }
+        }
+    }
+
+    /// Gives its room back: it never elapses, until it is set.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+
+    /// Waits until it elapses. It is polled together with all else that a client waits for and keeps
+    /// nothing but a reference, because an idle client is little more than what it waits with.
+    pub async fn elapsed(&mut self) {
+        match &mut self.0 {
+            Some(timer) => timer.await,
+            None => pending().await,
+        }
+    }
+}
