@@ -6,9 +6,7 @@ use megaphone_socket::origin::{Protocol, Transport};
 use megaphone_socket::sink::{Reason, WRITER};
 use megaphone_socket::{Direction, Handle, Recv, Send};
 use rustler::schedule::consume_timeslice;
-use rustler::{
-    Atom, Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, ResourceArc, Term,
-};
+use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, ResourceArc, Term};
 
 use crate::address::Address;
 use crate::atoms;
@@ -17,6 +15,7 @@ use crate::mailbox::{Mailbox, piece_term, reason_atom};
 use crate::resource::{self, TrunkResource};
 use crate::settings::{Milliseconds, Settings, SocketOption, active_term, mode_term};
 use crate::status::{status_term, trunk_term};
+use crate::text::{binary, text};
 
 type Trunk = ResourceArc<TrunkResource>;
 
@@ -397,14 +396,6 @@ fn protocol_atom(protocol: Protocol) -> Atom {
 
 fn failed(env: Env<'_>, reason: Reason) -> Term<'_> {
     (atoms::error(), reason_atom(env, reason)).encode(env)
-}
-
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    NewBinary::from_slice(env, bytes).into()
-}
-
-fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
-    binary(env, text.as_bytes())
 }
 
 fn charge(env: Env<'_>, elapsed: Duration) {

@@ -3,9 +3,10 @@
 use megaphone_xmpp::Limits;
 use megaphone_xmpp::xml::{self, Builder};
 use rustler::types::tuple::make_tuple;
-use rustler::{Binary, Encoder, Env, NewBinary, Term};
+use rustler::{Binary, Encoder, Env, Term};
 
 use crate::atoms;
+use crate::text::text;
 
 /// The term of a document, or `{error, Text}`.
 pub(crate) fn term<'a>(env: Env<'a>, document: &Binary<'a>) -> Term<'a> {
@@ -103,8 +104,4 @@ fn list<'a>(env: Env<'a>, terms: &[Term<'a>]) -> Term<'a> {
         .fold(Term::list_new_empty(env), |list, term| {
             list.list_prepend(*term)
         })
-}
-
-fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
-    NewBinary::from_slice(env, text.as_bytes()).into()
 }

@@ -18,5 +18,6 @@ mod packet;
 mod resource;
 mod settings;
 mod status;
+mod text;
 
 rustler::init!("megaphone_nif");

@@ -14,6 +14,7 @@ use rustler::{Atom, Encoder, Env, LocalPid, ResourceArc, Term};
 use crate::atoms;
 use crate::packet;
 use crate::resource::TrunkResource;
+use crate::text::binary;
 
 /// Sends deliveries at once and wakes when it is dropped, by when no lock is held.
 pub(crate) struct Mailbox<'a, 'b> {
@@ -96,7 +97,7 @@ fn tag(piece: &Piece<'_>) -> Atom {
 /// A piece of input as recv answers it: a binary copied to size, or a packet's term.
 pub(crate) fn piece_term<'a>(env: Env<'a>, piece: Piece<'_>) -> Term<'a> {
     match piece {
-        Piece::Bytes(bytes) => rustler::NewBinary::from_slice(env, bytes).into(),
+        Piece::Bytes(bytes) => binary(env, bytes),
         Piece::Packet(packet, text) => packet::term(env, packet, text),
     }
 }
