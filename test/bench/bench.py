@@ -4,14 +4,13 @@
 import argparse
 import dataclasses
 import json
-import signal
 import sys
 import time
 from pathlib import Path
 
-from lab import ecm, ejabberd, fronts, machine, readme, report
+from lab import command, ecm, ejabberd, fronts, machine, readme, report
 from lab.context import Context
-from lab.lab import ROOT, Built, Lab
+from lab.lab import ROOT, Lab
 from lab.names import COLUMNS
 from lab.plan import FULL, QUICK, TINY, Plan
 from lab.program import LabError
@@ -23,20 +22,8 @@ PLANS = {"quick": QUICK, "full": FULL, "tiny": TINY}
 def main() -> int:
     """The exit status: 0 if all was measured, 1 if a row failed, 2 if nothing could be, 130 after Ctrl-C."""
     arguments = _arguments()
-    # Who starts this in the background may have SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        built = Built.find(arguments.programs, arguments.application)
-        output = (arguments.output or ROOT / "_build/bench" / arguments.plan).resolve()
-        with Lab(output / "lab", built) as lab:
-            return _bench(arguments, output, lab)
-    except LabError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("bench: interrupted; all that it started has ended", file=sys.stderr)
-        return 130
+    output = (arguments.output or ROOT / "_build/bench" / arguments.plan).resolve()
+    return command.run("bench", arguments, output, lambda lab: _bench(arguments, output, lab))
 
 
 def _arguments() -> argparse.Namespace:
@@ -60,8 +47,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds of each measurement")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results go [_build/bench/quick or full]")
     parser.add_argument("--readme", action="store_true", help="put the results into README.md and doc/bench")
-    parser.add_argument("--programs", type=Path, metavar="DIR", help="where megaphone-ecm and megaphone-swarm are")
-    parser.add_argument("--application", type=Path, metavar="DIR", help="the OTP application megaphone")
+    command.add_programs(parser)
     arguments = parser.parse_args()
     if arguments.readme and (arguments.only or arguments.plan == "tiny"):
         parser.error("--readme takes all rows, of --quick or --full")
@@ -72,10 +58,6 @@ def _positive(text: str) -> int:
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return value
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _bench(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:

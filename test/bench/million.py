@@ -4,18 +4,17 @@
 import argparse
 import json
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from lab import machine
+from lab import command, machine
 from lab.crowd import Crowd, Sample, Summary
 from lab.ecm import Ecm
 from lab.ejabberd import Ejabberd
-from lab.lab import ROOT, Built, Lab
+from lab.lab import ROOT, Lab
 from lab.plot import Chart, Colour, Line
 from lab.program import LabError
 from lab.swarm import Swarm
@@ -34,20 +33,8 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 def main() -> int:
     """The exit status: 0 if all were online, 2 if not, 130 after Ctrl-C."""
     arguments = _arguments()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     output = (arguments.output or ROOT / "_build/bench/million").resolve()
-    try:
-        built = Built.find(arguments.programs, arguments.application)
-        with Lab(output / "lab", built) as lab:
-            _run(arguments, output, lab)
-    except LabError as error:
-        print(f"million: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("million: interrupted; all that it started has ended", file=sys.stderr)
-        return 130
-    return 0
+    return command.run("million", arguments, output, lambda lab: _run(arguments, output, lab))
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,19 +53,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, metavar="S", help="for so long [60]")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results go [_build/bench/million]")
     parser.add_argument("--readme", action="store_true", help="put the pictures into doc/bench")
-    parser.add_argument("--programs", type=Path, metavar="DIR", help="where megaphone-ecm and megaphone-swarm are")
-    parser.add_argument("--application", type=Path, metavar="DIR", help="the OTP application megaphone")
+    command.add_programs(parser)
     arguments = parser.parse_args()
     if 0 < arguments.users < TRUNKS:
         parser.error(f"--users must be {TRUNKS} or more, one in each trunk")
     return arguments
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> None:
+def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
     about = machine.describe()
     print(f"Megaphone {about['commit']} on {about['cpu']}, {about['cores']} cores, {about['memory']}", flush=True)
     memory = Chart("ejabberd's memory against users online", "thousand users online", "GB over the start (RSS)")
@@ -100,6 +82,7 @@ def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> None:
     for summary in summaries:
         print(f"\n{summary.text()}", flush=True)
     print(f"\nresults.json and the pictures are in {output}")
+    return 0
 
 
 def _thinned(samples: list[Sample]) -> list[Sample]:

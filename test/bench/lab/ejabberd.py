@@ -102,8 +102,7 @@ class Ejabberd(Server):
         (folder / "ejabberd.yml").write_text(config)
         (folder / "files").mkdir()
         (folder / "files/kilobyte").write_text("x" * 1024)
-        # Passwords in memory; names are looked up without a helper process.
-        (folder / "ejabberd.schema").write_text("passwd:\n  storage_type: disc_copies\n")
+        # Names are looked up without a helper process.
         (folder / "inetrc").write_text('{lookup, [file, dns]}. {host, {127,0,0,1}, ["localhost"]}.\n')
         super().__init__(
             "ejabberd",
@@ -121,7 +120,6 @@ class Ejabberd(Server):
                 "HOME": str(folder),
                 "EJABBERD_CONFIG_PATH": str(folder / "ejabberd.yml"),
                 "EJABBERD_LOG_PATH": str(folder / "output.log"),
-                "EJABBERD_MNESIA_SCHEMA": str(folder),
                 "ERL_CRASH_DUMP_SECONDS": "0",
                 "ERL_INETRC": str(folder / "inetrc"),
                 "ERL_AFLAGS": "",
