@@ -1,6 +1,6 @@
 %% @doc Sets the stage of an end-to-end group: an ejabberd, and what stands between it and the clients.
 %% A group named `plain' has nothing there, its clients reach ejabberd_http: it proves that the cases
-%% are right. A group named `ecm' has the ECM, its trunks as they are by default, and
+%% are right. A group named `ecm' has the ECM with four trunks, and
 %% megaphone_listener there; one named `ecm_v1' has one trunk of version 1 instead.
 -module(megaphone_test_stage).
 
@@ -105,7 +105,7 @@ user(Config, Name) ->
 http_processes(Config) ->
     megaphone_test_ejabberd:call(ejabberd(Config), megaphone_test_handler, http_processes, []).
 
-ecm_trunk(ecm) -> "";
+ecm_trunk(ecm) -> "trunks = 4\n";
 ecm_trunk(ecm_v1) -> "protocol = \"v1\"\n"
                      "trunks = 1\n".
 

@@ -74,7 +74,7 @@ fn check_files(config: &Config) -> Result<(), ServerError> {
 fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
     let logging = Logging::start(&config.log.level);
     raise_open_files(config.limits.max_connections);
-    let runtime = match runtime(threads(&config)) {
+    let runtime = match runtime(config.thread_count()) {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("can't start: {error}");
@@ -101,16 +101,6 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
         _ => Builder::new_multi_thread(),
     };
     builder.worker_threads(threads).enable_all().build()
-}
-
-/// As configured, or half as many as there are cores.
-fn threads(config: &Config) -> usize {
-    match usize::try_from(config.threads) {
-        Ok(0) | Err(_) => {
-            std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
-        }
-        Ok(threads) => threads,
-    }
 }
 
 /// Each client takes a file descriptor, and shells start programs with 1024 of them though far more

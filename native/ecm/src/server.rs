@@ -78,6 +78,7 @@ pub async fn run(
 
     let pool = TrunkPool::new(
         config.trunk.clone(),
+        config.trunk_count(),
         Arc::clone(&dialler),
         Arc::clone(&budget),
         Arc::clone(&trunks),

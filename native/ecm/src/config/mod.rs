@@ -80,7 +80,7 @@ pub struct TrunkConfig {
     pub address: TrunkAddress,
     /// The trunk's protocol.
     pub protocol: Protocol,
-    /// How many trunks there are.
+    /// How many trunks there are; 0 is one for each thread.
     pub trunks: u64,
     /// Its encryption.
     pub tls: Option<TlsConfig>,
@@ -216,6 +216,26 @@ impl Config {
         Self::parse(path, &text)
     }
 
+    /// How many threads serve clients: as configured, or half as many as there are cores.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        match usize::try_from(self.threads) {
+            Ok(0) | Err(_) => {
+                std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+            }
+            Ok(threads) => threads,
+        }
+    }
+
+    /// How many trunks are kept up: as configured, or one for each thread.
+    #[must_use]
+    pub fn trunk_count(&self) -> usize {
+        match usize::try_from(self.trunk.trunks) {
+            Ok(0) | Err(_) => self.thread_count(),
+            Ok(trunks) => trunks,
+        }
+    }
+
     /// Reads the text of the file at `path`.
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let config: Self =
@@ -277,7 +297,7 @@ impl Default for TrunkConfig {
         Self {
             address: TrunkAddress::Tcp("127.0.0.1:5290".to_owned()),
             protocol: Protocol::V2,
-            trunks: 4,
+            trunks: 0,
             tls: None,
             max_frame_size: MIB,
             connect_timeout: Duration::from_secs(5),
@@ -342,7 +362,7 @@ struct RawTrunkConfig {
     address: TrunkAddress,
     #[serde(deserialize_with = "values::protocol")]
     protocol: Protocol,
-    #[serde(deserialize_with = "count::<1, 256, _>")]
+    #[serde(deserialize_with = "count::<0, 256, _>")]
     trunks: u64,
     tls: Option<TlsConfig>,
     #[serde(deserialize_with = "size::<33, 9_999_999_999, _>")]

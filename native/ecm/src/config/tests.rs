@@ -39,6 +39,19 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
 }
 
 #[test]
+fn threads_and_trunks_are_as_many_as_asked_for() {
+    let counts = |text: &str| {
+        let config = parse(text).unwrap();
+        (config.thread_count(), config.trunk_count())
+    };
+    assert_eq!(counts("threads = 3\n"), (3, 3));
+    assert_eq!(counts("threads = 3\n[trunk]\ntrunks = 5\n"), (3, 5));
+    let (threads, trunks) = counts("");
+    assert!(threads >= 1);
+    assert_eq!(trunks, threads);
+}
+
+#[test]
 fn what_can_be_written() {
     let config = parse(
         "trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
@@ -145,8 +158,8 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "ecm.toml:2:12: trunk.protocol: \"v3\" is not a protocol, there are \"v2\" and \"v1\"",
         ),
         (
-            "[trunk]\ntrunks = 0\n",
-            "ecm.toml:2:10: trunk.trunks: 0 is out of bounds, allowed are 1 to 256",
+            "[trunk]\ntrunks = 257\n",
+            "ecm.toml:2:10: trunk.trunks: 257 is out of bounds, allowed are 0 to 256",
         ),
         (
             "[trunk.tls]\ncert = \"c.pem\"\n",

@@ -91,6 +91,7 @@ impl Trunks {
 #[derive(Debug)]
 pub struct TrunkPool {
     config: TrunkConfig,
+    size: usize,
     shared: Arc<Shared>,
 }
 
@@ -108,12 +109,13 @@ struct Shared {
 }
 
 impl TrunkPool {
-    /// A pool that fills `trunks`.
+    /// A pool that fills `trunks` with `size` of them.
     ///
     /// # Errors
     /// If a frame size is none of the protocol's.
     pub fn new(
         config: TrunkConfig,
+        size: usize,
         dialler: Arc<Dialler>,
         budget: Arc<OutputBudget>,
         trunks: Arc<Trunks>,
@@ -127,14 +129,18 @@ impl TrunkPool {
             trunks,
             down_told: AtomicBool::new(false),
         });
-        Ok(Self { config, shared })
+        Ok(Self {
+            config,
+            size,
+            shared,
+        })
     }
 
     /// Connects each trunk, and connects again whenever one is lost, until `finish` says so; then it
     /// returns once all that waited for the trunks is written.
     pub async fn run(self, finish: watch::Receiver<bool>) {
         let mut places = JoinSet::new();
-        for _ in 0..self.config.trunks {
+        for _ in 0..self.size {
             let place = Place {
                 shared: Arc::clone(&self.shared),
                 backoff: Backoff::new(self.config.backoff_min, self.config.backoff_max),
