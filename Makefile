@@ -138,7 +138,7 @@ lint-erlang:
 	@echo 'dialyzer (the first time it reads all of ejabberd, which takes minutes)'
 	@QUIET=1 $(REBAR3) as lint dialyzer
 	@echo 'shellcheck'
-	@shellcheck .ci/run native/nif/build.sh test/run/*.sh
+	@shellcheck .ci/run native/nif/build.sh test/run/*.sh test/bench/*.sh
 
 lint-python:
 	@echo 'Python'

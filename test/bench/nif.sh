@@ -16,8 +16,9 @@ erlc -o "$ebin" erlang/src/megaphone.erl erlang/src/megaphone_nif.erl \
     erlang/src/megaphone_options.erl erlang/src/megaphone_monitor.erl \
     erlang/src/megaphone_handover.erl test/shared/megaphone_test_nif.erl test/bench/*.erl
 
-export MEGAPHONE_BENCH_RUSTC="$(rustc --version)"
-export MEGAPHONE_BENCH_COMMIT="$(git describe --always --dirty 2>/dev/null || echo unknown)"
+MEGAPHONE_BENCH_RUSTC="$(rustc --version)"
+MEGAPHONE_BENCH_COMMIT="$(git describe --always --dirty 2>/dev/null || echo unknown)"
+export MEGAPHONE_BENCH_RUSTC MEGAPHONE_BENCH_COMMIT
 cd "$where"
 export ERL_CRASH_DUMP_SECONDS=0
 exec erl -noinput +P 2000000 +SDio 2 -pa "$root/$ebin" -run megaphone_bench main -extra "$@"
