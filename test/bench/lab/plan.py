@@ -30,6 +30,8 @@ class Plan:
     storm_transports: tuple[str, ...] = ("websocket",)
     requests_seconds: float = 2
     load_rates: tuple[float, ...] = (100, 300, 1000, 3000)
+    busy_rate: float = 1000
+    """One of them at which the CPU of a message is compared as well."""
     load_seconds: float = 3
     load_transports: tuple[str, ...] = ("websocket",)
 
@@ -48,6 +50,7 @@ FULL = Plan(
     storm_transports=tuple(TRANSPORTS),
     requests_seconds=8,
     load_rates=(100, 200, 500, 1000, 2000, 3000, 5000, 8000),
+    busy_rate=2000,
     load_seconds=5,
     load_transports=tuple(TRANSPORTS),
 )
@@ -68,6 +71,7 @@ TINY = Plan(
     storm_seconds=4,
     requests_seconds=1,
     load_rates=(50, 100, 200),
+    busy_rate=200,
     load_seconds=1,
 )
 """A look at whether all of it works; its numbers mean nothing."""
