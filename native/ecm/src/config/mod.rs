@@ -80,7 +80,7 @@ pub struct TrunkConfig {
     pub address: TrunkAddress,
     /// The trunk's protocol.
     pub protocol: Protocol,
-    /// How many trunks there are; 0 is one for each thread.
+    /// How many trunks there are; 0 is one for each thread, four at most.
     pub trunks: u64,
     /// Its encryption.
     pub tls: Option<TlsConfig>,
@@ -227,11 +227,11 @@ impl Config {
         }
     }
 
-    /// How many trunks are kept up: as configured, or one for each thread.
+    /// How many trunks are kept up: as configured, or one for each thread, four at most.
     #[must_use]
     pub fn trunk_count(&self) -> usize {
         match usize::try_from(self.trunk.trunks) {
-            Ok(0) | Err(_) => self.thread_count(),
+            Ok(0) | Err(_) => self.thread_count().min(4),
             Ok(trunks) => trunks,
         }
     }
