@@ -1,7 +1,7 @@
 %% @doc Sets the stage of an end-to-end group: an ejabberd, and what stands between it and the clients.
 %% A group named `plain' has nothing there, its clients reach ejabberd_http: it proves that the cases
-%% are right. A group named `ecm' has the ECM with four trunks, and
-%% megaphone_listener there; one named `ecm_v1' has one trunk of version 1 instead.
+%% are right. A group named `ecm' has the ECM with four trunks, and megaphone_listener there; one named
+%% `ecm_v1' has one trunk of version 1 instead.
 -module(megaphone_test_stage).
 
 -export([start/2, start/3, stop/1, target/1, target_from/2, ejabberd/1, ecm/1, trunk_port/1, trunks/1, user/2,
@@ -87,10 +87,7 @@ trunk_port(Config) ->
 %% @doc How many trunks the ECM keeps up.
 -spec trunks(ct_config()) -> pos_integer().
 trunks(Config) ->
-    case proplists:get_value(path, Config) of
-        ecm -> 4;
-        ecm_v1 -> 1
-    end.
+    trunk_count(proplists:get_value(path, Config)).
 
 %% @doc Makes an account that no other case has; its name starts with the one given.
 -spec user(ct_config(), binary()) -> binary().
@@ -105,9 +102,14 @@ user(Config, Name) ->
 http_processes(Config) ->
     megaphone_test_ejabberd:call(ejabberd(Config), megaphone_test_handler, http_processes, []).
 
-ecm_trunk(ecm) -> "trunks = 4\n";
-ecm_trunk(ecm_v1) -> "protocol = \"v1\"\n"
-                     "trunks = 1\n".
+ecm_trunk(Path) ->
+    io_lib:format("protocol = \"~s\"~ntrunks = ~b~n", [protocol(Path), trunk_count(Path)]).
+
+protocol(ecm) -> v2;
+protocol(ecm_v1) -> v1.
+
+trunk_count(ecm) -> 4;
+trunk_count(ecm_v1) -> 1.
 
 %% With version 1 the ECM tells the client's address in X-Forwarded-For alone; else ejabberd needs to
 %% believe nobody.
