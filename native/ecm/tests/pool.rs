@@ -7,7 +7,9 @@ mod common;
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use megaphone_trunk::v2::Config;
 
 use common::v2::{Peer2, Seen, Trunk2, config};
 use common::{Client, Ecm, get, ok, status};
@@ -15,8 +17,8 @@ use common::{Client, Ecm, get, ok, status};
 /// The trunk that has a new stream, its place, and the stream.
 #[track_caller]
 fn find_opened(trunks: &mut [Trunk2]) -> (usize, u32) {
-    let until = std::time::Instant::now() + common::PATIENCE;
-    while std::time::Instant::now() < until {
+    let until = Instant::now() + common::PATIENCE;
+    while Instant::now() < until {
         for (place, trunk) in trunks.iter_mut().enumerate() {
             match trunk.next_within(Duration::from_millis(2)) {
                 Some(Seen::Opened(id, _)) => {
@@ -136,6 +138,36 @@ fn after_a_go_away_answers_finish_and_another_trunk_takes_the_rest() {
     let (id, ..) = new.opened();
     new.answer(id, "3");
     busy.expect(&ok("3"));
+}
+
+#[test]
+fn each_go_away_is_followed_by_another_trunk_at_once() {
+    let peer = Peer2::start();
+    let config = config(&peer.address.to_string(), 1, "");
+    // If each of them counted as a failure the last ones would take a minute.
+    let mut ecm = Ecm::start_with_config(&config.replace("50ms", "1h"));
+    let started = Instant::now();
+    for _ in 0..12 {
+        let mut trunk = peer.accept();
+        ecm.wait_for_log("is up");
+        trunk.go_away();
+        ecm.wait_for_log("takes no more connections");
+    }
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_trunk_that_begins_with_a_go_away_is_never_up() {
+    let peer = Peer2::start();
+    let mut ecm = peer.start_ecm_only(1, "");
+    for _ in 0..2 {
+        let (stream, _) = peer.listener.accept().unwrap();
+        let mut trunk = Trunk2::new(stream, Config::default());
+        trunk.go_away();
+        assert_eq!(trunk.next(), Seen::End);
+        ecm.wait_for_log("ended in order");
+    }
+    assert_eq!(ecm.logged("is up"), 0);
 }
 
 #[test]

@@ -21,15 +21,6 @@ pub enum Link {
     V2(Arc<v2::Link>),
 }
 
-/// Whether ejabberd said anything on a trunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Traffic {
-    /// Not a byte.
-    Silent,
-    /// Something.
-    Frames,
-}
-
 /// How a trunk ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -80,15 +71,15 @@ impl Link {
     }
 
     /// Reads and writes the trunk until it ends, and its connections with it.
-    pub async fn run(self, reader: Reader, writer: Writer) -> (Traffic, Ended) {
+    pub async fn run(self, reader: Reader, writer: Writer) -> Ended {
         match self {
             Self::V1(link) => match link.run(reader, writer).await {
-                (traffic, v1::Lost::Finished) => (traffic, Ended::Finished),
-                (traffic, lost) => (traffic, Ended::Lost(lost.to_string())),
+                v1::Lost::Finished => Ended::Finished,
+                lost => Ended::Lost(lost.to_string()),
             },
             Self::V2(link) => match link.run(reader, writer).await {
-                (traffic, v2::Lost::Finished) => (traffic, Ended::Finished),
-                (traffic, lost) => (traffic, Ended::Lost(lost.to_string())),
+                v2::Lost::Finished => Ended::Finished,
+                lost => Ended::Lost(lost.to_string()),
             },
         }
     }

@@ -14,14 +14,15 @@ use super::backoff::Backoff;
 use super::budget::OutputBudget;
 use super::connection::Connection;
 use super::dial::Dialler;
-use super::link::{Ended, Link, Traffic};
+use super::link::{Ended, Link};
 use super::opening::Opening;
 use crate::config::{Protocol, TrunkConfig};
 use crate::ids::IdSource;
 use crate::metrics::{TRUNK_FAILURES, TRUNK_LOSSES};
 
-/// A trunk that lived this long was a good one, whatever ended it.
-const STABLE: Duration = Duration::from_secs(10);
+/// A trunk that was up for so long was a good one, whatever ended it. One that is up and lost again in less
+/// counts as a failure to connect, or it would be dialled again and again without a pause.
+const STABLE: Duration = Duration::from_secs(1);
 
 /// What clients see: the trunks that are up.
 #[derive(Debug)]
@@ -167,7 +168,7 @@ struct Place {
 
 struct Draining {
     link: Link,
-    running: JoinHandle<(Traffic, Ended)>,
+    running: JoinHandle<Ended>,
 }
 
 impl Place {
@@ -212,7 +213,6 @@ impl Place {
             }
         };
         let shared = Arc::clone(&self.shared);
-        let started = Instant::now();
         let link = Link::new(
             shared.protocol,
             shared.max_frame_size,
@@ -224,7 +224,7 @@ impl Place {
             () = link.answered() => {}
             ended = &mut running => {
                 TRUNK_FAILURES.add(1);
-                return self.ended(ended, started);
+                return self.ended(ended);
             }
             () = sleep(self.answer_timeout) => {
                 TRUNK_FAILURES.add(1);
@@ -236,6 +236,7 @@ impl Place {
                 return Next::Finish;
             }
         }
+        let up = Instant::now();
         shared.trunks.add(link.clone());
         self.end_replaced();
         tracing::info!("trunk to {} is up", shared.address);
@@ -254,9 +255,13 @@ impl Place {
             Some(ended) => {
                 TRUNK_LOSSES.add(1);
                 shared.trunks.remove(&link);
-                self.ended(ended, started)
+                let in_order = matches!(ended, Ok(Ended::Finished));
+                if in_order || up.elapsed() >= STABLE {
+                    self.backoff.reset();
+                }
+                self.ended(ended)
             }
-            None => self.retired(link, running, started),
+            None => self.retired(link, running),
         }
     }
 
@@ -268,38 +273,25 @@ impl Place {
         }
     }
 
-    fn ended(&mut self, ended: Result<(Traffic, Ended), JoinError>, started: Instant) -> Next {
+    fn ended(&mut self, ended: Result<Ended, JoinError>) -> Next {
         match ended {
-            Ok((traffic, ended)) => {
-                if traffic == Traffic::Frames || started.elapsed() >= STABLE {
-                    self.backoff.reset();
-                }
-                match ended {
-                    Ended::Finished => self.lost("ended in order"),
-                    Ended::Lost(reason) => self.lost(&reason),
-                }
-            }
+            Ok(Ended::Finished) => self.lost("ended in order"),
+            Ok(Ended::Lost(reason)) => self.lost(&reason),
             // Its task panicked; the runtime has said where.
             Err(error) => self.lost(&error.to_string()),
         }
     }
 
-    /// Another trunk has to take the place of this one, whose connections go on.
-    fn retired(
-        &mut self,
-        link: Link,
-        running: JoinHandle<(Traffic, Ended)>,
-        started: Instant,
-    ) -> Next {
+    /// Another trunk has to take the place of this one, whose connections go on. That is no failure: the
+    /// other one is dialled with as little delay as after a first one.
+    fn retired(&mut self, link: Link, running: JoinHandle<Ended>) -> Next {
         tracing::info!(
             connections = link.load(),
             "a trunk to {} takes no more connections, another one is dialled; those that are open \
              go on",
             self.shared.address
         );
-        if started.elapsed() >= STABLE {
-            self.backoff.reset();
-        }
+        self.backoff.reset();
         self.draining.push(Draining { link, running });
         Next::Dial {
             after: self.backoff.next_wait(),

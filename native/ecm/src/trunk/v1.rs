@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use super::TrunkLost;
 use super::budget::{self, OutputBudget};
 use super::dial::{Reader, Writer};
-use super::link::Traffic;
 use super::mailbox::{End, Mailbox};
 use super::queue::{Batch, Room, SendQueue};
 use crate::ids::IdSource;
@@ -95,18 +94,15 @@ impl Link {
     }
 
     /// Reads and writes the trunk until one of the two is not possible any more, or until
-    /// [`finish`](Self::finish) and all is written. Then all connections end.
-    ///
-    /// Returns whether anything came, and why it ended.
-    pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> (Traffic, Lost) {
+    /// [`finish`](Self::finish) and all is written. Then all connections end. Returns why.
+    pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> Lost {
         // A task of its own, so that one processor can read while another one writes. It ends with
         // the set.
         let mut writing = JoinSet::new();
         let link = Arc::clone(&self);
         writing.spawn(async move { link.write(writer).await });
-        let mut traffic = Traffic::Silent;
         let lost = tokio::select! {
-            lost = self.read(reader, &mut traffic) => lost,
+            lost = self.read(reader) => lost,
             Some(Ok(lost)) = writing.join_next() => lost,
         };
         self.queue.close();
@@ -114,7 +110,7 @@ impl Link {
         for mailbox in mailboxes.unwrap_or_default().into_values() {
             mailbox.end(End::TrunkLost);
         }
-        (traffic, lost)
+        lost
     }
 
     /// How many connections are open.
@@ -129,7 +125,7 @@ impl Link {
 }
 
 impl Link {
-    async fn read(&self, mut reader: Reader, traffic: &mut Traffic) -> Lost {
+    async fn read(&self, mut reader: Reader) -> Lost {
         let mut decoder = Decoder::new(self.max_frame_size);
         let mut buffer = vec![0; READ_SIZE];
         loop {
@@ -149,7 +145,6 @@ impl Link {
                     Ok(event) => self.handle(event),
                     Err(error) => return error.into(),
                 }
-                *traffic = Traffic::Frames;
             }
             if self.budget.is_exceeded() {
                 let holders: Vec<_> = match &*self.mailboxes.lock() {

@@ -46,7 +46,7 @@ pub struct Link {
     /// Whether its ids run out.
     worn: AtomicBool,
     retired: Notify,
-    /// Whether ejabberd said anything.
+    /// Whether ejabberd said anything but a go-away.
     answered: AtomicBool,
     answer: Notify,
     /// How many connections are pinned to it.

@@ -15,7 +15,6 @@ use super::{Link, Stage, State};
 use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
 use crate::trunk::budget;
 use crate::trunk::dial::{Reader, Writer};
-use crate::trunk::link::Traffic;
 
 /// How much is read from a trunk at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -54,18 +53,15 @@ pub enum Lost {
 
 impl Link {
     /// Reads and writes the trunk until one of the two is not possible any more, or until it takes no
-    /// more streams and none is left. Then all connections end.
-    ///
-    /// Returns whether anything came, and why it ended.
-    pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> (Traffic, Lost) {
+    /// more streams and none is left. Then all connections end. Returns why.
+    pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> Lost {
         // A task of its own, so that one processor can read while another one writes. It ends with
         // the set.
         let mut writing = JoinSet::new();
         let link = Arc::clone(&self);
         writing.spawn(async move { link.write(writer).await });
-        let mut traffic = Traffic::Silent;
         let lost = tokio::select! {
-            lost = self.read(reader, &mut traffic) => lost,
+            lost = self.read(reader) => lost,
             lost = self.watch_clock() => lost,
             Some(Ok(lost)) = writing.join_next() => lost,
         };
@@ -75,10 +71,10 @@ impl Link {
             let _ = timeout(LAST_WORDS, writing.join_next()).await;
         }
         self.lose();
-        (traffic, lost)
+        lost
     }
 
-    async fn read(&self, mut reader: Reader, traffic: &mut Traffic) -> Lost {
+    async fn read(&self, mut reader: Reader) -> Lost {
         let mut buffer = vec![0; READ_SIZE];
         loop {
             let length = match reader.read(&mut buffer).await {
@@ -90,8 +86,8 @@ impl Link {
             if let Err(error) = self.receive(&buffer[..length]) {
                 return error.into();
             }
-            if *traffic == Traffic::Silent {
-                *traffic = Traffic::Frames;
+            // What begins with a go-away was turned away: it is never up.
+            if !self.answered.load(Relaxed) && self.is_accepting() {
                 self.answered.store(true, Relaxed);
                 self.answer.notify_waiters();
             }
