@@ -1,6 +1,6 @@
 //! The program as a whole: what is started, in which order, and how it ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::certificates::{self, CertificateError, TicketKeys};
 use crate::clients::Clients;
-use crate::config::{Config, TrunkConfig};
+use crate::config::{Again, Config, ConfigError};
 use crate::ids::IdSource;
 use crate::listener::{BindError, Context, Listener};
 use crate::logging::Logging;
@@ -26,6 +26,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Why the program can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
+    /// The configuration file can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A listener's address can't be used.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -218,58 +221,42 @@ struct Reloading {
 }
 
 impl Reloading {
+    /// Reads the file again, and goes on with all that can change of it, or with nothing.
     fn reload(&mut self) {
-        let Some(file) = &self.config_file else {
+        let Some(file) = self.config_file.clone() else {
             tracing::warn!("there is no configuration file to read again");
             return;
         };
-        let config = match Config::read(file) {
-            Ok(config) => config,
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                return;
+        match self.read(&file) {
+            Ok(needs_restart) => {
+                tracing::info!("configuration reloaded from {}", file.display());
+                if !needs_restart.is_empty() {
+                    tracing::warn!(
+                        "changed, but used only after a restart: {}",
+                        needs_restart.join(", ")
+                    );
+                }
             }
-        };
+            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+        }
+    }
+
+    /// Gives the keys that need a restart. Up to the last step that can fail nothing is changed.
+    fn read(&mut self, file: &Path) -> Result<Vec<&'static str>, ServerError> {
+        let Again {
+            config,
+            needs_restart,
+        } = self.config.read_again(file)?;
         // The files may have changed though their names did not.
-        let tls = match load_tls(&config.trunk) {
-            Ok(tls) => tls,
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                return;
-            }
-        };
-        let certificates = match certificates::load(&config.certificates, &self.tickets) {
-            Ok(certificates) => certificates,
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                return;
-            }
-        };
+        let tls = load_tls(&config.trunk)?;
+        let certificates = certificates::load(&config.certificates, &self.tickets)?;
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
         let settings = self.settings.get().reloaded(&config);
         self.settings.set(settings.with_tls(certificates));
         self.dialler.set_tls(tls);
-        let trunk = TrunkConfig {
-            tls: config.trunk.tls.clone(),
-            ..self.config.trunk.clone()
-        };
-        if config.trunk != trunk {
-            tracing::warn!("[trunk] was changed; that needs a restart");
-        }
-        if config.metrics != self.config.metrics {
-            tracing::warn!("[metrics] was changed; that needs a restart");
-        }
-        if config.listeners != self.config.listeners {
-            tracing::warn!("[[listener]] was changed; that needs a restart");
-        }
         // What is compared next time is what runs.
-        self.config = Config {
-            trunk,
-            listeners: self.config.listeners.clone(),
-            metrics: self.config.metrics.clone(),
-            ..config
-        };
-        tracing::info!("configuration reloaded from {}", file.display());
+        self.config = config;
+        Ok(needs_restart)
     }
 }

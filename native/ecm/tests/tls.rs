@@ -231,6 +231,24 @@ fn sighup_rereads_certificates_for_the_next_trunk_and_drops_none() {
 }
 
 #[test]
+fn a_file_without_trunk_tls_takes_it_from_no_trunk() {
+    let authority = Authority::new();
+    let server = server(&authority, "127.0.0.1", &TLS13);
+    let pair = authority.sign("ecm.example");
+    let peer = Peer2::start();
+    let mut ecm = Ecm::start_with_config(&tls_config(&peer, &authority.ca(), Some(&pair), ""));
+    let (trunk, _) = accept(&peer, &server).unwrap();
+    ecm.wait_for_log("is up");
+    let config = std::fs::read_to_string(&ecm.config).unwrap();
+    let (without, _) = config.split_once("[trunk.tls]").unwrap();
+    std::fs::write(&ecm.config, without).unwrap();
+    ecm.signal("HUP");
+    ecm.wait_for_log("used only after a restart: trunk.tls");
+    drop(trunk);
+    accept(&peer, &server).unwrap();
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named_at_the_start() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let (one, other) = (

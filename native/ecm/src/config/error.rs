@@ -28,6 +28,14 @@ pub enum ConfigError {
         /// What is wrong, and what is allowed.
         message: String,
     },
+    /// It is right, but not for the program that runs.
+    #[error("{}: {message}", path.display())]
+    Unfit {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        message: String,
+    },
 }
 
 impl ConfigError {

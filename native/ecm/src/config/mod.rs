@@ -1,5 +1,6 @@
 //! The configuration file: what each key means, its default and what it may be.
 
+mod again;
 mod bosh;
 mod error;
 mod host_meta;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use again::Again;
 pub use bosh::BoshConfig;
 pub use error::ConfigError;
 pub use host_meta::HostMetaConfig;
@@ -53,6 +55,9 @@ pub struct Config {
     /// Where clients connect.
     #[serde(rename = "listener", deserialize_with = "values::at_least_one")]
     pub listeners: Vec<ListenerConfig>,
+    /// Whether the file names them, and they are not the default.
+    #[serde(skip)]
+    pub names_listeners: bool,
     /// WebSocket (RFC 7395).
     pub websocket: WebSocketConfig,
     /// Where a host's BOSH and WebSocket are (XEP-0156).
@@ -238,8 +243,10 @@ impl Config {
 
     /// Reads the text of the file at `path`.
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let config: Self =
-            toml::from_str(text).map_err(|error| ConfigError::wrong(path, text, &error))?;
+        let wrong = |error| ConfigError::wrong(path, text, &error);
+        let mut config: Self = toml::from_str(text).map_err(wrong)?;
+        let tables: toml::Table = toml::from_str(text).map_err(wrong)?;
+        config.names_listeners = tables.contains_key("listener");
         config
             .check()
             .map_err(|(value, message)| ConfigError::at(path, text, find(text, value), message))?;
@@ -280,6 +287,7 @@ impl Default for Config {
                 SocketAddr::from(([127, 0, 0, 1], 5280)),
                 ListenerKind::Http,
             )],
+            names_listeners: false,
             websocket: WebSocketConfig::default(),
             host_meta: HostMetaConfig::default(),
             certificates: Vec::new(),

@@ -8,7 +8,11 @@ fn parse(text: &str) -> Result<Config, String> {
 
 #[test]
 fn the_sample_says_the_defaults() {
-    assert_eq!(parse(SAMPLE), Ok(Config::default()));
+    let default = Config {
+        names_listeners: true,
+        ..Config::default()
+    };
+    assert_eq!(parse(SAMPLE), Ok(default));
 }
 
 #[test]
@@ -308,4 +312,40 @@ fn a_file_that_is_not_there_is_named() {
             .starts_with("can't read /nonexistent/ecm.toml: "),
         "{error}"
     );
+}
+
+#[test]
+fn a_file_that_is_read_again_has_to_have_what_the_listeners_need_that_run() {
+    let proxied = "[[listener]]\naddress = \"0.0.0.0:80\"\nproxy_protocol = true\n";
+    let proxies = "trusted_proxies = [\"10.0.0.1\"]\n";
+    let certificate = "[[certificate]]\ncert = \"a.pem\"\nkey = \"a.key\"\n";
+    let listener = |rest| format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{rest}");
+    let tls = |kind| listener(kind) + certificate;
+    for (runs, file, missing) in [
+        ("", "", ""),
+        ("", &listener(""), ""),
+        (&listener(""), "", "no [[listener]]"),
+        (&listener(""), "[limits]\n", "no [[listener]]"),
+        (&listener(""), &listener(""), ""),
+        (&tls("kind = \"https\"\n"), &listener(""), "TLS needs"),
+        (&tls("kind = \"xmpps\"\n"), &listener(""), "TLS needs"),
+        (&tls("kind = \"xmpp\"\n"), &listener(""), "STARTTLS needs"),
+        (&tls("kind = \"xmpp\"\n"), &tls(""), ""),
+        (&tls("kind = \"xmpp\"\nrelay = true\n"), &listener(""), ""),
+        (
+            &tls("kind = \"xmpp\"\nstarttls = \"off\"\n"),
+            &listener(""),
+            "",
+        ),
+        (&format!("{proxies}{proxied}"), proxied, "trusted_proxies"),
+        (&format!("{proxies}{}", listener("")), &listener(""), ""),
+        (proxied, proxied, ""),
+    ] {
+        let (running, read) = (parse(runs).unwrap(), parse(file).unwrap());
+        let checked = running.check_again(&read);
+        match missing {
+            "" => assert_eq!(checked, Ok(()), "{runs} then {file}"),
+            missing => assert!(checked.unwrap_err().contains(missing), "{runs} then {file}"),
+        }
+    }
 }

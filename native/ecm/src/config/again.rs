@@ -1,0 +1,124 @@
+//! A file that is read again while the program runs.
+
+use std::path::Path;
+
+use super::{Config, ConfigError, ListenerConfig, TrunkConfig};
+
+/// What a file says that was read again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Again {
+    /// What the program goes on with: of the keys that need a restart, what it runs with.
+    pub config: Config,
+    /// The keys that have other values in the file, and need a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Config {
+    /// Reads a file for a program that runs with this configuration.
+    ///
+    /// The listeners stay until a restart, so the file has to have what they need, whichever it names itself.
+    ///
+    /// # Errors
+    /// [`ConfigError`] as for [`read`](Self::read), and if a listener would lose what it needs.
+    pub fn read_again(&self, path: &Path) -> Result<Again, ConfigError> {
+        let file = Self::read(path)?;
+        self.check_again(&file)
+            .map_err(|message| ConfigError::Unfit {
+                path: path.to_owned(),
+                message,
+            })?;
+        Ok(self.go_on_with(file))
+    }
+
+    /// What is wrong with a file for the listeners that run.
+    pub(super) fn check_again(&self, file: &Self) -> Result<(), String> {
+        if self.names_listeners && !file.names_listeners {
+            return Err(
+                "there is no [[listener]] in it, and some are running; is it empty, or cut short?"
+                    .to_owned(),
+            );
+        }
+        for listener in &self.listeners {
+            if let Some(why) = self.lost_by(listener, file) {
+                let (address, kind) = (listener.address, listener.kind.name());
+                return Err(format!("the listener {address} ({kind}) is running; {why}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a listener that runs needs and would not have any more.
+    fn lost_by(&self, listener: &ListenerConfig, file: &Self) -> Option<&'static str> {
+        if file.certificates.is_empty()
+            && let Some(why) = listener.needs_certificate()
+        {
+            return Some(why);
+        }
+        let is_for_proxies = listener.proxy_protocol && !listener.address.ip().is_loopback();
+        (is_for_proxies && file.trusted_proxies.is_empty() && !self.trusted_proxies.is_empty())
+            .then_some("with proxy_protocol it needs the trusted_proxies that may connect")
+    }
+
+    fn go_on_with(&self, file: Self) -> Again {
+        let mut needs_restart = Vec::new();
+        let mut compare = |key, same: bool| {
+            if !same {
+                needs_restart.push(key);
+            }
+        };
+        compare("threads", file.threads == self.threads);
+        compare("listener", file.listeners == self.listeners);
+        compare("metrics.address", file.metrics == self.metrics);
+        let trunk = self.trunk.go_on_with(file.trunk, &mut compare);
+        let config = Self {
+            threads: self.threads,
+            names_listeners: self.names_listeners,
+            listeners: self.listeners.clone(),
+            metrics: self.metrics.clone(),
+            trunk,
+            ..file
+        };
+        Again {
+            config,
+            needs_restart,
+        }
+    }
+}
+
+impl TrunkConfig {
+    /// All that can change of the trunks is the files for their TLS. Whether they have TLS can't: a file that
+    /// was cut short must not take it away.
+    fn go_on_with(&self, file: Self, compare: &mut impl FnMut(&'static str, bool)) -> Self {
+        let Self {
+            address,
+            protocol,
+            trunks,
+            tls,
+            max_frame_size,
+            connect_timeout,
+            backoff_min,
+            backoff_max,
+        } = file;
+        compare("trunk.address", address == self.address);
+        compare("trunk.protocol", protocol == self.protocol);
+        compare("trunk.trunks", trunks == self.trunks);
+        compare(
+            "trunk.max_frame_size",
+            max_frame_size == self.max_frame_size,
+        );
+        compare(
+            "trunk.connect_timeout",
+            connect_timeout == self.connect_timeout,
+        );
+        compare("trunk.backoff_min", backoff_min == self.backoff_min);
+        compare("trunk.backoff_max", backoff_max == self.backoff_max);
+        compare("trunk.tls", tls.is_some() == self.tls.is_some());
+        Self {
+            tls: match (&self.tls, tls) {
+                (Some(_), Some(tls)) => Some(tls),
+                (running, _) => running.clone(),
+            },
+            ..self.clone()
+        }
+    }
+}
