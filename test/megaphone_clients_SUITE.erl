@@ -4,8 +4,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1,
-         init_per_group/2, end_per_group/2]).
+-export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
 -export([strophe_over_bosh/1, strophe_over_websocket/1, xmpp_client_over_websocket/1,
          strophe_over_node_xmpp_bosh/1, curl_upload_and_download/1, curl_chunked_upload/1, curl_command/1,
          curl_head/1, curl_reuses_connection/1]).
@@ -26,16 +25,6 @@ groups() ->
      {clients, [parallel],
       [strophe_over_bosh, strophe_over_websocket, xmpp_client_over_websocket,
        curl_upload_and_download, curl_command, curl_head, curl_reuses_connection]}].
-
-init_per_suite(Config) ->
-    Clients = filename:join(megaphone_test_program:repository(), "test/clients"),
-    case filelib:is_dir(filename:join(Clients, "node_modules")) of
-        true -> [{clients, Clients} | Config];
-        false -> ct:fail("the clients aren't installed: run `npm ci' in ~ts", [Clients])
-    end.
-
-end_per_suite(_Config) ->
-    ok.
 
 init_per_group(clients, Config) ->
     Config;
@@ -64,7 +53,7 @@ xmpp_client_over_websocket(Config) ->
 
 %% Confirms that two strophe.js clients chat over a BOSH server that connects to the ECM as XMPP clients do.
 strophe_over_node_xmpp_bosh(Config) ->
-    Folder = filename:join(proplists:get_value(clients, Config), "node-xmpp-bosh"),
+    Folder = filename:join(megaphone_test_clients:folder(), "node-xmpp-bosh"),
     case filelib:is_dir(filename:join(Folder, "node_modules")) of
         true -> chat_over_node_xmpp_bosh(Folder, Config);
         false -> {skip, "node-xmpp-bosh isn't installed, as its part in C++ doesn't compile here"}
@@ -138,12 +127,8 @@ curl_reuses_connection(Config) ->
 chat(Config, Library, Url) ->
     [Alice, Bob] = [<<(megaphone_test_stage:user(Config, Name))/binary, "@localhost">>
                     || Name <- [<<"alice">>, <<"bob">>]],
-    Clients = proplists:get_value(clients, Config),
-    {Status, Output} = megaphone_test_program:run(
-                         os:find_executable("node"),
-                         ["chat.js", Library, Url, Alice, Bob, "megaphone", ?MESSAGES],
-                         #{log => log_path(Config), cd => Clients}),
-    ?assertEqual({0, <<>>}, {Status, Output}).
+    ?assertEqual(<<>>, megaphone_test_clients:run(
+                         node, ["chat.js", Library, Url, Alice, Bob, "megaphone", ?MESSAGES], [], Config)).
 
 curl(Config, Arguments) ->
     {Status, Output} = megaphone_test_program:run(

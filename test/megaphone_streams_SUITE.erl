@@ -21,12 +21,7 @@ groups() ->
        resume_by_tls, wrong_password, unknown_host, unknown_authority, clients_as_ejabberd_shows_them]}].
 
 init_per_suite(Config) ->
-    Clients = filename:join(megaphone_test_program:repository(), "test/clients"),
-    Python = filename:join(Clients, "venv/bin/python"),
-    case filelib:is_regular(Python) of
-        true -> megaphone_test_entrances:start([{clients, Clients}, {python, Python} | Config], #{});
-        false -> ct:fail("slixmpp isn't installed: run `make test-clients'")
-    end.
+    megaphone_test_entrances:start(Config, #{}).
 
 end_per_suite(Config) ->
     megaphone_test_stage:stop(Config).
@@ -117,13 +112,9 @@ run(Config, Scenario, Kind, Security, Jids) ->
 %% The facts that chat.py prints.
 run(Config, Scenario, Kind, Security, Password, Jids) ->
     {_, Port} = megaphone_test_entrances:address(Config, Kind),
-    {Status, Output} = megaphone_test_program:run(
-                         proplists:get_value(python, Config),
-                         ["chat.py", Scenario, Security, "127.0.0.1", integer_to_list(Port),
-                          megaphone_test_entrances:ca_file(Config), Password | Jids],
-                         #{log => filename:join(proplists:get_value(priv_dir, Config), "clients.log"),
-                           cd => proplists:get_value(clients, Config)}),
-    ?assertEqual(0, Status, Output),
+    Output = megaphone_test_clients:run(
+               python, ["chat.py", Scenario, Security, "127.0.0.1", integer_to_list(Port),
+                        megaphone_test_entrances:ca_file(Config), Password | Jids], [], Config),
     %% What slixmpp logs comes before it.
     jiffy:decode(lists:last(binary:split(string:trim(Output), <<"\n">>, [global])), [return_maps]).
 

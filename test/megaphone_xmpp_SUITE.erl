@@ -82,16 +82,12 @@ client_that_leaves(Config) ->
 %% Confirms that two clients of @xmpp/client chat over TCP, with the STARTTLS that they insist on; they are
 %% told to take our certificate, which nobody knows.
 xmpp_client_over_tcp(Config) ->
-    Clients = filename:join(megaphone_test_program:repository(), "test/clients"),
     [Alice, Bob] = [<<(megaphone_test_stage:user(Config, Name))/binary, "@localhost">>
                     || Name <- [<<"alice">>, <<"bob">>]],
     Url = "xmpp://127.0.0.1:" ++ integer_to_list(proplists:get_value(xmpp_port, Config)),
-    ?assertEqual({0, <<>>},
-                 megaphone_test_program:run(
-                   os:find_executable("node"), ["chat.js", "xmpp", Url, Alice, Bob, "megaphone", "20"],
-                   #{log => filename:join(proplists:get_value(priv_dir, Config), "chat.log"),
-                     env => [{"NODE_TLS_REJECT_UNAUTHORIZED", "0"}, {"NODE_NO_WARNINGS", "1"}],
-                     cd => Clients})).
+    ?assertEqual(<<>>, megaphone_test_clients:run(
+                         node, ["chat.js", "xmpp", Url, Alice, Bob, "megaphone", "20"],
+                         [{"NODE_TLS_REJECT_UNAUTHORIZED", "0"}, {"NODE_NO_WARNINGS", "1"}], Config)).
 
 chat(Config, Options, Connection) ->
     [Alice, Bob] = [login(Config, Options) || _ <- [1, 2]],
