@@ -5,7 +5,8 @@
 #   test/run/deps.sh bench   what `make bench` needs as well as `make run`
 #   test/run/deps.sh test    what `make test` and the linters need as well
 #
-# Nothing is done, and nothing is said, when none is missing.
+# Nothing is done, and nothing is said, when none is missing. The clients whose tests are skipped without them are
+# installed where this Debian has them.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -53,6 +54,18 @@ missing_packages() {
     command -v shellcheck >/dev/null || echo shellcheck
 }
 
+# Programs of the tests' clients: a test that needs one is skipped where it can't be had. What this Debian was found
+# not to have is written down, so that it isn't looked for each time.
+unavailable=_build/unavailable-packages
+
+missing_clients() {
+    [ "$1" = test ] || return 0
+    # A browser for those that live in one, and Pidgin for terminals.
+    for package in chromium finch; do
+        installed "$package" || grep -qsx "$package" "$unavailable" || echo "$package"
+    done
+}
+
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
@@ -84,19 +97,27 @@ run | bench | test) ;;
 *) fail "usage: $0 run|bench|test" ;;
 esac
 
-# Word by word: the names are known to hold no spaces.
+# Word by word, here and below: the names are known to hold no spaces.
+clients=$(missing_clients "$1" | tr '\n' ' ')
 # shellcheck disable=SC2046
 set -- $(missing_packages "$1")
-[ $# -gt 0 ] || exit 0
+[ $# -gt 0 ] || [ -n "$clients" ] || exit 0
 
-command -v apt-get >/dev/null ||
-    fail "these Debian packages are missing, and there is no apt-get to install them: $*"
-[ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
-    fail "these Debian packages are missing: $*. Install them as root: apt-get install $*"
+no_root=
+if ! command -v apt-get >/dev/null; then
+    no_root="there is no apt-get to install them"
+elif [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+    no_root="only root can install them"
+fi
+if [ -n "$no_root" ]; then
+    [ $# -eq 0 ] || fail "these Debian packages are missing, and $no_root: $*"
+    say "the tests of these clients are skipped, as their packages are missing, and $no_root: $clients"
+    exit 0
+fi
 
 mkdir -p _build
 : >"$log"
-say "installing missing Debian packages, with what they need: $*"
+say "installing missing Debian packages, with what they need: $*${clients:+ $clients}"
 say "what apt-get does is in $log"
 services=
 for package in "$@"; do
@@ -104,20 +125,42 @@ for package in "$@"; do
 done
 [ -z "$services" ] || hold_services
 
-if LC_ALL=C apt-cache policy "$@" 2>/dev/null | grep -q 'Candidate: (none)' ||
-    [ "$(LC_ALL=C apt-cache policy "$@" 2>/dev/null | grep -c Candidate:)" -lt $# ]; then
-    say "fetching the package lists"
-    apt_get update || { tail -n 20 "$log"; fail "apt-get update failed; see $log"; }
-fi
+has_candidate() {
+    LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+}
+
 # Package lists that are old name files that are gone: one more try with new ones.
-if ! apt_get install -y --no-install-recommends "$@"; then
+install() {
+    apt_get install -y --no-install-recommends "$@" && return
     say "trying again with new package lists"
     apt_get update || true
-    apt_get install -y --no-install-recommends "$@" || {
-        tail -n 20 "$log"
-        fail "apt-get can't install them; all it said is in $log"
-    }
+    apt_get install -y --no-install-recommends "$@"
+}
+
+for package in "$@" $clients; do
+    if ! has_candidate "$package"; then
+        say "fetching the package lists"
+        apt_get update || { tail -n 20 "$log"; fail "apt-get update failed; see $log"; }
+        break
+    fi
+done
+if [ $# -gt 0 ] && ! install "$@"; then
+    tail -n 20 "$log"
+    fail "apt-get can't install them; all it said is in $log"
 fi
+there=
+for package in $clients; do
+    if has_candidate "$package"; then there="$there $package"; else echo "$package" >>"$unavailable"; fi
+done
+# shellcheck disable=SC2086
+if [ -n "$there" ] && ! install $there; then
+    for package in $there; do
+        apt_get install -y --no-install-recommends "$package" || echo "$package" >>"$unavailable"
+    done
+fi
+for package in $clients; do
+    installed "$package" || say "$package can't be installed here: the tests that need it are skipped"
+done
 
 if [ -n "$services" ] && [ -d /run/systemd/system ]; then
     say "Debian's own services aren't running, but they start at the next boot: $services;"
