@@ -98,7 +98,7 @@ check_numbers() {
 # Makes the folder and holds its lock as long as this script lives.
 open_run_dir() {
     # The path is written into YAML, TOML and an Erlang string.
-    [[ $1 != *[\"\\@[:cntrl:]]* ]] || fail "RUN_DIR=$1 holds a character that can't be used here: one of \" \\ @ or a control character"
+    [[ $1 != *[\"\\[:cntrl:]]* ]] || fail "RUN_DIR=$1 holds a character that can't be used here: one of \" \\ or a control character"
     mkdir -p "$1" || fail "RUN_DIR=$1 can't be made"
     run_dir=$(cd "$1" && pwd)
     mkdir -p "$run_dir"/{db,ebin,files,logs,upload} || fail "RUN_DIR=$run_dir can't be written"
@@ -165,15 +165,16 @@ make_certificate() {
     mv "$cert.new" "$cert"
 }
 
+# The folder last: what its name holds is no template.
 render() {
     local text
     text=$(<"$1")
-    text=${text//@RUN_DIR@/"$run_dir"}
     text=${text//@HTTP_PORT@/"$http_port"}
     text=${text//@HTTPS_PORT@/"$https_port"}
     text=${text//@XMPP_PORT@/"$xmpp_port"}
     text=${text//@TRUNK_PORT@/"$trunk_port"}
     text=${text//@METRICS_PORT@/"$metrics_port"}
+    text=${text//@RUN_DIR@/"$run_dir"}
     printf '%s\n' "$text" >"$2"
 }
 
@@ -305,8 +306,9 @@ announce() {
   BOSH                 http://$base/bosh
   WebSocket            ws://$base/ws
   XMPP                 localhost:$xmpp_port, with STARTTLS
+  host-meta            http://$base/.well-known/host-meta
   API                  http://$base/api/status
-  uploads (XEP-0363)   http://$base/upload/
+  uploads (XEP-0363)   upload.localhost    gives URLs below http://$base/upload/
   files                http://$base/files/NAME    from $run_dir/files
   all of HTTP by TLS   https://localhost:$https_port, wss://localhost:$https_port/ws
   certificate          $run_dir/tls/cert.pem
