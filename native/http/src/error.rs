@@ -1,7 +1,8 @@
 //! Why a request was refused, one named reason each.
 //!
 //! A refusal ends the connection: after bytes that two servers could read in two ways, nobody knows
-//! where the next request starts. What each one prevents:
+//! where the next request starts. These are all refusals of this crate, and what each one prevents; a
+//! field that none of them names refuses nobody, whatever it says.
 //!
 //! | refusals | what two servers would disagree about | RFC 9112 |
 //! |---|---|---|
@@ -14,12 +15,17 @@
 //! | `repeated_transfer_encoding`, `unknown_transfer_coding`, `transfer_encoding_in_http_10` | whether the body is chunked | 6.1 |
 //! | `bad_chunk_size`, `chunk_size_overflow`, `missing_chunk_end`, `bad_chunk_extension`, `chunk_line_too_long` | where a chunk, and so the body, ends | 7.1 |
 //! | `bad_trailer`, `trailers_too_large` | where a chunked body ends | 7.1.2 |
-//! | `bad_method`, `bad_target`, `bad_version` | which words of the request line are which | 3 |
-//! | `missing_host`, `repeated_host`, `bad_host`, `host_disagrees` | which site is asked | 3.2 |
+//! | `bad_method`, `bad_target`, `bad_version`, `malformed_head` | which words of the request line are which | 3 |
+//! | `fragment_in_target`, `non_ascii_target`, `bad_escape` | which path is asked: whether it ends at `#`, which bytes it has | 3.2 |
+//! | `missing_host`, `repeated_host`, `bad_host`, `host_disagrees`, `user_in_target` | which site is asked | 3.2, 3.2.2 |
 //!
 //! The others keep a client from costing too much (`head_too_large`, `too_many_headers`,
 //! `too_many_empty_lines`, `chunk_extensions_too_large`, `chunked_body_too_large`) or tell it what it
 //! reached (`unsupported_version`, `http2_preface`, `tls_handshake`, `incomplete`).
+//!
+//! ejabberd_http is more lenient with most of these, and so are other servers, each in its own way: that
+//! is what a front that disagrees with what is behind it is attacked with. Clients that break these rules
+//! are not known, but those that test servers for it.
 
 use bytes::Bytes;
 
@@ -109,6 +115,26 @@ pub enum RequestError {
         "the request target is malformed at byte {at} of the head; send a path that starts with a slash and encode spaces and control bytes"
     )]
     BadTarget { at: usize },
+    /// The request target has a fragment, which no target has (RFC 9112, 3.2).
+    #[error(
+        "the request target has a fragment at byte {at} of the head; send what stands before the #, or encode that as %23"
+    )]
+    FragmentInTarget { at: usize },
+    /// The request target has a byte past ASCII.
+    #[error(
+        "byte 0x{byte:02x} at byte {at} of the head can't be in a request target; percent-encode it"
+    )]
+    NonAsciiTarget { byte: u8, at: usize },
+    /// The request target names a user before its host (RFC 9110, 4.2.4).
+    #[error(
+        "the request target has a user name before the @ at byte {at} of the head; send the host and its port alone"
+    )]
+    UserInTarget { at: usize },
+    /// A percent sign in the target's path isn't followed by two hexadecimal digits, or by 00.
+    #[error(
+        "the percent sign at byte {at} of the head does not encode a byte of a path; write it as %25"
+    )]
+    BadEscape { at: usize },
     /// What follows the target isn't an HTTP version.
     #[error(
         "no HTTP version at byte {at} of the head; end the request line with one space and HTTP/1.1"
@@ -131,7 +157,9 @@ pub enum RequestError {
     #[error("Host is repeated at byte {at} of the head; send exactly one")]
     RepeatedHost { at: usize },
     /// `Host` isn't a host with an optional port (RFC 9112, 3.2).
-    #[error("the value of Host at byte {at} of the head is not a host name and optional port")]
+    #[error(
+        "the value of Host at byte {at} of the head is not a host and optional port; send HOST or HOST:PORT, an IPv6 address in brackets"
+    )]
     BadHost { at: usize },
     /// An absolute-form target names another authority than `Host` (RFC 9112, 3.2.2).
     #[error(
@@ -250,6 +278,10 @@ impl RequestError {
             Self::ControlByteInValue { .. } => "control_byte_in_value",
             Self::BadMethod { .. } => "bad_method",
             Self::BadTarget { .. } => "bad_target",
+            Self::FragmentInTarget { .. } => "fragment_in_target",
+            Self::NonAsciiTarget { .. } => "non_ascii_target",
+            Self::UserInTarget { .. } => "user_in_target",
+            Self::BadEscape { .. } => "bad_escape",
             Self::BadVersion { .. } => "bad_version",
             Self::UnsupportedVersion { .. } => "unsupported_version",
             Self::Http2Preface => "http2_preface",

@@ -1,8 +1,10 @@
 //! What a head says about its body and its connection (RFC 9112, sections 3.2, 6 and 9).
 
+use crate::authority::Authority;
 use crate::error::RequestError;
 use crate::head::{ValueEnds, offset};
 use crate::response::RequestKind;
+use crate::target::Target;
 
 /// The HTTP versions that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +54,13 @@ impl Framing {
         } else {
             Version::Http11
         };
-        let form = TargetForm::of(method, target).ok_or_else(|| RequestError::BadTarget {
-            at: offset(head, target.as_bytes()),
-        })?;
+        let target = Target::read(method, target, offset(head, target.as_bytes()))?;
         let mut fields = Fields::default();
         for header in headers {
             fields.note(head, header)?;
         }
         let body = fields.body(version)?;
-        check_host(version, form, fields.host)?;
+        check_host(version, target, fields.host)?;
         let http11 = version == Version::Http11;
         Ok(Self {
             version,
@@ -74,46 +74,6 @@ impl Framing {
             value_ends,
         })
     }
-}
-
-/// The four forms of a request target (RFC 9112, section 3.2).
-#[derive(Clone, Copy)]
-enum TargetForm<'a> {
-    Origin,
-    Absolute { authority: &'a str },
-    Authority,
-    Asterisk,
-}
-
-impl<'a> TargetForm<'a> {
-    fn of(method: &str, target: &'a str) -> Option<Self> {
-        if method == "CONNECT" {
-            return is_authority(target).then_some(Self::Authority);
-        }
-        if target.starts_with('/') {
-            return Some(Self::Origin);
-        }
-        if target == "*" {
-            return (method == "OPTIONS").then_some(Self::Asterisk);
-        }
-        let (scheme, rest) = target.split_once("://")?;
-        let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let authority = &rest[..end];
-        (valid && !authority.is_empty()).then_some(Self::Absolute { authority })
-    }
-}
-
-fn is_authority(target: &str) -> bool {
-    target.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && !port.is_empty()
-            && is_host(target.as_bytes())
-            && port.bytes().all(|byte| byte.is_ascii_digit())
-    })
 }
 
 /// A value and where it starts in the head.
@@ -235,33 +195,23 @@ fn chunked(coding: Found<'_>) -> Result<BodyLength, RequestError> {
 
 fn check_host(
     version: Version,
-    form: TargetForm<'_>,
-    host: Option<Found<'_>>,
+    target: Target<'_>,
+    field: Option<Found<'_>>,
 ) -> Result<(), RequestError> {
-    let Some(host) = host else {
+    let Some(field) = field else {
         return match version {
             Version::Http10 => Ok(()),
             Version::Http11 => Err(RequestError::MissingHost),
         };
     };
-    if !is_host(host.value) {
-        return Err(RequestError::BadHost { at: host.at });
-    }
-    if let TargetForm::Absolute { authority } = form {
-        let named = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_user, host)| host);
-        if !named.as_bytes().eq_ignore_ascii_case(host.value) {
-            return Err(RequestError::HostDisagrees { at: host.at });
+    let host = Authority::read(field.value).ok_or(RequestError::BadHost { at: field.at })?;
+    match target {
+        Target::Absolute {
+            authority,
+            default_port,
+        } if !authority.is_same(host, default_port) => {
+            Err(RequestError::HostDisagrees { at: field.at })
         }
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-/// The characters of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). Empty is allowed: it's what a
-/// client sends whose target has no authority.
-fn is_host(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
 }

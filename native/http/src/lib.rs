@@ -13,6 +13,7 @@
 //! The rules are those of RFC 9112, read strictly: what two servers could read in two ways, none gets.
 #![forbid(unsafe_code)]
 
+mod authority;
 mod chunk;
 mod edit;
 mod error;
@@ -25,6 +26,7 @@ mod line;
 pub mod packet;
 mod request;
 mod response;
+mod target;
 
 pub use edit::{Field, FieldValue, HeadEdit, HeadFields, InvalidFieldValue};
 pub use error::RequestError;

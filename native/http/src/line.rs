@@ -4,13 +4,12 @@
 //! it runs on heads that arrive in pieces and on those that are refused.
 
 use crate::error::{RequestError, shown};
+use crate::target::{Target, check_bytes};
 
 /// Judges a request line (without its line end) that starts the head.
 ///
 /// The method is a token, in any case: methods are case-sensitive, so `get` is another method than
-/// `GET` (RFC 9110, section 9.1). The target may hold 0x21 to 0x7e and, beyond the RFC, UTF-8 past
-/// ASCII, which clients do send; no space, no control byte, no 0x7f. One space stands between the
-/// words.
+/// `GET` (RFC 9110, section 9.1). One space stands between the words.
 pub(crate) fn check_request_line(line: &[u8]) -> Result<(), RequestError> {
     let method_end = line
         .iter()
@@ -29,22 +28,19 @@ pub(crate) fn check_request_line(line: &[u8]) -> Result<(), RequestError> {
         .unwrap_or(rest.len());
     let target_end = target_start + target_len;
     let target = &line[target_start..target_end];
+    check_bytes(target, target_start)?;
     match line.get(target_end) {
-        _ if std::str::from_utf8(target).is_err() => {
-            return Err(RequestError::BadTarget { at: target_start });
-        }
         Some(b' ') if target_len > 0 => {}
         Some(b'\r') => return Err(RequestError::BareCr { at: target_end }),
         None if target_len > 0 => return Err(RequestError::BadVersion { at: target_end }),
         _ => return Err(RequestError::BadTarget { at: target_end }),
     }
     let version_start = target_end + 1;
-    check_version(
-        &line[..method_end],
-        target,
-        &line[version_start..],
-        version_start,
-    )
+    // They are ASCII by now.
+    let [method, target] =
+        [&line[..method_end], target].map(|word| std::str::from_utf8(word).unwrap_or_default());
+    check_version(method, target, &line[version_start..], version_start)?;
+    Target::read(method, target, target_start).map(|_form| ())
 }
 
 /// Judges a header line (without its line end) that starts at `start` in the head.
@@ -92,6 +88,7 @@ pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Those past ASCII have a reason of their own.
 fn is_target(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e | 0x80..=0xff)
 }
@@ -105,14 +102,14 @@ fn space_then_colon(rest: &[u8]) -> bool {
 }
 
 fn check_version(
-    method: &[u8],
-    target: &[u8],
+    method: &str,
+    target: &str,
     version: &[u8],
     at: usize,
 ) -> Result<(), RequestError> {
     match version {
         b"HTTP/1.0" | b"HTTP/1.1" => Ok(()),
-        b"HTTP/2.0" if method == b"PRI" && target == b"*" => Err(RequestError::Http2Preface),
+        b"HTTP/2.0" if method == "PRI" && target == "*" => Err(RequestError::Http2Preface),
         [
             b'H',
             b'T',

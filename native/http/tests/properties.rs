@@ -62,7 +62,7 @@ fn request() -> impl Strategy<Value = Request> {
     ]);
     (
         method,
-        "/[!-~]{0,20}",
+        r##"/([!-"$&-~]|%[4-7][0-9a-fA-F]){0,20}"##,
         vec(field(), 0..4),
         vec(field(), 0..4),
         body(),
