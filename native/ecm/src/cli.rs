@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::certificates::{self, TicketKeys};
 use crate::config::{Config, ConfigError, SAMPLE};
 use crate::logging::Logging;
+use crate::open_files;
 use crate::server::{self, Exit, ServerError};
 use crate::trunk::load_tls;
 
@@ -73,7 +74,7 @@ fn check_files(config: &Config) -> Result<(), ServerError> {
 
 fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
     let logging = Logging::start(&config.log.level);
-    raise_open_files(config.limits.max_connections);
+    let open_files = open_files::raise();
     let runtime = match runtime(config.thread_count()) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -81,7 +82,7 @@ fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(server::run(config, config_file, logging));
+    let result = runtime.block_on(server::run(config, config_file, logging, open_files));
     // Nothing is waited for any more: what was due is done, or has been given up.
     runtime.shutdown_background();
     match result {
@@ -101,28 +102,4 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
         _ => Builder::new_multi_thread(),
     };
     builder.worker_threads(threads).enable_all().build()
-}
-
-/// Each client takes a file descriptor, and shells start programs with 1024 of them though far more
-/// are allowed.
-fn raise_open_files(max_connections: u64) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    /// Listeners, the trunk, the runtime's own, and clients that are refused.
-    const OTHERS: u64 = 512;
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
-    if let Some(files) = getrlimit(Resource::Nofile).current
-        && files < max_connections.saturating_add(OTHERS)
-    {
-        tracing::warn!(
-            "the limit of open files ({files}) is less than max_connections ({max_connections}) \
-             needs; raise it (ulimit -n, LimitNOFILE)"
-        );
-    }
 }

@@ -10,9 +10,11 @@ use crate::config::ListenerKind;
 use crate::metrics::{CLIENTS, CLIENTS_ACCEPTED};
 
 /// Counts the clients that are connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clients {
     count: AtomicU64,
+    /// For so many there is room at all.
+    room: u64,
     left: Notify,
 }
 
@@ -26,8 +28,18 @@ pub struct Place {
 }
 
 impl Clients {
-    /// A place, if there are fewer than `max` clients.
+    /// None, and room for so many.
+    pub fn new(room: u64) -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            room,
+            left: Notify::new(),
+        }
+    }
+
+    /// A place, if there are fewer than `max` clients, and room for one more.
     pub fn place(self: &Arc<Self>, max: u64) -> Option<Place> {
+        let max = max.min(self.room);
         let one_more = |count| (count < max).then_some(count + 1);
         self.count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
@@ -89,10 +101,13 @@ mod tests {
 
     #[tokio::test]
     async fn places_are_limited_and_come_back() {
-        let clients = Arc::new(Clients::default());
+        let clients = Arc::new(Clients::new(3));
         let one = clients.place(2);
         let two = clients.place(2);
         assert!(one.is_some() && two.is_some() && clients.place(2).is_none());
+        let last = clients.place(4);
+        assert!(last.is_some() && clients.place(4).is_none());
+        drop(last);
         drop(one);
         let three = clients.place(2);
         assert_eq!(clients.count(), 2);

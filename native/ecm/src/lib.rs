@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accept;
 mod addresses;
 mod answer;
 mod bosh;
@@ -24,6 +25,7 @@ mod logging;
 mod logins;
 mod metrics;
 mod monitor;
+mod open_files;
 mod pem;
 mod server;
 mod session;

@@ -1,14 +1,12 @@
-//! Accepting clients.
+//! Where clients connect.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
 
+use crate::accept::{Accepted, Acceptor, BindError, Descriptor};
 use crate::client::{self, Arrival, Preamble, Reply, Socket};
 use crate::clients::{Clients, Place};
 use crate::config::{ListenerConfig, ListenerKind, Service};
@@ -17,21 +15,10 @@ use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::Phase;
 use crate::trunk::Trunks;
 
-/// How many connections may wait to be accepted. A storm of logins comes faster than they are; the
-/// system cuts it to its own limit (`net.core.somaxconn`).
-const BACKLOG: u32 = 4096;
-
-/// How long to wait after a failure that the next attempt would meet again: no file descriptors, no
-/// memory.
-const AFTER_FAILURE: Duration = Duration::from_millis(100);
-
-/// How many clients that came in vain are told so at once; the others are closed without a word.
-const REFUSED_AT_ONCE: usize = 256;
-
 /// A socket that clients connect to.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    acceptor: Acceptor,
     kind: ListenerKind,
     service: Service,
     preamble: Preamble,
@@ -47,16 +34,10 @@ pub struct Context {
     pub settings: Arc<CurrentSettings>,
     /// Who is connected.
     pub clients: Arc<Clients>,
+    /// As many clients that came in vain are told so at leisure.
+    pub refused: Arc<Semaphore>,
     /// How far the program's end has come.
     pub phase: watch::Receiver<Phase>,
-}
-
-/// A listener's address can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address}: {source}")]
-pub struct BindError {
-    address: SocketAddr,
-    source: io::Error,
 }
 
 impl Listener {
@@ -65,14 +46,14 @@ impl Listener {
     /// # Errors
     /// [`BindError`], which names the address: it is in use, or not one of this machine.
     pub fn bind(config: &ListenerConfig, context: Arc<Context>) -> Result<Self, BindError> {
-        let (local, socket) = bind(config.address)?;
+        let (local, acceptor) = Acceptor::bind(config.address)?;
         let behind = match config.proxy_protocol {
             true => ", PROXY protocol",
             false => "",
         };
         tracing::info!("listening on {local} ({}{behind})", config.kind.name());
         Ok(Self {
-            socket,
+            acceptor,
             kind: config.kind,
             service: config.service,
             preamble: Preamble {
@@ -84,73 +65,74 @@ impl Listener {
     }
 
     /// Accepts clients until the program's end begins.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut phase = self.context.phase.clone();
-        let refusals = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
-        let mut failing = Failing::No;
         loop {
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+                accepted = self.acceptor.next() => accepted,
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
             };
-            match accepted {
-                Ok((stream, peer)) => {
-                    failing = Failing::No;
-                    self.start(stream, peer, &refusals);
-                }
-                // The client left before it was accepted.
-                Err(error) if is_about_one_client(&error) => {}
-                Err(error) => {
-                    if failing == Failing::No {
-                        tracing::error!("can't accept clients, trying again: {error}");
-                    }
-                    failing = Failing::Told;
-                    sleep(AFTER_FAILURE).await;
-                }
-            }
+            self.take(accepted);
         }
     }
 
-    fn start(&self, stream: TcpStream, peer: SocketAddr, refusals: &Arc<Semaphore>) {
-        let settings = self.context.settings.get();
+    fn take(&self, accepted: Accepted) {
+        let Accepted {
+            stream,
+            peer,
+            descriptor,
+        } = accepted;
         if client::prepare(&stream).is_err() {
             return;
         }
+        if descriptor == Descriptor::Kept {
+            REFUSALS.of(Reason::MaxConnections).add(1);
+            client::refuse_at_once(&stream, self.kind, Reply::TooManyClients);
+            return;
+        }
+        let settings = self.context.settings.get();
         match self.place(peer, &settings) {
-            Ok(place) => {
-                let arrival = Arrival {
-                    socket: Socket::Plain(stream),
-                    peer,
-                    service: self.service,
-                    introduction: None,
-                    input: Vec::new(),
-                    place,
-                    settings,
-                    trunks: Arc::clone(&self.context.trunks),
-                    phase: self.context.phase.clone(),
-                };
-                match self.preamble {
-                    Preamble::NONE => client::start(arrival),
-                    preamble => {
-                        tokio::spawn(client::arrive(arrival, preamble));
-                    }
-                }
-            }
+            Ok(place) => self.start(Arrival {
+                socket: Socket::Plain(stream),
+                peer,
+                service: self.service,
+                introduction: None,
+                input: Vec::new(),
+                place,
+                settings,
+                trunks: Arc::clone(&self.context.trunks),
+                phase: self.context.phase.clone(),
+            }),
             Err((reason, reply)) => {
                 REFUSALS.of(reason).add(1);
-                if let Ok(permit) = Arc::clone(refusals).try_acquire_owned() {
-                    let kind = self.kind;
-                    tokio::spawn(async move {
-                        client::refuse(stream, kind, reply).await;
-                        drop(permit);
-                    });
-                }
+                self.refuse(stream, reply);
             }
         }
     }
-}
 
-impl Listener {
+    fn start(&self, arrival: Arrival) {
+        match self.preamble {
+            Preamble::NONE => client::start(arrival),
+            preamble => {
+                tokio::spawn(client::arrive(arrival, preamble));
+            }
+        }
+    }
+
+    /// Tells a client that it came in vain: so that it hears it for sure, unless so many others do already.
+    fn refuse(&self, stream: TcpStream, reply: Reply) {
+        let kind = self.kind;
+        match Arc::clone(&self.context.refused).try_acquire_owned() {
+            Ok(permit) => {
+                tokio::spawn(async move {
+                    client::refuse(stream, kind, reply).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => client::refuse_at_once(&stream, kind, reply),
+        }
+    }
+
     /// A client's place among all and, unless a PROXY header has to say it first, among those of its
     /// address.
     fn place(&self, peer: SocketAddr, settings: &Settings) -> Result<Place, (Reason, Reply)> {
@@ -163,40 +145,4 @@ impl Listener {
         }
         Ok(place.counted(self.kind))
     }
-}
-
-/// Whether the same failure was met by the attempt before, and told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failing {
-    No,
-    Told,
-}
-
-/// Binds an address, and says which it came to be.
-///
-/// # Errors
-/// [`BindError`].
-pub fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), BindError> {
-    let bound = listen(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-    bound.map_err(|source| BindError { address, source })
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // Without it a restart would have to wait for the old connections' TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-fn is_about_one_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied};
-    // PermissionDenied: a firewall rule of this machine.
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied
-    )
 }

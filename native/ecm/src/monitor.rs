@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use megaphone_http::{Event, Limits, RequestDecoder, RequestHead, RequestKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use crate::accept::{Acceptor, BindError, Descriptor};
 use crate::client::{Socket, socket};
-use crate::listener::{self, BindError};
 use crate::metrics::{self, Now};
 use crate::settings::CurrentSettings;
 use crate::shutdown::Phase;
@@ -23,11 +23,11 @@ use crate::trunk::Trunks;
 /// How long a request and its answer may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// How many are answered at once; others wait.
-const AT_ONCE: usize = 64;
+/// The same while no other can be accepted.
+const SHORT_TIME_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long to wait after a failure that the next attempt would meet again.
-const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// How many are answered at once; others wait.
+pub const AT_ONCE: usize = 16;
 
 /// The largest head of a request.
 const MAX_HEAD: usize = 16 * 1024;
@@ -35,7 +35,7 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The socket that is listened on.
 #[derive(Debug)]
 pub struct Monitor {
-    socket: TcpListener,
+    acceptor: Acceptor,
     watched: Watched,
 }
 
@@ -64,30 +64,30 @@ impl Monitor {
     /// # Errors
     /// [`BindError`], which names the address.
     pub fn bind(address: SocketAddr, watched: Watched) -> Result<Self, BindError> {
-        let (local, socket) = listener::bind(address)?;
+        let (local, acceptor) = Acceptor::bind(address)?;
         tracing::info!("metrics at http://{local}/metrics, health at http://{local}/health");
-        Ok(Self { socket, watched })
+        Ok(Self { acceptor, watched })
     }
 
     /// Answers until the program ends; while it does, it says so.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            match self.socket.accept().await {
-                Ok((stream, _)) => {
-                    let watched = self.watched.clone();
+            let accepted = self.acceptor.next().await;
+            let (stream, watched) = (accepted.stream, self.watched.clone());
+            // Who takes longer gets no answer.
+            match accepted.descriptor {
+                Descriptor::Own => {
                     tokio::spawn(async move {
-                        // Who takes longer gets no answer.
                         let _ = timeout(TIME_LIMIT, serve(stream, &watched)).await;
                         drop(place);
                     });
                 }
-                Err(error) => {
-                    tracing::debug!("can't accept who asks for metrics: {error}");
-                    sleep(AFTER_FAILURE).await;
+                Descriptor::Kept => {
+                    let _ = timeout(SHORT_TIME_LIMIT, serve(stream, &watched)).await;
                 }
             }
         }

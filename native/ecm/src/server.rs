@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::accept::BindError;
 use crate::certificates::{self, CertificateError, TicketKeys};
 use crate::clients::Clients;
 use crate::config::{Again, Config, ConfigError};
 use crate::ids::IdSource;
-use crate::listener::{BindError, Context, Listener};
+use crate::listener::{Context, Listener};
 use crate::logging::Logging;
 use crate::monitor::{Monitor, Watched};
+use crate::open_files::Room;
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::Phase;
 use crate::trunk::{Dialler, OutputBudget, TlsError, TrunkPool, Trunks, load_tls};
@@ -58,7 +60,7 @@ pub enum Exit {
     AtOnce,
 }
 
-/// Serves until a signal says to end.
+/// Serves until a signal says to end. `open_files` is the limit of open files, if there is one.
 ///
 /// # Errors
 /// [`ServerError`] if it can't start.
@@ -66,6 +68,7 @@ pub async fn run(
     config: Config,
     config_file: Option<PathBuf>,
     logging: Logging,
+    open_files: Option<u64>,
 ) -> Result<Exit, ServerError> {
     let mut signals = Signals::new().map_err(ServerError::Signals)?;
     let tickets = TicketKeys::new()?;
@@ -73,7 +76,9 @@ pub async fn run(
     let settings = Settings::new(&config).with_tls(certificates);
     let settings = Arc::new(CurrentSettings::new(settings));
     let budget = Arc::new(OutputBudget::new(&config.limits));
-    let clients = Arc::new(Clients::default());
+    let room = Room::of(open_files, &config);
+    tell_room(room, open_files, &config);
+    let clients = Arc::new(Clients::new(room.clients));
     let trunks = Arc::new(Trunks::new(config.trunk.protocol, IdSource::new()?));
     let dialler = Arc::new(Dialler::new(&config.trunk, load_tls(&config.trunk)?));
     let (phase, phase_receiver) = watch::channel(Phase::Serving);
@@ -90,6 +95,9 @@ pub async fn run(
         trunks: Arc::clone(&trunks),
         settings: Arc::clone(&settings),
         clients: Arc::clone(&clients),
+        refused: Arc::new(Semaphore::new(
+            usize::try_from(room.refused).unwrap_or(Semaphore::MAX_PERMITS),
+        )),
         phase: phase_receiver,
     });
     let listeners = config
@@ -127,6 +135,8 @@ pub async fn run(
         dialler,
         tickets,
         logging,
+        open_files,
+        room,
     };
     while let Received::Reload = signals.next().await {
         reloading.reload();
@@ -148,6 +158,20 @@ pub async fn run(
     tokio::select! {
         () = ending => Ok(Exit::Orderly),
         () = signals.end() => Ok(Exit::AtOnce),
+    }
+}
+
+/// Says so if there may be more clients than there is room for.
+fn tell_room(room: Room, open_files: Option<u64>, config: &Config) {
+    let wanted = config.limits.max_connections;
+    if let Some(limit) = open_files
+        && wanted > room.clients
+    {
+        tracing::warn!(
+            "max_connections is {wanted}, but the limit of open files ({limit}) leaves room for {} \
+             clients: past these, others get 503; raise it (ulimit -n, LimitNOFILE)",
+            room.clients
+        );
     }
 }
 
@@ -218,6 +242,8 @@ struct Reloading {
     dialler: Arc<Dialler>,
     tickets: TicketKeys,
     logging: Logging,
+    open_files: Option<u64>,
+    room: Room,
 }
 
 impl Reloading {
@@ -255,6 +281,9 @@ impl Reloading {
         let settings = self.settings.get().reloaded(&config);
         self.settings.set(settings.with_tls(certificates));
         self.dialler.set_tls(tls);
+        if config.limits.max_connections != self.config.limits.max_connections {
+            tell_room(self.room, self.open_files, &config);
+        }
         // What is compared next time is what runs.
         self.config = config;
         Ok(needs_restart)

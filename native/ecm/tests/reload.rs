@@ -44,12 +44,7 @@ impl Program {
         let mut ecm = Ecm::start_with_config(&file);
         let trunk = peer.accept();
         ecm.wait_for_log("is up");
-        let mut listening = |kind| {
-            let line = ecm.find_in_log(kind);
-            let rest = line.split("listening on ").nth(1).unwrap();
-            rest.split(' ').next().unwrap().parse().unwrap()
-        };
-        let (https, xmpp) = (listening("(https)"), listening("(xmpp)"));
+        let (https, xmpp) = (ecm.listener("https"), ecm.listener("xmpp"));
         Self {
             ecm,
             peer,

@@ -117,14 +117,8 @@ fn admit(arrival: &mut Arrival) -> Result<(), TooMany> {
 async fn refuse(arrival: Arrival, preamble: Preamble, too_many: TooMany) {
     REFUSALS.of(too_many.reason()).add(1);
     tracing::debug!(peer = %arrival.peer, "refused: {too_many}");
-    // A handshake would cost more than it is worth.
-    if !preamble.tls {
-        let reply = match arrival.service.application() {
-            Application::Http => Reply::TooManyOfAddress.to_bytes(None),
-            Application::Xmpp => Reply::TooManyOfAddress.to_stream_error(),
-        };
-        answer_and_close(arrival.socket, &reply).await;
-    }
+    let reply = Reply::TooManyOfAddress.before_all(arrival.service.application(), preamble.tls);
+    answer_and_close(arrival.socket, &reply).await;
 }
 
 /// Does the handshake of a client that was told to go on with it, after STARTTLS.

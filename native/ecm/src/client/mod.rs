@@ -19,7 +19,7 @@ pub mod timer;
 mod tls;
 mod wait;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,23 +91,24 @@ fn run(client: Client, phase: watch::Receiver<Phase>) -> impl Future<Output = ()
     }
 }
 
-/// Tells a client why it can't be served.
+/// Tells a client that just connected why it can't be served.
 pub async fn refuse(stream: TcpStream, kind: ListenerKind, reply: Reply) {
-    // A handshake would cost more than it is worth.
-    if kind.is_tls() {
-        return;
-    }
-    let reply = match kind.application() {
-        Application::Http => reply.to_bytes(None),
-        Application::Xmpp => reply.to_stream_error(),
-    };
-    answer_and_close(Socket::Plain(stream), &reply).await;
+    let answer = reply.before_all(kind.application(), kind.is_tls());
+    answer_and_close(Socket::Plain(stream), &answer).await;
 }
 
-/// Gives a client whose socket has room an answer, and no more.
+/// The same without waiting for anything: it hears it unless it sends more at this moment.
+pub fn refuse_at_once(stream: &TcpStream, kind: ListenerKind, reply: Reply) {
+    let answer = reply.before_all(kind.application(), kind.is_tls());
+    socket::send_and_forget(stream, &answer);
+}
+
+/// Gives a client that just connected an answer, and no more.
 pub async fn answer_and_close(mut socket: Socket, answer: &[u8]) {
-    // If there is no room the client is gone.
-    if socket.try_write(answer).is_ok() {
+    // It has room, but the runtime has to find that out.
+    let writable = poll_fn(|context| socket.poll_writable(context)).await;
+    // If this fails the client is gone.
+    if writable.is_ok() && socket.try_write(answer).is_ok() {
         socket::close_gently(socket).await;
     }
 }
@@ -344,7 +345,7 @@ mod tests {
             service: Service::Http,
             introduction: None,
             input: Vec::new(),
-            place: Arc::new(Clients::default()).place(1).unwrap(),
+            place: Arc::new(Clients::new(1)).place(1).unwrap(),
             settings: Arc::new(Settings::new(&Config::default())),
             trunks: Arc::new(Trunks::new(Protocol::V2, IdSource::new().unwrap())),
             phase,

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use megaphone_http::RequestKind;
 
+use crate::config::Application;
+
 /// An answer that doesn't come from ejabberd. Each one ends the client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
@@ -20,7 +22,21 @@ pub enum Reply {
     TooManyOfAddress,
 }
 
+/// TLS's word for one that can't be served for reasons of the server's own: the fatal alert `internal_error`
+/// (RFC 8446, section 6.2). Before a handshake it is in clear.
+const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+
 impl Reply {
+    /// The answer to a client of which nothing was read. With TLS it is an alert: a handshake would cost more
+    /// than it is worth.
+    pub fn before_all(self, application: Application, tls: bool) -> Bytes {
+        match (tls, application) {
+            (true, _) => Bytes::from_static(ALERT),
+            (false, Application::Http) => self.to_bytes(None),
+            (false, Application::Xmpp) => self.to_stream_error(),
+        }
+    }
+
     /// The answer to an XMPP client: a stream that ends with an error (RFC 6120, section 4.9.3).
     pub fn to_stream_error(self) -> Bytes {
         let condition = match self {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -251,6 +251,18 @@ impl Writer<'_> {
 /// The thread's buffer for what is read.
 pub fn with_read_buffer<R>(read: impl FnOnce(&mut [u8]) -> R) -> R {
     READ_BUFFER.with_borrow_mut(|buffer| read(buffer))
+}
+
+/// Gives a client whose connection is closed next, and which just connected, a few last bytes. It asks the
+/// system itself, since the runtime knows nothing of so young a socket.
+pub fn send_and_forget(stream: &TcpStream, bytes: &[u8]) {
+    let socket = SockRef::from(stream);
+    // If one of these fails, the client is gone.
+    let _ = socket.send(bytes);
+    // What the client has sent would reset the connection if it were left unread.
+    with_read_buffer(|buffer| {
+        let _ = (&*socket).read(buffer);
+    });
 }
 
 /// Closes a client's connection so that it gets all that was written: a socket that is closed while

@@ -50,8 +50,24 @@ impl Ecm {
     }
 
     pub fn start_with_config(config: &str) -> Self {
+        Self::start_command(command(), config)
+    }
+
+    /// Starts the program with no more than so many open files.
+    pub fn start_with_open_files(limit: u32, config: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_megaphone-ecm"))
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null());
+        Self::start_command(shell, config)
+    }
+
+    fn start_command(mut command: Command, config: &str) -> Self {
         let path = write_config(config);
-        let mut child = command()
+        let mut child = command
             .arg("--config")
             .arg(&path)
             .stderr(Stdio::piped())
@@ -122,6 +138,19 @@ impl Ecm {
 
     pub fn client(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// The address of the listener of a kind.
+    #[track_caller]
+    pub fn listener(&mut self, kind: &str) -> SocketAddr {
+        let line = self.find_in_log(&format!("({kind}"));
+        let rest = line.split("listening on ").nth(1).unwrap();
+        rest.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, name: &str) {

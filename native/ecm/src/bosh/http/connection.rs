@@ -314,7 +314,7 @@ mod tests {
             Handover::for_test(
                 Socket::Plain(stream),
                 address,
-                Arc::new(Clients::default()).place(1).unwrap(),
+                Arc::new(Clients::new(1)).place(1).unwrap(),
                 Arc::new(Settings::new(&Config::default())),
                 trunks,
                 phase.clone(),

@@ -65,7 +65,7 @@ impl Browser {
         };
         let (phase, receiver) = watch::channel(Phase::Serving);
         let settings = Arc::new(Settings::new(config));
-        let clients = Arc::new(Clients::default());
+        let clients = Arc::new(Clients::new(1));
         let handover = Handover::for_test(
             Socket::Plain(stream),
             peer,
