@@ -10,11 +10,8 @@ use crate::text::text;
 
 /// The term of a document, or `{error, Text}`.
 pub(crate) fn term<'a>(env: Env<'a>, document: &Binary<'a>) -> Term<'a> {
-    let limits = Limits {
-        // One more than there is: what is cut short is unfinished, not too long.
-        max_document: document.len().saturating_add(1),
-        ..Limits::default()
-    };
+    // One more than there is: what is cut short is unfinished, not too long.
+    let limits = Limits::of_trunk(document.len().saturating_add(1));
     let mut elements = Elements {
         env,
         open: Vec::new(),

@@ -47,9 +47,10 @@ pub enum XmlError {
         "a namespace prefix in the tag that ends at byte {at} is not declared; declare it with xmlns:prefix"
     )]
     UnboundPrefix { at: usize },
-    /// A declaration of `xml`, `xmlns` or their namespaces, or of an empty one for a prefix.
+    /// A declaration of `xml`, `xmlns` or their namespaces, of an empty one for a prefix, or of one with a
+    /// line feed.
     #[error(
-        "a namespace declaration in the tag that ends at byte {at} is not allowed; leave xml, xmlns and empty names out"
+        "a namespace declaration in the tag that ends at byte {at} is not allowed; leave xml, xmlns, empty names and line feeds out"
     )]
     InvalidDeclaration { at: usize },
     /// An `&` that starts no reference, or a reference to a character that XML forbids.
@@ -91,9 +92,19 @@ pub enum XmlError {
     /// Past [`Limits::max_attributes`](crate::Limits::max_attributes).
     #[error("more than {limit} attributes in a tag at byte {at}; send fewer")]
     TooManyAttributes { at: usize, limit: usize },
-    /// More than 64 namespace prefixes in scope.
+    /// More namespace prefixes in scope than [`Limits::max_attributes`](crate::Limits::max_attributes).
     #[error("more than {limit} namespace prefixes in scope at byte {at}; declare fewer")]
     TooManyPrefixes { at: usize, limit: usize },
+    /// The name of a namespace is longer than any.
+    #[error(
+        "the name of a namespace in the tag that ends at byte {at} has more than {limit} bytes; use a short one"
+    )]
+    LongNamespace { at: usize, limit: usize },
+    /// Elements change their namespace so often that what says it takes more room than all else.
+    #[error(
+        "the namespaces of the elements take more than {limit} bytes where each says its own; use fewer or shorter ones"
+    )]
+    TooManyNamespaces { limit: usize },
 }
 
 impl XmlError {
@@ -123,7 +134,9 @@ impl XmlError {
             Self::TooLong { .. }
             | Self::TooDeep { .. }
             | Self::TooManyAttributes { .. }
-            | Self::TooManyPrefixes { .. } => Condition::PolicyViolation,
+            | Self::TooManyPrefixes { .. }
+            | Self::LongNamespace { .. }
+            | Self::TooManyNamespaces { .. } => Condition::PolicyViolation,
         }
     }
 }

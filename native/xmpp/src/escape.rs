@@ -76,6 +76,16 @@ pub(crate) fn unescape(raw: &[u8]) -> Cow<'_, str> {
     Cow::Owned(unescaped)
 }
 
+/// Whether a value, as written, means this text.
+///
+/// `raw` is a value that was checked. References and white space only make it longer than what it means.
+pub(crate) fn means(raw: &[u8], text: &str) -> bool {
+    raw == text.as_bytes()
+        || raw.len() >= text.len()
+            && raw.iter().any(|byte| *byte == b'&' || *byte < b' ')
+            && unescape(raw) == text
+}
+
 /// What an `&` starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {

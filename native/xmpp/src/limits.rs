@@ -3,31 +3,61 @@
 /// Ceilings for one document. Past any of them: `<policy-violation/>`.
 ///
 /// A reader holds at most [`max_document`](Self::max_document) bytes of an unfinished document, and
-/// beside them 56 bytes a level of depth, 40 an attribute of the tag being read, and 32 a namespace
-/// declaration in scope.
+/// beside them 28 bytes a level of depth, 20 an attribute of the tag being read, and 20 a namespace
+/// prefix in scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a document, as the client sent it.
     pub max_document: usize,
     /// Elements inside one another, the root counted.
     pub max_depth: usize,
-    /// Attributes of one tag, namespace declarations counted.
+    /// Attributes of one tag, namespace declarations counted; and namespace prefixes in scope at one
+    /// place.
     pub max_attributes: usize,
+}
+
+impl Limits {
+    /// The most that [`max_depth`](Self::max_depth) may be for clients of a connection manager.
+    ///
+    /// ejabberd writes an element by a function in C that calls itself for each child, which takes the
+    /// stack of a scheduler, and so ejabberd itself, with it somewhere above 2,500 elements inside one
+    /// another. What ejabberd puts around a stanza, as an archive does, comes on top.
+    pub const MOST_DEPTH: usize = 1000;
+
+    /// The most that [`max_attributes`](Self::max_attributes) may be for clients of a connection manager.
+    pub const MOST_ATTRIBUTES: usize = 10_000;
+
+    /// The limits for documents that come by a trunk: whatever the connection manager there lets pass.
+    ///
+    /// It has put declarations into the root's tag: of the stream's default namespace and of each prefix
+    /// that was declared around the document.
+    pub const fn of_trunk(max_document: usize) -> Self {
+        Self {
+            max_document,
+            max_depth: Self::MOST_DEPTH,
+            max_attributes: 2 * Self::MOST_ATTRIBUTES + 1,
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_document: 256 * 1024,
-            max_depth: 128,
-            max_attributes: 64,
+            max_depth: 512,
+            max_attributes: 1024,
         }
     }
 }
 
-/// Namespace prefixes declared and in scope at one place, and also on one stream header or `<body/>`.
-/// Stanzas use two or three; the set of those that a stanza takes from its stream is a `u64`.
-pub(crate) const MAX_PREFIXES: usize = 64;
+/// Bytes of a namespace's name, as written. Each element and attribute in it may cost as much.
+pub(crate) const MAX_NAMESPACE: usize = 4096;
+
+/// Bytes that declarations of namespaces may take in `length` bytes that are written anew, so that each
+/// element has those it needs. What is declared once may be needed by many.
+pub(crate) const fn most_added(length: usize) -> usize {
+    length.saturating_add(128 * 1024)
+}
 
 /// Bytes of a stream header. The namespaces it declares are kept as long as the stream.
 pub(crate) const MAX_STREAM_HEADER: usize = 4096;
@@ -43,7 +73,7 @@ mod tests {
     fn the_defaults_are_the_documented_ones() {
         let limits = Limits::default();
         assert_eq!(limits.max_document, 262_144);
-        assert_eq!(limits.max_depth, 128);
-        assert_eq!(limits.max_attributes, 64);
+        assert_eq!(limits.max_depth, 512);
+        assert_eq!(limits.max_attributes, 1024);
     }
 }

@@ -1,16 +1,18 @@
 //! What an attacker can make a reader hold: as much as its limits say, and no more.
 #![allow(clippy::unwrap_used)]
 
-use megaphone_xmpp::stream::{Reader, StreamError};
+use std::time::{Duration, Instant};
+
+use megaphone_xmpp::stream::{Event, Reader, StreamError};
 use megaphone_xmpp::{Condition, Limits, XmlError, bosh, framing, xml};
 
 const HEADER: &[u8] = b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams'>";
 const CHUNK: usize = 16 * 1024;
 
-/// What scanning needs beside the document's bytes, at the default limits: 128 levels, 64 attributes, 64
-/// prefixes, and vectors that have doubled.
-const BESIDE: usize = 24 * 1024;
+/// What scanning needs beside the document's bytes, at the default limits: 512 levels, 1024 attributes, 1024
+/// prefixes.
+const BESIDE: usize = 56 * 1024;
 
 /// Feeds a stream and then `start`, and `more` over and over until there's an error: that, the bytes that
 /// went in, and the most that was held.
@@ -93,7 +95,7 @@ fn depth_100_000() {
     let deep = "<a>".repeat(100_000) + &"</a>".repeat(100_000);
     assert!(matches!(
         xml::check(deep.as_bytes(), &limits),
-        Err(XmlError::TooDeep { limit: 128, .. })
+        Err(XmlError::TooDeep { limit: 512, .. })
     ));
     let body = format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='1'>{deep}</body>");
     let error = bosh::Request::read(body.as_bytes(), &limits).unwrap_err();
@@ -125,20 +127,121 @@ fn a_billion_laughs() {
 
 #[test]
 fn many_attributes_and_many_prefixes() {
-    let attributes: String = (0..100_000)
-        .map(|number| format!(" a{number}=''"))
-        .collect();
-    let error = xml::check(format!("<a{attributes}/>").as_bytes(), &Limits::default()).unwrap_err();
+    let limits = Limits {
+        max_document: 4 << 20,
+        ..Limits::default()
+    };
+    let attributes =
+        |count: usize| -> String { (0..count).map(|number| format!(" a{number}=''")).collect() };
+    let error = xml::check(format!("<a{}/>", attributes(100_000)).as_bytes(), &limits).unwrap_err();
     assert!(
-        matches!(error, XmlError::TooManyAttributes { limit: 64, .. }),
+        matches!(error, XmlError::TooManyAttributes { limit: 1024, .. }),
         "{error}"
     );
-    let nested: String = (0..100)
-        .map(|number| format!("<a xmlns:p{number}='u'>"))
+    let nested: String = (0..511)
+        .map(|number| format!("<a xmlns:p{number}='u' xmlns:q{number}='u' xmlns:r{number}='u'>"))
         .collect();
-    let error = xml::check(nested.as_bytes(), &Limits::default()).unwrap_err();
+    let error = xml::check(nested.as_bytes(), &limits).unwrap_err();
     assert!(
-        matches!(error, XmlError::TooManyPrefixes { limit: 64, .. }),
+        matches!(error, XmlError::TooManyPrefixes { limit: 1024, .. }),
         "{error}"
     );
+}
+
+/// What a connection manager lets pass, whatever it is told to, passes at the other end of the trunk, with
+/// what it adds.
+#[test]
+fn a_trunk_has_room_for_what_is_added() {
+    let names = |start: &str, end: &str, count: usize| -> String {
+        (0..count)
+            .map(|number| format!("{start}{number}{end}"))
+            .collect()
+    };
+    let most = Limits {
+        max_document: 1 << 20,
+        max_depth: Limits::MOST_DEPTH,
+        max_attributes: Limits::MOST_ATTRIBUTES,
+    };
+    let stanza = |prefixes: usize| {
+        let used = names("<p", ":b/>", prefixes);
+        let inside = "<d>".repeat(most.max_depth - 1) + &"</d>".repeat(most.max_depth - 1);
+        let attributes = names(" a", "=''", most.max_attributes);
+        format!("<iq{attributes}>{used}{inside}</iq>")
+    };
+    let on_trunk = |document: &xml::Document<'_>| {
+        let mut nothing = Nothing;
+        let limits = Limits::of_trunk(document.len() + 1);
+        xml::build(&document.to_vec(), &limits, &mut nothing)
+    };
+
+    let mut reader = Reader::new(most);
+    let stream = format!(
+        "<stream:stream xmlns='jabber:client' xmlns:stream='{}'{}>{}",
+        megaphone_xmpp::namespace::STREAM,
+        names(" xmlns:p", "='u'", 200),
+        stanza(200)
+    );
+    let mut input = stream.as_bytes();
+    assert!(matches!(reader.read(&mut input), Ok(Some(Event::Open(_)))));
+    match reader.read(&mut input) {
+        Ok(Some(Event::Document(document))) => assert_eq!(on_trunk(&document), Ok(())),
+        other => panic!("{other:?}"),
+    }
+
+    let prefixes = most.max_attributes - 2;
+    let body = format!(
+        "<body xmlns='http://jabber.org/protocol/httpbind' rid='1'{}>{}</body>",
+        names(" xmlns:p", "='u'", prefixes),
+        stanza(prefixes)
+    );
+    let request = bosh::Request::read(body.as_bytes(), &most).unwrap();
+    assert_eq!(on_trunk(&request.payload[0]), Ok(()));
+}
+
+/// Time that grows with the square of what there is of something takes minutes here, if it is compiled as
+/// tests are; what it takes is some seconds.
+#[test]
+fn nothing_costs_by_the_square_of_it() {
+    let limits = Limits {
+        max_document: 64 << 20,
+        max_depth: 1000,
+        max_attributes: 200_000,
+    };
+    let many = |start: &str, end: &str| -> String {
+        (0..50_000)
+            .map(|number| format!("{start}{number}{end}"))
+            .collect()
+    };
+    let declared = many(" xmlns:p", "='u'");
+    let header: String = (0..300)
+        .map(|number| format!(" xmlns:h{number}='u'"))
+        .collect();
+    for document in [
+        format!("<a{}/>", many(" a", "=''")),
+        format!("<a{declared}>{}</a>", many("<p", ":b/>")),
+        format!("<a{declared}>{}</a>", "<b xmlns:q='v'/>".repeat(100_000)),
+        format!("<a{header} xmlns:p='u'><b{}/></a>", many(" p:a", "=''")),
+        "<a xmlns:p='u'>".repeat(500) + &"<p:longer/>".repeat(50_000) + &"</a>".repeat(500),
+    ] {
+        let started = Instant::now();
+        let mut nothing = Nothing;
+        let result = xml::build(document.as_bytes(), &limits, &mut nothing);
+        assert_eq!(result, Ok(()));
+        let took = started.elapsed();
+        assert!(
+            took < Duration::from_secs(10),
+            "{took:?} {}",
+            &document[..40]
+        );
+    }
+}
+
+/// What nobody has an interest in.
+struct Nothing;
+
+impl xml::Builder for Nothing {
+    fn start(&mut self, _name: &str) {}
+    fn attribute(&mut self, _name: &str, _value: &str) {}
+    fn text(&mut self, _text: &str) {}
+    fn end(&mut self) {}
 }

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use megaphone_xmpp::Limits;
 use serde::Deserialize;
 
 pub use again::Again;
@@ -170,6 +171,12 @@ pub struct LimitsConfig {
     /// The largest stanza of an XMPP client.
     #[serde(deserialize_with = "size::<{ 10_000 }, { GIB }, _>")]
     pub max_stanza_size: u64,
+    /// How many elements inside one another an XMPP client's stanza may have.
+    #[serde(deserialize_with = "count::<16, { Limits::MOST_DEPTH as u64 }, _>")]
+    pub max_depth: u64,
+    /// How many attributes an element of it may have, and how many namespace prefixes may be in scope.
+    #[serde(deserialize_with = "count::<16, { Limits::MOST_ATTRIBUTES as u64 }, _>")]
+    pub max_attributes: u64,
     /// The largest stanza of ejabberd.
     #[serde(deserialize_with = "size::<{ 10_000 }, { GIB }, _>")]
     pub max_stanza_from_ejabberd: u64,
@@ -329,6 +336,8 @@ impl Default for LimitsConfig {
             max_headers: 100,
             max_chunked_body: 20 * MIB,
             max_stanza_size: MIB,
+            max_depth: 512,
+            max_attributes: 1024,
             max_stanza_from_ejabberd: 16 * MIB,
             max_connections: 100_000,
             max_connections_per_address: 0,
@@ -338,6 +347,19 @@ impl Default for LimitsConfig {
             login_wait: Duration::from_secs(30),
             max_client_buffer: 64 * MIB,
             max_output_buffer: GIB,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// What a client's document may cost that has at most so many bytes, and no more than any.
+    #[must_use]
+    pub fn of_document(&self, bytes: usize) -> Limits {
+        let number = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+        Limits {
+            max_document: number(self.max_stanza_size).min(bytes),
+            max_depth: number(self.max_depth),
+            max_attributes: number(self.max_attributes),
         }
     }
 }

@@ -38,8 +38,8 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
         }
     }
     // threads, trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
-    // host-meta, 2 of XML streams, 20 limits, the log level.
-    assert_eq!(keys, 51);
+    // host-meta, 2 of XML streams, 22 limits, the log level.
+    assert_eq!(keys, 53);
 }
 
 #[test]
@@ -109,6 +109,26 @@ fn what_can_be_written() {
     assert_eq!(config.limits.max_connections, 7);
 }
 
+#[test]
+fn documents_have_the_limits_of_the_file() {
+    let limits = LimitsConfig::default();
+    let document = limits.of_document(usize::MAX);
+    let expected = Limits {
+        max_document: 1 << 20,
+        ..Limits::default()
+    };
+    assert_eq!(document, expected);
+    assert_eq!(limits.of_document(1000).max_document, 1000);
+    let text = "[limits]\nmax_stanza_size = \"20000 B\"\nmax_depth = 16\nmax_attributes = 10000\n";
+    let limits = parse(text).unwrap().limits.of_document(30_000);
+    let expected = Limits {
+        max_document: 20_000,
+        max_depth: 16,
+        max_attributes: 10_000,
+    };
+    assert_eq!(limits, expected);
+}
+
 /// Each row: a file, and the error's text in full.
 #[test]
 fn each_error_names_its_place_its_key_and_what_is_allowed() {
@@ -118,7 +138,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "ecm.toml:2:1: limits.max_heads: unknown field `max_heads`, expected one of \
              `handshake_timeout`, `head_timeout`, `body_timeout`, `idle_timeout`, `send_timeout`, \
              `auth_timeout`, `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
-             `max_stanza_size`, `max_stanza_from_ejabberd`, `max_connections`, \
+             `max_stanza_size`, `max_depth`, `max_attributes`, `max_stanza_from_ejabberd`, `max_connections`, \
              `max_connections_per_address`, `connections_per_second_per_address`, \
              `logins_per_second_per_address`, `logins_at_once`, `login_wait`, `max_client_buffer`, `max_output_buffer`",
         ),

@@ -298,14 +298,8 @@ impl Client {
 
 /// What a client's documents may cost at a stage.
 fn limits(settings: &Settings, stage: Stage) -> Limits {
-    let most = usize::try_from(settings.limits.max_stanza_size).unwrap_or(usize::MAX);
-    Limits {
-        max_document: match stage {
-            Stage::Header | Stage::BeforeTls | Stage::Queued | Stage::Negotiating => {
-                most.min(MAX_BEFORE_LOGIN)
-            }
-            Stage::Established | Stage::Closing => most,
-        },
-        ..Limits::default()
-    }
+    settings.limits.of_document(match stage {
+        Stage::Header | Stage::BeforeTls | Stage::Queued | Stage::Negotiating => MAX_BEFORE_LOGIN,
+        Stage::Established | Stage::Closing => usize::MAX,
+    })
 }

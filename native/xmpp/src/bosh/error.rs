@@ -1,6 +1,7 @@
 //! Why a body was refused.
 
 use super::condition::Condition;
+use crate::condition::Condition as StreamCondition;
 use crate::error::XmlError;
 
 /// Why a body was refused. Any of them is `bad-request`, or 400 for a client of old.
@@ -37,15 +38,12 @@ pub enum Error {
 
 impl Error {
     /// The condition to end the session with (XEP-0124, 17.2).
-    pub const fn condition(&self) -> Condition {
+    pub fn condition(&self) -> Condition {
         match self {
-            Self::TooManyElements { .. }
-            | Self::Xml(
-                XmlError::TooLong { .. }
-                | XmlError::TooDeep { .. }
-                | XmlError::TooManyAttributes { .. }
-                | XmlError::TooManyPrefixes { .. },
-            ) => Condition::PolicyViolation,
+            Self::TooManyElements { .. } => Condition::PolicyViolation,
+            Self::Xml(error) if error.condition() == StreamCondition::PolicyViolation => {
+                Condition::PolicyViolation
+            }
             _ => Condition::BadRequest,
         }
     }

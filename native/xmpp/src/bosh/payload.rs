@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use crate::error::XmlError;
-use crate::limits::Limits;
+use crate::limits::{Limits, most_added};
 use crate::xml::{Document, Progress, Scanner, Scope, Until, skip_space};
 
 /// Elements in one body. Each costs about a hundred bytes beside its own, which may be four.
@@ -19,6 +19,9 @@ pub(super) fn payload<'a>(
     limits: &Limits,
     documents: &mut Vec<Document<'a>>,
 ) -> Result<usize, Error> {
+    // What is declared on the body is there once, but comes with each element that uses it.
+    let limit = most_added(bytes.len());
+    let mut room = limit;
     loop {
         position = skip_space(bytes, position);
         let rest = bytes.get(position..).unwrap_or_default();
@@ -38,7 +41,12 @@ pub(super) fn payload<'a>(
             return Err(XmlError::Unfinished { at: bytes.len() }.into());
         };
         let document = rest.get(..length).unwrap_or_default();
-        documents.push(Document::new(document, scanner, &scope));
+        let document = Document::new(document, scanner, &scope);
+        let added = document.len() - length;
+        room = room
+            .checked_sub(added)
+            .ok_or(XmlError::TooManyNamespaces { limit })?;
+        documents.push(document);
         position += length;
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::error::Error;
 use super::payload::payload;
 use crate::error::XmlError;
-use crate::escape::unescape;
+use crate::escape::{means, unescape};
 use crate::limits::Limits;
 use crate::namespace;
 use crate::xml::{Attribute, Document, Progress, Scanner, Scope, Until, skip_space, start};
@@ -97,22 +97,20 @@ impl<'a> Request<'a> {
         };
         let root = scanner.root();
         let root_namespace = scanner.root_namespace(bytes, &Scope::NONE);
-        if root.local(bytes) != b"body" || root_namespace != namespace::HTTP_BIND.as_bytes() {
+        if root.local(bytes) != b"body" || !means(root_namespace, namespace::HTTP_BIND) {
             return Err(Error::NoBody);
         }
         let mut request = Self::attributes(bytes, &scanner)?;
         let end = match inside {
             None => rest,
             Some(start) => {
-                let (default, bindings) = scanner.take_namespaces();
-                let default = bytes.get(default.unwrap_or_default()).unwrap_or_default();
+                let (default, bindings) = scanner.take_namespaces(bytes);
+                let default = default.unwrap_or_default().of(bytes);
+                let has_none = default.is_empty() || means(default, namespace::HTTP_BIND);
                 let scope = Scope {
-                    default: match default {
-                        b"" => namespace::CLIENT.as_bytes(),
-                        _ if default == namespace::HTTP_BIND.as_bytes() => {
-                            namespace::CLIENT.as_bytes()
-                        }
-                        other => other,
+                    default: match has_none {
+                        true => namespace::CLIENT.as_bytes(),
+                        false => default,
                     },
                     text: bytes,
                     bindings: &bindings,
@@ -220,7 +218,7 @@ fn xmpp_attribute(attribute: &Attribute, bytes: &[u8], scanner: &Scanner) -> boo
         return false;
     }
     let namespace = scanner.namespace_of(prefix, bytes);
-    namespace == namespace::XBOSH.as_bytes() || namespace == namespace::XBOSH_MISSPELT.as_bytes()
+    means(namespace, namespace::XBOSH) || means(namespace, namespace::XBOSH_MISSPELT)
 }
 
 /// Digits alone; more than a `u64` holds is its largest.

@@ -98,6 +98,46 @@ fn restart_in_either_spelling_of_the_namespace_and_under_any_prefix() {
 }
 
 #[test]
+fn names_are_what_they_mean() {
+    let body = "<b:body xmlns:b='http://jabber.org/protocol/http&#98;ind' rid='1' \
+         xmlns:x='urn:xmpp:&#120;bosh' x:restart='true' xml:lang='en' b:rid='2' x:lang='de'>\
+         <s:auth xmlns:s='urn:ietf:params:xml:ns:xmpp-sasl'/><b:a/><x:b/></b:body>";
+    let request = read(body).unwrap();
+    assert_eq!((request.rid, request.restart), (1, true));
+    assert_eq!(request.lang.as_deref(), Some("en"));
+    let [auth, ..] = &request.payload[..] else {
+        panic!("{request:?}");
+    };
+    assert!(auth.is("auth", "urn:ietf:params:xml:ns:xmpp-sasl"));
+    assert_eq!(
+        payload(&request)[1..],
+        [
+            "<b:a xmlns:b='http://jabber.org/protocol/http&#98;ind'/>",
+            "<x:b xmlns:x='urn:xmpp:&#120;bosh'/>"
+        ]
+    );
+}
+
+/// What the body declares once may be used by each element in it.
+#[test]
+fn what_is_added_to_elements_has_a_limit() {
+    let declared = format!("xmlns:p='{}'", "u".repeat(900));
+    let body = |count: usize| {
+        format!(
+            "<body {NS} rid='1' {declared}>{}</body>",
+            "<p:a/>".repeat(count)
+        )
+    };
+    assert!(read(&body(100)).is_ok());
+    let error = read(&body(4000)).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Xml(XmlError::TooManyNamespaces { .. })
+    ));
+    assert_eq!(error.condition(), Condition::PolicyViolation);
+}
+
+#[test]
 fn the_payload_is_documents_of_their_own() {
     for (body, documents) in [
         (format!("<body {NS} rid='1'><iq/></body>"), vec!["<iq xmlns='jabber:client'/>"]),

@@ -1,17 +1,16 @@
 //! The stream header, as long as it differs from what almost everybody sends.
 
-use std::ops::Range;
-
 use super::error::StreamError;
+use crate::escape::means;
 use crate::namespace;
 use crate::open::Open;
-use crate::xml::{Binding, Name, Scanner, Scope};
+use crate::xml::{Binding, Name, Place, Scanner, Scope};
 
 /// What `xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'` declares.
 const USUAL_TEXT: &[u8] = b"streamhttp://etherx.jabber.org/streams";
 const USUAL_BINDINGS: &[Binding] = &[Binding {
-    prefix: 0..6,
-    uri: 6..38,
+    prefix: Place::new(0, 6),
+    uri: Place::new(6, 38),
 }];
 const USUAL_NAME: &[u8] = b"stream:stream";
 
@@ -20,7 +19,7 @@ const USUAL_NAME: &[u8] = b"stream:stream";
 pub(super) struct Header {
     text: Box<[u8]>,
     name: Name,
-    default: Range<usize>,
+    default: Place,
     bindings: Box<[Binding]>,
 }
 
@@ -40,7 +39,7 @@ pub(super) fn scope(header: Option<&Header>) -> Scope<'_, '_> {
             bindings: USUAL_BINDINGS,
         },
         Some(header) => Scope {
-            default: header.text.get(header.default.clone()).unwrap_or_default(),
+            default: header.default.of(&header.text),
             text: &header.text,
             bindings: &header.bindings,
         },
@@ -59,7 +58,7 @@ pub(super) fn read<'a>(
 ) -> Result<(Open<'a>, Option<Box<Header>>), StreamError> {
     let name = scanner.root();
     let root_namespace = scanner.root_namespace(text, &Scope::NONE);
-    if root_namespace != namespace::STREAM.as_bytes() {
+    if !means(root_namespace, namespace::STREAM) {
         return Err(match (name.local(text), name.prefix(text)) {
             (b"stream", b"") => StreamError::NoPrefix,
             _ => StreamError::StreamNamespace,
@@ -72,15 +71,11 @@ pub(super) fn read<'a>(
     for attribute in scanner.attributes() {
         open.set(attribute.name.whole(text), attribute.value(text));
     }
-    let (default, bindings) = scanner.take_namespaces();
+    let (default, bindings) = scanner.take_namespaces(text);
     let default = default.unwrap_or_default();
-    let content = text.get(default.clone()).unwrap_or_default();
-    let allowed = [
-        b"",
-        namespace::CLIENT.as_bytes(),
-        namespace::STREAM.as_bytes(),
-    ];
-    if !allowed.contains(&content) {
+    let content = default.of(text);
+    let allowed = ["", namespace::CLIENT, namespace::STREAM];
+    if !allowed.iter().any(|name| means(content, name)) {
         return Err(StreamError::ContentNamespace);
     }
     let usual = name.whole(text) == USUAL_NAME
@@ -108,10 +103,7 @@ mod tests {
         let [binding] = scope.bindings else {
             panic!("{scope:?}")
         };
-        assert_eq!(&scope.text[binding.prefix.clone()], b"stream");
-        assert_eq!(
-            &scope.text[binding.uri.clone()],
-            namespace::STREAM.as_bytes()
-        );
+        assert_eq!(binding.prefix.of(scope.text), b"stream");
+        assert_eq!(binding.uri.of(scope.text), namespace::STREAM.as_bytes());
     }
 }

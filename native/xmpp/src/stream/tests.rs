@@ -106,6 +106,15 @@ fn headers() {
             None,
         ),
         (
+            "<a:stream xmlns:a='http://etherx.jabber.org/&#x73;treams' xmlns='jabber&#58;client'>"
+                .into(),
+            None,
+        ),
+        (
+            format!("<stream:stream {stream} xmlns='jabber:client' xmlns:a='u&#10;v'>"),
+            Some(Condition::NotWellFormed),
+        ),
+        (
             format!("<foobar:stream {stream}>"),
             Some(Condition::NotWellFormed),
         ),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::root::Root;
 use super::scanner::Scanner;
 use super::scope::Scope;
+use crate::escape::{means, unescape};
 use crate::namespace;
 
 /// One checked document: an element that stands alone, since all namespaces it uses are declared in it.
@@ -20,19 +21,21 @@ pub struct Document<'a> {
     after: &'a [u8],
     local: &'a [u8],
     namespace: &'a [u8],
+    is_prefixed: bool,
 }
 
 impl<'a> Document<'a> {
     /// `bytes` are the document alone, and the scanner has seen its end.
     pub(crate) fn new(bytes: &'a [u8], scanner: &Scanner, scope: &Scope<'a, '_>) -> Self {
         let root = scanner.root();
-        let (before, after) = bytes.split_at_checked(root.end).unwrap_or((bytes, b""));
+        let (before, after) = bytes.split_at_checked(root.end()).unwrap_or((bytes, b""));
         Self {
             before,
             declarations: declarations(scanner, scope),
             after,
             local: root.local(bytes),
             namespace: scanner.root_namespace(bytes, scope),
+            is_prefixed: scanner.is_prefixed(),
         }
     }
 
@@ -41,14 +44,19 @@ impl<'a> Document<'a> {
         std::str::from_utf8(self.local).unwrap_or_default()
     }
 
-    /// The root's namespace, as written; empty when there's none.
-    pub fn namespace(&self) -> &'a str {
-        std::str::from_utf8(self.namespace).unwrap_or_default()
+    /// The root's namespace; empty when there's none.
+    pub fn namespace(&self) -> Cow<'a, str> {
+        unescape(self.namespace)
     }
 
-    /// Whether the root is this element.
+    /// Whether the root is this element, whatever its prefix.
     pub fn is(&self, name: &str, namespace: &str) -> bool {
-        self.local == name.as_bytes() && self.namespace == namespace.as_bytes()
+        self.local == name.as_bytes() && means(self.namespace, namespace)
+    }
+
+    /// Whether a name depends on prefixes, or the default namespace is undone somewhere.
+    pub(super) fn is_prefixed(&self) -> bool {
+        self.is_prefixed
     }
 
     /// What an attribute of the root means, without namespace or by its name as written (`xml:lang`).
@@ -90,8 +98,8 @@ impl<'a> Document<'a> {
 fn declarations<'a>(scanner: &Scanner, scope: &Scope<'_, '_>) -> Cow<'a, [u8]> {
     let namespaces = scanner.namespaces();
     let default = namespaces.uses_outer_default() && !scope.default.is_empty();
-    let mut used = namespaces.used().peekable();
-    if used.peek().is_none() {
+    let used = namespaces.used();
+    if used.is_empty() {
         if !default {
             return Cow::Borrowed(b"");
         }
@@ -104,7 +112,8 @@ fn declarations<'a>(scanner: &Scanner, scope: &Scope<'_, '_>) -> Cow<'a, [u8]> {
         declare(&mut declarations, b"", scope.default);
     }
     for index in used {
-        declare(&mut declarations, scope.prefix(index), scope.uri(index));
+        let (prefix, uri) = scope.binding(*index);
+        declare(&mut declarations, prefix, uri);
     }
     Cow::Owned(declarations)
 }

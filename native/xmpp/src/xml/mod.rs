@@ -11,6 +11,7 @@
 mod characters;
 mod declaration;
 mod document;
+mod place;
 mod root;
 mod scanner;
 mod scope;
@@ -25,9 +26,10 @@ pub use tree::{Builder, build};
 
 pub(crate) use characters::{is_space, skip_space};
 pub(crate) use declaration::{Declaration, declaration};
+pub(crate) use place::{Name, Place};
 pub(crate) use scanner::{Progress, Scanner, Until};
 pub(crate) use scope::{Binding, Scope};
-pub(crate) use tag::{Attribute, Name};
+pub(crate) use tag::Attribute;
 
 use crate::error::XmlError;
 use crate::limits::Limits;

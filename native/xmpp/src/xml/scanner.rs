@@ -6,10 +6,9 @@
 mod content;
 mod tag;
 
-use std::ops::Range;
-
+use super::place::{Name, Place};
 use super::scope::{Binding, Mark, Namespaces, Scope, Uri};
-use super::tag::{Attribute, Name, resolve};
+use super::tag::{Attribute, Tag};
 use crate::error::XmlError;
 use crate::limits::Limits;
 
@@ -51,6 +50,7 @@ pub(crate) struct Scanner {
     namespaces: Namespaces,
     root: Name,
     root_uri: Uri,
+    is_prefixed: bool,
 }
 
 #[derive(Debug)]
@@ -113,6 +113,7 @@ impl Scanner {
             namespaces: Namespaces::default(),
             root: Name::default(),
             root_uri: Uri::OuterDefault,
+            is_prefixed: false,
         }
     }
 
@@ -123,6 +124,7 @@ impl Scanner {
         self.attributes.clear();
         self.open.clear();
         self.namespaces.clear();
+        self.is_prefixed = false;
     }
 
     /// Scans on in `bytes`, the whole document so far; it has to have the same scope each time.
@@ -133,7 +135,8 @@ impl Scanner {
         limits: &Limits,
         until: Until,
     ) -> Result<Progress, XmlError> {
-        let limit = limits.max_document;
+        // A place has no room for more.
+        let limit = limits.max_document.min(u32::MAX as usize);
         let within = bytes.get(..limit).unwrap_or(bytes);
         loop {
             let step = match self.state {
@@ -169,9 +172,9 @@ impl Scanner {
                     if until == Until::RootTag {
                         return Ok(Progress::End(self.position));
                     }
-                    self.close();
+                    self.close(within);
                 }
-                Step::Closed => self.close(),
+                Step::Closed => self.close(within),
             }
             if self.state == State::Text && self.open.is_empty() {
                 return Ok(Progress::End(self.position));
@@ -189,6 +192,11 @@ impl Scanner {
         self.root_uri.text(bytes, scope)
     }
 
+    /// Whether a name in the document depends on prefixes, or its default namespace is undone somewhere.
+    pub(super) fn is_prefixed(&self) -> bool {
+        self.is_prefixed
+    }
+
     /// The attributes of the tag that was read last.
     pub(crate) fn attributes(&self) -> &[Attribute] {
         &self.attributes
@@ -196,16 +204,16 @@ impl Scanner {
 
     /// The namespace, as written, of a prefix that the tag read last declares or is in scope of.
     pub(crate) fn namespace_of<'a>(&self, prefix: &[u8], bytes: &'a [u8]) -> &'a [u8] {
-        self.namespaces.declared(prefix, bytes).unwrap_or_default()
+        self.namespaces.namespace(prefix, bytes).unwrap_or_default()
     }
 
     pub(super) fn namespaces(&self) -> &Namespaces {
         &self.namespaces
     }
 
-    /// The default namespace and the bindings in scope, taken out.
-    pub(crate) fn take_namespaces(&mut self) -> (Option<Range<usize>>, Vec<Binding>) {
-        self.namespaces.take()
+    /// The default namespace and the bindings of the root's tag, which was read last, taken out.
+    pub(crate) fn take_namespaces(&mut self, bytes: &[u8]) -> (Option<Place>, Vec<Binding>) {
+        self.namespaces.take(bytes)
     }
 
     /// Bytes of memory held beside its own.
@@ -235,25 +243,26 @@ impl Scanner {
         }
         let before = self.namespaces.mark();
         let name = self.name;
-        let uri = resolve(
+        let tag = Tag {
             name,
-            &self.attributes,
-            &mut self.namespaces,
+            attributes: &self.attributes,
             bytes,
             scope,
             at,
-        )?;
+        };
+        let resolved = tag.resolve(&mut self.namespaces, limits)?;
+        self.is_prefixed |= resolved.is_prefixed;
         if self.open.is_empty() {
             self.root = name;
-            self.root_uri = uri;
+            self.root_uri = resolved.uri;
         }
         self.open.push(Element { name, before });
         Ok(())
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, bytes: &[u8]) {
         if let Some(element) = self.open.pop() {
-            self.namespaces.restore(element.before);
+            self.namespaces.restore(element.before, bytes);
         }
     }
 }

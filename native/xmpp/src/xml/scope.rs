@@ -1,16 +1,20 @@
 //! Namespaces that a document finds around itself: those of its stream header or its `<body/>`.
 
-use std::ops::Range;
-
+use super::place::Place;
 use crate::error::XmlError;
-use crate::limits::MAX_PREFIXES;
 use crate::namespace;
 
+/// Of so many prefixes in scope one is looked for from the last on; more are kept sorted.
+const FEW: usize = 16;
+
+/// So many are put among the sorted ones, or taken out, one by one.
+const SINGLY: usize = 128;
+
 /// A prefix and its namespace, as places in the text that declares them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
-    pub(crate) prefix: Range<usize>,
-    pub(crate) uri: Range<usize>,
+    pub(crate) prefix: Place,
+    pub(crate) uri: Place,
 }
 
 /// What is declared around a document.
@@ -20,6 +24,7 @@ pub(crate) struct Scope<'a, 'b> {
     pub(crate) default: &'a [u8],
     /// Where the bindings' places are.
     pub(crate) text: &'a [u8],
+    /// Sorted by prefix, each of which is there once.
     pub(crate) bindings: &'b [Binding],
 }
 
@@ -38,24 +43,19 @@ impl<'a> Scope<'a, '_> {
         bindings: &[],
     };
 
-    pub(super) fn find(&self, prefix: &[u8]) -> Option<usize> {
-        self.bindings
-            .iter()
-            .position(|binding| self.text.get(binding.prefix.clone()) == Some(prefix))
+    fn find(&self, prefix: &[u8]) -> Option<u32> {
+        let index = self
+            .bindings
+            .binary_search_by(|binding| binding.prefix.of(self.text).cmp(prefix));
+        u32::try_from(index.ok()?).ok()
     }
 
-    pub(super) fn prefix(&self, index: usize) -> &'a [u8] {
-        let binding = self.bindings.get(index);
-        binding
-            .and_then(|binding| self.text.get(binding.prefix.clone()))
-            .unwrap_or_default()
-    }
-
-    pub(super) fn uri(&self, index: usize) -> &'a [u8] {
-        let binding = self.bindings.get(index);
-        binding
-            .and_then(|binding| self.text.get(binding.uri.clone()))
-            .unwrap_or_default()
+    /// The prefix and the namespace, as written, of the binding of this index.
+    pub(super) fn binding(&self, index: u32) -> (&'a [u8], &'a [u8]) {
+        match self.bindings.get(index as usize) {
+            Some(binding) => (binding.prefix.of(self.text), binding.uri.of(self.text)),
+            None => (b"", b""),
+        }
     }
 }
 
@@ -64,28 +64,30 @@ impl<'a> Scope<'a, '_> {
 pub(super) struct Namespaces {
     /// Those in scope at the tag being read.
     bindings: Vec<Binding>,
+    /// Indices of them, by prefix and then by index. Empty while there are few.
+    sorted: Vec<u32>,
     /// The default namespace in scope, unless it is the one outside.
-    default: Option<Range<usize>>,
-    /// Which bindings of the scope are used, a bit each.
-    outer: u64,
+    default: Option<Place>,
+    /// Which bindings of the scope are used, in order.
+    outer: Vec<u32>,
     /// Whether the default namespace of the scope is used.
     outer_default: bool,
 }
 
 /// What was in scope before a tag, to be brought back when its element ends.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
-    bindings: usize,
-    default: Option<Range<usize>>,
+    bindings: u32,
+    default: Option<Place>,
 }
 
 /// Where the name of a namespace stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Uri {
     /// In the document.
-    Here(Range<usize>),
+    Here(Place),
     /// In the scope's binding of this index.
-    Outer(usize),
+    Outer(u32),
     /// It is the scope's default.
     OuterDefault,
     /// It is that of the prefix `xml`.
@@ -93,10 +95,10 @@ pub(super) enum Uri {
 }
 
 impl Uri {
-    pub(super) fn text<'a>(&self, bytes: &'a [u8], scope: &Scope<'a, '_>) -> &'a [u8] {
+    pub(super) fn text<'a>(self, bytes: &'a [u8], scope: &Scope<'a, '_>) -> &'a [u8] {
         match self {
-            Self::Here(place) => bytes.get(place.clone()).unwrap_or_default(),
-            Self::Outer(index) => scope.uri(*index),
+            Self::Here(place) => place.of(bytes),
+            Self::Outer(index) => scope.binding(index).1,
             Self::OuterDefault => scope.default,
             Self::Xml => namespace::XML.as_bytes(),
         }
@@ -106,37 +108,90 @@ impl Uri {
 impl Namespaces {
     pub(super) fn clear(&mut self) {
         self.bindings.clear();
+        self.sorted.clear();
         self.default = None;
-        self.outer = 0;
+        self.outer.clear();
         self.outer_default = false;
     }
 
     pub(super) fn mark(&self) -> Mark {
         Mark {
-            bindings: self.bindings.len(),
-            default: self.default.clone(),
+            bindings: count(self.bindings.len()),
+            default: self.default,
         }
     }
 
-    pub(super) fn restore(&mut self, mark: Mark) {
-        self.bindings.truncate(mark.bindings);
+    /// `bytes` are the document's.
+    pub(super) fn restore(&mut self, mark: Mark, bytes: &[u8]) {
         self.default = mark.default;
+        let before = mark.bindings as usize;
+        if before >= self.bindings.len() {
+            return;
+        }
+        if before <= FEW {
+            self.sorted.clear();
+        } else if self.bindings.len() - before > SINGLY {
+            self.sorted.retain(|index| (*index as usize) < before);
+        } else {
+            for index in before..self.bindings.len() {
+                if let Ok(place) = self.place(count(index), bytes) {
+                    self.sorted.remove(place);
+                }
+            }
+        }
+        self.bindings.truncate(before);
     }
 
-    pub(super) fn declare_default(&mut self, uri: Range<usize>) {
+    pub(super) fn declare_default(&mut self, uri: Place) {
         self.default = Some(uri);
     }
 
-    /// `at` is where the tag ends, for the error.
-    pub(super) fn declare(&mut self, binding: Binding, at: usize) -> Result<(), XmlError> {
-        if self.bindings.len() >= MAX_PREFIXES {
-            return Err(XmlError::TooManyPrefixes {
-                at,
-                limit: MAX_PREFIXES,
-            });
+    /// [`declared`](Self::declared) has to follow. `at` is where the tag ends, for the error.
+    pub(super) fn declare(
+        &mut self,
+        binding: Binding,
+        limit: usize,
+        at: usize,
+    ) -> Result<(), XmlError> {
+        if self.bindings.len() >= limit {
+            return Err(XmlError::TooManyPrefixes { at, limit });
         }
         self.bindings.push(binding);
         Ok(())
+    }
+
+    /// All that the tag declares is there. `bytes` are the document's.
+    pub(super) fn declared(&mut self, bytes: &[u8]) {
+        let (before, after) = (self.sorted.len(), self.bindings.len());
+        if after <= FEW || before == after {
+            return;
+        }
+        if after - before <= SINGLY {
+            for index in before..after {
+                if let Err(place) = self.place(count(index), bytes) {
+                    self.sorted.insert(place, count(index));
+                }
+            }
+            return;
+        }
+        let mut sorted: Vec<u32> = (0..count(after)).collect();
+        sorted.sort_unstable_by(|left, right| {
+            let key = |index: u32| (self.prefix(index, bytes), index);
+            key(*left).cmp(&key(*right))
+        });
+        self.sorted = sorted;
+    }
+
+    /// Where the index of a binding stands, or has to stand, among the sorted ones.
+    fn place(&self, index: u32, bytes: &[u8]) -> Result<usize, usize> {
+        let prefix = self.prefix(index, bytes);
+        self.sorted
+            .binary_search_by(|other| (self.prefix(*other, bytes), *other).cmp(&(prefix, index)))
+    }
+
+    fn prefix<'a>(&self, index: u32, bytes: &'a [u8]) -> &'a [u8] {
+        let binding = self.bindings.get(index as usize);
+        binding.map_or(b"", |binding| binding.prefix.of(bytes))
     }
 
     /// The namespace of a prefix, `None` if there's none.
@@ -150,29 +205,37 @@ impl Namespaces {
             return Some(Uri::Xml);
         }
         if let Some(binding) = self.binding(prefix, bytes) {
-            return Some(Uri::Here(binding.uri.clone()));
+            return Some(Uri::Here(binding.uri));
         }
         let index = scope.find(prefix)?;
-        self.outer |= 1_u64.checked_shl(u32::try_from(index).ok()?)?;
+        if let Err(place) = self.outer.binary_search(&index) {
+            self.outer.insert(place, index);
+        }
         Some(Uri::Outer(index))
     }
 
     fn binding(&self, prefix: &[u8], bytes: &[u8]) -> Option<&Binding> {
-        self.bindings
-            .iter()
-            .rev()
-            .find(|binding| bytes.get(binding.prefix.clone()) == Some(prefix))
+        if self.sorted.is_empty() {
+            let mut innermost = self.bindings.iter().rev();
+            return innermost.find(|binding| binding.prefix.of(bytes) == prefix);
+        }
+        let after = self
+            .sorted
+            .partition_point(|index| self.prefix(*index, bytes) <= prefix);
+        let index = *self.sorted.get(after.checked_sub(1)?)?;
+        let binding = self.bindings.get(index as usize)?;
+        (binding.prefix.of(bytes) == prefix).then_some(binding)
     }
 
     /// The namespace of a prefix as declared in this document.
-    pub(super) fn declared<'a>(&self, prefix: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
-        bytes.get(self.binding(prefix, bytes)?.uri.clone())
+    pub(super) fn namespace<'a>(&self, prefix: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
+        Some(self.binding(prefix, bytes)?.uri.of(bytes))
     }
 
     /// The namespace of an element without prefix.
     pub(super) fn of_no_prefix(&mut self) -> Uri {
-        match &self.default {
-            Some(uri) => Uri::Here(uri.clone()),
+        match self.default {
+            Some(uri) => Uri::Here(uri),
             None => {
                 self.outer_default = true;
                 Uri::OuterDefault
@@ -186,23 +249,27 @@ impl Namespaces {
     }
 
     /// The indices of the scope's bindings that were used.
-    pub(super) fn used(&self) -> impl Iterator<Item = usize> + use<> {
-        let mut left = self.outer;
-        std::iter::from_fn(move || {
-            let index = usize::try_from(left.trailing_zeros()).ok();
-            let any = left != 0;
-            left &= left.wrapping_sub(1);
-            index.filter(|_| any)
-        })
+    pub(super) fn used(&self) -> &[u32] {
+        &self.outer
     }
 
     /// Bytes of memory held beside its own.
     pub(super) fn held(&self) -> usize {
         self.bindings.capacity() * size_of::<Binding>()
+            + (self.sorted.capacity() + self.outer.capacity()) * size_of::<u32>()
     }
 
-    /// What is in scope now, taken out.
-    pub(super) fn take(&mut self) -> (Option<Range<usize>>, Vec<Binding>) {
-        (self.default.take(), std::mem::take(&mut self.bindings))
+    /// What is in scope now, taken out: the default namespace, and the bindings as a [`Scope`] has them, if
+    /// they were declared by one tag.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> (Option<Place>, Vec<Binding>) {
+        let mut bindings = std::mem::take(&mut self.bindings);
+        self.sorted.clear();
+        bindings.sort_unstable_by(|left, right| left.prefix.of(bytes).cmp(right.prefix.of(bytes)));
+        (self.default.take(), bindings)
     }
+}
+
+/// No document has as many prefixes as a number has room for.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -1,147 +1,161 @@
 //! What a start tag means once it's whole: its namespaces, and that no attribute is there twice.
 
-use std::ops::Range;
-
+use super::place::{Name, Place};
 use super::scope::{Binding, Namespaces, Scope, Uri};
 use crate::error::XmlError;
-use crate::escape::unescape;
+use crate::escape::{means, unescape};
+use crate::limits::{Limits, MAX_NAMESPACE};
 use crate::namespace;
 
-/// A name's place in its document.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Name {
-    pub(crate) start: usize,
-    /// Where the local part starts: after the colon, or at `start`.
-    pub(crate) local: usize,
-    pub(crate) end: usize,
-}
-
-impl Name {
-    pub(crate) fn whole<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes.get(self.start..self.end).unwrap_or_default()
-    }
-
-    pub(crate) fn local<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes.get(self.local..self.end).unwrap_or_default()
-    }
-
-    /// Empty when there's none.
-    pub(crate) fn prefix<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes
-            .get(self.start..self.local.saturating_sub(1))
-            .unwrap_or_default()
-    }
-}
+/// So many attributes are compared each with each, more are sorted.
+const FEW: usize = 16;
 
 /// An attribute's place in its document; the value's is that between its quotes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attribute {
     pub(crate) name: Name,
-    pub(crate) value: Range<usize>,
+    pub(crate) value: Place,
 }
 
 impl Attribute {
     pub(crate) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes.get(self.value.clone()).unwrap_or_default()
+        self.value.of(bytes)
     }
 }
 
-/// Declares what the tag declares, finds the namespace of its element and checks its attributes.
-pub(super) fn resolve(
-    name: Name,
-    attributes: &[Attribute],
-    namespaces: &mut Namespaces,
-    bytes: &[u8],
-    scope: &Scope<'_, '_>,
-    at: usize,
-) -> Result<Uri, XmlError> {
-    let mut prefixed = 0;
-    for (index, attribute) in attributes.iter().enumerate() {
-        let whole = attribute.name.whole(bytes);
-        if attributes[..index]
-            .iter()
-            .any(|other| other.name.whole(bytes) == whole)
-        {
+/// A start tag that has been read, in the text around it.
+#[derive(Clone, Copy)]
+pub(super) struct Tag<'t, 'a, 'b> {
+    pub(super) name: Name,
+    pub(super) attributes: &'t [Attribute],
+    pub(super) bytes: &'t [u8],
+    pub(super) scope: &'t Scope<'a, 'b>,
+    /// Where it ends.
+    pub(super) at: usize,
+}
+
+/// What a tag came to.
+pub(super) struct Resolved {
+    /// The namespace of its element.
+    pub(super) uri: Uri,
+    /// Whether a name in it depends on prefixes, or the default namespace is undone.
+    pub(super) is_prefixed: bool,
+}
+
+impl Tag<'_, '_, '_> {
+    /// Declares what the tag declares, finds the namespace of its element and checks its attributes.
+    pub(super) fn resolve(
+        self,
+        namespaces: &mut Namespaces,
+        limits: &Limits,
+    ) -> Result<Resolved, XmlError> {
+        let Self {
+            name, bytes, at, ..
+        } = self;
+        if self.has_a_name_twice() {
             return Err(XmlError::DuplicateAttribute { at });
         }
-        match attribute.name.prefix(bytes) {
-            b"" if whole == b"xmlns" => {
-                reserved(b"", attribute.value(bytes), at)?;
-                namespaces.declare_default(attribute.value.clone());
+        let mut prefixed = 0;
+        let mut undoes_default = false;
+        for attribute in self.attributes {
+            match attribute.name.prefix(bytes) {
+                b"" if attribute.name.whole(bytes) == b"xmlns" => {
+                    let value = attribute.value(bytes);
+                    reserved(b"", value, at)?;
+                    undoes_default |= value.is_empty();
+                    namespaces.declare_default(attribute.value);
+                }
+                b"" => {}
+                b"xmlns" => {
+                    let prefix = attribute.name.local(bytes);
+                    reserved(prefix, attribute.value(bytes), at)?;
+                    let binding = Binding {
+                        prefix: attribute.name.local_place(),
+                        uri: attribute.value,
+                    };
+                    namespaces.declare(binding, limits.max_attributes, at)?;
+                }
+                b"xml" => {}
+                _ => prefixed += 1,
             }
-            b"" => {}
-            b"xmlns" => {
-                let prefix = attribute.name.local(bytes);
-                reserved(prefix, attribute.value(bytes), at)?;
-                let binding = Binding {
-                    prefix: attribute.name.local..attribute.name.end,
-                    uri: attribute.value.clone(),
-                };
-                namespaces.declare(binding, at)?;
+        }
+        namespaces.declared(bytes);
+        if prefixed > 0 {
+            self.check_prefixed(namespaces, prefixed)?;
+        }
+        let uri = match name.prefix(bytes) {
+            b"" => namespaces.of_no_prefix(),
+            prefix => namespaces
+                .of_prefix(prefix, bytes, self.scope)
+                .ok_or(XmlError::UnboundPrefix { at })?,
+        };
+        Ok(Resolved {
+            uri,
+            is_prefixed: prefixed > 0 || undoes_default || name.has_prefix(),
+        })
+    }
+
+    fn has_a_name_twice(self) -> bool {
+        let name = |attribute: &Attribute| attribute.name.whole(self.bytes);
+        if self.attributes.len() <= FEW {
+            return self
+                .attributes
+                .iter()
+                .enumerate()
+                .any(|(index, attribute)| {
+                    let before = self.attributes.get(..index).unwrap_or_default();
+                    before.iter().any(|other| name(other) == name(attribute))
+                });
+        }
+        has_twice(self.attributes.iter().map(name).collect())
+    }
+
+    /// Each prefix of an attribute is declared, and no two of so many are the same by namespace and local
+    /// name.
+    fn check_prefixed(self, namespaces: &mut Namespaces, count: usize) -> Result<(), XmlError> {
+        let Self {
+            bytes, scope, at, ..
+        } = self;
+        let mut seen: Vec<(&[u8], &[u8])> = Vec::with_capacity(count);
+        for attribute in self.attributes {
+            let prefix = attribute.name.prefix(bytes);
+            if matches!(prefix, b"" | b"xmlns" | b"xml") {
+                continue;
             }
-            _ => prefixed += 1,
+            let uri = namespaces
+                .of_prefix(prefix, bytes, scope)
+                .ok_or(XmlError::UnboundPrefix { at })?;
+            seen.push((attribute.name.local(bytes), uri.text(bytes, scope)));
         }
-    }
-    if prefixed > 0 {
-        check_prefixed(attributes, namespaces, bytes, scope, at)?;
-    }
-    match name.prefix(bytes) {
-        b"" => Ok(namespaces.of_no_prefix()),
-        prefix => namespaces
-            .of_prefix(prefix, bytes, scope)
-            .ok_or(XmlError::UnboundPrefix { at }),
+        seen.sort_unstable();
+        let is_twice = seen
+            .chunk_by(|(left, _), (right, _)| left == right)
+            .any(|same| {
+                same.len() > 1 && has_twice(same.iter().map(|(_, uri)| unescape(uri)).collect())
+            });
+        match is_twice {
+            true => Err(XmlError::DuplicateAttribute { at }),
+            false => Ok(()),
+        }
     }
 }
 
-/// Each prefix of an attribute is declared, and no two are the same by namespace and local name.
-fn check_prefixed(
-    attributes: &[Attribute],
-    namespaces: &mut Namespaces,
-    bytes: &[u8],
-    scope: &Scope<'_, '_>,
-    at: usize,
-) -> Result<(), XmlError> {
-    let mut seen: Vec<(&[u8], Uri)> = Vec::new();
-    for attribute in attributes {
-        let prefix = attribute.name.prefix(bytes);
-        if prefix.is_empty() || prefix == b"xmlns" {
-            continue;
-        }
-        let uri = namespaces
-            .of_prefix(prefix, bytes, scope)
-            .ok_or(XmlError::UnboundPrefix { at })?;
-        if prefix == b"xml" {
-            continue;
-        }
-        let local = attribute.name.local(bytes);
-        let text = uri.text(bytes, scope);
-        if seen
-            .iter()
-            .any(|(other, uri)| *other == local && same(uri.text(bytes, scope), text))
-        {
-            return Err(XmlError::DuplicateAttribute { at });
-        }
-        seen.push((local, uri));
-    }
-    Ok(())
+fn has_twice<T: Ord>(mut all: Vec<T>) -> bool {
+    all.sort_unstable();
+    all.windows(2)
+        .any(|pair| matches!(pair, [left, right] if left == right))
 }
 
-/// Whether two values as written mean the same.
-fn same(left: &[u8], right: &[u8]) -> bool {
-    left == right || ((changes(left) || changes(right)) && unescape(left) == unescape(right))
-}
-
-/// Whether what a value means may differ from how it's written.
-fn changes(value: &[u8]) -> bool {
-    value.iter().fold(false, |changes, byte| {
-        changes | (*byte == b'&') | (*byte < b' ')
-    })
-}
-
-/// What Namespaces in XML, section 3, forbids to declare.
+/// What Namespaces in XML, section 3, forbids to declare, and line feeds, by which expat's users, as
+/// ejabberd, tell a namespace from a name.
 fn reserved(prefix: &[u8], uri: &[u8], at: usize) -> Result<(), XmlError> {
-    // References only make a name longer.
-    let is = |name: &str| uri.len() >= name.len() && same(uri, name.as_bytes());
+    if uri.len() > MAX_NAMESPACE {
+        return Err(XmlError::LongNamespace {
+            at,
+            limit: MAX_NAMESPACE,
+        });
+    }
+    let is = |name: &str| means(uri, name);
     let allowed = match prefix {
         b"xml" => is(namespace::XML),
         b"xmlns" => false,
@@ -149,7 +163,9 @@ fn reserved(prefix: &[u8], uri: &[u8], at: usize) -> Result<(), XmlError> {
         b"" => true,
         _ => !uri.is_empty(),
     };
-    match allowed {
+    // One that is written as it is means a space in a value (XML 1.0, 3.3.3).
+    let has_line_feed = || memchr::memchr(b'&', uri).is_some() && unescape(uri).contains('\n');
+    match allowed && !has_line_feed() {
         true => Ok(()),
         false => Err(XmlError::InvalidDeclaration { at }),
     }

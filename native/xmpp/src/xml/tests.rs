@@ -58,6 +58,7 @@ fn accepted() {
         "<a xmlns='u'><b xmlns=''/></a>",
         "<a xml:lang='en' xmlns:xml='http://www.w3.org/XML/1998/namespace'/>",
         "<a xmlns:p='u'><b xmlns:p='v'><p:c/></b><p:c/></a>",
+        "<a xmlns='u\nv\t&#9;&#13;&#32;w'/>",
     ] {
         assert_eq!(
             scanned(text.as_bytes()),
@@ -145,6 +146,9 @@ fn refused() {
             "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
             InvalidDeclaration { at: 42 },
         ),
+        ("<a xmlns='u&#10;v'/>", InvalidDeclaration { at: 20 }),
+        ("<a xmlns='&#xA;'/>", InvalidDeclaration { at: 18 }),
+        ("<a xmlns:b='u&#x000a;'/>", InvalidDeclaration { at: 24 }),
         ("<!-- a --><a/>", Comment { at: 0 }),
         ("<a><!-- b --></a>", Comment { at: 3 }),
         ("<a><?b c?></a>", ProcessingInstruction { at: 3 }),
@@ -227,35 +231,103 @@ fn limits_hold() {
     assert!(checked(long(10_000).as_bytes()).is_ok());
     let error = XmlError::TooLong { limit: 10_000 };
     assert_eq!(checked(long(10_001).as_bytes()), Err(error));
-    let limits = Limits {
-        max_attributes: 100,
-        ..LIMITS
+    let prefixes = |count: usize| -> String {
+        let declarations = |from, to| -> String {
+            (from..to)
+                .map(|number| format!(" xmlns:p{number}='u'"))
+                .collect()
+        };
+        let (outer, inner) = (declarations(0, count / 2), declarations(count / 2, count));
+        format!("<a{outer}><b{inner}/></a>")
     };
-    let prefixes = |count: usize| {
-        let declarations: String = (0..count)
+    assert!(checked(prefixes(10).as_bytes()).is_ok());
+    let error = XmlError::TooManyPrefixes { at: 151, limit: 10 };
+    assert_eq!(scanned(prefixes(11).as_bytes()), Err(error));
+    let namespace = |length: usize| format!("<a xmlns:p='{}'/>", "u".repeat(length));
+    assert!(checked(namespace(4096).as_bytes()).is_ok());
+    let error = XmlError::LongNamespace {
+        at: 4112,
+        limit: 4096,
+    };
+    assert_eq!(checked(namespace(4097).as_bytes()), Err(error));
+}
+
+#[test]
+fn many_attributes_are_as_good_as_few() {
+    let limits = Limits::of_trunk(1 << 20);
+    let tag = |attributes: &[String]| format!("<a{}/>", attributes.concat());
+    let attributes: Vec<String> = (0..1000).map(|number| format!(" a{number}=''")).collect();
+    assert!(check(tag(&attributes).as_bytes(), &limits).is_ok());
+    for twice in [0, 17, 999] {
+        let again = [&attributes[..], &attributes[twice..=twice]].concat();
+        let error = check(tag(&again).as_bytes(), &limits).unwrap_err();
+        assert!(
+            matches!(error, XmlError::DuplicateAttribute { .. }),
+            "{error}"
+        );
+    }
+    let declared: Vec<String> = (0..1000)
+        .map(|number| format!(" xmlns:p{number}='u{}' p{number}:b=''", number % 999))
+        .collect();
+    assert!(check(tag(&declared[..999]).as_bytes(), &limits).is_ok());
+    let error = check(tag(&declared).as_bytes(), &limits).unwrap_err();
+    assert!(
+        matches!(error, XmlError::DuplicateAttribute { .. }),
+        "{error}"
+    );
+}
+
+/// Whether few prefixes are in scope or many, the innermost declaration counts, up to its element's end.
+#[test]
+fn prefixes_are_those_of_the_elements_around() {
+    let limits = Limits::of_trunk(1 << 20);
+    for count in [0, 1, 14, 15, 16, 17, 100, 200] {
+        let others: String = (0..count)
             .map(|number| format!(" xmlns:p{number}='u'"))
             .collect();
-        format!("<a{declarations}/>")
-    };
-    assert!(check(prefixes(64).as_bytes(), &limits).is_ok());
-    let error = check(prefixes(65).as_bytes(), &limits).unwrap_err();
-    assert!(
-        matches!(error, XmlError::TooManyPrefixes { limit: 64, .. }),
-        "{error:?}"
-    );
+        let more: String = (0..count)
+            .map(|number| format!(" xmlns:q{number}='u'"))
+            .collect();
+        // That no two attributes are the same tells one namespace from another.
+        let same = "<z x:a='' y:a=''/>";
+        for (inside, is_same) in [
+            (String::new(), false),
+            (format!("<b xmlns:x='v'>{same}</b>"), true),
+            (format!("<b xmlns:x='w'/>{same}"), false),
+            (
+                format!("<b xmlns:y='w'><c xmlns:y='u'>{same}</c></b>"),
+                true,
+            ),
+            (format!("<b xmlns:y='u'><c xmlns:y='w'/>{same}</b>"), true),
+            (format!("<b{more}><c{more} xmlns:x='v'/></b>{same}"), false),
+        ] {
+            let text = format!("<a xmlns:x='u' xmlns:y='v'{others}>{inside}</a>");
+            let result = check(text.as_bytes(), &limits);
+            assert_eq!(
+                matches!(result, Err(XmlError::DuplicateAttribute { .. })),
+                is_same,
+                "{text}"
+            );
+            assert!(is_same || result.is_ok(), "{text}");
+        }
+    }
 }
 
 #[test]
 fn a_document_knows_its_root() {
     let text = b" <p:a xmlns:p='u' to='x&amp;y' xml:lang='en'><b to='z'/></p:a>";
     let document = check(text, &LIMITS).unwrap();
-    assert_eq!((document.name(), document.namespace()), ("a", "u"));
+    assert_eq!(document.name(), "a");
+    assert_eq!(document.namespace(), "u");
     assert!(document.is("a", "u"));
     assert!(!document.is("a", "") && !document.is("p:a", "u"));
     assert_eq!(document.attribute("to").as_deref(), Some("x&y"));
     assert_eq!(document.attribute("xml:lang").as_deref(), Some("en"));
     assert_eq!(document.attribute("from"), None);
     assert_eq!(document.len(), text.len() - 1);
+    let document = check(b"<a xmlns='&#117;&amp;\n'/>", &LIMITS).unwrap();
+    assert_eq!(document.namespace(), "u& ");
+    assert!(document.is("a", "u& ") && !document.is("a", "u&\n"));
     let document = check_in(b"<iq/>", Scope::CLIENT, &LIMITS).unwrap();
     assert!(document.is("iq", "jabber:client"));
     assert_eq!(document.attribute("to"), None);

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use megaphone_http::{BodyLength, Event, RequestHead};
-use megaphone_xmpp::Limits;
 use megaphone_xmpp::bosh::{Condition, Request};
 
 use super::connection::{Connection, Due, Held, PIPELINED, Reads};
@@ -206,11 +205,7 @@ impl Connection {
         let whole = |terms: &Terms, answer: &Answer| {
             Due::Whole(terms.answer(answer, None), terms.connection)
         };
-        let limits = Limits {
-            max_document: usize::try_from(self.settings.limits.max_stanza_size)
-                .unwrap_or(usize::MAX),
-            ..Limits::default()
-        };
+        let limits = self.settings.limits.of_document(usize::MAX);
         let request = match Request::read(body, &limits) {
             Ok(request) => request,
             Err(error) => {

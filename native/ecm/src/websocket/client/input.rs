@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use megaphone_xmpp::{Condition, Limits, framing};
+use megaphone_xmpp::{Condition, framing};
 
 use super::{Client, Ending, Moved, Queued, Stage, Unopened};
 use crate::client::socket;
@@ -143,10 +143,7 @@ impl Client {
         if self.stage != Stage::Serving || text.trim_ascii().is_empty() {
             return Flow::GoOn;
         }
-        let limits = Limits {
-            max_document: self.max_stanza_size(),
-            ..Limits::default()
-        };
+        let limits = self.settings.limits.of_document(self.max_stanza_size());
         let document = match framing::check(text, &limits) {
             Ok(document) => document,
             Err(error) => {

@@ -6,7 +6,8 @@ use crate::limits::Limits;
 use crate::xml::characters::{
     beyond_ascii, is_name_beyond_ascii, is_name_start, is_space, skip_name, skip_space, skip_value,
 };
-use crate::xml::tag::{Attribute, Name};
+use crate::xml::place::{Name, Place};
+use crate::xml::tag::Attribute;
 
 impl Scanner {
     pub(super) fn element_name(&mut self, bytes: &[u8]) -> Result<Step, XmlError> {
@@ -60,7 +61,8 @@ impl Scanner {
             return Ok(Step::Wait);
         };
         // Its value is filled in when it ends.
-        self.attributes.push(Attribute { name, value: 0..0 });
+        let value = Place::default();
+        self.attributes.push(Attribute { name, value });
         Ok(self.to(State::BeforeEquals))
     }
 
@@ -96,7 +98,7 @@ impl Scanner {
                 None => return Ok(Step::Wait),
                 Some(byte) if *byte == quote => {
                     if let Some(attribute) = self.attributes.last_mut() {
-                        attribute.value = self.start..self.position;
+                        attribute.value = Place::new(self.start, self.position);
                     }
                     self.position += 1;
                     return Ok(self.to(State::AfterToken));
@@ -208,11 +210,7 @@ impl Scanner {
         if local > self.start {
             starts_name(bytes, local)?;
         }
-        Ok(Name {
-            start: self.start,
-            local,
-            end: self.position,
-        })
+        Ok(Name::new(self.start, local, self.position))
     }
 }
 
