@@ -15,6 +15,7 @@ mod place;
 mod root;
 mod scanner;
 mod scope;
+mod spelling;
 mod tag;
 #[cfg(test)]
 mod tests;
