@@ -13,6 +13,9 @@ use crate::xml::{Attribute, Document, Progress, Scanner, Scope, Until, skip_spac
 /// The largest request id, 2^53-1 (XEP-0124, section 7.1: what a double can count to).
 pub const MAX_RID: u64 = (1 << 53) - 1;
 
+/// U+FEFF. In an XML stream and in a WebSocket message there is none (RFC 6120, 11.6).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A version of XEP-0124, `ver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -85,8 +88,10 @@ impl<'a> Request<'a> {
     ///
     /// Namespaces in scope on `<body>` are carried onto the elements that use them. An element that would
     /// be in BOSH's namespace, since it has none of its own, is in `jabber:client` instead, as ejabberd
-    /// has it. `limits` hold for each element and for the body's own tag.
+    /// has it. `limits` hold for each element and for the body's own tag. A byte order mark is no part of
+    /// the text (XML 1.0, 4.3.3).
     pub fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, Error> {
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         let bytes = bytes.get(start(bytes)?..).unwrap_or_default();
         let mut scanner = Scanner::new();
         let progress = scanner.scan(bytes, &Scope::NONE, limits, Until::RootTag)?;

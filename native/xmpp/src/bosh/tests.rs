@@ -118,6 +118,24 @@ fn names_are_what_they_mean() {
     );
 }
 
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_text() {
+    for (before, allowed) in [
+        ("\u{feff}", true),
+        ("\u{feff}<?xml version='1.0' encoding='utf-8'?>\r\n", true),
+        ("\u{feff}\n", true),
+        ("\u{feff}\u{feff}", false),
+        ("\n\u{feff}", false),
+        ("<?xml version='1.0'?>\u{feff}", false),
+    ] {
+        let body = format!("{before}<body {NS} rid='1'><iq/></body>");
+        assert_eq!(read(&body).is_ok(), allowed, "{body:?}");
+    }
+    assert!(read("\u{feff}").is_err());
+    let body = format!("<body {NS} rid='1'>\u{feff}<iq/></body>");
+    assert_eq!(read(&body).unwrap_err(), Error::Text { at: 58 });
+}
+
 /// What the body declares once may be used by each element in it.
 #[test]
 fn what_is_added_to_elements_has_a_limit() {
