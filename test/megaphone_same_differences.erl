@@ -8,6 +8,9 @@
 -define(CLOSE, "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>").
 -define(RESTRICTED, "RFC 6120 (11.1) forbids comments, processing instructions and document types; ejabberd takes "
                     "the first two").
+-define(NAMES, "a prefix means nothing (RFC 6120, 4.8.5); ejabberd knows that on its XML streams alone").
+-define(PREFIXED, echo("<x:y x:a='b' xmlns:x='urn:z'><x:c/></x:y>")).
+-define(UNPREFIXED, echo("<y x:a='b' xmlns='urn:z' xmlns:x='urn:z'><c/></y>")).
 %% The answer to a stanza without an address.
 -define(NO_SESSION, ?NO_SESSION("")).
 -define(NO_SESSION_FRAMED, ?NO_SESSION(" xmlns='jabber:client'")).
@@ -35,9 +38,8 @@ all() ->
       {unknown_host, bosh} =>
           {["the session is over: internal-server-error"], ["the session is over: remote-stream-error"],
            "it is ejabberd's stream error, which comes with it, and no fault of the BOSH server (XEP-0206, 6)"},
-      {text_of_all_kinds, tcp} =>
-          {[echo("<y xmlns='urn:z'><c xmlns=''/></y>")], [echo("<y xmlns='urn:z'><c/></y>")],
-           "fxml_stream:parse_element/1 drops an empty xmlns, for ejabberd's own WebSocket and BOSH too"},
+      {text_of_all_kinds, websocket} => {[?PREFIXED], [?UNPREFIXED], ?NAMES},
+      {text_of_all_kinds, bosh} => {[?PREFIXED], [?UNPREFIXED], ?NAMES},
       {malformed, tcp} =>
           {[stream_error("not-well-formed")], [stream_error("restricted-xml")],
            "an entity that XMPP does not have is restricted XML (RFC 6120, 11.1)"},
@@ -86,8 +88,8 @@ all() ->
            "ejabberd_bosh does not look after its c2s process"}}.
 
 echo(Payload) ->
-    ["<message from='alice@localhost/test' to='alice@localhost/test' type='chat' xml:lang='en'>", Payload,
-     "</message>"].
+    ["<message from='alice@localhost/test' to='alice@localhost/test' type='chat' xml:lang='en' "
+     "xmlns='jabber:client'>", Payload, "</message>"].
 
 %% What is offered after STARTTLS.
 mechanisms(Names) ->

@@ -341,7 +341,7 @@ async fn documents_that_can_not_be_taken_end_the_stream_with_an_error() {
     let mut config = Config::default();
     config.limits.max_stanza_size = 10_000;
     let long = format!("<iq>{}</iq>", "x".repeat(10_000));
-    let deep = format!("{}{}", "<a>".repeat(200), "</a>".repeat(200));
+    let deep = format!("{}{}", "<a>".repeat(513), "</a>".repeat(513));
     for (message, condition, code) in [
         ("<iq>", "not-well-formed", 1007),
         ("<iq/><iq/>", "not-well-formed", 1007),
