@@ -2,7 +2,8 @@
 %% in by several of them.
 -module(megaphone_test_entrances).
 
--export([start/2, address/2, target/2, login/3, login_from/4, authenticate/3, ca_file/1, await_open/1]).
+-export([start/2, address/2, target/2, login/3, login_from/4, authenticate/3, certificate_file/1, ca_file/1,
+         await_open/1]).
 
 -export_type([kind/0]).
 
@@ -25,7 +26,7 @@ start(Config, Settings) ->
            "[[certificate]]\ncert = \"", CertFile, "\"\nkey = \"", CertFile, "\"\n",
            maps:get(ecm, Settings, "")],
     Started = megaphone_test_stage:start(ecm, Config, Settings#{ecm => Ecm}),
-    [{ports, Ports}, {ca_file, CaFile} | Started].
+    [{ports, Ports}, {certificate_file, CertFile}, {ca_file, CaFile} | Started].
 
 -spec address(ct_config(), kind()) -> {inet:ip_address(), inet:port_number()}.
 address(Config, http) ->
@@ -53,6 +54,11 @@ login_from(Address, Config, Kind, User) ->
 -spec authenticate(ct_config(), kind(), binary()) -> megaphone_test_xmpp:client().
 authenticate(Config, Kind, User) ->
     megaphone_test_xmpp:authenticate(transport(Kind), target(Config, Kind), User, client_options(Kind)).
+
+%% @doc The ECM's certificate, with its key.
+-spec certificate_file(ct_config()) -> file:name().
+certificate_file(Config) ->
+    proplists:get_value(certificate_file, Config).
 
 %% @doc The certificate of who signed the ECM's.
 -spec ca_file(ct_config()) -> file:name().

@@ -12,9 +12,10 @@
 
 -type program() :: pid().
 
-%% The shell starts the program, says its id, and kills it when its own input ends.
--define(LEASH, "exec 3<&0; \"$@\" </dev/null 3<&- & child=$!; echo \"pid $child\"; "
-               "( while read -r _ <&3; do :; done; kill -KILL $child ) >/dev/null 2>&1 & leash=$!; "
+%% The shell starts the program in a process group of its own, says its id, and kills the group when its own input
+%% ends.
+-define(LEASH, "exec 3<&0; setsid \"$@\" </dev/null 3<&- & child=$!; echo \"pid $child\"; "
+               "( while read -r _ <&3; do :; done; kill -KILL -$child ) >/dev/null 2>&1 & leash=$!; "
                "wait $child; status=$?; kill $leash; exit $status").
 
 %% @doc Starts a program. Its output goes to a file too, so that a failed suite can be read.
@@ -66,11 +67,12 @@ await_exit(Program, Timeout) ->
                     [Timeout, output(Program)])
     end.
 
-%% @doc Kills the program if it still runs and waits for its end.
+%% @doc Kills the program if it still runs, with what it has started and left in its process group, and waits for its
+%% end.
 -spec kill(program()) -> ok.
 kill(Program) ->
     case status(Program) of
-        running -> signal(os_pid(Program), "KILL"), _ = await_exit(Program, 10_000), ok;
+        running -> signal("-" ++ os_pid(Program), "KILL"), _ = await_exit(Program, 10_000), ok;
         _Ended -> ok
     end,
     gen_server:stop(Program).

@@ -3,7 +3,7 @@
 -module(megaphone_test_xmpp).
 
 -export([login/3, login/4, connect/4, authenticate/4, transport/1, jid/1, update/2,
-         send/2, recv/1, recv/2, request/2, send_presence/1, send_message/3, recv_message/1,
+         send/2, recv/1, recv/2, recv_until/3, request/2, send_presence/1, send_message/3, recv_message/1,
          recv_message/2, chat/3, logout/1, drop/1]).
 
 -export_type([client/0, transport/0]).
@@ -177,6 +177,9 @@ bind(Client) ->
     Jid = megaphone_test_xml:child(<<"jid">>, megaphone_test_xml:child(<<"bind">>, Answer)),
     Bound#{jid := megaphone_test_xml:text(Jid)}.
 
+%% @doc The next stanza that is wanted; others are passed over.
+-spec recv_until(client(), fun((megaphone_test_xml:element()) -> boolean()), timeout()) ->
+          {megaphone_test_xml:element(), client()}.
 recv_until(Client, Wanted, Timeout) ->
     {Stanza, Received} = recv(Client, Timeout),
     case Wanted(Stanza) of

@@ -1,0 +1,107 @@
+%% Programs that people chat with, as they are installed: each logs in through the ECM, sees a friend come
+%% online and is seen, answers the friend's messages, and logs out.
+-module(megaphone_programs_SUITE).
+
+-export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([finch/1, finch_over_bosh/1, finch_behind_apache/1, profanity/1, gloox/1]).
+
+%% What programs ask of a server beside the stage's own modules.
+-define(MODULES, "  mod_blocking: {}\n"
+                 "  mod_caps: {}\n"
+                 "  mod_carboncopy: {}\n"
+                 "  mod_client_state: {}\n"
+                 "  mod_last: {}\n"
+                 "  mod_mam: {}\n"
+                 "  mod_muc: {}\n"
+                 "  mod_offline: {}\n"
+                 "  mod_ping: {}\n"
+                 "  mod_privacy: {}\n"
+                 "  mod_private: {}\n"
+                 "  mod_pubsub:\n"
+                 "    plugins: [flat, pep]\n"
+                 "  mod_vcard: {}\n"
+                 "  mod_version: {}\n").
+
+suite() ->
+    [{timetrap, {seconds, 90}}].
+
+all() ->
+    [{group, programs}].
+
+groups() ->
+    [{programs, [parallel], [finch, profanity, gloox]}].
+
+init_per_suite(Config) ->
+    Started = megaphone_test_entrances:start(Config, #{modules => ?MODULES}),
+    {_, Port} = megaphone_test_stage:target(Started),
+    Apache = megaphone_test_port:free(),
+    Front = megaphone_test_front:start(apache, filename:join(proplists:get_value(priv_dir, Config), "apache"),
+                                       Apache, Port),
+    [{apache, Front}, {apache_port, Apache} | Started].
+
+end_per_suite(Config) ->
+    megaphone_test_front:stop(proplists:get_value(apache, Config)),
+    megaphone_test_stage:stop(Config).
+
+init_per_testcase(Case, Config) ->
+    case megaphone_test_clients:missing(needed(Case)) of
+        none -> Config;
+        Skip -> Skip
+    end.
+
+end_per_testcase(_Case, _Config) ->
+    ok.
+
+needed(profanity) -> [{"profanity", "profanity"}];
+needed(gloox) -> [{"c++", "g++"}, {"/usr/include/gloox/gloox.h", "libgloox-dev"}];
+needed(_Finch) -> [{"finch", "finch"}, {"dbus-run-session", "dbus-daemon"},
+                   {"/usr/lib/python3/dist-packages/dbus", "python3-dbus"},
+                   {"/usr/lib/python3/dist-packages/gi", "python3-gi"}].
+
+%% Confirms that libpurple, by which Pidgin and Finch speak XMPP, chats over TCP with STARTTLS.
+finch(Config) ->
+    finch(Config, port(Config, xmpp), megaphone_test_entrances:certificate_file(Config), []).
+
+%% Confirms the same over BOSH.
+finch_over_bosh(Config) ->
+    finch(Config, 0, "-", [bosh_url(port(Config, http))]).
+
+%% Confirms the same with Apache between it and the ECM.
+finch_behind_apache(Config) ->
+    finch(Config, 0, "-", [bosh_url(proplists:get_value(apache_port, Config))]).
+
+finch(Config, Port, Certificate, More) ->
+    Friend = megaphone_test_friend:new(Config, <<"finch">>),
+    answers(Friend, Config, os:find_executable("dbus-run-session"),
+            ["--", "/usr/bin/python3", "finch.py", megaphone_test_friend:user(Friend), "megaphone",
+             megaphone_test_friend:jid(Friend), integer_to_list(Port), Certificate | More]).
+
+%% Confirms that profanity, which speaks XMPP by libstrophe, chats over TCP with STARTTLS.
+profanity(Config) ->
+    Friend = megaphone_test_friend:new(Config, <<"profanity">>),
+    answers(Friend, Config, os:find_executable("python3"),
+            ["profanity.py", megaphone_test_friend:user(Friend), "megaphone", megaphone_test_friend:jid(Friend),
+             integer_to_list(port(Config, xmpp)), megaphone_test_entrances:certificate_file(Config)]).
+
+%% Confirms that gloox chats over TCP with STARTTLS.
+gloox(Config) ->
+    Program = filename:join(proplists:get_value(priv_dir, Config), "gloox"),
+    <<>> = megaphone_test_clients:run(os:find_executable("c++"),
+                                      ["-std=c++11", "-Wall", "-o", Program, "gloox.cpp", "-lgloox"], [], Config),
+    Friend = megaphone_test_friend:new(Config, <<"gloox">>),
+    answers(Friend, Config, Program,
+            [megaphone_test_friend:user(Friend), "megaphone", megaphone_test_friend:jid(Friend),
+             integer_to_list(port(Config, xmpp)), megaphone_test_entrances:ca_file(Config)]).
+
+%% Confirms that the program answers the friend.
+answers(Friend, Config, Path, Arguments) ->
+    megaphone_test_clients:with(
+      Path, Arguments, Config,
+      fun() -> megaphone_test_friend:part(megaphone_test_friend:talk(megaphone_test_friend:meet(Friend))) end).
+
+bosh_url(Port) ->
+    "http://localhost:" ++ integer_to_list(Port) ++ "/bosh".
+
+port(Config, Kind) ->
+    {_, Port} = megaphone_test_entrances:address(Config, Kind),
+    Port.
