@@ -70,10 +70,8 @@ fn pseudo_attribute<'a>(rest: &mut &'a [u8], name: &[u8]) -> Result<Option<&'a [
         return Ok(None);
     };
     let value = || {
-        let after = after
-            .trim_ascii_start()
-            .strip_prefix(b"=")?
-            .trim_ascii_start();
+        let after = after_space(after).strip_prefix(b"=")?;
+        let after = after_space(after);
         let quote = after.first().filter(|byte| matches!(byte, b'\'' | b'"'))?;
         let inside = after.get(1..)?;
         let end = memchr::memchr(*quote, inside)?;
@@ -84,6 +82,11 @@ fn pseudo_attribute<'a>(rest: &mut &'a [u8], name: &[u8]) -> Result<Option<&'a [
         .ok_or(XmlError::MalformedDeclaration)?;
     *rest = after;
     Ok(Some(value))
+}
+
+/// XML's white space, which has no form feed.
+fn after_space(bytes: &[u8]) -> &[u8] {
+    bytes.get(skip_space(bytes, 0)..).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -146,6 +149,9 @@ mod tests {
                 MalformedDeclaration,
             ),
             ("<?xml version='1.0' more='x'?>", MalformedDeclaration),
+            ("<?xml version\x0c='1.0'?>", MalformedDeclaration),
+            ("<?xml version=\x0c'1.0'?>", MalformedDeclaration),
+            ("<?xml version='1.0'\x0c?>", MalformedDeclaration),
             (
                 "<?xml version='1.0' encoding='ISO-8859-1'?>",
                 UnsupportedEncoding,
