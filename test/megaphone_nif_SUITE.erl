@@ -69,7 +69,7 @@ wrong_terms_are_badarg(_Config) ->
               peername => [trunk, handle], sockname => [trunk, handle],
               protocol => [trunk, handle], transport => [trunk, handle],
               decode_packet => [packet_type, binary],
-              parse => [binary], parse_dirty => [binary]},
+              parse => [binary, size], parse_dirty => [binary, size]},
     Exported = [Function || {Name, Arity} = Function <- megaphone_nif:module_info(exports),
                             Arity > 0, Name =/= module_info],
     ?assertEqual(lists:sort(Exported),
@@ -289,9 +289,10 @@ dirty_variants_answer_the_same(_Config) ->
          {error, [], [], <<_/binary>>} = megaphone_nif:Feed(?TRUNK:open(), <<"GET /">>)
      end || {N, Feed, Recv} <- [{1, feed, recv}, {2, feed_dirty, recv_dirty}]],
     [begin
-         ?assertEqual({xmlel, <<"a">>, [], [{xmlcdata, <<"b">>}]}, megaphone_nif:Parse(<<"<a>b</a>">>)),
+         ?assertEqual({xmlel, <<"a">>, [], [{xmlcdata, <<"b">>}]}, megaphone_nif:Parse(<<"<a>b</a>">>, 1)),
+         ?assertEqual({error, too_big}, megaphone_nif:Parse(<<"<a><b/></a>">>, 1)),
          ?assertEqual({error, <<"the document ends unfinished after 3 bytes; send it whole">>},
-                      megaphone_nif:Parse(<<"<a>">>))
+                      megaphone_nif:Parse(<<"<a>">>, 1))
      end || Parse <- [parse, parse_dirty]].
 
 %% Confirms that the counters of a trunk are what went over it, and those of all the sum of them.

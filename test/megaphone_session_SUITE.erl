@@ -20,7 +20,6 @@
 -import(megaphone_test_listeners, [call/4, connect/1, connect/2]).
 
 -define(NS_FRAMING, "xmlns='urn:ietf:params:xml:ns:xmpp-framing'").
--define(NS_ERRORS, <<"urn:ietf:params:xml:ns:xmpp-streams">>).
 -define(WINDOW, 262144).
 
 suite() ->
@@ -552,28 +551,8 @@ session(Config, Client) ->
     {User, Host, Resource} = split(megaphone_test_xmpp:jid(Client)),
     call(Config, ejabberd_sm, get_session_pid, [User, Host, Resource]).
 
-%% The condition of the stream error, and how the connection ended; other stanzas are passed over.
 stream_end(Client) ->
-    stream_end(state(Client), none).
-
-stream_end(State, Condition) ->
-    case megaphone_test_session:recv_document(State) of
-        {ok, Element} ->
-            case megaphone_test_xml:name(Element) of
-                <<"stream:error">> ->
-                    [Found | _] = [megaphone_test_xml:name(Child)
-                                   || Child <- megaphone_test_xml:children(Element),
-                                      megaphone_test_xml:namespace(Child) =:= ?NS_ERRORS],
-                    stream_end(State, Found);
-                <<"close">> ->
-                    {error, Reason} = megaphone_test_yamux:recv(megaphone_test_session:stream(State), 1),
-                    {Condition, Reason};
-                _ ->
-                    stream_end(State, Condition)
-            end;
-        {error, Reason} ->
-            {Condition, {no_close, Reason}}
-    end.
+    megaphone_test_session:stream_end(state(Client)).
 
 drain(Client) ->
     case megaphone_test_session:recv_document(state(Client)) of

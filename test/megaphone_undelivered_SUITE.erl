@@ -6,7 +6,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2,
          end_per_testcase/2]).
 -export([go_offline/1, go_to_another_resource/1, on_their_way/1, sleeping_session/1, with_stream_management/1,
-         no_stanzas/1, ends_without_fin/1, too_many/1, too_large/1]).
+         no_stanzas/1, ends_without_fin/1, too_many/1, too_many_that_are_short/1, too_large/1,
+         too_many_elements/1, before_a_login/1, too_large_before_a_login/1, overdue/1]).
 
 -import(megaphone_test_listeners, [call/4, connect/1]).
 -import(megaphone_test_xmpp, [jid/1]).
@@ -19,7 +20,8 @@ suite() ->
 
 all() ->
     [go_offline, go_to_another_resource, on_their_way, sleeping_session, with_stream_management, no_stanzas,
-     ends_without_fin, too_many, too_large].
+     ends_without_fin, too_many, too_many_that_are_short, too_large, too_many_elements, before_a_login,
+     too_large_before_a_login, overdue].
 
 init_per_suite(Config) ->
     megaphone_test_listeners:start(Config, #{default => "    hibernate_after: 1\n"},
@@ -147,12 +149,72 @@ too_many(Config) ->
     await_gone(Config, Pid),
     ?assertEqual({error, econnreset}, await_end(Bob)).
 
+%% Confirms that short documents count with what they take beside their bytes.
+too_many_that_are_short(Config) ->
+    {_, Bob, _} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    Many = [framed("x") || _ <- lists:seq(1, 10_000)],
+    _ = [megaphone_test_yamux:send(stream(Bob), Many) || _ <- lists:seq(1, 6)],
+    await_gone(Config, Pid),
+    ?assertEqual({error, econnreset}, await_end(Bob)).
+
 too_large(Config) ->
     {_, Bob, _} = alice_and_bob(Config),
     Pid = session(Config, Bob),
     ok = megaphone_test_yamux:send(stream(Bob), <<16#ffffffff:32>>),
     await_gone(Config, Pid),
     ?assertEqual({error, econnreset}, await_end(Bob)).
+
+%% Confirms that a stanza which would be a term many times its size is not routed, and others are.
+too_many_elements(Config) ->
+    {Alice, Bob, User} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    _ = say(Alice, jid(Bob), [<<"before">>, <<"many">>, <<"after">>]),
+    [First, Second, Third] = [message_document(Bob) || _ <- [1, 2, 3]],
+    Many = binary:replace(Second, <<"</message>">>, iolist_to_binary([lists:duplicate(65_536, "<a/>"), "</message>"])),
+    ok = give_back(Bob, [<<>>, First, Many, Third]),
+    ok = megaphone_test_yamux:finish(stream(Bob)),
+    await_gone(Config, Pid),
+    ?assertEqual([<<"before">>, <<"after">>], offline(Config, User)).
+
+%% Confirms that nobody who is not logged in gives stanzas back.
+before_a_login(Config) ->
+    User = megaphone_test_stage:user(Config, <<"bob">>),
+    Jid = <<User/binary, "@localhost">>,
+    State = greeted(Config),
+    Stream = megaphone_test_session:stream(State),
+    ok = megaphone_test_yamux:send(
+           Stream, [framed(Document)
+                    || Document <- ["", ["<message xmlns='jabber:client' type='chat' from='alice@localhost/1' to='", Jid,
+                                         "'><body>forged</body></message>"]]]),
+    ok = megaphone_test_yamux:finish(Stream),
+    ?assertEqual({none, {no_close, closed}}, megaphone_test_session:stream_end(State)),
+    megaphone_test_wait:until("the session's end", fun() -> sessions(Config) =:= 0 end),
+    ?assertEqual([], offline(Config, User)).
+
+too_large_before_a_login(Config) ->
+    State = greeted(Config),
+    ok = megaphone_test_yamux:send(megaphone_test_session:stream(State), <<(?GIVEN_BACK + 65_537):32>>),
+    ?assertEqual({none, {no_close, econnreset}}, megaphone_test_session:stream_end(State)).
+
+%% Confirms that a session does not keep for ever what is for a client that is gone, if its peer neither gives
+%% all back nor ends. Nobody waits for its time here.
+overdue(Config) ->
+    {Alice, Bob, User} = alice_and_bob(Config),
+    Pid = session(Config, Bob),
+    Alice1 = say(Alice, jid(Bob), [<<"one">>]),
+    Message = message_document(Bob),
+    ok = give_back(Bob, [<<>>, Message]),
+    ok = await_fin(Bob),
+    Alice2 = say(Alice1, jid(Bob), [<<"two">>]),
+    {_, _} = megaphone_test_xmpp:request(Alice2, {"get", "", "<query xmlns='jabber:iq:roster'/>"}),
+    %% It was routed, and what came back before is read by the second of these at the latest.
+    _ = call(Config, sys, get_state, [Pid]),
+    _ = call(Config, sys, get_state, [Pid]),
+    _ = call(Config, erlang, send, [Pid, {'$megaphone', overdue}]),
+    await_gone(Config, Pid),
+    ?assertEqual({error, econnreset}, await_end(Bob)),
+    ?assertEqual([<<"one">>, <<"two">>], offline(Config, User)).
 
 %% Helpers.
 
@@ -225,6 +287,16 @@ bodies(Client, Bodies) ->
         {{_, Body}, Received} ->
             bodies(Received, [Body | Bodies])
     end.
+
+%% A client that has opened its stream.
+greeted(Config) ->
+    {ok, State} = megaphone_test_session:open({trunk(Config), header()}, <<"localhost">>, #{}),
+    {ok, _Features} = megaphone_test_session:recv_document(State),
+    State.
+
+%% How many there are.
+sessions(Config) ->
+    element(1, call(Config, megaphone_test_process, memory, [megaphone_session])).
 
 session(Config, Client) ->
     [User, Rest] = binary:split(jid(Client), <<"@">>),

@@ -1,4 +1,4 @@
-%% @doc megaphone_nif:parse/1 answers what ejabberd's own parser does for each document that XMPP allows, and
+%% @doc megaphone_nif:parse/2 answers what ejabberd's own parser does for each document that XMPP allows, and
 %% refuses what it refuses.
 %%
 %% Where no name depends on prefixes that is what fxml_stream:parse_element/1 answers. Where one does, it is
@@ -22,11 +22,11 @@ prop_broken() ->
             prop_result:holds(fun() -> is_no_more(Document) end)).
 
 is_equal(Document) ->
-    Ours = megaphone_nif:parse(Document),
+    Ours = megaphone_nif:parse(Document, byte_size(Document)),
     is_tuple(Ours) andalso tuple_size(Ours) =:= 4 andalso is_theirs(Document, Ours).
 
 is_no_more(Document) ->
-    case megaphone_nif:parse(Document) of
+    case megaphone_nif:parse(Document, byte_size(Document)) of
         {error, Text} -> is_binary(Text);
         Ours -> is_theirs(Document, Ours)
     end.

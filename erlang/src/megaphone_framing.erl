@@ -2,7 +2,7 @@
 %%% elements to text.
 -module(megaphone_framing).
 
--export([decode/1, encode/1]).
+-export([decode/2, too_big/0, encode/1]).
 
 -export_type([event/0, element/0]).
 
@@ -21,17 +21,18 @@
 -type event() :: {xmlstreamstart, Name :: binary(), [{binary(), binary()}]}
                | {xmlstreamend, Name :: binary()}
                | {xmlstreamelement, fxml:xmlel()}
-               | {xmlstreamerror, {integer(), Text :: binary()}}.
+               | {xmlstreamerror, {integer(), Text :: binary()} | (Text :: binary())}.
 -type element() :: {xmlstreamstart, Name :: binary(), [{binary(), binary()}]}
                  | {xmlstreamend, Name :: binary()}
                  | {xmlstreamelement, fxml:xmlel()}
                  | {redirect, Uri :: binary()}.
 
 %% @doc What a client's document means: `<open/>' and `<close/>' are the stream's tags (RFC 7395,
-%% 3.3 and 3.6), all else is an element of it. What is not well-formed is an event as well.
--spec decode(binary()) -> event().
-decode(Document) ->
-    case parse(Document) of
+%% 3.3 and 3.6), all else is an element of it. What is not well-formed, or has more elements, is an event
+%% as well.
+-spec decode(binary(), MaxElements :: non_neg_integer()) -> event().
+decode(Document, MaxElements) ->
+    case parse(Document, MaxElements) of
         #xmlel{name = <<"open">>, attrs = Attributes} = Element ->
             case fxml:get_attr_s(<<"xmlns">>, Attributes) of
                 ?NS_FRAMING -> {xmlstreamstart, <<"stream:stream">>, stream_attributes(Attributes)};
@@ -44,13 +45,23 @@ decode(Document) ->
             end;
         #xmlel{} = Element ->
             {xmlstreamelement, Element};
+        {error, too_big} ->
+            too_big();
         {error, Text} ->
             {xmlstreamerror, {0, Text}}
     end.
 
+%% @doc The event of a document that is larger than it may be: xmpp_stream_in knows it by its text, as
+%% fxml_stream writes it.
+-spec too_big() -> event().
+too_big() ->
+    {xmlstreamerror, <<"XML stanza is too big">>}.
+
 %% As fxml_stream:parse_element, which makes a parser of expat for each: that takes ten times as long.
-parse(Document) when byte_size(Document) > ?DIRTY_DOCUMENT -> megaphone_nif:parse_dirty(Document);
-parse(Document) -> megaphone_nif:parse(Document).
+parse(Document, MaxElements) when byte_size(Document) > ?DIRTY_DOCUMENT ->
+    megaphone_nif:parse_dirty(Document, MaxElements);
+parse(Document, MaxElements) ->
+    megaphone_nif:parse(Document, MaxElements).
 
 stream_attributes(Attributes) ->
     [{<<"xmlns">>, ?NS_CLIENT}, {<<"xmlns:stream">>, ?NS_STREAM} | others(Attributes)].

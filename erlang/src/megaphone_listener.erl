@@ -150,8 +150,10 @@ listen_opt_type(protocols) ->
 listen_opt_type(hibernate_after) ->
     econf:timeout(second, infinity);
 listen_opt_type(c2s) ->
-    Names = [Name || {Name, _} <- ejabberd_c2s:listen_options(), Name =/= tls],
-    econf:options(maps:from_list([{Name, c2s_opt_type(Name)} || Name <- Names]), [unique]);
+    Types = maps:from_list([{Name, c2s_opt_type(Name)} || {Name, _} <- ejabberd_c2s:listen_options(), Name =/= tls]),
+    Limits = maps:from_list([{Name, megaphone_stanza_limits:opt_type(Name)}
+                             || Name <- megaphone_stanza_limits:names()]),
+    econf:options(maps:merge(Types, Limits), [unique]);
 listen_opt_type(Option) ->
     ejabberd_http:listen_opt_type(Option).
 

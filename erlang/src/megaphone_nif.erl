@@ -20,7 +20,7 @@
 %% All trunks.
 -export([trunks/0, ended/0]).
 %% The decoders by themselves.
--export([decode_packet/2, parse/1, parse_dirty/1]).
+-export([decode_packet/2, parse/2, parse_dirty/2]).
 
 -export_type([trunk/0, handle/0, left/0, protocol/0, settings/0, ceiling/0, wait/0, status/0,
               trunk_status/0, address/0]).
@@ -234,13 +234,17 @@ ended() -> ?NOT_LOADED.
           {ok, term(), binary()} | {more, undefined} | {error, invalid}.
 decode_packet(_Type, _Data) -> ?NOT_LOADED.
 
-%% @doc A document (RFC 6120, 11) as fxml_stream:parse_element/1 gives it, or why it is none.
--spec parse(binary()) -> fxml:xmlel() | {error, Text :: binary()}.
-parse(_Document) -> ?NOT_LOADED.
+%% @doc A document (RFC 6120, 11) as fxml_stream:parse_element/1 gives it, or why it is none. One that
+%% has more elements, eight times as many attributes, or passes another limit, is too big, and no term is
+%% made of it.
+-spec parse(binary(), MaxElements :: non_neg_integer()) ->
+          fxml:xmlel() | {error, too_big | (Text :: binary())}.
+parse(_Document, _MaxElements) -> ?NOT_LOADED.
 
-%% @doc As {@link parse/1} for more than 16 KiB, on a dirty scheduler.
--spec parse_dirty(binary()) -> fxml:xmlel() | {error, Text :: binary()}.
-parse_dirty(_Document) -> ?NOT_LOADED.
+%% @doc As {@link parse/2} for more than 16 KiB, on a dirty scheduler.
+-spec parse_dirty(binary(), MaxElements :: non_neg_integer()) ->
+          fxml:xmlel() | {error, too_big | (Text :: binary())}.
+parse_dirty(_Document, _MaxElements) -> ?NOT_LOADED.
 
 %% The module loads without its library, so that the listener can say what is wrong.
 -spec load() -> ok.

@@ -15,18 +15,21 @@
 
 -type options() :: #{protocols := [http | 'xmpp-client' | 'xmpp-framing'],
                      http := [{atom(), term()}],
-                     c2s := [{atom(), term()}],
-                     hibernate_after := timeout()}.
+                     xml_stream := [{atom(), term()}],
+                     session := megaphone_session:options()}.
 
 %% @doc What owners need of a listener's options.
 -spec options([{atom(), term()}]) -> options().
 options(Opts) ->
     %% Our own options mean nothing to ejabberd_http, and TLS is the trunk's.
     Http = [Name || {Name, _} <- ejabberd_http:listen_options(), Name =/= tls],
+    C2s = megaphone_listener:option(c2s, Opts),
     #{protocols => megaphone_listener:option(protocols, Opts),
       http => [Opt || {Name, _} = Opt <- Opts, lists:member(Name, Http)],
-      c2s => megaphone_listener:option(c2s, Opts),
-      hibernate_after => megaphone_listener:option(hibernate_after, Opts)}.
+      xml_stream => megaphone_stanza_limits:xml_stream(C2s),
+      session => #{c2s => C2s,
+                   limits => megaphone_stanza_limits:session(C2s),
+                   hibernate_after => megaphone_listener:option(hibernate_after, Opts)}}.
 
 %% @doc Gives a connection its owner, which finds its data waiting, however late it asks. A
 %% connection that carries what the listener does not serve is reset.
@@ -51,10 +54,10 @@ start(Trunk, Handle, #{protocols := Protocols} = Options) ->
 
 start_owner(http, Socket, #{http := Opts}) ->
     ejabberd_http:start(gen_tcp, Socket, Opts);
-start_owner('xmpp-client', Socket, #{c2s := Opts}) ->
+start_owner('xmpp-client', Socket, #{xml_stream := Opts}) ->
     ejabberd_c2s:start(gen_tcp, Socket, Opts);
-start_owner('xmpp-framing', Socket, Options) ->
-    megaphone_session:start(Socket, maps:with([c2s, hibernate_after], Options)).
+start_owner('xmpp-framing', Socket, #{session := Options}) ->
+    megaphone_session:start(Socket, Options).
 
 %% ejabberd_http reads by itself; the others wait for the word.
 accept(http, _Owner) -> ok;

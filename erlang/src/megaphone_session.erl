@@ -21,14 +21,24 @@
 %% p1_server's callbacks
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
+-export_type([options/0]).
+
+%% `c2s' are ejabberd_c2s's options, with `max_fsm_queue' as the process's max_queue.
+-type options() :: #{c2s := [{atom(), term()}],
+                     limits := megaphone_stanza_limits:limits(),
+                     hibernate_after := timeout()}.
+
 -record(session, {stream :: xmpp_stream_in:state() | megaphone_session_state:packed(),
                   socket :: megaphone:socket(),
                   due = header :: due(),
                   wait = none :: none | megaphone_nif:wait(),
-                  %% What the login made is collected once.
-                  login = fresh :: fresh | collected,
-                  max_stanza_size :: pos_integer(),
+                  login :: login(),
+                  max_bytes :: pos_integer(),
+                  max_elements :: pos_integer(),
                   hibernate_after :: timeout()}).
+
+%% Due, with the limits that hold from then on; or done. What it made is collected once.
+-type login() :: {due, megaphone_stanza_limits:limit()} | fresh | collected.
 
 %% What is read next: a length, a document of such a length, or nothing more.
 -type due() :: header | non_neg_integer() | nothing.
@@ -37,8 +47,6 @@
 -define(HEADER_SIZE, 4).
 %% The bit in the length of a document that comes back.
 -define(GIVEN_BACK, 16#80000000).
-%% The longest document, whatever the listener allows: a recv gives no more.
--define(MAX_DOCUMENT, 67108864).
 -define(WAKE(Wait), {'$megaphone', Wait}).
 %% What lives in a session is small and what it makes is garbage soon: there is no old generation
 %% worth its room.
@@ -46,14 +54,18 @@
 %% When a session that has logged in gives the garbage of that back, long before it hibernates
 %% (milliseconds): in a storm of logins that is most of the memory.
 -define(COLLECT_AFTER, 100).
+%% What a document leaves behind is many times its size. Before a login, where most are some hundred bytes
+%% long, that of one above this is given back at once (bytes).
+-define(LARGE_BEFORE_LOGIN, 1024).
 %% To itself: there is more to read.
 -define(READ, {'$megaphone', read}).
--define(TOO_BIG, <<"XML stanza is too big">>).
+%% How long a client's undelivered documents may take to come back: meanwhile what is for it is kept
+%% (milliseconds). An ECM takes half of that.
+-define(GIVE_BACK_TIMEOUT, 60000).
+-define(OVERDUE, {'$megaphone', overdue}).
 
-%% @doc Starts a session, from its trunk's process; {@link accept/1} follows. `c2s' are ejabberd_c2s's
-%% options, with `max_fsm_queue' as the process's max_queue.
--spec start(megaphone:socket(), #{c2s := [{atom(), term()}], hibernate_after := timeout()}) ->
-          {ok, pid()} | ignore | {error, term()}.
+%% @doc Starts a session, from its trunk's process; {@link accept/1} follows.
+-spec start(megaphone:socket(), options()) -> {ok, pid()} | ignore | {error, term()}.
 start(Socket, #{c2s := Opts} = Options) ->
     p1_server:start(?MODULE, {self(), Socket, Options},
                     [{spawn_opt, ?SPAWN_OPTIONS} | ejabberd_config:fsm_limit_opts(Opts)]).
@@ -80,17 +92,18 @@ shut_down(Session) ->
     ok = ejabberd_c2s:send(Session, Error),
     ejabberd_c2s:stop_async(Session).
 
--spec init({Trunk :: pid(), megaphone:socket(), map()}) -> {ok, #session{}, timeout()}.
-init({Trunk, Socket, #{c2s := Opts, hibernate_after := HibernateAfter}}) ->
+-spec init({Trunk :: pid(), megaphone:socket(), options()}) -> {ok, #session{}, timeout()}.
+init({Trunk, Socket, #{c2s := Opts, limits := Limits, hibernate_after := HibernateAfter}}) ->
+    #{before_login := {MaxBytes, MaxElements}, logged_in := LoggedIn} = Limits,
     %% Made here, the connection stands in the state once.
     SessionSocket = megaphone_session_socket:new(Trunk, Socket),
     {ok, Stream, Timeout} =
         xmpp_stream_in:init([ejabberd_c2s, {megaphone_session_socket, SessionSocket}, Opts]),
     {ok, #session{stream = Stream,
                   socket = Socket,
-                  %% An atom is above all numbers: `infinity' is the limit.
-                  max_stanza_size = min(proplists:get_value(max_stanza_size, Opts, infinity),
-                                        ?MAX_DOCUMENT),
+                  login = {due, LoggedIn},
+                  max_bytes = MaxBytes,
+                  max_elements = MaxElements,
                   hibernate_after = HibernateAfter}, Timeout}.
 
 -spec handle_call(term(), {pid(), term()}, #session{}) -> answer().
@@ -115,6 +128,8 @@ handle_info(?WAKE(Wait), #session{wait = Wait} = Session) ->
     read(wake(Session#session{wait = none}));
 handle_info(?READ, Session) ->
     read(wake(Session));
+handle_info(?OVERDUE, Session) ->
+    refuse(wake(Session));
 handle_info(?WAKE(_), Session) ->
     rest(Session);
 handle_info(timeout, #session{stream = #{stream_timeout := infinity}} = Session) ->
@@ -125,9 +140,9 @@ handle_info(Info, Session) ->
 
 -spec terminate(term(), #session{}) -> term().
 terminate(Reason, Session) ->
-    #session{stream = Stream} = wake(Session),
+    #session{stream = Stream, max_elements = MaxElements} = wake(Session),
     Terminated = xmpp_stream_in:terminate(Reason, Stream),
-    ok = megaphone_undelivered:route(),
+    ok = megaphone_undelivered:route(MaxElements),
     Terminated.
 
 -spec code_change(term(), #session{}, term()) -> {ok, #session{}} | {error, term()}.
@@ -165,8 +180,8 @@ read(#session{due = header, socket = Socket} = Session) ->
     end;
 read(#session{due = Length} = Session) when Length >= ?GIVEN_BACK ->
     read_given_back(Length - ?GIVEN_BACK, Session);
-read(#session{due = Size, max_stanza_size = Max} = Session) when Size > Max ->
-    event({xmlstreamerror, ?TOO_BIG}, Session#session{due = nothing});
+read(#session{due = Size, max_bytes = Max} = Session) when Size > Max ->
+    event(megaphone_framing:too_big(), Session#session{due = nothing});
 read(#session{due = 0} = Session) ->
     document(<<>>, Session);
 read(#session{due = Size, socket = Socket} = Session) ->
@@ -177,10 +192,9 @@ read(#session{due = Size, socket = Socket} = Session) ->
 
 read_given_back(0, Session) ->
     given_back(<<>>, Session);
-read_given_back(Size, Session) when Size > ?MAX_DOCUMENT ->
-    refuse(Session);
-read_given_back(Size, #session{socket = Socket} = Session) ->
-    case megaphone:recv_nowait(Socket, Size) of
+read_given_back(Size, #session{stream = Stream, socket = Socket} = Session) ->
+    case Size =< megaphone_undelivered:longest(Stream) andalso megaphone:recv_nowait(Socket, Size) of
+        false -> refuse(Session);
         {ok, Document} -> given_back(Document, Session);
         Other -> unread(Other, Session)
     end.
@@ -198,6 +212,7 @@ client_gone(true, _Session) ->
     ok;
 client_gone(false, #session{stream = Stream, socket = Socket}) ->
     ok = megaphone_undelivered:client_gone(Stream),
+    _ = erlang:send_after(?GIVE_BACK_TIMEOUT, self(), ?OVERDUE),
     %% A connection that is lost says so when it is read.
     _ = megaphone:shutdown(Socket, write),
     ok.
@@ -216,12 +231,23 @@ unread({error, Reason}, #session{stream = Stream, socket = Socket} = Session) ->
               end,
     continue(xmpp_stream_in:handle_info(Message, Stream), Session#session{due = nothing}).
 
-document(Document, Session) ->
-    Pause = megaphone_session_socket:pause(?HEADER_SIZE + byte_size(Document)),
-    case event(megaphone_framing:decode(Document), Session#session{due = header}) of
-        {noreply, #session{due = header} = Next, _} -> read_after(Pause, Next);
-        Answer -> Answer
+document(Document, #session{max_elements = MaxElements} = Session) ->
+    Size = byte_size(Document),
+    Pause = megaphone_session_socket:pause(?HEADER_SIZE + Size),
+    case event(megaphone_framing:decode(Document, MaxElements), Session#session{due = header}) of
+        {noreply, #session{due = header} = Next, _} ->
+            ok = collect(Size, Next),
+            read_after(Pause, Next);
+        Answer ->
+            Answer
     end.
+
+%% Before a login hardly anything follows that would do so.
+collect(Size, #session{login = {due, _}}) when Size > ?LARGE_BEFORE_LOGIN ->
+    true = garbage_collect(),
+    ok;
+collect(_Size, _Session) ->
+    ok.
 
 %% One document at a time: what others have sent meanwhile has its turn.
 read_after(0, #session{socket = Socket} = Session) ->
@@ -253,6 +279,9 @@ leave(Uri, #session{stream = Stream, socket = Socket} = Session) ->
     ok = megaphone_session_socket:redirect(Socket, Uri),
     continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Stream), Session#session{due = nothing}).
 
+continue({noreply, #{stream_authenticated := true} = Stream, _Timeout},
+         #session{login = {due, {MaxBytes, MaxElements}}} = Session) ->
+    rest(Session#session{stream = Stream, login = fresh, max_bytes = MaxBytes, max_elements = MaxElements});
 continue({noreply, Stream, _Timeout}, Session) -> rest(Session#session{stream = Stream});
 continue({stop, Reason, Stream}, Session) -> {stop, Reason, Session#session{stream = Stream}}.
 

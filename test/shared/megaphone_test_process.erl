@@ -1,7 +1,7 @@
 %% @doc What a case asks of processes: their ends, and its own messages.
 -module(megaphone_test_process).
 
--export([ended/1, mailbox/0]).
+-export([ended/1, mailbox/0, memory/1]).
 
 -define(PATIENCE, 30_000).
 
@@ -19,3 +19,14 @@ ended({Pid, Monitor}) ->
 -spec mailbox() -> [term()].
 mailbox() ->
     receive Message -> [Message | mailbox()] after 0 -> [] end.
+
+%% @doc How many processes of this VM have begun in a module's init/1, and the memory of all of them, with the
+%% binaries that they keep alive.
+-spec memory(module()) -> {Processes :: non_neg_integer(), Bytes :: non_neg_integer()}.
+memory(Module) ->
+    Each = [Memory + lists:sum([Size || {_, Size, _} <- lists:ukeysort(1, Binaries)])
+            || Pid <- processes(),
+               [{dictionary, Dictionary}, {memory, Memory}, {binary, Binaries}]
+                   <- [process_info(Pid, [dictionary, memory, binary])],
+               lists:member({'$initial_call', {Module, init, 1}}, Dictionary)],
+    {length(Each), lists:sum(Each)}.

@@ -7,9 +7,10 @@
 
 -export([open/3, restart/1, send/2, recv/2, close/1, drop/1]).
 -export([header/0, header/1, connect/2, stream/1, send_document/2, recv_document/1, recv_document/2,
-         frame/1, open_document/1, auth/2, authenticate_scram/4, await_presence/3]).
+         stream_end/1, frame/1, open_document/1, auth/2, authenticate_scram/4, await_presence/3]).
 
 -define(NS, "xmlns='urn:ietf:params:xml:ns:xmpp-framing'").
+-define(NS_ERRORS, <<"urn:ietf:params:xml:ns:xmpp-streams">>).
 -define(TIMEOUT, 10_000).
 
 %% @doc The header of a client at 192.0.2.7, by TCP without TLS.
@@ -109,6 +110,30 @@ recv_document(#{stream := Stream}, Timeout) ->
             end;
         {error, _} = Error ->
             Error
+    end.
+
+%% @doc The condition of the stream error, and how the connection ended; other stanzas are passed over.
+-spec stream_end(map()) -> {Condition :: binary() | none, closed | econnreset | {no_close, term()}}.
+stream_end(State) ->
+    stream_end(State, none).
+
+stream_end(State, Condition) ->
+    case recv_document(State) of
+        {ok, Element} ->
+            case megaphone_test_xml:name(Element) of
+                <<"stream:error">> ->
+                    [Found | _] = [megaphone_test_xml:name(Child)
+                                   || Child <- megaphone_test_xml:children(Element),
+                                      megaphone_test_xml:namespace(Child) =:= ?NS_ERRORS],
+                    stream_end(State, Found);
+                <<"close">> ->
+                    {error, Reason} = megaphone_test_yamux:recv(stream(State), 1),
+                    {Condition, Reason};
+                _ ->
+                    stream_end(State, Condition)
+            end;
+        {error, Reason} ->
+            {Condition, {no_close, Reason}}
     end.
 
 %% @doc SASL PLAIN (RFC 4616).

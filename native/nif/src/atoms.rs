@@ -52,4 +52,5 @@ rustler::atoms! {
     per_second,
     xmlel,
     xmlcdata,
+    too_big,
 }

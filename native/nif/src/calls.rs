@@ -373,16 +373,16 @@ fn number(trunk: Trunk) -> u64 {
 }
 
 #[rustler::nif]
-fn parse<'a>(env: Env<'a>, document: Binary<'a>) -> Term<'a> {
+fn parse<'a>(env: Env<'a>, document: Binary<'a>, max_elements: usize) -> Term<'a> {
     let started = Instant::now();
-    let term = document::term(env, &document);
+    let term = document::term(env, &document, max_elements);
     charge(env, started.elapsed());
     term
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn parse_dirty<'a>(env: Env<'a>, document: Binary<'a>) -> Term<'a> {
-    document::term(env, &document)
+fn parse_dirty<'a>(env: Env<'a>, document: Binary<'a>, max_elements: usize) -> Term<'a> {
+    document::term(env, &document, max_elements)
 }
 
 fn protocol_atom(protocol: Protocol) -> Atom {

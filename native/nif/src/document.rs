@@ -1,15 +1,15 @@
 //! Documents as the terms of fxml: `{xmlel, Name, Attributes, Children}` and `{xmlcdata, Text}`.
 
-use megaphone_xmpp::Limits;
 use megaphone_xmpp::xml::{self, Builder};
+use megaphone_xmpp::{Condition, Limits};
 use rustler::types::tuple::make_tuple;
 use rustler::{Binary, Encoder, Env, Term};
 
 use crate::atoms;
 use crate::text::text;
 
-/// The term of a document, or `{error, Text}`.
-pub(crate) fn term<'a>(env: Env<'a>, document: &Binary<'a>) -> Term<'a> {
+/// The term of a document, `{error, too_big}` if it passes a limit, or `{error, Text}`.
+pub(crate) fn term<'a>(env: Env<'a>, document: &Binary<'a>, max_elements: usize) -> Term<'a> {
     // One more than there is: what is cut short is unfinished, not too long.
     let limits = Limits::of_trunk(document.len().saturating_add(1));
     let mut elements = Elements {
@@ -18,8 +18,11 @@ pub(crate) fn term<'a>(env: Env<'a>, document: &Binary<'a>) -> Term<'a> {
         attributes: Vec::new(),
         children: Vec::new(),
     };
-    match xml::build(document.as_slice(), &limits, &mut elements) {
+    match xml::build(document.as_slice(), &limits, max_elements, &mut elements) {
         Ok(()) => elements.children.pop().unwrap_or(atoms::none().encode(env)),
+        Err(error) if error.condition() == Condition::PolicyViolation => {
+            (atoms::error(), atoms::too_big()).encode(env)
+        }
         Err(error) => (atoms::error(), text(env, &error.to_string())).encode(env),
     }
 }

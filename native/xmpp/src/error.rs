@@ -92,6 +92,12 @@ pub enum XmlError {
     /// Past [`Limits::max_attributes`](crate::Limits::max_attributes).
     #[error("more than {limit} attributes in a tag at byte {at}; send fewer")]
     TooManyAttributes { at: usize, limit: usize },
+    /// More elements than the document may have in all.
+    #[error("more than {limit} elements; send less at once")]
+    TooManyElements { limit: usize },
+    /// More attributes than the document may have in all.
+    #[error("more than {limit} attributes in all; send less at once")]
+    TooManyAttributesInAll { limit: usize },
     /// More namespace prefixes in scope than [`Limits::max_attributes`](crate::Limits::max_attributes).
     #[error("more than {limit} namespace prefixes in scope at byte {at}; declare fewer")]
     TooManyPrefixes { at: usize, limit: usize },
@@ -134,6 +140,8 @@ impl XmlError {
             Self::TooLong { .. }
             | Self::TooDeep { .. }
             | Self::TooManyAttributes { .. }
+            | Self::TooManyElements { .. }
+            | Self::TooManyAttributesInAll { .. }
             | Self::TooManyPrefixes { .. }
             | Self::LongNamespace { .. }
             | Self::TooManyNamespaces { .. } => Condition::PolicyViolation,

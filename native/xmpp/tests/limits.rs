@@ -171,7 +171,7 @@ fn a_trunk_has_room_for_what_is_added() {
     let on_trunk = |document: &xml::Document<'_>| {
         let mut nothing = Nothing;
         let limits = Limits::of_trunk(document.len() + 1);
-        xml::build(&document.to_vec(), &limits, &mut nothing)
+        xml::build(&document.to_vec(), &limits, usize::MAX, &mut nothing)
     };
 
     let mut reader = Reader::new(most);
@@ -225,7 +225,7 @@ fn nothing_costs_by_the_square_of_it() {
     ] {
         let started = Instant::now();
         let mut nothing = Nothing;
-        let result = xml::build(document.as_bytes(), &limits, &mut nothing);
+        let result = xml::build(document.as_bytes(), &limits, usize::MAX, &mut nothing);
         assert_eq!(result, Ok(()));
         let took = started.elapsed();
         assert!(

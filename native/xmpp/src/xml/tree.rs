@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::characters::{is_space, skip_space};
+use super::parts::Parts;
 use super::root::next_attribute;
 use super::spelling::Spelling;
 use crate::error::XmlError;
@@ -22,7 +23,8 @@ pub trait Builder {
     fn end(&mut self);
 }
 
-/// [`check`](super::check)s that `bytes` are exactly one document, and tells the builder of it.
+/// [`check`](super::check)s that `bytes` are exactly one document, of at most so many elements, and tells
+/// the builder of it. In all it may have eight times as many attributes as elements.
 ///
 /// References are resolved, values and line ends normalised as XML 1.0 has it (2.11, 3.3.3), CDATA
 /// sections are text. Names are spelled as ejabberd knows them: elements by their local name, with `xmlns`
@@ -30,11 +32,26 @@ pub trait Builder {
 /// so is told of as it is.
 ///
 /// A builder is of no use after an error.
-pub fn build(bytes: &[u8], limits: &Limits, builder: &mut impl Builder) -> Result<(), XmlError> {
+pub fn build(
+    bytes: &[u8],
+    limits: &Limits,
+    max_elements: usize,
+    builder: &mut impl Builder,
+) -> Result<(), XmlError> {
     let document = super::check(bytes, limits)?;
-    let start = super::start(bytes)?;
-    let text = bytes.get(start..).unwrap_or_default();
-    if !document.is_prefixed() && document.namespace() != namespace::STREAM {
+    let is_plain = !document.is_prefixed() && document.namespace() != namespace::STREAM;
+    let text = bytes.get(super::start(bytes)?..).unwrap_or_default();
+    if Parts::may_pass(max_elements, text) {
+        let mut parts = Parts::default();
+        tell(text, is_plain, &mut parts)?;
+        parts.check(max_elements)?;
+    }
+    tell(text, is_plain, builder)
+}
+
+/// `is_plain`: as it is spelled.
+fn tell(text: &[u8], is_plain: bool, builder: &mut impl Builder) -> Result<(), XmlError> {
+    if is_plain {
         walk(text, builder);
         return Ok(());
     }
@@ -253,7 +270,7 @@ mod tests {
     #[track_caller]
     fn told(document: &str, expected: &[&str]) {
         let mut told = Told::default();
-        build(document.as_bytes(), &Limits::default(), &mut told).unwrap();
+        build(document.as_bytes(), &Limits::default(), 64, &mut told).unwrap();
         assert_eq!(told.0.lines().collect::<Vec<_>>(), expected, "{document}");
     }
 
@@ -297,7 +314,7 @@ mod tests {
     #[track_caller]
     fn respelt(document: &str, expected: &str) {
         let mut told = Written::default();
-        let result = build(document.as_bytes(), &Limits::default(), &mut told);
+        let result = build(document.as_bytes(), &Limits::default(), 64, &mut told);
         assert_eq!(result, Ok(()), "{document}");
         assert_eq!(told.text, expected, "{document}");
     }
@@ -460,10 +477,14 @@ mod tests {
         for tag in ["<p:b/>", "<b p:c=''/>", "<p:b><d/></p:b>"] {
             let mut told = Written::default();
             let text = document(tag, 10);
-            assert_eq!(build(text.as_bytes(), &limits, &mut told), Ok(()), "{tag}");
+            assert_eq!(
+                build(text.as_bytes(), &limits, text.len(), &mut told),
+                Ok(()),
+                "{tag}"
+            );
             let mut told = Written::default();
             let text = document(tag, 20_000);
-            let error = build(text.as_bytes(), &limits, &mut told).unwrap_err();
+            let error = build(text.as_bytes(), &limits, text.len(), &mut told).unwrap_err();
             assert!(
                 matches!(error, XmlError::TooManyNamespaces { .. }),
                 "{tag}: {error}"
@@ -486,10 +507,11 @@ mod tests {
             "<a><!-- c --></a>",
             "<a>&nope;</a>",
             "<!DOCTYPE a><a/>",
+            "<a><b/><c/></a>",
         ] {
             let mut told = Told::default();
             assert!(
-                build(document.as_bytes(), &Limits::default(), &mut told).is_err(),
+                build(document.as_bytes(), &Limits::default(), 2, &mut told).is_err(),
                 "{document}"
             );
             assert_eq!(told.0, "", "{document}");
