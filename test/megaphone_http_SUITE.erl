@@ -375,7 +375,7 @@ assert_echo(Body, Echo) ->
     ?assertMatch(#{<<"sha256">> := Hash}, decode(Echo)).
 
 decode(Json) ->
-    jiffy:decode(Json, [return_maps]).
+    megaphone_test_json:decode(Json).
 
 write_file(Config, Name, Bytes) ->
     Dir = megaphone_test_ejabberd:dir(megaphone_test_stage:ejabberd(Config)),

@@ -220,7 +220,7 @@ options(_Config) ->
                  inet:getopts(Socket, All)),
     ?assertEqual({ok, [{packet, http_bin}]}, inet:getopts(Socket, [nodelay, packet])),
     [?assertEqual({error, einval}, inet:setopts(Socket, Refused), Refused)
-     || Refused <- [[list], [{mode, list}], [{active, maybe}], [{active, 1.0}], [{active, 32768}],
+     || Refused <- [[list], [{mode, list}], [{active, perhaps}], [{active, 1.0}], [{active, 32768}],
                     [{active, -32769}], [{active, 1 bsl 80}], [{packet, 4}], [{packet, line}],
                     [{packet, 1 bsl 80}], [{send_timeout, -1}], [{send_timeout, soon}], [17],
                     [{"active", true}], [{packet, raw}, {mode, list}], no_list]],

@@ -116,7 +116,7 @@ run(Config, Scenario, Kind, Security, Password, Jids) ->
                python, ["chat.py", Scenario, Security, "127.0.0.1", integer_to_list(Port),
                         megaphone_test_entrances:ca_file(Config), Password | Jids], [], Config),
     %% What slixmpp logs comes before it.
-    jiffy:decode(lists:last(binary:split(string:trim(Output), <<"\n">>, [global])), [return_maps]).
+    megaphone_test_json:decode(lists:last(binary:split(string:trim(Output), <<"\n">>, [global]))).
 
 local_port(#{state := #{socket := Socket} = State}) ->
     {ok, {_, Port}} = case State of

@@ -42,8 +42,8 @@ large_download(Config) ->
 large_upload(Config) ->
     File = filename:join(dir(Config), "to_send"),
     ok = file:write_file(File, rand:bytes(?SIZE)),
-    {[_ | _] = Echo} = jiffy:decode(run(Config, ["upload", "/echo", File])),
-    ?assertEqual({ok, binary:decode_hex(proplists:get_value(<<"sha256">>, Echo))}, hash(File)).
+    #{<<"sha256">> := Hash} = megaphone_test_json:decode(run(Config, ["upload", "/echo", File])),
+    ?assertEqual({ok, binary:decode_hex(Hash)}, hash(File)).
 
 run(Config, Arguments) ->
     {_Ip, Port} = megaphone_test_listeners:address(Config, default),

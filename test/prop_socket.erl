@@ -216,11 +216,11 @@ with_command(kill_owner, _, #context{owner = Owner} = Context) -> Context#contex
 with_command(_, _, Context) -> Context.
 
 split(0, _, _, _) -> no;
-split(_, _, waits, _) -> maybe;
+split(_, _, waits, _) -> perhaps;
 split(_, Command, _, _) when element(1, Command) =:= recv; element(1, Command) =:= recv_all;
                              element(1, Command) =:= recv_packet; element(1, Command) =:= start_recv;
-                             element(1, Command) =:= active -> maybe;
-split(_, _, _, #context{active = Active}) when Active =/= false -> maybe;
+                             element(1, Command) =:= active -> perhaps;
+split(_, _, _, #context{active = Active}) when Active =/= false -> perhaps;
 split(_, _, _, #context{split = Split}) -> Split.
 
 asked({recv, Length, _}, {error, timeout}, _) -> Length;
@@ -246,7 +246,7 @@ command() ->
                {3, {recv_packet, recv_timeout()}},
                {2, {start_recv, range(1, 8)}},
                {5, {send, oneof(["", <<"a">>, [[], "bc", [<<"d">>]]])}},
-               {9, {active, oneof([true, false, once, 1, 2, 3, 0, -1, -2, 40000, maybe])}},
+               {9, {active, oneof([true, false, once, 1, 2, 3, 0, -1, -2, 40000, perhaps])}},
                {5, {packet, oneof([0, raw, http, http_bin, httph, httph_bin, nonsense])}},
                {2, getopts},
                {3, {hand_over, oneof([other, other, self, dead])}},

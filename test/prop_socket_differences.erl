@@ -80,7 +80,7 @@ difference({recv, _, 0}, #context{forced = yes, peer = closed, buffered = Rest},
     {stop, close_is_seen_at_once};
 %% A packet mode is for all bytes that haven't been read. gen_tcp's is for those that it hasn't yet in a
 %% buffer of its own, until more come.
-difference({recv_packet, _}, #context{forced = yes, split = maybe}, {{ok, _}, M, R},
+difference({recv_packet, _}, #context{forced = yes, split = perhaps}, {{ok, _}, M, R},
            {{error, timeout}, M, R}) ->
     {stop, packet_mode_is_for_all};
 %% A socket that was in mode httph goes on with headers in mode http if it has read one. gen_tcp does too if

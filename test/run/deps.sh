@@ -37,7 +37,7 @@ missing_packages() {
     fi
     [ "$1" = test ] || return 0
     for package in erlang-common-test erlang-dialyzer erlang-eunit erlang-tools \
-        erlang-proper erlang-proper-dev erlang-meck; do
+        erlang-proper erlang-proper-dev; do
         installed "$package" || echo "$package"
     done
     # The proxies that the suites put in front of the ECM; apache2-bin is Apache without its service.

@@ -46,19 +46,28 @@ add_numbered(_, Count, Count) ->
 add_numbered(Events, First, Count) ->
     [us, password] = mnesia:table_info(passwd, attributes),
     End = min(First + ?BATCH, Count),
-    {atomic, Added} = mnesia:transaction(fun() -> add_batch(First, End) end),
+    Key = key(),
+    {atomic, Added} = mnesia:transaction(fun() -> add_batch(Key, First, End) end),
     _ = mnesia:dirty_update_counter(reg_users_counter, ?HOST, Added),
     ok = file:write(Events, io_lib:format("users ~b ~b~n", [End, Count])),
     add_numbered(Events, End, Count).
 
+%% From 25.03 on ejabberd keeps a row for each form of a password.
+key() ->
+    {module, _} = code:ensure_loaded(ejabberd_auth_mnesia),
+    case erlang:function_exported(ejabberd_auth_mnesia, set_password_multiple, 3) of
+        true -> fun(User) -> {User, ?HOST, plain} end;
+        false -> fun(User) -> {User, ?HOST} end
+    end.
+
 %% The number of users that weren't there before.
-add_batch(First, End) ->
+add_batch(Key, First, End) ->
     mnesia:write_lock_table(passwd),
     length([ok || Number <- lists:seq(First, End - 1),
-                  ok =:= add({<<"user", (integer_to_binary(Number))/binary>>, ?HOST})]).
+                  ok =:= add(Key(<<"user", (integer_to_binary(Number))/binary>>))]).
 
-add(UserAndHost) ->
-    case mnesia:read(passwd, UserAndHost) of
-        [] -> mnesia:write({passwd, UserAndHost, ?PASSWORD});
+add(Key) ->
+    case mnesia:read(passwd, Key) of
+        [] -> mnesia:write({passwd, Key, ?PASSWORD});
         [_] -> exists
     end.

@@ -28,15 +28,16 @@ process([<<"hold">>, Name], _Request) ->
 process(Path, #request{method = Method, raw_path = RawPath, length = Length, data = Data,
                        headers = Headers, host = Host, port = Port}) ->
     {200, [{<<"Content-Type">>, <<"application/json">>}],
-     jiffy:encode({[{<<"method">>, iolist_to_binary(io_lib:format("~s", [Method]))},
-                    {<<"path">>, Path},
-                    {<<"raw_path">>, RawPath},
-                    {<<"host">>, Host},
-                    {<<"port">>, Port},
-                    {<<"length">>, Length},
-                    {<<"sha256">>, binary:encode_hex(crypto:hash(sha256, Data))},
-                    {<<"headers">>, {[{iolist_to_binary(io_lib:format("~s", [Name])), Value}
-                                      || {Name, Value} <- Headers]}}]})}.
+     megaphone_test_json:encode(
+       #{<<"method">> => iolist_to_binary(io_lib:format("~s", [Method])),
+         <<"path">> => Path,
+         <<"raw_path">> => RawPath,
+         <<"host">> => Host,
+         <<"port">> => Port,
+         <<"length">> => Length,
+         <<"sha256">> => binary:encode_hex(crypto:hash(sha256, Data)),
+         <<"headers">> => maps:from_list([{iolist_to_binary(io_lib:format("~s", [Name])), Value}
+                                          || {Name, Value} <- Headers])})}.
 
 %% @doc Lets the request that waits under this name be answered.
 -spec release(binary()) -> ok.

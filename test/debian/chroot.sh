@@ -1,0 +1,104 @@
+#!/bin/bash
+# Runs a command on this source tree in a bare system of another Debian, as root.
+#
+#   chroot.sh SUITE COMMAND...     SUITE: bookworm, trixie, trixie-backports or forky
+#
+# The system is made by debootstrap once and kept in DEBIAN_CACHE, as are the packages and crates that are
+# downloaded and the Rust crates that are built; each run begins with a fresh copy of it. The copy has mounts
+# and processes of its own: when this script ends, however it ends, its processes are gone and nothing is
+# mounted. Rust is the toolchain of this machine. DEBIAN_MIRROR is where Debian comes from; by default
+# it is the mirror of this machine.
+set -euo pipefail
+
+# As a value of SUITE: its release, and whether ejabberd comes from that release's backports.
+declare -A releases=([bookworm]=bookworm [trixie]=trixie [trixie-backports]=trixie [forky]=forky)
+
+say() { printf 'debian: %s\n' "$*"; }
+
+fail() {
+    printf 'debian: %s\n' "$*" >&2
+    exit 1
+}
+
+usage="usage: $0 SUITE COMMAND..., where SUITE is one of: bookworm, trixie, trixie-backports, forky"
+[ $# -ge 2 ] || fail "$usage"
+suite=$1
+shift
+release=${releases[$suite]:-}
+[ -n "$release" ] || fail "there is no suite '$suite'; $usage"
+[ "$(id -u)" -eq 0 ] || fail "a chroot needs root; try: sudo make test-debian SUITE=$suite"
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cache=${DEBIAN_CACHE:-/var/cache/megaphone}/$suite
+base=$cache/base
+
+main() {
+    command -v debootstrap >/dev/null || install_debootstrap
+    unshare --mount --pid --fork true 2>/dev/null ||
+        fail "this system allows no mounts and processes of one's own (unshare --mount --pid), which a chroot needs"
+    toolchain=$(rustc --print sysroot) || fail "there is no Rust here; https://rustup.rs has it"
+    mkdir -p "$cache"/{archives,cargo,target}
+    exec {lock}>"$cache/lock"
+    flock -n "$lock" || { say "waiting for another run of $suite"; flock "$lock"; }
+    [ -e "$cache/complete" ] || make_base
+    copy=$cache/copy
+    rm -rf "$copy"
+    trap 'rm -rf "$copy"' EXIT
+    cp -a "$base" "$copy"
+    copy_tree
+    say "$suite: $*"
+    export copy cache toolchain
+    # --kill-child: the processes end with this script.
+    unshare --mount --pid --ipc --fork --kill-child bash "$here/enter.sh" "$@"
+}
+
+install_debootstrap() {
+    say "installing debootstrap"
+    { apt-get -q update && apt-get -q install -y --no-install-recommends debootstrap; } >/dev/null ||
+        fail "debootstrap can't be installed; try: apt-get install debootstrap"
+}
+
+mirror() {
+    local uri
+    if [ -n "${DEBIAN_MIRROR:-}" ]; then
+        printf '%s\n' "$DEBIAN_MIRROR"
+        return
+    fi
+    uri=$(sed -nE 's/^URIs: *([^ ]+\/debian)\/? *$/\1/p; s/^deb (\[[^]]*\] )?([^ ]+\/debian)\/? .*/\2/p' \
+        /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)
+    [ -n "$uri" ] || fail "no mirror of Debian is known here; set DEBIAN_MIRROR to the URL of one"
+    printf '%s\n' "$uri"
+}
+
+make_base() {
+    local from
+    from=$(mirror)
+    say "making a bare $release (debootstrap; its log: $cache/debootstrap.log)"
+    rm -rf "$base"
+    # Releases differ in name alone: the script of one serves for one that is newer than debootstrap.
+    debootstrap --variant=minbase --include=ca-certificates,make "$release" "$base" "$from" sid \
+        >"$cache/debootstrap.log" 2>&1 || { tail -n 5 "$cache/debootstrap.log" >&2; fail "debootstrap failed"; }
+    # A mirror may be older than it says it may be.
+    echo 'Acquire::Check-Valid-Until "false";' >"$base/etc/apt/apt.conf.d/90valid-until"
+    echo 'Binary::apt::APT::Keep-Downloaded-Packages "true";
+APT::Keep-Downloaded-Packages "true";' >"$base/etc/apt/apt.conf.d/91keep-packages"
+    rm -f "$base/etc/apt/apt.conf.d/docker-clean"
+    if [ "$suite" != "$release" ]; then
+        echo "deb $from $suite main" >"$base/etc/apt/sources.list.d/backports.list"
+        # What `apt-get install -t trixie-backports ejabberd` takes.
+        printf 'Package: ejabberd* erlang-*\nPin: release n=%s\nPin-Priority: 900\n' "$suite" \
+            >"$base/etc/apt/preferences.d/backports"
+    fi
+    touch "$cache/complete"
+}
+
+# What git knows, as it stands here.
+copy_tree() {
+    mkdir -p "$copy/root/megaphone"
+    git -C "$root" ls-files -z --cached --others --exclude-standard |
+        (cd "$root" && xargs -0 -I '{}' sh -c '[ ! -e "$1" ] || printf "%s\0" "$1"' sh '{}') |
+        tar -C "$root" --null -T - -c | tar -C "$copy/root/megaphone" -x
+}
+
+main "$@"
