@@ -12,7 +12,7 @@
                   reader = none :: none | waits,
                   %% gen_tcp may have taken a part of what came into a buffer of its own, and gives
                   %% that apart from the rest.
-                  split = no :: no | maybe,
+                  split = no :: no | perhaps,
                   %% The length of a recv that timed out.
                   asked = none :: none | pos_integer(),
                   %% A recv was answered that the peer has closed.
