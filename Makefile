@@ -24,7 +24,7 @@ application := $(DESTDIR)$(PREFIX)/lib/erlang/lib/megaphone-$(version)
 built_application := _build/default/lib/megaphone
 clients := test/clients
 
-.PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang lint lint-rust \
+.PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian lint lint-rust \
 	lint-erlang lint-python bench bench-full million bench-nif bench-flow bench-sessions \
 	install clean
 
@@ -34,6 +34,8 @@ help:
 	@echo '                userN-1); Ctrl-C ends it'
 	@echo 'make status     the trunks and connections of the ejabberd that make run started'
 	@echo 'make test       all tests'
+	@echo 'make test-debian SUITE=trixie  all tests in a chroot of another Debian: trixie, trixie-backports'
+	@echo '                (with its newer ejabberd) or forky; as root'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck, py_compile'
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins;'
 	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
@@ -75,6 +77,9 @@ status:
 	@bash test/run/status.sh "$$RUN_DIR"
 
 # Each part is quiet when it passes and shows all it has when it doesn't.
+# SUITES: names of suites, as in SUITES="megaphone_socket_SUITE megaphone_bosh_SUITE"; by default all.
+suites = $(if $(SUITES),--suite $(shell echo $(SUITES:%=test/%) | tr ' ' ','))
+
 test: deps
 	@$(MAKE) --no-print-directory build test-rust test-bench test-clients
 	@$(MAKE) --no-print-directory test-erlang
@@ -121,8 +126,12 @@ $(clients)/venv/.requirements.txt: $(clients)/requirements.txt
 
 test-erlang: test-clients
 	@echo 'testing the application in ejabberd'
-	@TERM=dumb QUIET=1 $(REBAR3) ct --readable=compact >_build/ct.log 2>&1 || { cat _build/ct.log; exit 1; }
+	@TERM=dumb QUIET=1 $(REBAR3) ct $(suites) --readable=compact >_build/ct.log 2>&1 || { cat _build/ct.log; exit 1; }
 	@printf 'common_test: '; tail -n 1 _build/ct.log
+
+# SUITE: another Debian: trixie, trixie-backports or forky. Each run begins with a bare system.
+test-debian:
+	@bash test/debian/chroot.sh "$(SUITE)" make test
 
 lint: deps lint-rust lint-erlang lint-python
 
@@ -138,7 +147,7 @@ lint-erlang:
 	@echo 'dialyzer (the first time it reads all of ejabberd, which takes minutes)'
 	@QUIET=1 $(REBAR3) as lint dialyzer
 	@echo 'shellcheck'
-	@shellcheck .ci/run native/nif/build.sh test/run/*.sh test/bench/*.sh
+	@shellcheck .ci/run native/nif/build.sh test/run/*.sh test/debian/*.sh test/bench/*.sh
 
 lint-python:
 	@echo 'Python'

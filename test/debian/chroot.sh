@@ -48,9 +48,8 @@ main() {
     cp -a "$base" "$copy"
     copy_tree
     say "$suite: $*"
-    export copy cache toolchain
     # --kill-child: the processes end with this script.
-    unshare --mount --pid --ipc --fork --kill-child bash "$here/enter.sh" "$@"
+    unshare --mount --pid --ipc --fork --kill-child bash "$here/enter.sh" "$copy" "$cache" "$toolchain" "$@"
 }
 
 install_debootstrap() {
@@ -97,7 +96,10 @@ APT::Keep-Downloaded-Packages "true";' >"$base/etc/apt/apt.conf.d/91keep-package
 copy_tree() {
     mkdir -p "$copy/root/megaphone"
     git -C "$root" ls-files -z --cached --others --exclude-standard |
-        (cd "$root" && xargs -0 -I '{}' sh -c '[ ! -e "$1" ] || printf "%s\0" "$1"' sh '{}') |
+        while IFS= read -r -d '' file; do
+            # Not one that was deleted and not yet committed.
+            [ ! -e "$root/$file" ] || printf '%s\0' "$file"
+        done |
         tar -C "$root" --null -T - -c | tar -C "$copy/root/megaphone" -x
 }
 

@@ -1,7 +1,11 @@
 #!/bin/bash
-# The part of chroot.sh that runs with mounts and processes of its own: mounts what a system has, and runs a
-# command in it. `copy`, `cache` and `toolchain` are chroot.sh's.
+# The part of chroot.sh that has mounts and processes of its own: mounts what a system has, and runs a
+# command in it.
+#
+#   enter.sh COPY CACHE TOOLCHAIN COMMAND...     as chroot.sh names them
 set -euo pipefail
+copy=$1 cache=$2 toolchain=$3
+shift 3
 
 mount --make-rprivate /
 # bind FROM TO [OPTIONS]

@@ -7,7 +7,7 @@
 
 -export([start/1, start_node/1, stop/1, halt/1, start_halt/1, await_halt/1, kill/1, restart/1, call/4, call/5, peer/1,
          register_users/2, configure/2, reload/2, log/1, await_log/2, await_log/3, os_pid/1, dir/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([ejabberd/0, settings/0]).
 
@@ -150,7 +150,8 @@ init(#{dir := Dir} = Settings) ->
     {ok, Output} = file:open(filename:join(Dir, "output.log"), [append]),
     true = group_leader(Output, self()),
     ok = write_config(Settings),
-    {ok, #{settings => Settings, peer => none, os_pid => none}}.
+    process_flag(trap_exit, true),
+    {ok, #{settings => Settings, spool => link_spool(Dir), peer => none, os_pid => none}}.
 
 handle_call(restart, _From, State) ->
     {_, Stopped} = halt_peer(State),
@@ -182,7 +183,17 @@ handle_cast(_, State) ->
 handle_info(_, State) ->
     {noreply, State}.
 
-start_peer(#{settings := #{dir := Dir} = Settings} = State) ->
+terminate(_Reason, #{spool := Spool}) ->
+    file:delete(Spool).
+
+%% ejabberd 24.12 makes a Unix socket in its spool first, under a name that is longer than the one it is to
+%% have, and crashes where that path has more than 107 bytes. So the spool has a short name beside its own.
+link_spool(Dir) ->
+    Link = lists:concat(["/tmp/megaphone-", os:getpid(), "-", erlang:unique_integer([positive])]),
+    ok = file:make_symlink(filename:join(Dir, "spool"), Link),
+    Link.
+
+start_peer(#{settings := #{dir := Dir} = Settings, spool := Spool} = State) ->
     {ok, Peer, _Node} =
         peer:start(#{connection => standard_io,
                      %% What the emulator and its port programs say on standard error.
@@ -191,7 +202,7 @@ start_peer(#{settings := #{dir := Dir} = Settings} = State) ->
                                           errors_path(Dir)]},
                      wait_boot => ?BOOT_TIMEOUT,
                      args => ["+S", "2", "+K", "true",
-                              "-mnesia", "dir", "\"" ++ filename:join(Dir, "spool") ++ "\"",
+                              "-mnesia", "dir", "\"" ++ Spool ++ "\"",
                               "-ejabberd", "quiet", "true", "log_rate_limit", "100000",
                               "-pa" | code_path(Settings)],
                      env => [{"EJABBERD_CONFIG_PATH", filename:join(Dir, "ejabberd.yml")},
