@@ -432,6 +432,14 @@ fn browsers_and_their_users_are_told_what_this_is() {
         let refused = response(&mut client);
         assert_eq!(refused.status(), status, "{refused:?}");
     }
+    client.send(
+        "POST /bosh HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
+    );
+    let coded = response(&mut client);
+    assert_eq!(
+        (coded.status(), coded.field("Accept-Encoding")),
+        (415, Some("identity"))
+    );
     client.send("HEAD /bosh HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let head = client.rest();
     assert!(

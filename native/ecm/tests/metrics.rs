@@ -157,8 +157,8 @@ fn refusals_are_counted_by_reason() {
     client.send("GET / HTTP/1.1\r\n\r\n");
     assert_eq!(status(&client.rest()), 400);
     let mut client = ecm.client();
-    client.send(&get("/ws"));
-    assert_eq!(status(&client.until("\r\n\r\n")), 426);
+    client.send("PUT /ws HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(status(&client.until("\r\n\r\n")), 405);
     let mut client = ecm.client();
     client.send(UPGRADE);
     client.until("\r\n\r\n");

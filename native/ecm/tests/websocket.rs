@@ -133,13 +133,24 @@ fn what_is_no_handshake_is_answered_here() {
     let (_peer, ecm, mut trunk) =
         start("[websocket]\npaths = [\"/chat\"]\norigins = [\"https://a.example\"]\n");
     for (request, expected) in [
-        (get("/chat"), 426),
+        (get("/chat"), 200),
+        (get("/chat").replace("GET", "HEAD"), 200),
+        (get("/chat").replace("GET", "OPTIONS"), 200),
+        (
+            upgrade("/chat", "").replace("Connection: Upgrade", "A: b"),
+            426,
+        ),
         (upgrade("/chat", "").replace(": 13", ": 12"), 426),
         (upgrade("/chat", "").replace("GET", "PUT"), 405),
         (upgrade("/chat", "").replace(": xmpp", ": mqtt"), 400),
         (upgrade("/chat", "Origin: https://b.example\r\n"), 403),
         (upgrade("/chat", "Origin: https://a.example\r\n"), 101),
         (upgrade("/chat", ""), 101),
+        (upgrade("/chat", "").replace(": xmpp", ": XMPP"), 101),
+        (
+            upgrade("/chat", "").replace("Sec-WebSocket-Protocol", "A"),
+            101,
+        ),
     ] {
         let mut client = ecm.client();
         client.send(&request);

@@ -31,7 +31,7 @@ use crate::metrics::{REFUSALS, Reason};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Content, Opening, Trunks};
-use crate::websocket;
+use crate::websocket::{self, Handshake};
 
 /// An HTTP connection with no answer due but that to the head that was read last.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Client {
             return Ok(Moved::No);
         };
         match routed.route {
-            Route::WebSocket => self.accept_websocket(routed),
+            Route::WebSocket => self.take_websocket(routed),
             Route::Bosh => {
                 self.routed = Some(routed);
                 Err(Ending::HandOver)
@@ -151,10 +151,11 @@ impl Client {
     }
 
     /// A handshake that is right is answered by the task that takes the connection.
-    fn accept_websocket(&mut self, routed: Box<Routed>) -> Result<Moved, Ending> {
+    fn take_websocket(&mut self, routed: Box<Routed>) -> Result<Moved, Ending> {
         let head = &routed.head;
-        match websocket::accept(head, &self.settings.websocket.origins) {
-            Ok(answer) => {
+        let after = self.after(head);
+        match websocket::read(head, &self.settings.websocket.origins) {
+            Handshake::Accepted(answer) => {
                 if let Err(too_many) = self.admit(&routed) {
                     REFUSALS.of(too_many.reason()).add(1);
                     let reply = Reply::TooManyOfAddress.to_bytes(Some(routed.head.kind()));
@@ -163,17 +164,18 @@ impl Client {
                 }
                 self.output = answer;
                 self.routed = Some(routed);
-                Err(Ending::HandOver)
+                return Err(Ending::HandOver);
             }
-            Err(refusal) => {
+            Handshake::Refused(refusal) => {
                 REFUSALS.of(Reason::BadHandshake).add(1);
                 let client = self.requests.client(head);
                 tracing::debug!(peer = %client, "no WebSocket: {refusal}");
-                let after = self.after(head);
                 self.answer(refusal.to_bytes(after), after);
-                Ok(Moved::Yes)
             }
+            Handshake::Page => self.answer(websocket::page(head, after), after),
+            Handshake::Options => self.answer(websocket::options(after), after),
         }
+        Ok(Moved::Yes)
     }
 
     /// A connection of a trusted proxy becomes its client's, who needs a place among those of its address.

@@ -11,28 +11,44 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/// The field whose value is hashed. Nobody has to decode it (RFC 6455, section 4.2.2, /key/).
+const KEY: &str = "Sec-WebSocket-Key";
+
 /// The subprotocol of RFC 7395.
 const SUBPROTOCOL: &str = "xmpp";
 
-/// Why a request does not become a WebSocket connection.
+/// What a request for a path of WebSocket's is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handshake {
+    /// A handshake, with the answer that makes the connection WebSocket's.
+    Accepted(Bytes),
+    /// A handshake that can't be accepted.
+    Refused(Refusal),
+    /// None: somebody looks what is here, and is told.
+    Page,
+    /// None: a browser asks what may be asked here.
+    Options,
+}
+
+/// Why a handshake is refused. Each has its reason in [`crate::answer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Its method is not GET.
     #[error("this is for WebSocket clients, which ask with GET")]
     Method,
-    /// It asks for no upgrade, as a browser that was pointed here.
+    /// It asks for no upgrade, or not of the connection that it came on.
     #[error(
         "this is for WebSocket clients that speak XMPP (RFC 7395): ask with Connection: Upgrade and \
-         Upgrade: websocket, over HTTP/1.1"
+         Upgrade: websocket, over HTTP/1.1; a proxy on the way may have to be told to pass them on"
     )]
     NoUpgrade,
-    /// It has another version of the protocol, or none.
+    /// It has other versions of the protocol, or none.
     #[error("Sec-WebSocket-Version has to be 13")]
     Version,
-    /// It has no key, more than one, or none of 16 bytes.
-    #[error("Sec-WebSocket-Key has to be 16 bytes in base64")]
+    /// It has no key, or more than one.
+    #[error("Sec-WebSocket-Key has to be there, once")]
     Key,
-    /// It does not offer the subprotocol.
+    /// It offers subprotocols, but not this one.
     #[error("Sec-WebSocket-Protocol has to offer xmpp (RFC 7395)")]
     Subprotocol,
     /// It has a body.
@@ -43,17 +59,23 @@ pub enum Refusal {
     Origin,
 }
 
-/// Checks a handshake and gives the answer to it.
+/// Looks at a request.
 ///
 /// `origins` are those that may connect, in lower case; all may if there are none. Browsers alone send
 /// one, so what sends none is no page of any origin.
-///
-/// # Errors
-/// [`Refusal`].
-pub fn accept(head: &RequestHead, origins: &[String]) -> Result<Bytes, Refusal> {
-    if head.method() != "GET" {
-        return Err(Refusal::Method);
+pub fn read(head: &RequestHead, origins: &[String]) -> Handshake {
+    let wants_websocket = head.header("Upgrade").is_some() || head.header(KEY).is_some();
+    match head.method() {
+        "OPTIONS" => Handshake::Options,
+        "HEAD" => Handshake::Page,
+        "GET" if !wants_websocket => Handshake::Page,
+        "GET" => accept(head, origins).map_or_else(Handshake::Refused, Handshake::Accepted),
+        _ => Handshake::Refused(Refusal::Method),
     }
+}
+
+/// The answer to a handshake.
+fn accept(head: &RequestHead, origins: &[String]) -> Result<Bytes, Refusal> {
     let is_websocket = tokens(head, "Upgrade").any(|token| token.eq_ignore_ascii_case("websocket"));
     if head.version() != Version::Http11 || !head.upgrade() || !is_websocket {
         return Err(Refusal::NoUpgrade);
@@ -61,32 +83,70 @@ pub fn accept(head: &RequestHead, origins: &[String]) -> Result<Bytes, Refusal> 
     if head.body() != BodyLength::None && head.body() != BodyLength::Length(0) {
         return Err(Refusal::Body);
     }
-    if only(head, "Sec-WebSocket-Version") != Some(b"13") {
+    if !tokens(head, "Sec-WebSocket-Version").any(|version| version == "13") {
         return Err(Refusal::Version);
     }
-    let key = only(head, "Sec-WebSocket-Key").filter(|key| is_key(key));
+    let key = only(head, KEY).filter(|key| !key.is_empty());
     let key = key.ok_or(Refusal::Key)?;
-    if !tokens(head, "Sec-WebSocket-Protocol").any(|token| token == SUBPROTOCOL) {
-        return Err(Refusal::Subprotocol);
-    }
+    let subprotocol = subprotocol(head)?;
     if !head
         .header_values("Origin")
         .all(|origin| is_allowed(origin, origins))
     {
         return Err(Refusal::Origin);
     }
-    let accept = accept_key(key);
+    let (name, value, end) = match subprotocol {
+        Some(xmpp) => ("Sec-WebSocket-Protocol: ", xmpp, "\r\n"),
+        None => ("", "", ""),
+    };
     Ok(Bytes::from(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+         Sec-WebSocket-Accept: {}\r\n{name}{value}{end}\r\n",
+        accept_key(key)
     )))
+}
+
+/// The subprotocol as the client writes it, which compares the answer with that. RFC 7395 has clients
+/// offer it; those of before offer none.
+fn subprotocol(head: &RequestHead) -> Result<Option<&str>, Refusal> {
+    let offered = || tokens(head, "Sec-WebSocket-Protocol").filter(|token| !token.is_empty());
+    match offered().find(|token| token.eq_ignore_ascii_case(SUBPROTOCOL)) {
+        Some(xmpp) => Ok(Some(xmpp)),
+        None if offered().next().is_none() => Ok(None),
+        None => Err(Refusal::Subprotocol),
+    }
+}
+
+/// The page for a human, or for a machine that watches.
+pub fn page(head: &RequestHead, after: After) -> Bytes {
+    const TEXT: &str = "This is for WebSocket clients that speak XMPP (RFC 7395).\n";
+    let body = match head.method() {
+        "HEAD" => "",
+        _ => TEXT,
+    };
+    Bytes::from(format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Access-Control-Allow-Origin: *\r\n{}\r\n{body}",
+        TEXT.len(),
+        after.field()
+    ))
+}
+
+/// What may be asked here.
+pub fn options(after: After) -> Bytes {
+    Bytes::from(format!(
+        "HTTP/1.1 200 OK\r\nAllow: GET, HEAD, OPTIONS\r\nContent-Length: 0\r\n\
+         Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
+         Access-Control-Allow-Headers: Content-Type\r\nAccess-Control-Max-Age: 86400\r\n{}\r\n",
+        after.field()
+    ))
 }
 
 impl Refusal {
     /// The answer.
     pub fn to_bytes(self, after: After) -> Bytes {
         let (status, fields) = match self {
-            Self::Method => ("405 Method Not Allowed", "Allow: GET\r\n"),
+            Self::Method => ("405 Method Not Allowed", "Allow: GET, HEAD, OPTIONS\r\n"),
             Self::NoUpgrade => ("426 Upgrade Required", "Upgrade: websocket\r\n"),
             Self::Version => (
                 "426 Upgrade Required",
@@ -117,14 +177,6 @@ fn tokens<'h>(head: &'h RequestHead, name: &str) -> impl Iterator<Item = &'h str
         .filter_map(|value| std::str::from_utf8(value).ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
-}
-
-/// Whether it is the base64 form of 16 bytes.
-fn is_key(key: &[u8]) -> bool {
-    match key.strip_suffix(b"==") {
-        Some(digits) => digits.len() == 22 && digits.iter().all(|digit| BASE64.contains(digit)),
-        None => false,
-    }
 }
 
 fn is_allowed(origin: &[u8], origins: &[String]) -> bool {
@@ -159,7 +211,7 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
-    use megaphone_http::{Event, Limits, RequestDecoder};
+    use megaphone_http::{Event, Limits, Progress, RequestDecoder, RequestKind, ResponseTracker};
 
     use super::*;
 
@@ -201,35 +253,102 @@ mod tests {
         }
     }
 
+    fn without(line: &str) -> String {
+        let lines = GOOD.split_inclusive("\r\n");
+        lines.filter(|it| !it.starts_with(line)).collect()
+    }
+
+    #[test]
+    fn what_nothing_depends_on_refuses_nobody() {
+        let protocol = |value: &str| GOOD.replace("mqtt, xmpp", value);
+        let key = |value: &str| GOOD.replace("dGhlIHNhbXBsZSBub25jZQ==", value);
+        let more = |field: &str| format!("{GOOD}{field}\r\n");
+        for (request, subprotocol) in [
+            (GOOD.to_owned(), Some("xmpp")),
+            (without("Sec-WebSocket-Protocol"), None),
+            (protocol(""), None),
+            (protocol(" , "), None),
+            (protocol("XMPP"), Some("XMPP")),
+            (protocol("a,Xmpp,xmpp"), Some("Xmpp")),
+            (
+                protocol("mqtt\r\nsec-websocket-protocol: xmpp"),
+                Some("xmpp"),
+            ),
+            (key("dGhlIHNhbXBsZSBub25jZQ"), Some("xmpp")),
+            (key("short"), Some("xmpp")),
+            (key("no base64 at all"), Some("xmpp")),
+            (GOOD.replace(": 13", ": 8, 13"), Some("xmpp")),
+            (
+                GOOD.replace(": 13", ": 13\r\nSec-WebSocket-Version: 8"),
+                Some("xmpp"),
+            ),
+            (
+                GOOD.replace("WebSocket\r", "h2c, websocket\r"),
+                Some("xmpp"),
+            ),
+            (GOOD.replace("keep-alive, ", ""), Some("xmpp")),
+            (GOOD.replace("keep-alive, ", "close, "), Some("xmpp")),
+            (more("Content-Length: 0"), Some("xmpp")),
+            (more("Content-Encoding: gzip"), Some("xmpp")),
+            (more("Content-Type: text/html"), Some("xmpp")),
+            (more("Expect: 100-continue"), Some("xmpp")),
+            (more("Origin: null"), Some("xmpp")),
+            (
+                more("Sec-WebSocket-Extensions: permessage-deflate; x, ;;"),
+                Some("xmpp"),
+            ),
+        ] {
+            let Handshake::Accepted(answer) = read(&head(&request), &[]) else {
+                panic!("{request}");
+            };
+            let answer = String::from_utf8(answer.to_vec()).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+            let field = answer
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+            assert_eq!(field, subprotocol, "{request}");
+        }
+    }
+
     #[test]
     fn what_is_refused_and_with_what() {
-        let without = |line: &str| {
-            let lines = GOOD.split_inclusive("\r\n");
-            lines.filter(|it| !it.starts_with(line)).collect::<String>()
-        };
         let with = |from: &str, to: &str| GOOD.replace(from, to);
         for (request, refusal, status) in [
             (with("GET", "POST"), Refusal::Method, 405),
             (with("HTTP/1.1", "HTTP/1.0"), Refusal::NoUpgrade, 426),
             (without("Upgrade"), Refusal::NoUpgrade, 426),
             (without("Connection"), Refusal::NoUpgrade, 426),
+            (with(", Upgrade", ""), Refusal::NoUpgrade, 426),
             (with("WebSocket\r", "h2c\r"), Refusal::NoUpgrade, 426),
-            (without("Sec-WebSocket-Version"), Refusal::Version, 426),
-            (with(": 13", ": 8"), Refusal::Version, 426),
             (
-                with(": 13", ": 13\r\nSec-WebSocket-Version: 8"),
-                Refusal::Version,
+                with("WebSocket\r", "websocket/13\r"),
+                Refusal::NoUpgrade,
                 426,
             ),
+            (without("Sec-WebSocket-Version"), Refusal::Version, 426),
+            (with(": 13", ": 8"), Refusal::Version, 426),
+            (with(": 13", ": 013"), Refusal::Version, 426),
             (without("Sec-WebSocket-Key"), Refusal::Key, 400),
-            (with("ZQ==", "ZQ"), Refusal::Key, 400),
-            (with("dGhl", "dGhldGhl"), Refusal::Key, 400),
-            (with("dGhl", "d-hl"), Refusal::Key, 400),
-            (without("Sec-WebSocket-Protocol"), Refusal::Subprotocol, 400),
-            (with(", xmpp", ", XMPP"), Refusal::Subprotocol, 400),
+            (with("dGhlIHNhbXBsZSBub25jZQ==", ""), Refusal::Key, 400),
+            (
+                with("ZQ==", "ZQ==\r\nSec-WebSocket-Key: a"),
+                Refusal::Key,
+                400,
+            ),
+            (with(", xmpp", ""), Refusal::Subprotocol, 400),
+            (with(", xmpp", ", xmpp2"), Refusal::Subprotocol, 400),
             (format!("{GOOD}Content-Length: 3\r\n"), Refusal::Body, 400),
+            (
+                format!("{GOOD}Transfer-Encoding: chunked\r\n"),
+                Refusal::Body,
+                400,
+            ),
         ] {
-            assert_eq!(accept(&head(&request), &[]), Err(refusal), "{request}");
+            assert_eq!(
+                read(&head(&request), &[]),
+                Handshake::Refused(refusal),
+                "{request}"
+            );
             let answer = refusal.to_bytes(After::KeepAlive);
             let answer = String::from_utf8_lossy(&answer);
             assert!(
@@ -237,6 +356,31 @@ mod tests {
                 "{answer}"
             );
         }
+    }
+
+    #[test]
+    fn who_only_looks_is_told_what_is_here() {
+        let request = |method: &str| format!("{method} /ws HTTP/1.1\r\nHost: a\r\nAccept: a/b\r\n");
+        for (method, kind) in [("GET", RequestKind::Other), ("HEAD", RequestKind::Head)] {
+            let head = head(&request(method));
+            assert_eq!(read(&head, &[]), Handshake::Page);
+            is_whole(&page(&head, After::KeepAlive), kind);
+        }
+        let upgrade = head(&GOOD.replace("GET", "HEAD"));
+        assert_eq!(read(&upgrade, &[]), Handshake::Page);
+        assert_eq!(read(&head(&request("OPTIONS")), &[]), Handshake::Options);
+        is_whole(&options(After::KeepAlive), RequestKind::Other);
+        let put = read(&head(&request("PUT")), &[]);
+        assert_eq!(put, Handshake::Refused(Refusal::Method));
+    }
+
+    fn is_whole(answer: &[u8], kind: RequestKind) {
+        let mut tracker = ResponseTracker::new();
+        tracker.start(kind);
+        let consumed = answer.len();
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        assert_eq!(tracker.follow(answer), Progress::Complete { consumed });
+        assert!(!tracker.closes());
     }
 
     #[test]

@@ -18,4 +18,4 @@ mod reader;
 mod stream;
 
 pub use self::client::start;
-pub use self::handshake::accept;
+pub use self::handshake::{Handshake, options, page, read};

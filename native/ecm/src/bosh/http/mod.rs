@@ -5,6 +5,7 @@
 //! what the first is answered for. When a request for another path comes, the connection goes back to the
 //! [relay](crate::client) once all before it are answered.
 
+mod coding;
 mod connection;
 mod requests;
 mod response;

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use megaphone_http::{BodyLength, Event, RequestHead};
 use megaphone_xmpp::bosh::{Condition, Request};
 
+use super::coding::is_coded;
 use super::connection::{Connection, Due, Held, PIPELINED, Reads};
 use super::response::{self, AllowOrigin, Plain, Shows, Terms};
 use crate::bosh::answer::Answer;
@@ -186,8 +187,8 @@ impl Connection {
         let terms = self.terms(head, allow_origin);
         let body = reading.body.as_bytes();
         let plain = match head.method() {
-            "POST" if is_encoded(head) => Plain::Encoding,
             "POST" if body.is_empty() => Plain::Empty,
+            "POST" if is_coded(head, body) => Plain::Coding,
             "POST" => {
                 let due = self.ask(head, body, terms, now);
                 self.push(due);
@@ -353,9 +354,4 @@ impl Connection {
             false => AllowOrigin::Unsaid,
         }
     }
-}
-
-fn is_encoded(head: &RequestHead) -> bool {
-    head.header_values("Content-Encoding")
-        .any(|value| !value.eq_ignore_ascii_case(b"identity"))
 }

@@ -62,8 +62,8 @@ pub enum Plain {
     Origin,
     /// A body that is too large.
     TooLarge,
-    /// A body in an encoding that nobody offered.
-    Encoding,
+    /// A body with a content coding.
+    Coding,
     /// A request that took too long.
     Timeout,
 }
@@ -131,11 +131,11 @@ impl Terms {
                 "",
                 "the body is too large; send less at once\n",
             ),
-            Plain::Encoding => (
+            Plain::Coding => (
                 "415 Unsupported Media Type",
                 TEXT,
-                "",
-                "the body has a Content-Encoding; send it without\n",
+                "Accept-Encoding: identity\r\n",
+                "the body has a Content-Encoding that is not decoded here; send it without\n",
             ),
             Plain::Timeout => (
                 "408 Request Timeout",
@@ -237,7 +237,7 @@ mod tests {
             Plain::Method,
             Plain::Origin,
             Plain::TooLarge,
-            Plain::Encoding,
+            Plain::Coding,
             Plain::Timeout,
         ] {
             for (shows, kind) in [

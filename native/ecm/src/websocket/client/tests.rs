@@ -15,6 +15,7 @@ use crate::client::Routes;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::trunk::testing::Ejabberd;
+use crate::websocket::Handshake;
 use crate::websocket::frame::{Opcode, put_frame, unmask};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
@@ -75,7 +76,9 @@ impl Browser {
             receiver,
             (decoder, input, head),
         );
-        let answer = crate::websocket::accept(&handover.head, &[]).unwrap();
+        let Handshake::Accepted(answer) = crate::websocket::read(&handover.head, &[]) else {
+            panic!("the handshake is accepted");
+        };
         let task = tokio::spawn(serve(handover, &answer));
         let mut browser = Self {
             stream: browser.unwrap(),
