@@ -24,8 +24,12 @@
 //! | a creation without `to` | `improper-addressing` | nobody knows for which host |
 //! | a creation that is a termination | `bad-request` | there is nothing to terminate |
 //! | a session's requests without TLS that began with it | the connection ends | XEP-0124, 19.1 |
+//! | a path below one of BOSH's or host-meta's | 404 | nothing is there |
 //! | a method for host-meta that is not GET, HEAD or OPTIONS | 405 | it is for reading |
 //! | too much: connections, sessions, logins, requests that take too long | 408, 429, 503, `policy-violation` | `[limits]` |
+
+use bytes::Bytes;
+use megaphone_http::RequestKind;
 
 /// What becomes of a connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,4 +48,19 @@ impl After {
             Self::Close => "Connection: close\r\n",
         }
     }
+}
+
+/// The answer to a request for a path where nothing is.
+pub fn not_found(kind: RequestKind, after: After) -> Bytes {
+    const TEXT: &str = "there is nothing below this path; ask for the path itself\n";
+    let body = match kind {
+        RequestKind::Head => "",
+        _ => TEXT,
+    };
+    Bytes::from(format!(
+        "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {}\r\n{}\r\n{body}",
+        TEXT.len(),
+        after.field()
+    ))
 }

@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 
 use common::v2::{Peer2, Seen, Trunk2, source};
-use common::{Client, Ecm, get};
+use common::{Client, Ecm, get, status};
 use megaphone_trunk::proxy::{Header, Transport};
 
 const NS: &str = "xmlns='http://jabber.org/protocol/httpbind' xmlns:xmpp='urn:xmpp:xbosh'";
@@ -471,6 +471,45 @@ fn scripts_of_other_pages_may_be_kept_out() {
     );
     client.send(&options(""));
     assert_eq!(response(&mut client).status(), 200);
+}
+
+#[test]
+fn a_path_is_the_same_however_it_is_written() {
+    let (ecm, mut ejabberd) = start("[bosh]\norigins = [\"https://a.example\"]\n");
+    let mut client = ecm.client();
+    let ask = |path: &str, origin: &str| {
+        let body = creation("");
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    for path in [
+        "/bosh",
+        "/bosh/",
+        "//bosh",
+        "/%62osh",
+        "/./bosh",
+        "/x/../bosh",
+        "/x/%2e%2e/bosh",
+        "/%2fbosh%2F",
+        "/bosh?x",
+        "http://x/bosh",
+        "http://x:80//bosh",
+    ] {
+        client.send(&ask(path, "https://b.example"));
+        assert_eq!(response(&mut client).status(), 403, "{path}");
+        client.send(&ask(path, "https://a.example"));
+        let (stream, _) = ejabberd.opened();
+        ejabberd.document(stream);
+        ejabberd.say(stream, &[OPEN, FEATURES]);
+        assert!(response(&mut client).body.contains(" sid='"), "{path}");
+    }
+    for path in ["/bosh/x", "/bosh%2fx", "//bosh//x/"] {
+        let mut client = ecm.client();
+        client.send(&ask(path, "https://a.example"));
+        assert_eq!(status(&client.rest()), 404, "{path}");
+    }
 }
 
 #[test]

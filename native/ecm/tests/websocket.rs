@@ -151,6 +151,25 @@ fn what_is_no_handshake_is_answered_here() {
             upgrade("/chat", "").replace("Sec-WebSocket-Protocol", "A"),
             101,
         ),
+        (upgrade("/chat/room", "Origin: https://b.example\r\n"), 403),
+        (upgrade("/chat/room", ""), 101),
+        (upgrade("//chat", "Origin: https://b.example\r\n"), 403),
+        (upgrade("/%63hat", "Origin: https://b.example\r\n"), 403),
+        (upgrade("/./chat", "Origin: https://b.example\r\n"), 403),
+        (upgrade("/a/../chat", "Origin: https://b.example\r\n"), 403),
+        (
+            upgrade("/a/%2e%2E/chat", "Origin: https://b.example\r\n"),
+            403,
+        ),
+        (
+            upgrade("/a%2F..%2fchat", "Origin: https://b.example\r\n"),
+            403,
+        ),
+        (
+            upgrade("http://example.org//chat", "Origin: https://b.example\r\n"),
+            403,
+        ),
+        (upgrade("/.well-known/host-meta/more", ""), 404),
     ] {
         let mut client = ecm.client();
         client.send(&request);

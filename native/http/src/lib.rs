@@ -7,6 +7,7 @@
 //! - [`HeadEdit`] writes a head again with some fields changed.
 //! - [`ResponseTracker`] says where answers end while they pass by.
 //! - [`Exchange`] is a connection as the server's reader must see it: one request at a time.
+//! - [`handler_path`] is the path that ejabberd_http would look for a handler with.
 //! - [`packet`] gives the terms of `erlang:decode_packet/3` for the http packet types.
 //! - [`RequestError`] names each refusal, and what two servers would have disagreed about.
 //!
@@ -24,6 +25,7 @@ mod inbox;
 mod limits;
 mod line;
 pub mod packet;
+mod path;
 mod request;
 mod response;
 mod target;
@@ -33,5 +35,6 @@ pub use error::RequestError;
 pub use exchange::Exchange;
 pub use framing::{BodyLength, Version};
 pub use limits::Limits;
+pub use path::{handler_path, is_at_or_below};
 pub use request::{Event, RequestDecoder, RequestHead};
 pub use response::{Progress, RequestKind, ResponseTracker};

@@ -22,7 +22,7 @@ use super::requests::host_name;
 use super::route::Route;
 use super::{Arrival, Client, Ending, Introduction, Moved, Socket, tls_of};
 use crate::addresses::TooMany;
-use crate::answer::After;
+use crate::answer::{After, not_found};
 use crate::bosh;
 use crate::clients::Place;
 use crate::config::Service;
@@ -147,6 +147,11 @@ impl Client {
                 self.answer_host_meta(&routed.head, format);
                 Ok(Moved::Yes)
             }
+            Route::Nothing => {
+                let after = self.after(&routed.head);
+                self.answer(not_found(routed.head.kind(), after), after);
+                Ok(Moved::Yes)
+            }
         }
     }
 
@@ -237,7 +242,7 @@ impl Client {
         match route {
             Route::WebSocket => websocket::start(handover, &self.output),
             // It was answered.
-            Route::HostMeta(_) => {}
+            Route::HostMeta(_) | Route::Nothing => {}
             Route::Bosh => bosh::start(handover),
         }
     }

@@ -1,7 +1,12 @@
 //! Which requests end here, by their paths. All others go on to ejabberd.
 
+use megaphone_http::{handler_path, is_at_or_below};
+
 use crate::config::{Config, Protocol};
 use crate::host_meta::Format;
+
+const HOST_META: &str = "/.well-known/host-meta";
+const HOST_META_JSON: &str = "/.well-known/host-meta.json";
 
 /// What takes a request that does not go on to ejabberd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,11 +17,13 @@ pub enum Route {
     HostMeta(Format),
     /// BOSH (XEP-0124).
     Bosh,
+    /// Nothing: it is below a path where only that path itself is served.
+    Nothing,
 }
 
 /// The paths of what ends here.
 #[derive(Debug, Default)]
-pub struct Routes(Vec<(String, Route)>);
+pub struct Routes(Vec<(Vec<u8>, Route)>);
 
 impl Routes {
     /// As configured. Version 1 of the trunk's protocol carries no sessions, so with it there are none.
@@ -25,40 +32,47 @@ impl Routes {
         if config.trunk.protocol == Protocol::V1 {
             return Self(routes);
         }
+        let mut add = |path: &str, route| {
+            let path = handler_path(path).unwrap_or_default().into_owned();
+            routes.push((path, route));
+        };
         if config.websocket.enabled {
-            let paths = config.websocket.paths.iter();
-            routes.extend(paths.map(|path| (path.clone(), Route::WebSocket)));
+            for path in &config.websocket.paths {
+                add(path, Route::WebSocket);
+            }
         }
         if config.host_meta.enabled {
-            let host_meta = "/.well-known/host-meta";
-            routes.push((host_meta.to_owned(), Route::HostMeta(Format::Xml)));
-            routes.push((format!("{host_meta}.json"), Route::HostMeta(Format::Json)));
+            add(HOST_META, Route::HostMeta(Format::Xml));
+            add(HOST_META_JSON, Route::HostMeta(Format::Json));
         }
         if config.bosh.enabled {
-            let paths = config.bosh.paths.iter();
-            routes.extend(paths.map(|path| (path.clone(), Route::Bosh)));
+            for path in &config.bosh.paths {
+                add(path, Route::Bosh);
+            }
         }
         Self(routes)
     }
 
     /// What takes a request with this target; nothing if it goes on to ejabberd.
+    ///
+    /// A path is the one that ejabberd_http would see, however it is written, and as there all paths below
+    /// it belong to it, unless they belong to a longer one: no limit of this program's is passed by a
+    /// request that ejabberd would take for the same.
     pub fn find(&self, target: &str) -> Option<Route> {
-        let path = path(target);
-        let found = self.0.iter().find(|(other, _)| other == path);
-        found.map(|(_, route)| *route)
+        let path = handler_path(target)?;
+        let (prefix, route) = self
+            .0
+            .iter()
+            .filter(|(prefix, _)| is_at_or_below(&path, prefix))
+            .max_by_key(|(prefix, _)| prefix.len())?;
+        let is_below = path.len() > prefix.len();
+        Some(match route {
+            // As ejabberd does.
+            Route::WebSocket => Route::WebSocket,
+            _ if is_below => Route::Nothing,
+            route => *route,
+        })
     }
-}
-
-/// A target's path, without a slash at the end: of `/ws/?a=b` and `http://host/ws` it is `/ws`.
-fn path(target: &str) -> &str {
-    let from_root = match target.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => {
-            rest.find('/').map_or("", |root| &rest[root..])
-        }
-        _ => target,
-    };
-    let end = from_root.find(['?', '#']).unwrap_or(from_root.len());
-    from_root[..end].trim_end_matches('/')
 }
 
 #[cfg(test)]
@@ -85,9 +99,36 @@ mod tests {
             ("/", None),
             ("*", None),
             ("", None),
+            ("//ws", Some(Route::WebSocket)),
+            ("/%77s", Some(Route::WebSocket)),
+            ("/./ws", Some(Route::WebSocket)),
+            ("/x/../ws", Some(Route::WebSocket)),
+            ("/x/%2e%2e/ws", Some(Route::WebSocket)),
+            ("/%2fws%2f", Some(Route::WebSocket)),
+            ("/ws/more", Some(Route::WebSocket)),
+            ("http://example.org//ws", Some(Route::WebSocket)),
+            ("/bosh", Some(Route::Bosh)),
+            ("/http-bind/?x", Some(Route::Bosh)),
+            ("//%62osh//", Some(Route::Bosh)),
+            ("/bosh/more", Some(Route::Nothing)),
+            ("/bosh%2fmore", Some(Route::Nothing)),
+            ("/bosh/more/..", Some(Route::Bosh)),
+            (
+                "/.well-known//host-meta/",
+                Some(Route::HostMeta(Format::Xml)),
+            ),
+            (
+                "/%2ewell-known/host-meta%2ejson",
+                Some(Route::HostMeta(Format::Json)),
+            ),
+            ("/.well-known/host-meta/more", Some(Route::Nothing)),
             ("/WS", None),
             ("/ws2", None),
-            ("/ws/more", None),
+            ("/ws;a", None),
+            ("/%2577s", None),
+            ("/ws/..", None),
+            ("/bosh2", None),
+            ("/.well-known/host-meta.jsonp", None),
             ("/more/ws", None),
             ("/a?b=http://c/ws", None),
             ("/a/http://c/ws", None),
@@ -95,6 +136,23 @@ mod tests {
             ("example.org:443", None),
         ] {
             assert_eq!(routes.find(target), route, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_longest_path_has_it() {
+        let mut config = Config::default();
+        config.websocket.paths = vec!["/xmpp".to_owned(), "/xmpp/bosh/ws".to_owned()];
+        config.bosh.paths = vec!["/xmpp//%62osh".to_owned()];
+        let routes = Routes::of(&config);
+        for (target, route) in [
+            ("/xmpp", Route::WebSocket),
+            ("/xmpp/more", Route::WebSocket),
+            ("/xmpp/bosh", Route::Bosh),
+            ("/xmpp/bosh/more", Route::Nothing),
+            ("/xmpp/bosh/ws", Route::WebSocket),
+        ] {
+            assert_eq!(routes.find(target), Some(route), "{target}");
         }
     }
 

@@ -289,6 +289,14 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
              \"/ws\"",
         ),
         (
+            "[bosh]\npaths = [\"//\"]\n",
+            "ecm.toml:2:9: bosh.paths: \"//\" is not the path of a URL, write one such as \"/ws\"",
+        ),
+        (
+            "[bosh]\npaths = [\"/a/..\"]\n",
+            "ecm.toml:2:9: bosh.paths: \"/a/..\" is not the path of a URL, write one such as \"/ws\"",
+        ),
+        (
             "[host_meta]\nbosh_url = \"wss://a\"\n",
             "ecm.toml:2:12: host_meta.bosh_url: \"wss://a\" is not a URL that begins with https:// or \
              http://",

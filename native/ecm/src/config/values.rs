@@ -102,7 +102,8 @@ pub(super) fn http_paths<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>,
     let mut paths = Vec::<String>::deserialize(d)?;
     for path in &mut paths {
         let allowed = |c: u8| c.is_ascii_graphic() && !b"?#\"<>".contains(&c);
-        if !path.starts_with('/') || path.len() == 1 || !path.bytes().all(allowed) {
+        let is_root = megaphone_http::handler_path(path).is_none_or(|path| path.is_empty());
+        if !path.starts_with('/') || is_root || !path.bytes().all(allowed) {
             return Err(D::Error::custom(format_args!(
                 "{path:?} is not the path of a URL, write one such as \"/ws\""
             )));
