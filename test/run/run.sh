@@ -70,7 +70,7 @@ main() {
     start_ecm
     SECONDS=0
     until answers; do
-        [ $SECONDS -lt 30 ] || give_up "/bosh doesn't answer through the trunk after 30 seconds" ecm.log ejabberd.log
+        [ $SECONDS -lt 30 ] || give_up "/api/status doesn't answer through the trunk after 30 seconds" ecm.log ejabberd.log
         tick
     done
     announce
@@ -290,10 +290,10 @@ catches_sigint() {
     return 1
 }
 
-# Whether ejabberd's mod_bosh answers a GET through the ECM and the trunk.
+# Whether ejabberd answers a GET through the ECM and the trunk.
 answers() (
     exec {connection}<>"/dev/tcp/127.0.0.1/$http_port" || exit 1
-    printf 'GET /bosh HTTP/1.1\r\nHost: localhost:%s\r\nConnection: close\r\n\r\n' "$http_port" >&"$connection"
+    printf 'GET /api/status HTTP/1.1\r\nHost: localhost:%s\r\nConnection: close\r\n\r\n' "$http_port" >&"$connection"
     read -r -t 5 -u "$connection" status
     [[ $status == "HTTP/1.1 200 "* ]]
 ) 2>/dev/null
