@@ -218,6 +218,7 @@ impl Place {
             shared.max_frame_size,
             Arc::clone(&shared.budget),
         );
+        link.greet(&shared.trunks.ids);
         let mut running = tokio::spawn(link.clone().run(reader, writer));
         tokio::select! {
             biased;
