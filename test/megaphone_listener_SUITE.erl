@@ -11,7 +11,7 @@
          plain_is_refused_elsewhere/1, plain_is_allowed_elsewhere/1, http_options_are_taken/1,
          two_listeners/1, wrong_options/1, wrong_option_at_start/1, every_option_is_taken/1,
          trunks_outlive_a_reload/1, trunks_outlive_a_restart_of_the_listener/1,
-         removed_listener_closes_its_port/1, port_in_use/1]).
+         removed_listener_closes_its_port/1, port_in_use/1, send_timeout_of_the_port/1]).
 
 -import(megaphone_test_trunk, [id/1]).
 
@@ -25,7 +25,7 @@ all() ->
      no_proxy_header, loopback_by_default, plain_is_refused_elsewhere, plain_is_allowed_elsewhere,
      http_options_are_taken, two_listeners, wrong_options, wrong_option_at_start,
      every_option_is_taken, trunks_outlive_a_reload, trunks_outlive_a_restart_of_the_listener,
-     removed_listener_closes_its_port, port_in_use].
+     removed_listener_closes_its_port, port_in_use, send_timeout_of_the_port].
 
 init_per_suite(Config) ->
     {ok, Ejabberd} = megaphone_test_ejabberd:start(
@@ -172,7 +172,8 @@ wrong_options(Config) ->
               ?assertMatch({match, _}, re:run(Text, Option), Text)
       end,
       [{"max_frame_size", "32"}, {"max_frame_size", "10000000000"}, {"max_frame_size", "many"},
-       {"max_connections", "0"}, {"max_connections", "-1"}, {"max_trunk_buffer", "0"},
+       {"max_trunks", "0"}, {"max_trunks", "infinity"}, {"handshake_timeout", "0"}, {"frame_timeout", "soon"},
+       {"backlog", "-1"}, {"max_connections", "0"}, {"max_connections", "-1"}, {"max_trunk_buffer", "0"},
        {"max_trunk_buffer", "64 MiB"}, {"idle_timeout", "never"}, {"send_timeout", "soon"},
        {"shutdown_timeout", "infinity"}, {"hibernate_after", "0"}, {"allow_plain", "maybe"}, {"tls", "maybe"},
        {"protocols", "[gopher]"}, {"protocols", "[http, http]"}, {"c2s", "{starttls: maybe}"},
@@ -196,6 +197,10 @@ wrong_option_at_start(Config) ->
 every_option_is_taken(Config) ->
     %% Those of ejabberd_http are in `http_options_are_taken'.
     ok = reload(Config, [listener(Config, "    max_frame_size: 33\n"
+                                          "    max_trunks: 1\n"
+                                          "    handshake_timeout: infinity\n"
+                                          "    frame_timeout: infinity\n"
+                                          "    backlog: 5\n"
                                           "    max_connections: 1\n"
                                           "    max_trunk_buffer: 1\n"
                                           "    idle_timeout: infinity\n"
@@ -259,6 +264,21 @@ port_in_use(Config) ->
           ejabberd(Config), ["Failed to open socket at 127.0.0.1:", integer_to_list(Port),
                              " for megaphone_listener: address already in use"]),
     gen_tcp:close(Holder).
+
+%% Confirms that `send_timeout' is the listener's, whether ejabberd hands it to its listener's module, as
+%% 23.01 does, or to the port's socket alone, as 26.01 and newer do.
+send_timeout_of_the_port(_Config) ->
+    Timeout = fun(SocketOptions, Opts) ->
+                      {ok, Port} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}} | SocketOptions]),
+                      Complete = megaphone_listener:tcp_init(Port, Opts),
+                      ok = gen_tcp:close(Port),
+                      megaphone_listener:option(send_timeout, Complete)
+              end,
+    ?assertEqual(15000, Timeout([], [])),
+    ?assertEqual(7000, Timeout([], [{send_timeout, 7000}])),
+    ?assertEqual(7000, Timeout([{send_timeout, 7000}], [])),
+    {ok, Infinite} = econf:validate(megaphone_listener:listen_opt_type(send_timeout), infinity),
+    ?assertEqual(Infinite, Timeout([{send_timeout, Infinite}], [])).
 
 %% A Unix socket's path has about a hundred bytes at most, and a test's folder may have more.
 unix_listener(Config) ->
