@@ -20,7 +20,9 @@
          listen_opt_type/1, listen_options/0]).
 -export([option/2, ceilings/1, acceptor/1, takes_proxy_header/1]).
 %% ejabberd's hooks
--export([ejabberd_stopping/0, config_reloaded/0]).
+-export([ejabberd_stopping/0, config_reloaded/0, ports_reopened/0]).
+
+-on_load(add_hooks/0).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -70,14 +72,26 @@ tcp_init(ListenSocket, Opts) ->
     {ok, Address} = inet:sockname(ListenSocket),
     case check(Address, Opts) of
         ok ->
-            ejabberd_hooks:add(ejabberd_stopping, ?MODULE, ejabberd_stopping, 50),
-            ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, 10),
+            add_hooks(),
             %% A trunk drains when the listener that accepted it is stopped.
             [{acceptor, self()} | send_timeout(ListenSocket, Opts)];
         {error, Text} ->
             ?LOG_ERROR("megaphone_listener at ~ts does not start: ~ts",
                        [megaphone_address:format(Address), Text]),
             exit(normal)
+    end.
+
+%% Here, and as the module is loaded: the first listener may be one that a reload can't open.
+-spec add_hooks() -> ok.
+add_hooks() ->
+    try
+        ejabberd_hooks:add(ejabberd_stopping, ?MODULE, ejabberd_stopping, 50),
+        %% Before and behind ejabberd_listener's own, which closes and opens ports.
+        ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, 10),
+        ejabberd_hooks:add(config_reloaded, ?MODULE, ports_reopened, 90)
+    catch
+        %% ejabberd reads its configuration before it starts.
+        exit:{noproc, _} -> ok
     end.
 
 %% ejabberd 26.01 and newer has this option on the port's socket alone, older ones among ours alone.
@@ -242,6 +256,7 @@ listen_options() ->
 %% nobody comes back meanwhile: a peer of version 2 that is told to go away dials again at once.
 -spec ejabberd_stopping() -> ok.
 ejabberd_stopping() ->
+    megaphone_ports:leave(),
     %% Before the ports close, so that no trunk takes it for a reload.
     megaphone_drain:begin_all(),
     lists:foreach(fun({EndPoint, Module, _Opts}) when Module =:= ?MODULE ->
@@ -255,3 +270,8 @@ ejabberd_stopping() ->
 -spec config_reloaded() -> ok.
 config_reloaded() ->
     ssl:clear_pem_cache().
+
+%% @doc ejabberd_listener has opened what it could.
+-spec ports_reopened() -> ok.
+ports_reopened() ->
+    megaphone_ports:look(?MODULE).
