@@ -10,7 +10,8 @@
          idle_ecm_of_version_1/1]).
 -export([max_trunks/1, room_after_a_kill/1, trunks_that_close_together/1, refusals_in_the_log/1, backlog/1]).
 -export([silent_peers_hold_no_acceptor/1, headers_that_are_none/1, garbage_instead_of_tls/1]).
--export([stray_messages/1, stray_messages_to_the_writer/1, stray_messages_to_a_monitor/1]).
+-export([stray_messages/1, stray_messages_to_the_writer/1, stray_messages_to_a_session/1,
+         stray_messages_to_a_monitor/1]).
 -export([silent_peers_hold_no_stop/1]).
 
 -import(megaphone_test_listeners, [address/2, call/4, ejabberd/1, errors/2]).
@@ -34,7 +35,8 @@ groups() ->
                               idle_ecm_of_version_1]},
      {crowds, [], [max_trunks, room_after_a_kill, trunks_that_close_together, refusals_in_the_log, backlog]},
      {handshakes, [], [silent_peers_hold_no_acceptor, headers_that_are_none, garbage_instead_of_tls]},
-     {messages, [], [stray_messages, stray_messages_to_the_writer, stray_messages_to_a_monitor]}].
+     {messages, [], [stray_messages, stray_messages_to_the_writer, stray_messages_to_a_session,
+                     stray_messages_to_a_monitor]}].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(ssl),
@@ -313,6 +315,31 @@ stray_messages_to_the_writer(Config) ->
     ok = serve(Trunk),
     ?assertEqual({messages, []}, call(Config, erlang, process_info, [Writer, messages])),
     megaphone_test_trunk:close(Trunk).
+
+%% Confirms the same of a session, awake and asleep.
+stray_messages_to_a_session(Config) ->
+    Trunk = megaphone_test_yamux:connect(address(Config, default)),
+    Client = login(Trunk, Config),
+    [User, <<"localhost">>, Resource] = binary:split(megaphone_test_xmpp:jid(Client), [<<"@">>, <<"/">>], [global]),
+    Session = call(Config, ejabberd_sm, get_session_pid, [User, <<"localhost">>, Resource]),
+    Disturb = fun() ->
+                      ok = call(Config, megaphone_session, accept, [Session]),
+                      [call(Config, erlang, send, [Session, Message])
+                       || Message <- [timeout, {tcp, a_socket, <<"<x/>">>}, {tcp_closed, a_socket},
+                                      {tcp_error, a_socket, econnreset} | stray()]],
+                      ok = call(Config, p1_server, cast, [Session, stray])
+              end,
+    Disturb(),
+    megaphone_test_wait:until(
+      "the session's sleep",
+      fun() -> call(Config, erlang, process_info, [Session, current_function])
+                   =:= {current_function, {erlang, hibernate, 3}} end),
+    Disturb(),
+    {Alice, Bob} = megaphone_test_xmpp:chat(Client, login(Trunk, Config), 3),
+    ?assertEqual(Session, call(Config, ejabberd_sm, get_session_pid, [User, <<"localhost">>, Resource])),
+    ok = megaphone_test_xmpp:logout(Alice),
+    ok = megaphone_test_xmpp:logout(Bob),
+    megaphone_test_yamux:close(Trunk).
 
 %% Confirms the same of the process behind inet:monitor/1.
 stray_messages_to_a_monitor(_Config) ->
