@@ -343,12 +343,14 @@ stray_messages_to_a_session(Config) ->
 
 %% Confirms the same of the process behind inet:monitor/1.
 stray_messages_to_a_monitor(_Config) ->
+    ok = logger:set_module_level(megaphone_log, none),
     {Socket, _} = megaphone_test_nif:connect(megaphone_test_nif:open()),
     Processes = processes(),
     Monitor = inet:monitor(Socket),
     [Watcher] = processes() -- Processes,
     [Watcher ! Message || Message <- stray()],
     megaphone_test_wait:until("an empty mailbox", fun() -> process_info(Watcher, messages) =:= {messages, []} end),
+    ok = logger:unset_module_level(megaphone_log),
     ok = gen_tcp:close(Socket),
     receive {'DOWN', Monitor, socket, Socket, closed} -> ok after ?TIMEOUT -> ct:fail("expected the socket's end") end.
 
