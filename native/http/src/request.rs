@@ -261,6 +261,11 @@ impl RequestHead {
         &self.bytes
     }
 
+    /// Gives the head memory of its own: else it keeps all that was read with it from being freed.
+    pub fn detach(&mut self) {
+        self.bytes = Bytes::copy_from_slice(&self.bytes);
+    }
+
     /// A part of this head (a value, the target) as bytes that share its memory and outlive it.
     pub fn share(&self, part: &[u8]) -> Bytes {
         self.bytes.slice_ref(part)

@@ -783,6 +783,25 @@ fn a_reset_drops_what_was_queued() {
 }
 
 #[test]
+fn queues_are_told_with_their_owners() {
+    let (mut server, _) = busy_server();
+    write(&mut server, 1, &vec![b'x'; INITIAL_WINDOW as usize + 1_000]);
+    headers(&mut server);
+    let queued = |server: &Session| -> Vec<_> {
+        let streams = server.queued_streams();
+        streams
+            .map(|it| (it.id, it.tag.is_some(), it.bytes))
+            .collect()
+    };
+    assert_eq!(queued(&server), [(id(1), true, 1_000)]);
+    server.release(id(1)).unwrap();
+    assert_eq!(queued(&server), [(id(1), false, 1_000)]);
+    server.lose();
+    assert_eq!((queued(&server)[0].2, server.total_queued()), (0, 0));
+    assert!(!server.has_output());
+}
+
+#[test]
 fn a_stream_reset_inside_a_frame_gets_no_more_of_it() {
     let (mut server, _) = busy_server();
     let frame = data(1, Flags::FIN, b"first and second");

@@ -96,5 +96,5 @@ pub use event::{Event, Events, ResetCause, Tag};
 pub use header::{Flags, FrameType, HEADER_LEN, Header, HeaderFault, INITIAL_WINDOW, StreamId};
 pub use output::{MAX_DATA, Taken};
 pub use role::Role;
-pub use session::Session;
+pub use session::{QueuedStream, Session};
 pub use totals::Totals;

@@ -11,7 +11,7 @@ use super::keepalive::{Keepalive, Tick};
 use super::output::Output;
 use super::receive::Reading;
 use super::role::Role;
-use super::stream::LARGEST_WINDOW;
+use super::stream::{LARGEST_WINDOW, Marks};
 use super::table::{MOST_STREAMS, Table};
 use super::totals::Totals;
 
@@ -44,6 +44,17 @@ pub struct Session {
     said_go_away: bool,
     pub(super) heard_go_away: bool,
     pub(super) failed: Option<SessionError>,
+}
+
+/// A stream that has bytes in its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuedStream {
+    /// Its id.
+    pub id: StreamId,
+    /// Its owner's name for it; none if it was released.
+    pub tag: Option<Tag>,
+    /// How many.
+    pub bytes: usize,
 }
 
 impl Session {
@@ -163,6 +174,21 @@ impl Session {
     #[must_use]
     pub const fn total_queued(&self) -> usize {
         self.output.queues.total()
+    }
+
+    /// The streams with bytes in their queues, in no order.
+    pub fn queued_streams(&self) -> impl Iterator<Item = QueuedStream> {
+        let queued = self.table.iter().filter(|stream| stream.queue.is_some());
+        queued.map(|stream| QueuedStream {
+            id: stream.id,
+            tag: (!stream.marks.has(Marks::RELEASED)).then_some(stream.tag),
+            bytes: self.output.queues.len(stream.queue),
+        })
+    }
+
+    /// The way to the peer is lost: nothing more can be said, and what was queued is given up.
+    pub fn lose(&mut self) {
+        self.output.end(None);
     }
 
     /// How many bytes the session takes: its table, and the output that was not taken yet.

@@ -3,6 +3,7 @@
 //! [`Request::read`] makes documents of what is inside a request; [`Response`] puts documents into a
 //! body. What a session does with them, and when, is not known here.
 
+mod addressee;
 mod condition;
 mod error;
 mod payload;
@@ -11,6 +12,7 @@ mod response;
 #[cfg(test)]
 mod tests;
 
+pub use addressee::Addressee;
 pub use condition::Condition;
 pub use error::Error;
 pub use request::{MAX_RID, Request, Type, Version};

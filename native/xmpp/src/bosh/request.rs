@@ -91,10 +91,7 @@ impl<'a> Request<'a> {
     /// has it. `limits` hold for each element and for the body's own tag. A byte order mark is no part of
     /// the text (XML 1.0, 4.3.3).
     pub fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, Error> {
-        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        let bytes = bytes.get(start(bytes)?..).unwrap_or_default();
-        let mut scanner = Scanner::new();
-        let progress = scanner.scan(bytes, &Scope::NONE, limits, Until::RootTag)?;
+        let (bytes, mut scanner, progress) = first_tag(bytes, limits)?;
         let (inside, rest) = match progress {
             Progress::Unfinished => return Err(XmlError::Unfinished { at: bytes.len() }.into()),
             Progress::RootTag(end) => (Some(end), end),
@@ -214,6 +211,18 @@ impl<'a> Request<'a> {
             payload: Vec::new(),
         }
     }
+}
+
+/// Scans the first tag; the bytes from there on.
+pub(super) fn first_tag<'a>(
+    bytes: &'a [u8],
+    limits: &Limits,
+) -> Result<(&'a [u8], Scanner, Progress), XmlError> {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let bytes = bytes.get(start(bytes)?..).unwrap_or_default();
+    let mut scanner = Scanner::new();
+    let progress = scanner.scan(bytes, &Scope::NONE, limits, Until::RootTag)?;
+    Ok((bytes, scanner, progress))
 }
 
 /// Whether the attribute is one of XEP-0206's, in either spelling of the namespace.

@@ -71,10 +71,14 @@ impl Reader {
         self.unfinished.as_ref().is_some_and(|held| !held.finished)
     }
 
+    /// Bytes of memory that an unfinished document or header takes.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |held| held.held())
+    }
+
     /// Bytes of memory held beside the reader's own few.
     pub fn held(&self) -> usize {
-        let unfinished = self.unfinished.as_ref().map_or(0, |held| held.held());
-        unfinished + self.header.as_ref().map_or(0, |header| header.held())
+        self.unfinished() + self.header.as_ref().map_or(0, |header| header.held())
     }
 
     /// The next event, and `input` moved behind what was used; `None` when there's no whole one left,

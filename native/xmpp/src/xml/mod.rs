@@ -11,7 +11,6 @@
 mod characters;
 mod declaration;
 mod document;
-mod names;
 mod parts;
 mod place;
 mod root;
