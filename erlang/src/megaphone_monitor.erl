@@ -36,16 +36,8 @@ watch(Trunk, Handle, Caller, Message) ->
         closed ->
             Caller ! Message;
         {wait, Wait} ->
-            await(Wait, Monitor, Caller, Message)
-    end.
-
-await(Wait, Monitor, Caller, Message) ->
-    receive
-        ?WAKE(Wait) ->
-            Caller ! Message;
-        {'DOWN', Monitor, process, Caller, _} ->
-            ok;
-        Stray ->
-            megaphone_log:stray("the process of a socket's monitor", Stray),
-            await(Wait, Monitor, Caller, Message)
+            receive
+                ?WAKE(Wait) -> Caller ! Message;
+                {'DOWN', Monitor, process, Caller, _} -> ok
+            end
     end.

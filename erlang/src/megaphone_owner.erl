@@ -11,6 +11,8 @@
 
 -export_type([options/0]).
 
+-include_lib("kernel/include/logger.hrl").
+
 -type options() :: #{protocols := [http | 'xmpp-client' | 'xmpp-framing'],
                      http := [{atom(), term()}],
                      xml_stream := [{atom(), term()}],
@@ -44,9 +46,9 @@ start(Trunk, Handle, #{protocols := Protocols} = Options) ->
             accept(Protocol, Owner);
         Error ->
             {Format, Arguments} = reason(Error),
-            megaphone_log:bounded(reset, warning, "megaphone: a connection from ~ts is reset: " ++ Format,
-                                  [megaphone_address:format(megaphone_nif:peername(Trunk, Handle))
-                                   | Arguments]),
+            ?LOG_WARNING("megaphone: a connection from ~ts is reset: " ++ Format,
+                         [megaphone_address:format(megaphone_nif:peername(Trunk, Handle))
+                          | Arguments]),
             megaphone_nif:reset(Trunk, Handle)
     end.
 

@@ -12,7 +12,9 @@
 mod accept;
 mod addresses;
 mod answer;
+mod backlog;
 mod bosh;
+mod budget;
 mod certificates;
 pub mod cli;
 mod client;

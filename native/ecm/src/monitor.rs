@@ -18,7 +18,7 @@ use crate::client::{Socket, socket};
 use crate::metrics::{self, Now};
 use crate::settings::CurrentSettings;
 use crate::shutdown::Phase;
-use crate::trunk::Trunks;
+use crate::trunk::{OutputBudget, Trunks};
 
 /// How long a request and its answer may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -46,6 +46,8 @@ pub struct Watched {
     pub trunks: Arc<Trunks>,
     /// What clients are held to.
     pub settings: Arc<CurrentSettings>,
+    /// What waits for clients.
+    pub budget: Arc<OutputBudget>,
     /// How far the program's end has come.
     pub phase: watch::Receiver<Phase>,
 }
@@ -143,6 +145,8 @@ impl Watched {
             trunks_up: self.trunks.count() as u64,
             addresses: settings.addresses.count() as u64,
             logins: settings.logins.count(),
+            input: settings.backlogs.budget().held(),
+            output: self.budget.total().held(),
         };
         Answer {
             status: "200 OK",

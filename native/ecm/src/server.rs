@@ -16,6 +16,7 @@ use crate::config::{Again, Config, ConfigError};
 use crate::ids::IdSource;
 use crate::listener::{Context, Listener};
 use crate::logging::Logging;
+use crate::metrics::{REFUSALS, Reason};
 use crate::monitor::{Monitor, Watched};
 use crate::open_files::Room;
 use crate::settings::{CurrentSettings, Settings};
@@ -89,6 +90,7 @@ pub async fn run(
         config.trunk_count(),
         Arc::clone(&dialler),
         Arc::clone(&budget),
+        Arc::clone(&settings.get().backlogs),
         Arc::clone(&trunks),
     )?;
     let context = Arc::new(Context {
@@ -111,11 +113,13 @@ pub async fn run(
             Watched {
                 trunks: Arc::clone(&trunks),
                 settings: Arc::clone(&settings),
+                budget: Arc::clone(&budget),
                 phase: phase.subscribe(),
             },
         )?),
         None => None,
     };
+    enforce_budgets(&settings.get(), &budget, &trunks);
     let pool = tokio::spawn(pool.run(finish_receiver));
     let sessions = Arc::clone(&settings.get().bosh_sessions);
     tokio::spawn(sessions.sweep(phase.subscribe()));
@@ -173,6 +177,32 @@ fn tell_room(room: Room, open_files: Option<u64>, config: &Config) {
             room.clients
         );
     }
+}
+
+/// Has those with the most go, whenever too much waits.
+fn enforce_budgets(settings: &Settings, output: &Arc<OutputBudget>, trunks: &Arc<Trunks>) {
+    let evicted = |reason, what, connections: usize| {
+        REFUSALS.of(reason).add(connections as u64);
+        tracing::warn!(connections, "{what} waiting");
+    };
+    let (output, holders) = (Arc::clone(output), Arc::clone(trunks));
+    tokio::spawn(async move {
+        let holders = || holders.output_holders();
+        let told = "max_output_buffer is reached: closing the connections with the most output";
+        let evicted = |count| evicted(Reason::OutputBuffer, told, count);
+        output.total().enforce(holders, evicted).await;
+    });
+    let (backlogs, trunks) = (Arc::clone(&settings.backlogs), Arc::clone(trunks));
+    tokio::spawn(async move {
+        let holders = || {
+            let mut holders = backlogs.holders();
+            holders.append(&mut trunks.input_holders());
+            holders
+        };
+        let told = "max_input_buffer is reached: closing the connections with the most input";
+        let evicted = |count| evicted(Reason::InputBuffer, told, count);
+        backlogs.budget().enforce(holders, evicted).await;
+    });
 }
 
 async fn end(

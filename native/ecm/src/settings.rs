@@ -7,6 +7,7 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 use crate::addresses::{Addresses, Connected, TooMany};
+use crate::backlog::Backlogs;
 use crate::bosh::Sessions;
 use crate::certificates::TlsServer;
 use crate::client::Routes;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub addresses: Arc<Addresses>,
     /// Whose turn it is to log in, which stays too.
     pub logins: Arc<Logins>,
+    /// What clients have sent and nobody has taken, which stays too.
+    pub backlogs: Arc<Backlogs>,
     trusted_proxies: Vec<Network>,
 }
 
@@ -48,6 +51,7 @@ impl Settings {
     pub fn new(config: &Config) -> Self {
         let limits = config.limits.clone();
         let logins = Arc::new(Logins::new(limits.logins_at_once));
+        let backlogs = Arc::new(Backlogs::new(limits.max_input_buffer));
         let http = megaphone_http::Limits {
             max_head: usize::try_from(limits.max_head).unwrap_or(usize::MAX),
             max_headers: usize::try_from(limits.max_headers).unwrap_or(usize::MAX),
@@ -66,6 +70,7 @@ impl Settings {
             tls: None,
             addresses: Arc::default(),
             logins,
+            backlogs,
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }
@@ -75,10 +80,14 @@ impl Settings {
     #[must_use]
     pub fn reloaded(&self, config: &Config) -> Self {
         self.logins.set_at_once(config.limits.logins_at_once);
+        self.backlogs
+            .budget()
+            .set_max(config.limits.max_input_buffer);
         Self {
             addresses: Arc::clone(&self.addresses),
             bosh_sessions: Arc::clone(&self.bosh_sessions),
             logins: Arc::clone(&self.logins),
+            backlogs: Arc::clone(&self.backlogs),
             ..Self::new(config)
         }
     }

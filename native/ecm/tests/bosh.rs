@@ -552,6 +552,72 @@ fn what_can_not_be_read_is_refused_and_others_are_unharmed() {
     session.expect(&carrying(&message(1)));
 }
 
+/// A request with a body of so many bytes or more, up to a part of it.
+fn large(first_tag: &str, size: usize) -> (String, String) {
+    let body = format!("{first_tag}<message>{}</message></body>", "x".repeat(size));
+    let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let chunked = "POST /bosh HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    (post(&body), chunked + &chunk)
+}
+
+#[test]
+fn a_body_is_large_only_of_a_client_that_has_logged_in() {
+    let (ecm, mut ejabberd) = start("");
+    let size = 200 * 1024;
+    let mut session = Session::start(&ecm, &mut ejabberd, "");
+    let known = format!("<body {NS} rid='101' sid='{}'>", session.sid);
+    for first_tag in [
+        "<body xmlns='http://jabber.org/protocol/httpbind' rid='1' to='a' sid='abc'>",
+        &creation("").replace("/>", ">"),
+        // It is one of a session that has not logged in.
+        &known,
+        "<body",
+        "",
+    ] {
+        let (whole, chunked) = large(first_tag, size);
+        // Of one that says its length no more is waited for than its first tag.
+        for (request, sent) in [(&whole, 20_000), (&chunked, chunked.len())] {
+            let mut client = ecm.client();
+            client.send(&request[..sent]);
+            assert_eq!(response(&mut client).status(), 413, "{first_tag}");
+        }
+    }
+    session.ask(101, "", "");
+    ejabberd.say(
+        session.stream,
+        &["<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"],
+    );
+    assert!(response(&mut session.client).body.contains("<success "));
+    for (rid, chunked) in [(102, false), (103, true)] {
+        let first_tag = format!(
+            "<?xml version='1.0'?><body {NS} sid='{}' rid='{rid}'>",
+            session.sid
+        );
+        let (whole, in_chunks) = large(&first_tag, size);
+        let request = match chunked {
+            false => whole,
+            true => in_chunks,
+        };
+        // On a connection that nothing is known of, its first tag in pieces.
+        session.client = ecm.client();
+        let (first, rest) = request.split_at(request.find(" sid=").unwrap() + 10);
+        session.client.send(first);
+        session.client.send(rest);
+        let document = ejabberd.document(session.stream);
+        assert!(document.len() > size && document.starts_with("<message"));
+        ejabberd.say(session.stream, &[&message(1)]);
+        session.expect(&carrying(&message(1)));
+    }
+    // The limit of all bodies holds as well.
+    let first_tag = format!("<body {NS} sid='{}' rid='104'>", session.sid);
+    let (whole, chunked) = large(&first_tag, 2 * 1024 * 1024);
+    for request in [whole, chunked] {
+        let mut client = ecm.client();
+        let _ = client.stream.write_all(request.as_bytes());
+        assert_eq!(response(&mut client).status(), 413);
+    }
+}
+
 #[test]
 fn a_wait_that_is_over_is_answered_with_nothing() {
     let (ecm, mut ejabberd) = start("[bosh]\nmax_wait = \"1s\"\n");

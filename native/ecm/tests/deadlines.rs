@@ -6,9 +6,10 @@
 
 mod common;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::{Ecm, Peer, Trunk, get, ok, status};
+use common::v2::{self, Peer2, Seen};
+use common::{Ecm, PATIENCE, Peer, Trunk, get, ok, status};
 
 fn start(limits: &str) -> (Ecm, Trunk) {
     let peer = Peer::start();
@@ -65,6 +66,45 @@ fn a_slow_body_gets_408_and_its_connection_is_closed() {
             assert!(text.ends_with("\r\n\r\nsome"), "{text}");
             assert_eq!(trunk.closed(), id);
         }
+    }
+}
+
+/// Each piece comes in time, the whole does not.
+#[test]
+fn a_body_that_drips_gets_408_however_much_has_come() {
+    let limits = "body_timeout = \"200ms\"\nmin_body_rate = \"100 MiB\"";
+    for path in ["/", "/bosh"] {
+        let peer = Peer2::start();
+        let config = v2::config(
+            &peer.address.to_string(),
+            1,
+            &format!("[limits]\n{limits}\n"),
+        );
+        let mut ecm = Ecm::start_with_config(&config);
+        let trunk = peer.accept();
+        ecm.wait_for_log("is up");
+        // ejabberd takes all that comes.
+        std::thread::spawn(move || {
+            let mut trunk = trunk;
+            while trunk
+                .next_within(PATIENCE)
+                .is_some_and(|seen| seen != Seen::End)
+            {}
+        });
+        let mut client = ecm.client();
+        let length = if path == "/" { 100_000_000 } else { 60_000 };
+        client.send(&format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+        ));
+        let mut writer = client.stream.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let piece = vec![b' '; length / 1_000];
+            while std::io::Write::write_all(&mut writer, &piece).is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let answer = client.rest();
+        assert_eq!(status(&answer), 408, "{answer}");
     }
 }
 

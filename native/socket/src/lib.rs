@@ -29,7 +29,6 @@ mod names;
 pub mod options;
 pub mod origin;
 mod outbox;
-mod overdue;
 pub mod sink;
 mod slab;
 #[cfg(test)]
@@ -40,6 +39,5 @@ mod watch;
 pub use connection::{Recv, Send, Statistics, Traffic};
 pub use counters::Status;
 pub use handle::Handle;
-pub use overdue::Overdue;
 pub use sink::Sink;
 pub use trunk::{Change, Direction, Fed, Monitor, Options, Trunk, TrunkError};

@@ -21,7 +21,6 @@ use crate::names::{Name, Names};
 use crate::options::{Active, ActiveChange, Mode};
 use crate::origin::{Origin, Protocol};
 use crate::outbox::Outbox;
-use crate::overdue::{Debt, Overdue, Patience, Progress};
 use crate::sink::{Process, Reason, Sink, WRITER};
 use crate::slab::{SHARDS, Slab};
 use crate::watch::{Known, Watch};
@@ -47,7 +46,6 @@ pub struct Trunk<P> {
     watch: Mutex<Watch<P>>,
     pub(crate) counters: Counters,
     pub(crate) draining: AtomicBool,
-    debt: Mutex<Debt>,
     started: Instant,
     /// Seconds since the start, as of the last feed or sweep: a send need not ask the clock.
     pub(crate) now: AtomicU32,
@@ -74,8 +72,6 @@ pub enum TrunkError {
     V1(FrameError),
     /// The session of version 2 failed, by what came or by what did not.
     V2(SessionError),
-    /// A frame is due for too long.
-    Overdue(Overdue),
 }
 
 impl TrunkError {
@@ -84,7 +80,6 @@ impl TrunkError {
         match self {
             TrunkError::V1(error) => error.fault.name(),
             TrunkError::V2(error) => error.fault.name(),
-            TrunkError::Overdue(overdue) => overdue.name(),
         }
     }
 }
@@ -94,7 +89,6 @@ impl std::fmt::Display for TrunkError {
         match self {
             TrunkError::V1(error) => error.fmt(f),
             TrunkError::V2(error) => error.fmt(f),
-            TrunkError::Overdue(overdue) => overdue.fmt(f),
         }
     }
 }
@@ -110,12 +104,6 @@ impl From<FrameError> for TrunkError {
 impl From<SessionError> for TrunkError {
     fn from(error: SessionError) -> TrunkError {
         TrunkError::V2(error)
-    }
-}
-
-impl From<Overdue> for TrunkError {
-    fn from(overdue: Overdue) -> TrunkError {
-        TrunkError::Overdue(overdue)
     }
 }
 
@@ -156,10 +144,6 @@ impl<P: Process> Trunk<P> {
     /// A trunk without connections. `reader` feeds it and owns each new connection until
     /// [`Trunk::own`] gives it to its own process.
     pub fn new(config: Config, reader: P) -> Trunk<P> {
-        let patience = Patience {
-            first_frame: config.handshake_timeout,
-            begun_frame: config.frame_timeout,
-        };
         Trunk {
             config,
             reader,
@@ -171,7 +155,6 @@ impl<P: Process> Trunk<P> {
             watch: Mutex::new(Watch::new()),
             counters: Counters::default(),
             draining: AtomicBool::new(false),
-            debt: Mutex::new(Debt::new(patience)),
             started: Instant::now(),
             now: AtomicU32::new(0),
             next_sweep: AtomicUsize::new(0),
@@ -586,50 +569,27 @@ impl<P: Process> Trunk<P> {
         })
     }
 
-    /// Looks at the clock: pings a silent peer of version 2. To be called each second, from the start.
+    /// Looks after the session of version 2: pings a silent peer.
     ///
     /// # Errors
-    /// The trunk has to end: the peer owes a frame or an answer for too long, or the session of version 2
-    /// has failed otherwise.
+    /// The trunk has to end: the peer does not answer, or the session has failed otherwise.
     pub fn tick<S: Sink<P>>(&self, sink: &mut S) -> Result<(), TrunkError> {
-        let now = self.milliseconds();
-        let ticked = self.tick_session(now, sink).map_err(TrunkError::from);
-        let looked = ticked.and_then(|()| Ok(self.debt.lock().look(now, self.progress())?));
-        looked.inspect_err(|error| self.counters.count_error(error.name()))
-    }
-
-    fn tick_session<S: Sink<P>>(&self, now: u64, sink: &mut S) -> Result<(), SessionError> {
         let Some(Link::V2(v2)) = self.link.get() else {
             return Ok(());
         };
         let (ticked, has_output) = {
             let mut session = v2.session.lock();
-            let ticked = session.tick(now);
+            let ticked = session.tick(self.milliseconds());
             (ticked, session.has_output())
         };
         if has_output {
             self.tell_writer(sink);
         }
-        ticked
-    }
-
-    fn progress(&self) -> Progress {
-        let (whole_frames, is_between_frames) = match self.link.get() {
-            None => (0, true),
-            Some(Link::V1(v1)) => {
-                let whole_frames = self.counters.frames_in.load(Relaxed);
-                (whole_frames, v1.decoder.lock().is_between_frames())
-            }
-            Some(Link::V2(v2)) => {
-                let session = v2.session.lock();
-                (session.whole_frames(), session.is_between_frames())
-            }
-        };
-        Progress {
-            whole_frames,
-            is_between_frames,
-            bytes: self.counters.bytes_in.load(Relaxed),
-        }
+        ticked.map_err(|error| {
+            let error = TrunkError::from(error);
+            self.counters.count_error(error.name());
+            error
+        })
     }
 
     /// Takes no new connections (a go-away; 503 in version 1), closes those between two requests,

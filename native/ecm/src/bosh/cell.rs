@@ -1,6 +1,7 @@
 //! A session as the connections that carry it share it.
 
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use megaphone_xmpp::bosh::{Condition, Request};
@@ -12,6 +13,7 @@ use super::pump::{Coming, Sending, Stream, pump};
 use super::queued::{Next, Queued};
 use super::session::{Abandoned, Session, Taken};
 use super::sid::Sid;
+use crate::backlog::{Backlog, Backlogs, Evicted};
 use crate::session;
 
 /// A session, its stream in a trunk, and who waits for answers.
@@ -39,6 +41,8 @@ pub enum Security {
 struct Shared {
     session: Session,
     stream: Way,
+    backlog: Backlog,
+    backlogs: Arc<Backlogs>,
     /// The connections that wait, and for the answer to which request.
     waiting: Vec<(u64, Waker)>,
 }
@@ -66,22 +70,34 @@ pub enum Fetched {
 
 impl Cell {
     /// A session whose stream has its first document.
-    pub fn new(session: Session, stream: session::Session, security: Security) -> Self {
-        Self::with(session, Way::Open(stream), security)
+    pub fn new(
+        session: Session,
+        stream: session::Session,
+        security: Security,
+        backlogs: &Arc<Backlogs>,
+    ) -> Self {
+        Self::with(session, Way::Open(stream), security, backlogs)
     }
 
     /// A session whose client waits for its turn to log in.
-    pub fn queued(session: Session, queued: Box<Queued>, security: Security) -> Self {
-        Self::with(session, Way::Queued(queued), security)
+    pub fn queued(
+        session: Session,
+        queued: Box<Queued>,
+        security: Security,
+        backlogs: &Arc<Backlogs>,
+    ) -> Self {
+        Self::with(session, Way::Queued(queued), security, backlogs)
     }
 
-    fn with(session: Session, stream: Way, security: Security) -> Self {
+    fn with(session: Session, stream: Way, security: Security, backlogs: &Arc<Backlogs>) -> Self {
         Self {
             sid: session.sid(),
             security,
             shared: Mutex::new(Shared {
                 session,
                 stream,
+                backlog: Backlog::default(),
+                backlogs: Arc::clone(backlogs),
                 waiting: Vec::new(),
             }),
         }
@@ -103,11 +119,15 @@ impl Cell {
     }
 
     /// Takes a request; its answer is to be [fetched](Self::fetch) if it is held.
-    pub fn request(&self, request: &Request<'_>, now: Instant) -> Taken {
+    pub fn request(self: &Arc<Self>, request: &Request<'_>, now: Instant) -> Taken {
         let mut shared = self.shared.lock();
         let taken = shared.session.request(request, now);
         shared.pump(now);
+        let evicted = self.await_eviction(&shared);
         wake(shared);
+        if evicted.is_ready() {
+            self.evict(now);
+        }
         taken
     }
 
@@ -154,11 +174,20 @@ impl Cell {
         }
     }
 
+    /// Whether its client has logged in.
+    pub fn is_logged_in(&self) -> bool {
+        self.shared.lock().session.is_logged_in()
+    }
+
     /// Answers what is due by now.
-    pub fn settle(&self, now: Instant) {
+    pub fn settle(self: &Arc<Self>, now: Instant) {
         let mut shared = self.shared.lock();
         shared.pump(now);
+        let evicted = self.await_eviction(&shared);
         wake(shared);
+        if evicted.is_ready() {
+            self.evict(now);
+        }
     }
 
     /// The connection that holds a request broke.
@@ -182,6 +211,17 @@ impl Cell {
         shared.session.terminate(condition, now);
         shared.pump(now);
         wake(shared);
+    }
+
+    /// The session has to go if too much input of all clients waits and much of that is its client's.
+    fn await_eviction(self: &Arc<Self>, shared: &Shared) -> Poll<()> {
+        let eviction = || Waker::from(Arc::new(Eviction(Arc::downgrade(self))));
+        shared.backlog.wake_if_evicted(eviction)
+    }
+
+    fn evict(&self, now: Instant) {
+        tracing::debug!(sid = ?self.sid, "ending a session: {Evicted}");
+        self.terminate(Condition::InternalServerError, now);
     }
 
     /// How long its client may have no request here.
@@ -219,6 +259,10 @@ impl Shared {
         if self.session.is_over() {
             self.leave_stream();
         }
+        // If it has to go, whoever looks after that is told.
+        let _ = self
+            .backlog
+            .count(self.session.waiting_input(), &self.backlogs);
     }
 
     /// Leaves the stream of a session that is over; what its client never got goes back.
@@ -264,6 +308,17 @@ impl Shared {
         if self.waiting.iter_mut().find(same).is_none() {
             self.waiting.reserve_exact(1);
             self.waiting.push((rid, waker.clone()));
+        }
+    }
+}
+
+/// Ends a session that has to go, which has no task that could be woken for it.
+struct Eviction(Weak<Cell>);
+
+impl Wake for Eviction {
+    fn wake(self: Arc<Self>) {
+        if let Some(cell) = self.0.upgrade() {
+            cell.evict(Instant::now());
         }
     }
 }
@@ -327,9 +382,7 @@ impl Stream for session::Session {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-    use std::task::Wake;
 
     use megaphone_xmpp::Limits;
 
@@ -370,7 +423,7 @@ mod tests {
     }
 
     /// A session whose requests 100 and 101 are held, with both connections.
-    fn two_are_held(hold: u32) -> (Cell, Ejabberd, u32) {
+    fn two_are_held(hold: u32) -> (Arc<Cell>, Ejabberd, u32) {
         let (trunks, mut ejabberd) = Ejabberd::start();
         let now = Instant::now();
         let sid = Sid::random().unwrap();
@@ -391,13 +444,14 @@ mod tests {
         let login = Arc::new(Logins::new(0)).begin();
         let stream = session::Session::open(&trunks, &opening, first, 1 << 20, login).unwrap();
         session.outgoing_taken();
-        let cell = Cell::new(session, stream, Security::Plain);
+        let backlogs = Arc::new(Backlogs::new(1 << 20));
+        let cell = Arc::new(Cell::new(session, stream, Security::Plain, &backlogs));
         let (id, _) = ejabberd.opened();
         ask(&cell, 101);
         (cell, ejabberd, id)
     }
 
-    fn ask(cell: &Cell, rid: u64) {
+    fn ask(cell: &Arc<Cell>, rid: u64) {
         let sid = cell.sid();
         let body =
             format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'/>");

@@ -3,6 +3,8 @@
 use megaphone_xmpp::Open;
 use megaphone_xmpp::bosh::{Request, Type};
 
+use super::documents::Documents;
+
 /// A request's contents, kept while a request before it is missing.
 #[derive(Debug)]
 pub struct Contents {
@@ -15,7 +17,7 @@ pub struct Contents {
     /// What the client wants of the session.
     pub wish: Wish,
     /// Documents for ejabberd, an `<open/>` first if the stream is to restart.
-    pub documents: Vec<Vec<u8>>,
+    pub documents: Documents,
 }
 
 /// What a client wants of its session.
@@ -35,11 +37,13 @@ impl Contents {
     /// The contents of a request in a session with the domain `to`.
     pub fn of(request: &Request<'_>, to: &str) -> Self {
         let owned = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(Box::from);
-        let mut documents = Vec::with_capacity(request.payload.len() + 1);
+        let mut documents = Documents::with_capacity(request.payload.len() + 1);
         if request.restart {
             documents.push(open(request, to));
         }
-        documents.extend(request.payload.iter().map(|document| document.to_vec()));
+        for document in &request.payload {
+            documents.push(document.to_vec());
+        }
         Self {
             key: owned(&request.key),
             newkey: owned(&request.newkey),
@@ -55,7 +59,7 @@ impl Contents {
     }
 
     /// Whether it only asks for what comes from ejabberd.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         matches!(self.wish, Wish::Output) && self.documents.is_empty()
     }
 }

@@ -13,6 +13,7 @@ mod activity;
 mod answer;
 mod cell;
 mod contents;
+mod documents;
 mod give_back;
 mod http;
 mod keys;

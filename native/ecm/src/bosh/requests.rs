@@ -131,6 +131,16 @@ impl Requests {
         self.entries.iter_mut().find(|entry| entry.rid == rid)
     }
 
+    /// Bytes of memory of the contents of those that came too early. Few clients have some, and a window of
+    /// requests is small.
+    pub fn early_bytes(&self) -> usize {
+        let early = self.entries.iter().map(|entry| match &entry.state {
+            State::Early(contents) => contents.documents.bytes(),
+            _ => 0,
+        });
+        early.sum()
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()

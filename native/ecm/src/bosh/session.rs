@@ -14,7 +14,6 @@ mod end;
 mod input;
 mod output;
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,16 +25,15 @@ use self::output::Opened;
 use super::activity::Activity;
 use super::answer::Answer;
 use super::contents::open;
+use super::documents::Documents;
 use super::keys::Keys;
 use super::requests::{Entry, Requests};
 use super::sid::Sid;
 use super::terms::{Policy, Terms};
+use crate::session::MAX_BEFORE_LOGIN;
 
 /// How long a client that polls waits for `<stream:features/>`, which ejabberd gives at once.
 const FEATURES: Duration = Duration::from_secs(1);
-
-/// The largest payload of a request of somebody who may be anybody: no login needs more.
-const MAX_BEFORE_LOGIN: usize = 64 * 1024;
 
 /// A client's session.
 #[derive(Debug)]
@@ -48,7 +46,7 @@ pub struct Session {
     keys: Keys,
     activity: Activity,
     /// Documents that ejabberd has not taken.
-    outgoing: VecDeque<Vec<u8>>,
+    outgoing: Documents,
     /// Documents of ejabberd's that no answer has taken.
     pending: Vec<Bytes>,
     /// Their bytes.
@@ -132,9 +130,11 @@ impl Session {
         let Ok(keys) = Keys::new(request.newkey.as_deref()) else {
             return Err(Answer::terminate(Condition::BadRequest));
         };
-        let mut outgoing = VecDeque::with_capacity(1 + request.payload.len());
-        outgoing.push_back(open(request, to));
-        outgoing.extend(request.payload.iter().map(|document| document.to_vec()));
+        let mut outgoing = Documents::with_capacity(1 + request.payload.len());
+        outgoing.push(open(request, to));
+        for document in &request.payload {
+            outgoing.push(document.to_vec());
+        }
         Ok(Self {
             sid,
             terms: Terms::agree(request, policy),
@@ -167,6 +167,16 @@ impl Session {
     /// Whether the client knows of it.
     pub fn is_known(&self) -> bool {
         self.told == Told::Yes
+    }
+
+    /// Whether the client has logged in.
+    pub fn is_logged_in(&self) -> bool {
+        self.login == Login::Done
+    }
+
+    /// Bytes of memory that its client's requests take which ejabberd has not taken.
+    pub fn waiting_input(&self) -> usize {
+        self.outgoing.bytes() + self.requests.early_bytes()
     }
 
     /// The `Content-Type` of its answers, if it isn't `text/xml; charset=utf-8`.

@@ -146,7 +146,8 @@ async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
         return Some(arrival);
     };
     let config = Arc::clone(tls.config(purpose));
-    let handshake = TlsSocket::accept(stream, config, std::mem::take(&mut arrival.input));
+    let input = std::mem::take(&mut arrival.input);
+    let handshake = TlsSocket::accept(stream, config, input, &arrival.settings.backlogs);
     let limit = arrival.settings.limits.handshake_timeout;
     let peer = arrival.peer;
     let done = tokio::select! {

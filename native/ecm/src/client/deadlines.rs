@@ -2,7 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::requests::{COLLECTED, Position};
+use super::clock::Clock;
+use super::requests::Position;
 use super::socket::Written;
 use crate::config::LimitsConfig;
 
@@ -11,24 +12,26 @@ use crate::config::LimitsConfig;
 pub enum Expected {
     /// The head of the request with this number.
     Head(u64),
-    /// Part of a body: which request's, and the number of the block of 64 KiB.
-    Body(u64, u64),
+    /// The rest of the body of the request with this number.
+    Body(u64),
     /// A request, or not: the client is idle.
     Anything(u64),
     /// Nothing that has a deadline.
     Nothing,
+    /// What was expected before, but the client is not read now: that time is not its own.
+    Stalled,
 }
 
 impl Expected {
-    /// What a client is expected to send that is read from and has had `requests` and `body_bytes`
-    /// read; `idle` says that it waits for no answer.
-    pub fn at(position: Position, requests: u64, body_bytes: u64, idle: Waiting) -> Self {
+    /// What a client is expected to send that is read from and has had `requests` read; `idle` says that it
+    /// waits for no answer.
+    pub fn at(position: Position, requests: u64, idle: Waiting) -> Self {
         match (position, idle) {
             (Position::InHead, _) => Self::Head(requests),
             // A client connects to ask something.
             (Position::BetweenRequests, Waiting::ForClient) if requests == 0 => Self::Head(0),
             (Position::BetweenRequests, Waiting::ForClient) => Self::Anything(requests),
-            (Position::InBody, _) => Self::Body(requests, body_bytes / COLLECTED as u64),
+            (Position::InBody, _) => Self::Body(requests),
             (Position::BetweenRequests | Position::Held | Position::Raw, _) => Self::Nothing,
         }
     }
@@ -47,7 +50,7 @@ pub enum Waiting {
 #[derive(Debug)]
 pub struct Deadlines {
     expected: Expected,
-    since: Instant,
+    clock: Clock,
     stuck_since: Option<Instant>,
 }
 
@@ -67,16 +70,20 @@ impl Deadlines {
     pub const fn new(now: Instant) -> Self {
         Self {
             expected: Expected::Head(0),
-            since: now,
+            clock: Clock::Runs(now),
             stuck_since: None,
         }
     }
 
     /// Says what the client is expected to send now.
     pub fn expect(&mut self, expected: Expected, now: Instant) {
-        if self.expected != expected {
+        if expected == Expected::Stalled {
+            self.clock.stop(now);
+        } else if self.expected == expected {
+            self.clock.go_on(now);
+        } else {
             self.expected = expected;
-            self.since = now;
+            self.clock = Clock::Runs(now);
         }
     }
 
@@ -98,14 +105,15 @@ impl Deadlines {
         self.stuck_since.get_or_insert(now);
     }
 
-    /// The next deadline.
-    pub fn next(&self, limits: &LimitsConfig) -> Option<(Instant, Missed)> {
+    /// The next deadline, if so many bytes have come of the body that is expected.
+    pub fn next(&self, limits: &LimitsConfig, body_bytes: u64) -> Option<(Instant, Missed)> {
         let input = match self.expected {
-            Expected::Head(_) => Some((self.since + limits.head_timeout, Missed::Request)),
-            Expected::Body(..) => Some((self.since + limits.body_timeout, Missed::Request)),
-            Expected::Anything(_) => Some((self.since + limits.idle_timeout, Missed::Idle)),
-            Expected::Nothing => None,
+            Expected::Head(_) => Some((limits.head_timeout, Missed::Request)),
+            Expected::Body(_) => Some((limits.body_time(body_bytes), Missed::Request)),
+            Expected::Anything(_) => Some((limits.idle_timeout, Missed::Idle)),
+            Expected::Nothing | Expected::Stalled => None,
         };
+        let input = input.and_then(|(time, missed)| Some((self.clock.shows(time)?, missed)));
         let output = self
             .stuck_since
             .map(|since| (since + limits.send_timeout, Missed::Output));
@@ -126,6 +134,7 @@ mod tests {
         LimitsConfig {
             head_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(2),
+            min_body_rate: 10,
             idle_timeout: Duration::from_secs(3),
             send_timeout: Duration::from_secs(4),
             ..LimitsConfig::default()
@@ -142,15 +151,11 @@ mod tests {
             (BetweenRequests, 1, ForServer, Expected::Nothing),
             (BetweenRequests, 1, ForClient, Expected::Anything(1)),
             (InHead, 1, ForServer, Expected::Head(1)),
-            (InBody, 2, ForServer, Expected::Body(2, 3)),
+            (InBody, 2, ForServer, Expected::Body(2)),
             (Held, 1, ForServer, Expected::Nothing),
             (Raw, 1, ForServer, Expected::Nothing),
         ] {
-            let body_bytes = 3 * COLLECTED as u64 + 1;
-            assert_eq!(
-                Expected::at(position, requests, body_bytes, waiting),
-                expected
-            );
+            assert_eq!(Expected::at(position, requests, waiting), expected);
         }
     }
 
@@ -159,23 +164,52 @@ mod tests {
         let start = Instant::now();
         let mut deadlines = Deadlines::new(start);
         let later = start + Duration::from_millis(500);
+        let request = |at| Some((at, Missed::Request));
         deadlines.expect(Expected::Head(0), later);
+        let head = request(start + Duration::from_secs(1));
+        assert_eq!(deadlines.next(&limits(), 0), head);
+        deadlines.expect(Expected::Body(1), later);
         assert_eq!(
-            deadlines.next(&limits()),
-            Some((start + Duration::from_secs(1), Missed::Request))
-        );
-        deadlines.expect(Expected::Body(1, 0), later);
-        assert_eq!(
-            deadlines.next(&limits()),
-            Some((later + Duration::from_secs(2), Missed::Request))
-        );
-        deadlines.expect(Expected::Body(1, 1), start + Duration::from_secs(2));
-        assert_eq!(
-            deadlines.next(&limits()),
-            Some((start + Duration::from_secs(4), Missed::Request))
+            deadlines.next(&limits(), 0),
+            request(later + Duration::from_secs(2))
         );
         deadlines.expect(Expected::Nothing, later);
-        assert_eq!(deadlines.next(&limits()), None);
+        assert_eq!(deadlines.next(&limits(), 0), None);
+    }
+
+    /// Ten bytes give a second.
+    #[tokio::test]
+    async fn a_body_has_the_more_time_the_more_of_it_has_come_however_it_comes() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(start);
+        deadlines.expect(Expected::Body(1), start);
+        for (bytes, seconds) in [(0, 2.0), (1, 2.1), (10, 3.0), (100_000, 10_002.0)] {
+            // Each byte is seen by itself, and looks the same.
+            deadlines.expect(Expected::Body(1), start + Duration::from_secs(1));
+            assert_eq!(
+                deadlines.next(&limits(), bytes),
+                Some((start + Duration::from_secs_f64(seconds), Missed::Request))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_time_in_which_nobody_reads_a_client_is_not_its_own() {
+        let start = Instant::now();
+        let second = |n| start + Duration::from_secs(n);
+        let mut deadlines = Deadlines::new(start);
+        deadlines.expect(Expected::Body(1), start);
+        deadlines.expect(Expected::Stalled, second(1));
+        deadlines.expect(Expected::Stalled, second(2));
+        assert_eq!(deadlines.next(&limits(), 0), None);
+        deadlines.expect(Expected::Body(1), second(5));
+        let left = Some((second(6), Missed::Request));
+        assert_eq!(deadlines.next(&limits(), 0), left);
+        // And what comes after it has its own time.
+        deadlines.expect(Expected::Stalled, second(6));
+        deadlines.expect(Expected::Anything(1), second(7));
+        let idle = Some((second(10), Missed::Idle));
+        assert_eq!(deadlines.next(&limits(), 0), idle);
     }
 
     #[tokio::test]
@@ -184,16 +218,16 @@ mod tests {
         let mut deadlines = Deadlines::new(start);
         deadlines.output_is_stuck(start);
         assert_eq!(
-            deadlines.next(&limits()).map(|next| next.1),
+            deadlines.next(&limits(), 0).map(|next| next.1),
             Some(Missed::Request)
         );
         deadlines.expect(Expected::Nothing, start);
         deadlines.output_is_stuck(start + Duration::from_secs(1));
         assert_eq!(
-            deadlines.next(&limits()),
+            deadlines.next(&limits(), 0),
             Some((start + Duration::from_secs(4), Missed::Output))
         );
         deadlines.output_moves();
-        assert_eq!(deadlines.next(&limits()), None);
+        assert_eq!(deadlines.next(&limits(), 0), None);
     }
 }

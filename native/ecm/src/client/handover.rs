@@ -11,7 +11,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+#[cfg(test)]
+use bytes::BytesMut;
 use megaphone_http::{BodyLength, RequestDecoder, RequestHead};
 use tokio::sync::watch;
 
@@ -20,6 +22,7 @@ use super::replies::Reply;
 use super::requests::Routed;
 use super::requests::host_name;
 use super::route::Route;
+use super::unread::Unread;
 use super::{Arrival, Client, Ending, Introduction, Moved, Socket, tls_of};
 use crate::addresses::TooMany;
 use crate::answer::{After, not_found};
@@ -55,7 +58,7 @@ pub struct Handover {
     /// The decoder, behind the head.
     pub decoder: RequestDecoder,
     /// What was read and not decoded.
-    pub input: BytesMut,
+    pub input: Unread,
     /// The head.
     pub head: RequestHead,
 }
@@ -104,13 +107,13 @@ impl Handover {
             phase,
             origins: Origins::Peer(peer),
             decoder,
-            input,
+            input: input.into(),
             head,
         }
     }
 
     /// The connection as it arrived, and what was read of it.
-    pub(super) fn into_parts(self) -> (Arrival, Origins, RequestDecoder, BytesMut, RequestHead) {
+    pub(super) fn into_parts(self) -> (Arrival, Origins, RequestDecoder, Unread, RequestHead) {
         let arrival = Arrival {
             socket: self.stream,
             peer: self.origins.peer(),

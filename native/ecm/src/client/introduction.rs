@@ -7,6 +7,8 @@ use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
 use tokio::time::timeout;
 
 use super::arrival::{Arrival, Introduction};
+use super::task;
+use crate::backlog::{Backlog, Evicted};
 use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
 use crate::trunk::canonical;
@@ -22,8 +24,9 @@ pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
         return None;
     }
     let mut phase = arrival.phase.clone();
+    let mut backlog = Backlog::default();
     let result = tokio::select! {
-        result = timeout(limit, read(&mut arrival)) => match result {
+        result = timeout(limit, read(&mut arrival, &mut backlog)) => match result {
             Ok(result) => result,
             Err(_elapsed) => Err(Refusal::TooLate),
         },
@@ -58,14 +61,21 @@ enum Refusal {
     #[error("it did not come within head_timeout")]
     TooLate,
     #[error("{0}")]
+    Evicted(#[from] Evicted),
+    #[error("{0}")]
     Socket(#[from] io::Error),
 }
 
-async fn read(arrival: &mut Arrival) -> Result<(), Refusal> {
+async fn read(arrival: &mut Arrival, backlog: &mut Backlog) -> Result<(), Refusal> {
     loop {
         let input = &mut arrival.input;
+        backlog.count(input.capacity(), &arrival.settings.backlogs)?;
         let (mut reader, _writer) = arrival.socket.split();
-        if reader.read(|bytes| input.extend_from_slice(bytes)).await? == 0 {
+        let length = tokio::select! {
+            length = reader.read(|bytes| input.extend_from_slice(bytes)) => length?,
+            evicted = task::evicted(backlog) => return Err(evicted.into()),
+        };
+        if length == 0 {
             return Err(Refusal::Closed(input.len()));
         }
         let Some((header, length)) = proxy::read_any(input)? else {

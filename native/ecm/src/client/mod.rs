@@ -4,6 +4,7 @@
 
 mod answers;
 mod arrival;
+pub mod clock;
 pub mod deadlines;
 mod forward;
 mod handover;
@@ -17,6 +18,7 @@ pub mod socket;
 pub mod task;
 pub mod timer;
 mod tls;
+mod unread;
 mod wait;
 
 use std::future::{Future, poll_fn};
@@ -42,6 +44,8 @@ pub use self::route::{Route, Routes};
 pub use self::socket::{Socket, prepare};
 use self::task::{Ending, Moved, Task};
 use self::timer::Timer;
+pub use self::unread::Unread;
+use crate::backlog::Backlog;
 use crate::clients::Place;
 use crate::config::{Application, ListenerKind, Protocol, Service};
 use crate::metrics::{REFUSALS, Reason};
@@ -81,11 +85,8 @@ fn run(client: Client, phase: watch::Receiver<Phase>) -> impl Future<Output = ()
             client.hand_over(phase);
             return;
         }
-        let Client {
-            socket,
-            place: _place,
-            ..
-        } = client;
+        // All else goes at once.
+        let (socket, _place) = client.into_socket();
         // In a box, or each client would have room for it from the start.
         Box::pin(task::close(socket, ending, phase)).await;
     }
@@ -122,6 +123,7 @@ struct Client {
     trunks: Arc<Trunks>,
     requests: RequestReader,
     answers: Answers,
+    backlog: Backlog,
     deadlines: Deadlines,
     /// Fires at the next deadline or before it; there is none while there is none.
     timer: Timer,
@@ -176,6 +178,15 @@ impl Task for Client {
         ]))
     }
 
+    fn count_backlog(&mut self) -> Result<(), Ending> {
+        let outgoing = self.outgoing.as_ref().map_or(0, |it| it.bytes.len());
+        let routed = self.routed.as_ref();
+        let routed = routed.map_or(0, |it| it.head.as_bytes().len());
+        let waiting = self.requests.held() + outgoing + routed + self.socket.unread();
+        let counted = self.backlog.count(waiting, &self.settings.backlogs);
+        counted.map_err(|evicted| task::evict(self.peer(), evicted))
+    }
+
     fn is_done(&self) -> Option<Ending> {
         if !self.output.is_empty() || self.socket.has_unsent() {
             return None;
@@ -222,6 +233,7 @@ impl Client {
         Self {
             requests,
             answers,
+            backlog: Backlog::default(),
             deadlines: Deadlines::new(Instant::now()),
             timer: Timer::default(),
             connection: None,
@@ -285,6 +297,10 @@ impl Client {
         if !(in_order && (answered || self.answers.is_raw())) {
             connection.abort();
         }
+    }
+
+    fn into_socket(self) -> (Socket, Place) {
+        (self.socket, self.place)
     }
 
     fn peer(&self) -> SocketAddr {

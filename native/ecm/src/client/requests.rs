@@ -9,6 +9,7 @@ use megaphone_http::{
 
 use super::origin::Origins;
 use super::route::{Route, Routes};
+use super::unread::Unread;
 use crate::host_meta::Scheme;
 
 /// A body up to this size goes to ejabberd in one piece with its head; a larger one in pieces of
@@ -105,7 +106,7 @@ pub enum Position {
 pub struct RequestReader {
     speaks: Speaks,
     decoder: RequestDecoder,
-    input: BytesMut,
+    input: Unread,
     origins: Origins,
     /// Whose the last head was.
     client: SocketAddr,
@@ -114,7 +115,6 @@ pub struct RequestReader {
     /// The request whose head was read and whose end was not.
     current: Option<Current>,
     requests: u64,
-    body_bytes: u64,
 }
 
 /// What the first byte belongs to.
@@ -131,7 +131,7 @@ struct Current {
     framing: Framing,
     /// Whether its bytes are given out as they come.
     pace: Pace,
-    body: usize,
+    body: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl RequestReader {
     pub fn resume(
         origins: Origins,
         decoder: RequestDecoder,
-        input: BytesMut,
+        input: Unread,
         head: RequestHead,
         routes: &Routes,
     ) -> (Self, Option<Box<Routed>>) {
@@ -178,13 +178,12 @@ impl RequestReader {
         Self {
             speaks,
             decoder: RequestDecoder::new(limits),
-            input: BytesMut::new(),
+            input: Unread::default(),
             client: origins.peer(),
             origins,
             outgoing: BytesMut::new(),
             current: None,
             requests: 0,
-            body_bytes: 0,
         }
     }
 
@@ -196,7 +195,7 @@ impl RequestReader {
     /// Takes bytes from the client. [`next`](Self::next) has to be asked until it waits before there
     /// is more.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.input.extend_from_slice(bytes);
+        self.input.feed(bytes);
     }
 
     /// Goes on with the input. The requests that `routes` have are not for ejabberd.
@@ -205,7 +204,7 @@ impl RequestReader {
             return self.next_raw();
         }
         loop {
-            match self.decoder.decode(&mut self.input) {
+            match self.decoder.decode(self.input.bytes()) {
                 Err(error) => return Next::Refuse(error),
                 Ok(Some(Event::Head(head))) => {
                     if let Some(routed) = self.route(head, routes) {
@@ -218,10 +217,8 @@ impl RequestReader {
                     }
                 }
                 Ok(None) => {
-                    if self.input.is_empty() {
-                        // An idle client keeps no buffer.
-                        self.input = BytesMut::new();
-                    }
+                    // An idle client keeps no buffer.
+                    self.input.shrink();
                     let streams = self
                         .current
                         .as_ref()
@@ -275,9 +272,14 @@ impl RequestReader {
         self.requests
     }
 
-    /// How many bytes of bodies were read.
-    pub const fn body_bytes(&self) -> u64 {
-        self.body_bytes
+    /// How many bytes have come of the body that is being read.
+    pub fn body_bytes(&self) -> u64 {
+        self.current.as_ref().map_or(0, |request| request.body)
+    }
+
+    /// How many bytes are held here, whatever they are.
+    pub fn held(&self) -> usize {
+        self.input.allocated() + self.outgoing.capacity()
     }
 
     /// The answer did not switch protocols: another request may follow.
@@ -302,23 +304,25 @@ impl RequestReader {
 
     /// A request that has a route and no body was answered here: another one may follow.
     pub fn skip_end(&mut self) {
-        if let Ok(Some(Event::End)) = self.decoder.decode(&mut self.input) {
+        if let Ok(Some(Event::End)) = self.decoder.decode(self.input.bytes()) {
             self.decoder.resume_http();
         }
     }
 
     /// What was read and not decoded, and what decodes it: for another task.
-    pub fn into_parts(self) -> (Origins, RequestDecoder, BytesMut) {
+    pub fn into_parts(self) -> (Origins, RequestDecoder, Unread) {
         (self.origins, self.decoder, self.input)
     }
 
     /// Starts a request, unless it has a route.
-    fn route(&mut self, head: RequestHead, routes: &Routes) -> Option<Box<Routed>> {
+    fn route(&mut self, mut head: RequestHead, routes: &Routes) -> Option<Box<Routed>> {
         let Some(route) = routes.find(head.target()) else {
             self.start(&head);
             return None;
         };
         self.requests += 1;
+        // It may have to wait.
+        head.detach();
         Some(Box::new(Routed { route, head }))
     }
 
@@ -350,7 +354,7 @@ impl RequestReader {
             return Next::Wait;
         }
         self.requests = 1;
-        let bytes = std::mem::take(&mut self.input).freeze();
+        let bytes = self.input.take().freeze();
         Next::Send(self.raw_bytes(bytes))
     }
 
@@ -388,11 +392,10 @@ impl RequestReader {
     }
 
     fn body(&mut self, bytes: &[u8]) {
-        self.body_bytes += bytes.len() as u64;
         let Some(current) = &mut self.current else {
             return;
         };
-        current.body += bytes.len();
+        current.body += bytes.len() as u64;
         if current.framing == Framing::Chunks {
             self.outgoing
                 .put_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
@@ -409,7 +412,7 @@ impl RequestReader {
         match &mut self.current {
             None => false,
             Some(current) => {
-                if current.body > COLLECTED {
+                if current.body > COLLECTED as u64 {
                     current.pace = Pace::Stream;
                 }
                 current.pace == Pace::Stream
@@ -653,7 +656,7 @@ mod tests {
         let mut reader = reader();
         read(&mut reader, &[&[GET, POST].concat()]);
         assert_eq!(
-            (reader.input.capacity(), reader.outgoing.capacity()),
+            (reader.input.allocated(), reader.outgoing.capacity()),
             (0, 0)
         );
     }

@@ -148,6 +148,15 @@ impl Socket {
         }
     }
 
+    /// How many bytes were read that are a part of a TLS record.
+    #[must_use]
+    pub const fn unread(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(socket) => socket.unread(),
+        }
+    }
+
     /// Gives the system what waits, as far as there is room.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! What the tasks of clients have in common, whatever they speak: a task makes all the progress that is
 //! possible without waiting, then waits for whatever could allow more.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 
 use tokio::sync::watch;
 
 use super::socket::{self, Socket};
+use crate::backlog::{Backlog, Evicted};
 use crate::shutdown::Phase;
 
 /// How often a client may read, write and send before others have a turn.
@@ -18,6 +20,12 @@ pub trait Task: Send {
 
     /// Does a part of what can be done without waiting.
     fn step(&mut self) -> Result<Moved, Ending>;
+
+    /// Counts what has come of the client and waits, when others have a turn.
+    ///
+    /// # Errors
+    /// [`Ending::Reset`] if too much waits of all clients together, and this one has the most of it.
+    fn count_backlog(&mut self) -> Result<(), Ending>;
 
     /// How it ends, if nothing is left to do.
     fn is_done(&self) -> Option<Ending>;
@@ -79,12 +87,27 @@ pub async fn run(task: &mut impl Task, phase: &mut watch::Receiver<Phase>) -> En
 /// Does all that can be done without waiting, or so much of it that others have to have a turn.
 fn turn(task: &mut impl Task, phase: &mut watch::Receiver<Phase>) -> Result<Moved, Ending> {
     task.enter(*phase.borrow_and_update())?;
+    let mut moved = Moved::Yes;
     for _ in 0..STEPS {
-        if task.step()? == Moved::No {
-            return task.is_done().map_or(Ok(Moved::No), Err);
+        moved = task.step()?;
+        if moved == Moved::No {
+            task.is_done().map_or(Ok(()), Err)?;
+            break;
         }
     }
-    Ok(Moved::Yes)
+    task.count_backlog()?;
+    Ok(moved)
+}
+
+/// Waits until a client has to go, because it has sent too much that waits.
+pub fn evicted(backlog: &Backlog) -> impl Future<Output = Evicted> {
+    poll_fn(|context| backlog.poll_evicted(context).map(|()| Evicted))
+}
+
+/// How a client ends that has to go: nothing of it is worth waiting for.
+pub fn evict(peer: SocketAddr, evicted: Evicted) -> Ending {
+    tracing::debug!(%peer, "closing a client: {evicted}");
+    Ending::Reset
 }
 
 /// Closes the connection of a task that has ended, unless it goes on.

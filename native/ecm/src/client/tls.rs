@@ -19,6 +19,8 @@ use tokio_rustls::rustls::unbuffered::{
 };
 use tokio_rustls::rustls::{self, CipherSuite, ProtocolVersion, ServerConfig};
 
+use crate::backlog::{Backlog, Backlogs, Evicted};
+
 /// How much is encrypted at once: what the system does not take of it waits in the client's memory.
 const WRITE_SIZE: usize = 16 * 1024;
 
@@ -68,14 +70,17 @@ pub enum HandshakeError {
     /// The client has gone.
     #[error("the client left after {0} bytes of its handshake")]
     Left(usize),
+    /// It has sent too much that waits.
+    #[error("{0}")]
+    Evicted(#[from] Evicted),
     /// The socket failed.
     #[error("{0}")]
     Socket(#[from] io::Error),
 }
 
 impl TlsSocket {
-    /// Does a handshake in which the client has sent `input` so far. Gives the socket and the first
-    /// bytes that the client sent by it.
+    /// Does a handshake in which the client has sent `input` so far. What has come of it in part counts among
+    /// the `backlogs`. Gives the socket and the first bytes that the client sent by it.
     ///
     /// # Errors
     /// [`HandshakeError`], with the socket, on which an alert was sent if the client should get one.
@@ -83,6 +88,7 @@ impl TlsSocket {
         mut stream: TcpStream,
         config: Arc<ServerConfig>,
         mut input: Vec<u8>,
+        backlogs: &Arc<Backlogs>,
     ) -> Result<(Self, Vec<u8>), (HandshakeError, TcpStream)> {
         let mut layer = match UnbufferedServerConnection::new(config) {
             Ok(connection) => Layer::new(connection),
@@ -90,7 +96,7 @@ impl TlsSocket {
         };
         let mut plaintext = Vec::new();
         match layer
-            .shake_hands(&mut stream, &mut input, &mut plaintext)
+            .shake_hands(&mut stream, &mut input, &mut plaintext, backlogs)
             .await
         {
             Ok(()) => Ok((Self { stream, layer }, plaintext)),
@@ -147,6 +153,11 @@ impl TlsSocket {
         !self.layer.unsent.is_empty()
     }
 
+    /// How many bytes of a record have come that is not whole.
+    pub(super) const fn unread(&self) -> usize {
+        self.layer.unread.capacity()
+    }
+
     /// Gives the system what it did not take before.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.layer.flush(&self.stream)
@@ -195,7 +206,9 @@ impl Layer {
         stream: &mut TcpStream,
         input: &mut [u8],
         plaintext: &mut Vec<u8>,
+        backlogs: &Arc<Backlogs>,
     ) -> Result<(), HandshakeError> {
+        let mut backlog = Backlog::default();
         let mut received = input.len();
         self.take(input, &mut |bytes| plaintext.extend_from_slice(bytes))?;
         loop {
@@ -207,13 +220,17 @@ impl Layer {
                 stream.writable().await?;
                 continue;
             }
+            backlog.count(self.unread.capacity() + plaintext.capacity(), backlogs)?;
             let (mut reader, _writer) = stream.split();
             let (length, taken) = std::future::poll_fn(|context| {
+                if backlog.poll_evicted(context).is_ready() {
+                    return Poll::Ready(Err(HandshakeError::from(Evicted)));
+                }
                 READ_BUFFER.with_borrow_mut(|buffer| {
                     let length = ready!(poll_fill(&mut reader, context, buffer))?;
                     let bytes = buffer.get_mut(..length).unwrap_or_default();
                     let taken = self.take(bytes, &mut |bytes| plaintext.extend_from_slice(bytes));
-                    Poll::Ready(Ok::<_, io::Error>((length, taken)))
+                    Poll::Ready(Ok((length, taken)))
                 })
             })
             .await?;

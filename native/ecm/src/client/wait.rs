@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::deadlines::{Expected, Missed, Waiting};
 use super::replies::Reply;
 use super::requests::Position;
-use super::{Client, Ending, Input};
+use super::{Client, Ending, Input, task};
+use crate::backlog::Evicted;
 use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, Room, RoomToCome, TrunkLost};
@@ -25,6 +26,8 @@ enum Happened {
     /// There is room in the trunk, or the trunk is lost.
     Room(Result<Room, TrunkLost>),
     Timer,
+    /// It has sent too much that waits.
+    Evicted(Evicted),
     /// The program's end begins, or goes on.
     Phase,
 }
@@ -53,6 +56,7 @@ impl Client {
                 Some((deadline, missed)) if deadline <= Instant::now() => self.missed(missed),
                 _ => Ok(()),
             },
+            Happened::Evicted(evicted) => Err(task::evict(self.peer(), evicted)),
             Happened::Read(Ok(_))
             | Happened::CanWrite(Ok(()))
             | Happened::Output
@@ -68,16 +72,12 @@ impl Client {
         let expected = match self.wants_input() {
             // A peer that closes its side closes the other one soon.
             false if self.answers.is_raw() && self.input != Input::Open => Expected::Anything(0),
-            false => Expected::Nothing,
-            true => Expected::at(
-                self.requests.position(),
-                self.requests.requests(),
-                self.requests.body_bytes(),
-                waiting,
-            ),
+            false => Expected::Stalled,
+            true => Expected::at(self.requests.position(), self.requests.requests(), waiting),
         };
         self.deadlines.expect(expected, Instant::now());
-        self.deadlines.next(&self.settings.limits)
+        self.deadlines
+            .next(&self.settings.limits, self.requests.body_bytes())
     }
 
     async fn next_event(
@@ -94,6 +94,7 @@ impl Client {
             // An error says that the program is gone, and this with it in a moment.
             Ok(()) = phase.changed() => Happened::Phase,
             () = self.timer.elapsed(), if deadline.is_some() => Happened::Timer,
+            evicted = task::evicted(&self.backlog) => Happened::Evicted(evicted),
             room = room_to_come(&mut self.room) => Happened::Room(room),
             () = output_changed(self.connection.as_ref()) => Happened::Output,
             ready = writer.writable(), if has_output => Happened::CanWrite(ready),

@@ -144,9 +144,13 @@ pub struct LimitsConfig {
     /// the start of the connection.
     #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
     pub head_timeout: Duration,
-    /// How long each 64 KiB of a body may take, or what is left of it.
+    /// How long a body, a stanza or a message may take, beside what [`min_body_rate`](Self::min_body_rate)
+    /// gives it: see [`body_time`](Self::body_time).
     #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
     pub body_timeout: Duration,
+    /// How many bytes of it give it a second more.
+    #[serde(deserialize_with = "size::<1, GIB, _>")]
+    pub min_body_rate: u64,
     /// How long a client may stay connected between two requests.
     #[serde(deserialize_with = "interval::<{ 10 * MS }, DAY, _>")]
     pub idle_timeout: Duration,
@@ -204,6 +208,9 @@ pub struct LimitsConfig {
     /// The most output that waits for all clients together.
     #[serde(deserialize_with = "size::<MIB, TIB, _>")]
     pub max_output_buffer: u64,
+    /// The most input of all clients together that waits.
+    #[serde(deserialize_with = "size::<MIB, TIB, _>")]
+    pub max_input_buffer: u64,
 }
 
 /// `[log]`
@@ -328,6 +335,7 @@ impl Default for LimitsConfig {
             handshake_timeout: Duration::from_secs(15),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
+            min_body_rate: KIB,
             idle_timeout: Duration::from_secs(75),
             send_timeout: Duration::from_secs(60),
             auth_timeout: Duration::from_secs(60),
@@ -347,11 +355,21 @@ impl Default for LimitsConfig {
             login_wait: Duration::from_secs(30),
             max_client_buffer: 64 * MIB,
             max_output_buffer: GIB,
+            max_input_buffer: 512 * MIB,
         }
     }
 }
 
 impl LimitsConfig {
+    /// How long something may take from its first byte on, of which so many bytes have come. A client that
+    /// sends steadily has the more time the more there is; one that trickles has not.
+    #[must_use]
+    pub fn body_time(&self, bytes: u64) -> Duration {
+        let millis = bytes.saturating_mul(1_000) / self.min_body_rate.max(1);
+        self.body_timeout
+            .saturating_add(Duration::from_millis(millis))
+    }
+
     /// What a client's document may cost that has at most so many bytes, and no more than any.
     #[must_use]
     pub fn of_document(&self, bytes: usize) -> Limits {

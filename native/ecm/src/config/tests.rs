@@ -38,8 +38,8 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
         }
     }
     // threads, trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
-    // host-meta, 2 of XML streams, 22 limits, the log level.
-    assert_eq!(keys, 53);
+    // host-meta, 2 of XML streams, 24 limits, the log level.
+    assert_eq!(keys, 55);
 }
 
 #[test]
@@ -136,11 +136,11 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         (
             "[limits]\nmax_heads = \"1 KiB\"\n",
             "ecm.toml:2:1: limits.max_heads: unknown field `max_heads`, expected one of \
-             `handshake_timeout`, `head_timeout`, `body_timeout`, `idle_timeout`, `send_timeout`, \
+             `handshake_timeout`, `head_timeout`, `body_timeout`, `min_body_rate`, `idle_timeout`, `send_timeout`, \
              `auth_timeout`, `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
              `max_stanza_size`, `max_depth`, `max_attributes`, `max_stanza_from_ejabberd`, `max_connections`, \
              `max_connections_per_address`, `connections_per_second_per_address`, \
-             `logins_per_second_per_address`, `logins_at_once`, `login_wait`, `max_client_buffer`, `max_output_buffer`",
+             `logins_per_second_per_address`, `logins_at_once`, `login_wait`, `max_client_buffer`, `max_output_buffer`, `max_input_buffer`",
         ),
         (
             "trunks = 4\n",
@@ -376,4 +376,14 @@ fn a_file_that_is_read_again_has_to_have_what_the_listeners_need_that_run() {
             missing => assert!(checked.unwrap_err().contains(missing), "{runs} then {file}"),
         }
     }
+}
+
+#[test]
+fn what_comes_steadily_has_the_more_time_the_more_there_is() {
+    let limits = parse("[limits]\nbody_timeout = \"2s\"\nmin_body_rate = \"100 B\"\n").unwrap();
+    let time = |bytes| limits.limits.body_time(bytes);
+    assert_eq!(time(0), Duration::from_secs(2));
+    assert_eq!(time(50), Duration::from_millis(2_500));
+    assert_eq!(time(100_000), Duration::from_secs(1_002));
+    assert!(time(u64::MAX) > Duration::from_secs(3_600));
 }

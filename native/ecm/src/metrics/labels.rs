@@ -142,6 +142,10 @@ pub enum Reason {
     Timeout,
     /// It took none of its output in time.
     SlowReader,
+    /// `max_input_buffer` was reached, and it had the most.
+    InputBuffer,
+    /// `max_client_buffer` was reached, or `max_output_buffer`, and it had the most.
+    OutputBuffer,
 }
 
 impl Reason {
@@ -174,6 +178,8 @@ impl Label for Reason {
         Self::TlsHandshake,
         Self::Timeout,
         Self::SlowReader,
+        Self::InputBuffer,
+        Self::OutputBuffer,
     ];
 
     fn index(self) -> usize {
@@ -198,6 +204,8 @@ impl Label for Reason {
             Self::TlsHandshake => "tls_handshake",
             Self::Timeout => "timeout",
             Self::SlowReader => "slow_reader",
+            Self::InputBuffer => "input_buffer",
+            Self::OutputBuffer => "output_buffer",
         }
     }
 }

@@ -59,4 +59,4 @@ pub static TRUNK_LOSSES: Counter = Counter::new();
 /// How often a trunk could not be had.
 pub static TRUNK_FAILURES: Counter = Counter::new();
 /// Who was refused, and why.
-pub static REFUSALS: Family<Reason, 16> = Family::new();
+pub static REFUSALS: Family<Reason, 18> = Family::new();

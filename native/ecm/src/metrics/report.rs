@@ -1,5 +1,6 @@
 //! All that is counted, as one text.
 
+use super::labels::{Direction, Label as _};
 use super::text::{Kind, Text};
 use super::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, LOGIN_FAILURES,
@@ -17,6 +18,10 @@ pub struct Now {
     pub addresses: u64,
     /// The logins that go on, and those that wait for their turn.
     pub logins: logins::Count,
+    /// What clients have sent and nobody has taken, in bytes.
+    pub input: u64,
+    /// What ejabberd has sent and no client has taken.
+    pub output: u64,
 }
 
 /// The metrics in the text format of Prometheus.
@@ -31,6 +36,14 @@ pub fn report(now: Now) -> String {
         [(env!("CARGO_PKG_VERSION"), 1)],
     );
     clients(&mut text);
+    text.numbers(
+        Gauge,
+        "megaphone_ecm_waiting_bytes",
+        "Bytes from clients and to them that nobody has taken.",
+        "direction",
+        [(Direction::In, now.input), (Direction::Out, now.output)]
+            .map(|(direction, bytes)| (direction.name(), bytes)),
+    );
     sessions(&mut text);
     logins(&mut text, now.logins);
     text.number(

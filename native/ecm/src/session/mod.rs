@@ -32,6 +32,10 @@ const KEPT: usize = 64 * 1024;
 /// What stands before each document on the trunk.
 const LENGTH_PREFIX: usize = 4;
 
+/// The largest document of a client that has not logged in, and may be anybody: no login needs more. With BOSH
+/// it is the largest body of a request.
+pub const MAX_BEFORE_LOGIN: usize = 64 * 1024;
+
 thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }

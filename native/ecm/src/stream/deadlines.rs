@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::client::clock::Clock;
 use crate::client::socket::Written;
 use crate::config::{LimitsConfig, XmppConfig};
 
@@ -24,13 +25,15 @@ pub enum Expected {
     Close,
     /// Nothing that has a deadline.
     Nothing,
+    /// What was expected before, but the client is not read now: that time is not its own.
+    Stalled,
 }
 
 /// The deadlines of one client.
 #[derive(Debug)]
 pub struct Deadlines {
     expected: Expected,
-    since: Instant,
+    clock: Clock,
     stuck_since: Option<Instant>,
     sent: Instant,
 }
@@ -51,7 +54,7 @@ impl Deadlines {
     pub const fn new(now: Instant) -> Self {
         Self {
             expected: Expected::Header,
-            since: now,
+            clock: Clock::Runs(now),
             stuck_since: None,
             sent: now,
         }
@@ -59,9 +62,13 @@ impl Deadlines {
 
     /// Says what is waited for now.
     pub fn expect(&mut self, expected: Expected, now: Instant) {
-        if self.expected != expected {
+        if expected == Expected::Stalled {
+            self.clock.stop(now);
+        } else if self.expected == expected {
+            self.clock.go_on(now);
+        } else {
             self.expected = expected;
-            self.since = now;
+            self.clock = Clock::Runs(now);
         }
     }
 
@@ -85,10 +92,17 @@ impl Deadlines {
         self.stuck_since.get_or_insert(now);
     }
 
-    /// The next deadline.
-    pub fn next(&self, limits: &LimitsConfig, xmpp: &XmppConfig) -> Option<(Instant, Missed)> {
-        let input = self.limit(limits, xmpp);
-        let input = input.map(|limit| (self.since + limit, Missed::Input(self.expected)));
+    /// The next deadline, if so many bytes have come of the document that is expected.
+    pub fn next(
+        &self,
+        limits: &LimitsConfig,
+        xmpp: &XmppConfig,
+        bytes: usize,
+    ) -> Option<(Instant, Missed)> {
+        let input = self.limit(limits, xmpp, bytes);
+        let input = input
+            .and_then(|limit| self.clock.shows(limit))
+            .map(|at| (at, Missed::Input(self.expected)));
         let output = self
             .stuck_since
             .map(|since| (since + limits.send_timeout, Missed::Output));
@@ -104,15 +118,15 @@ impl Deadlines {
             .min_by_key(|next| next.0)
     }
 
-    const fn limit(&self, limits: &LimitsConfig, xmpp: &XmppConfig) -> Option<Duration> {
+    fn limit(&self, limits: &LimitsConfig, xmpp: &XmppConfig, bytes: usize) -> Option<Duration> {
         match self.expected {
             Expected::Header => Some(limits.head_timeout),
             Expected::Turn => Some(limits.login_wait),
             Expected::Login => Some(limits.auth_timeout),
-            Expected::Document(_) => Some(limits.body_timeout),
+            Expected::Document(_) => Some(limits.body_time(bytes as u64)),
             Expected::Anything(_) => xmpp.idle_timeout,
             Expected::Close => Some(limits.send_timeout),
-            Expected::Nothing => None,
+            Expected::Nothing | Expected::Stalled => None,
         }
     }
 }
@@ -154,18 +168,44 @@ mod tests {
             // The same again starts no new one.
             deadlines.expect(expected, start + MS);
             assert_eq!(
-                deadlines.next(&limits(), &xmpp),
+                deadlines.next(&limits(), &xmpp, 0),
                 Some((start + limit * MS, Missed::Input(expected)))
             );
         }
         let mut deadlines = Deadlines::new(start);
         deadlines.expect(Expected::Nothing, start);
-        assert_eq!(deadlines.next(&limits(), &xmpp), None);
+        assert_eq!(deadlines.next(&limits(), &xmpp, 0), None);
         deadlines.output_is_stuck(start + MS);
         assert_eq!(
-            deadlines.next(&limits(), &xmpp),
+            deadlines.next(&limits(), &xmpp, 0),
             Some((start + 5 * MS, Missed::Output))
         );
+    }
+
+    #[test]
+    fn a_document_has_the_more_time_the_more_of_it_has_come_and_none_is_lost_while_it_is_not_read()
+    {
+        let xmpp = XmppConfig::default();
+        let limits = LimitsConfig {
+            min_body_rate: 1_000,
+            ..limits()
+        };
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(start);
+        let document = Expected::Document(7);
+        deadlines.expect(document, start);
+        for (bytes, millis) in [(0, 3), (1, 4), (1_000, 1_003)] {
+            deadlines.expect(document, start + MS);
+            assert_eq!(
+                deadlines.next(&limits, &xmpp, bytes),
+                Some((start + millis * MS, Missed::Input(document)))
+            );
+        }
+        deadlines.expect(Expected::Stalled, start + MS);
+        assert_eq!(deadlines.next(&limits, &xmpp, 0), None);
+        deadlines.expect(document, start + 11 * MS);
+        let later = Some((start + 13 * MS, Missed::Input(document)));
+        assert_eq!(deadlines.next(&limits, &xmpp, 0), later);
     }
 
     #[test]
@@ -177,16 +217,16 @@ mod tests {
         let start = Instant::now();
         let mut deadlines = Deadlines::new(start);
         let expected = Some((start + MS, Missed::Input(Expected::Header)));
-        assert_eq!(deadlines.next(&limits(), &xmpp), expected);
+        assert_eq!(deadlines.next(&limits(), &xmpp, 0), expected);
         deadlines.expect(Expected::Anything(1), start);
         deadlines.sent(start + MS);
         assert_eq!(
-            deadlines.next(&limits(), &xmpp),
+            deadlines.next(&limits(), &xmpp, 0),
             Some((start + 11 * MS, Missed::Keepalive))
         );
         deadlines.output_is_stuck(start);
         assert_eq!(
-            deadlines.next(&limits(), &xmpp).map(|next| next.1),
+            deadlines.next(&limits(), &xmpp, 0).map(|next| next.1),
             Some(Missed::Output)
         );
     }

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::deadlines::Deadlines;
+use crate::backlog::Backlog;
 use crate::client::task::{self, Ending, Moved, Task};
 use crate::client::timer::Timer;
 use crate::client::{self, Arrival, Introduction, Socket};
@@ -33,13 +34,10 @@ use crate::clients::Place;
 use crate::config::{Service, StartTls};
 use crate::logins::Login;
 use crate::metrics::{REFUSALS, Reason};
-use crate::session::Session;
+use crate::session::{MAX_BEFORE_LOGIN, Session};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening, Trunks, canonical};
-
-/// The largest document of somebody who may be anybody: no login needs more.
-const MAX_BEFORE_LOGIN: usize = 64 * 1024;
 
 /// Serves the stream of a client that just connected, or just got its TLS.
 ///
@@ -55,11 +53,8 @@ pub fn serve(arrival: Arrival, start_tls: StartTls) -> impl Future<Output = ()> 
             tokio::spawn(client::go_on_with_tls(client.into_arrival(phase)));
             return;
         }
-        let Client {
-            socket,
-            place: _place,
-            ..
-        } = client;
+        // All else goes at once.
+        let (socket, _place) = client.into_socket();
         // In a box, or it would take room beside the client as long as that is served.
         Box::pin(task::close(socket, ending, phase)).await;
     }
@@ -105,6 +100,7 @@ struct Client {
     output: Bytes,
     /// How to end once the output is written; nothing more is read. What goes on does so with TLS.
     ending: Option<Ending>,
+    backlog: Backlog,
     deadlines: Deadlines,
     /// Fires at the next deadline or before it; there is none while there is none.
     timer: Timer,
@@ -141,6 +137,16 @@ impl Task for Client {
         ]))
     }
 
+    fn count_backlog(&mut self) -> Result<(), Ending> {
+        let held = self.held.as_ref().map_or(0, |held| held.len());
+        let queued = self.queued.as_ref().map_or(0, |it| it.header.len());
+        let read = self.input.capacity() + self.reader.unfinished() + self.socket.unread();
+        let counted = self
+            .backlog
+            .count(read + held + queued, &self.settings.backlogs);
+        counted.map_err(|evicted| task::evict(self.peer, evicted))
+    }
+
     fn is_done(&self) -> Option<Ending> {
         let is_written = self.output.is_empty() && !self.socket.has_unsent();
         self.ending.filter(|_| is_written)
@@ -173,6 +179,7 @@ impl Client {
             held: None,
             output: Bytes::new(),
             ending: None,
+            backlog: Backlog::default(),
             deadlines: Deadlines::new(Instant::now()),
             timer: Timer::default(),
             documents: 0,
@@ -268,6 +275,10 @@ impl Client {
 
     fn tls(&self) -> Option<Tls> {
         client::tls_of(&self.socket, self.introduction.as_deref())
+    }
+
+    fn into_socket(self) -> (Socket, Place) {
+        (self.socket, self.place)
     }
 
     fn into_arrival(self, phase: watch::Receiver<Phase>) -> Arrival {

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::deadlines::{Expected, Missed};
 use super::{Client, Ending, Queued, Stage};
+use crate::backlog::Evicted;
+use crate::client::task;
 use crate::metrics::{REFUSALS, Reason};
 use crate::session::Session;
 use crate::shutdown::Phase;
@@ -22,6 +24,8 @@ enum Happened {
     /// Documents came, or room for them, or the session's end, or its turn.
     Session,
     Timer,
+    /// It has sent too much that waits.
+    Evicted(Evicted),
     /// The program's end begins, or goes on.
     Phase,
 }
@@ -33,9 +37,11 @@ impl Client {
         phase: &mut watch::Receiver<Phase>,
     ) -> Result<(), Ending> {
         self.deadlines.expect(self.expected(), Instant::now());
-        let deadline = self
-            .deadlines
-            .next(&self.settings.limits, &self.settings.xmpp);
+        let deadline = self.deadlines.next(
+            &self.settings.limits,
+            &self.settings.xmpp,
+            self.reader.unfinished(),
+        );
         match deadline {
             Some((deadline, _)) => self.timer.set(deadline),
             // Most clients are logged in and idle.
@@ -52,6 +58,7 @@ impl Client {
                 Some((deadline, missed)) if deadline <= Instant::now() => self.missed(missed),
                 _ => Ok(()),
             },
+            Happened::Evicted(evicted) => Err(task::evict(self.peer, evicted)),
             Happened::CanWrite(Ok(())) | Happened::Session | Happened::Phase => Ok(()),
         }
     }
@@ -63,7 +70,7 @@ impl Client {
         match self.stage {
             Stage::Closing => Expected::Close,
             // ejabberd has to take what it has.
-            _ if self.held.is_some() => Expected::Nothing,
+            _ if self.held.is_some() => Expected::Stalled,
             Stage::Header => Expected::Header,
             Stage::Queued => Expected::Turn,
             Stage::BeforeTls | Stage::Negotiating => Expected::Login,
@@ -88,6 +95,7 @@ impl Client {
             // An error says that the program is gone, and this with it in a moment.
             Ok(()) = phase.changed() => Happened::Phase,
             () = self.timer.elapsed(), if has_deadline => Happened::Timer,
+            evicted = task::evicted(&self.backlog) => Happened::Evicted(evicted),
             () = session_changed(self.session.as_ref(), self.queued.as_deref()) => {
                 Happened::Session
             }

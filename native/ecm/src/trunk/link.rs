@@ -7,8 +7,10 @@ use megaphone_trunk::v1::MaxFrameSize;
 use super::budget::OutputBudget;
 use super::connection::Connection;
 use super::dial::{Reader, Writer};
+use super::mailbox::Mailbox;
 use super::opening::Opening;
 use super::{TrunkLost, v1, v2};
+use crate::backlog::Backlogs;
 use crate::config::Protocol;
 use crate::ids::IdSource;
 
@@ -36,10 +38,28 @@ impl Link {
         protocol: Protocol,
         max_frame_size: MaxFrameSize,
         budget: Arc<OutputBudget>,
+        backlogs: Arc<Backlogs>,
     ) -> Self {
         match protocol {
             Protocol::V1 => Self::V1(Arc::new(v1::Link::new(max_frame_size, budget))),
-            Protocol::V2 => Self::V2(Arc::new(v2::Link::new(budget))),
+            Protocol::V2 => Self::V2(Arc::new(v2::Link::new(budget, backlogs))),
+        }
+    }
+
+    /// The output of its connections that waits for their clients.
+    pub fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        match self {
+            Self::V1(link) => link.mailboxes(),
+            Self::V2(link) => link.mailboxes(),
+        }
+    }
+
+    /// What clients have sent and ejabberd's windows have no room for. Of version 1, which has no windows, it
+    /// is what one trunk has room for at the most.
+    pub fn queues(&self) -> Vec<v2::Queue> {
+        match self {
+            Self::V1(_) => Vec::new(),
+            Self::V2(link) => link.queues(),
         }
     }
 
@@ -67,15 +87,6 @@ impl Link {
         match self {
             Self::V1(link) => link.open(ids).map(Connection::V1),
             Self::V2(link) => link.open(opening.to_header()).map(Connection::V2),
-        }
-    }
-
-    /// Says the first frame, which ejabberd waits for. The session of version 2 begins with a ping by
-    /// itself.
-    pub fn greet(&self, ids: &IdSource) {
-        match self {
-            Self::V1(link) => link.greet(ids),
-            Self::V2(_) => {}
         }
     }
 

@@ -8,6 +8,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::budget::OutputBudget;
+use crate::budget::Holder;
+use crate::metrics::{REFUSALS, Reason};
 
 /// Why nothing more comes for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +78,9 @@ impl Mailbox {
         }
         let was_empty = state.pieces.is_empty();
         state.held += content.len();
-        self.budget.add(content.len());
+        self.budget.total().add(content.len());
         if state.held as u64 > self.budget.max_client() {
+            REFUSALS.of(Reason::OutputBuffer).add(1);
             self.overflow(&mut state);
         } else {
             state.append(content);
@@ -135,7 +138,7 @@ impl Mailbox {
         // After an overflow nothing is counted any more.
         let bytes = bytes.min(state.held);
         state.held -= bytes;
-        self.budget.subtract(bytes);
+        self.budget.total().subtract(bytes);
         bytes
     }
 
@@ -159,7 +162,7 @@ impl Mailbox {
     }
 
     fn overflow(&self, state: &mut State) {
-        self.budget.subtract(state.held);
+        self.budget.total().subtract(state.held);
         state.pieces = VecDeque::new();
         state.held = 0;
         state.end = Some(End::Overflowed);
@@ -189,9 +192,19 @@ impl State {
     }
 }
 
+impl Holder for Arc<Mailbox> {
+    fn held(&self) -> usize {
+        Mailbox::held(self)
+    }
+
+    fn evict(&self) {
+        Mailbox::evict(self);
+    }
+}
+
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.budget.subtract(self.state.get_mut().held);
+        self.budget.total().subtract(self.state.get_mut().held);
     }
 }
 
@@ -255,7 +268,7 @@ mod tests {
         assert_eq!(mailbox.held(), 10);
         mailbox.put(b"x");
         assert_eq!(mailbox.take(), Delivery::End(End::Overflowed));
-        assert_eq!((mailbox.held(), mailbox.budget.to_free()), (0, 0));
+        assert_eq!((mailbox.held(), mailbox.budget.total().held()), (0, 0));
     }
 
     #[test]
@@ -284,14 +297,9 @@ mod tests {
         one.delivered(10);
         assert_eq!(other.held(), 5);
         drop(one);
-        let tiny = LimitsConfig {
-            max_output_buffer: 0,
-            ..LimitsConfig::default()
-        };
-        budget.set_limits(&tiny);
-        assert_eq!(budget.to_free(), 5, "only the other's output is still held");
+        assert_eq!(budget.total().held(), 5);
         drop(other);
-        assert_eq!(budget.to_free(), 0);
+        assert_eq!(budget.total().held(), 0);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::connection::Connection;
 use super::dial::Dialler;
 use super::link::{Ended, Link};
 use super::opening::Opening;
+use crate::backlog::Backlogs;
+use crate::budget::Holder;
 use crate::config::{Protocol, TrunkConfig};
 use crate::ids::IdSource;
 use crate::metrics::{TRUNK_FAILURES, TRUNK_LOSSES};
@@ -81,6 +83,23 @@ impl Trunks {
         }
     }
 
+    /// Who has output that waits for clients.
+    pub fn output_holders(&self) -> Vec<Box<dyn Holder>> {
+        self.holders(|link| link.mailboxes())
+    }
+
+    /// Who has input that waits for ejabberd's windows.
+    pub fn input_holders(&self) -> Vec<Box<dyn Holder>> {
+        self.holders(|link| link.queues())
+    }
+
+    fn holders<H: Holder + 'static>(&self, of: impl Fn(&Link) -> Vec<H>) -> Vec<Box<dyn Holder>> {
+        let boxed = |holder| -> Box<dyn Holder> { Box::new(holder) };
+        let (up, replaced) = (self.up.read(), self.replaced.read());
+        let links = up.iter().chain(replaced.iter());
+        links.flat_map(of).map(boxed).collect()
+    }
+
     /// How many take connections.
     pub fn count(&self) -> usize {
         let up = self.up.read();
@@ -104,6 +123,7 @@ struct Shared {
     max_frame_size: MaxFrameSize,
     dialler: Arc<Dialler>,
     budget: Arc<OutputBudget>,
+    backlogs: Arc<Backlogs>,
     trunks: Arc<Trunks>,
     /// It was told that there is no trunk, and none came since.
     down_told: AtomicBool,
@@ -119,6 +139,7 @@ impl TrunkPool {
         size: usize,
         dialler: Arc<Dialler>,
         budget: Arc<OutputBudget>,
+        backlogs: Arc<Backlogs>,
         trunks: Arc<Trunks>,
     ) -> Result<Self, megaphone_trunk::v1::LimitError> {
         let shared = Arc::new(Shared {
@@ -127,6 +148,7 @@ impl TrunkPool {
             max_frame_size: MaxFrameSize::new(config.max_frame_size)?,
             dialler,
             budget,
+            backlogs,
             trunks,
             down_told: AtomicBool::new(false),
         });
@@ -217,8 +239,8 @@ impl Place {
             shared.protocol,
             shared.max_frame_size,
             Arc::clone(&shared.budget),
+            Arc::clone(&shared.backlogs),
         );
-        link.greet(&shared.trunks.ids);
         let mut running = tokio::spawn(link.clone().run(reader, writer));
         tokio::select! {
             biased;

@@ -9,6 +9,7 @@ use megaphone_trunk::v2::{Config, Event, Session, StreamId, Written};
 use super::budget::OutputBudget;
 use super::link::Link;
 use super::{Trunks, v2};
+use crate::backlog::Backlogs;
 use crate::config::{LimitsConfig, Protocol};
 use crate::ids::IdSource;
 
@@ -40,7 +41,8 @@ impl Ejabberd {
     /// One more trunk, and its other end.
     pub fn add(trunks: &Trunks) -> Self {
         let budget = Arc::new(OutputBudget::new(&LimitsConfig::default()));
-        let link = Arc::new(v2::Link::new(budget));
+        let backlogs = Arc::new(Backlogs::new(1 << 30));
+        let link = Arc::new(v2::Link::new(budget, backlogs));
         trunks.add(Link::V2(Arc::clone(&link)));
         Self {
             link,

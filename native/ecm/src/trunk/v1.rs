@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use super::TrunkLost;
-use super::budget::{self, OutputBudget};
+use super::budget::OutputBudget;
 use super::dial::{Reader, Writer};
 use super::mailbox::{End, Mailbox};
 use super::queue::{Batch, Room, SendQueue};
@@ -93,12 +93,6 @@ impl Link {
         })
     }
 
-    /// Says the first frame: ejabberd ends a trunk that says none, and no client may come for long. It
-    /// closes a connection that never was, which means nothing.
-    pub fn greet(&self, ids: &IdSource) {
-        self.queue.put_urgent(|out| put_close(out, &ids.next()));
-    }
-
     /// Reads and writes the trunk until one of the two is not possible any more, or until
     /// [`finish`](Self::finish) and all is written. Then all connections end. Returns why.
     pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> Lost {
@@ -122,6 +116,16 @@ impl Link {
     /// How many connections are open.
     pub fn load(&self) -> usize {
         self.mailboxes.lock().as_ref().map_or(0, HashMap::len)
+    }
+
+    /// The output of its connections that waits for their clients.
+    pub fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        let mailboxes = self.mailboxes.lock();
+        mailboxes
+            .iter()
+            .flat_map(HashMap::values)
+            .cloned()
+            .collect()
     }
 
     /// Ends the trunk once all that waits is written.
@@ -151,13 +155,6 @@ impl Link {
                     Ok(event) => self.handle(event),
                     Err(error) => return error.into(),
                 }
-            }
-            if self.budget.is_exceeded() {
-                let holders: Vec<_> = match &*self.mailboxes.lock() {
-                    None => Vec::new(),
-                    Some(open) => open.values().cloned().collect(),
-                };
-                budget::evict_greediest(&self.budget, holders);
             }
         }
     }

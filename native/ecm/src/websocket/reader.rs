@@ -103,6 +103,13 @@ impl MessageReader {
             .is_some_and(|unfinished| unfinished.handed_over.is_none() || unfinished.in_message)
     }
 
+    /// Bytes of memory that a message, a frame or a header in part takes.
+    pub fn held(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |unfinished| {
+            size_of::<Unfinished>() + unfinished.control.capacity() + unfinished.message.capacity()
+        })
+    }
+
     fn forget_handed_over(&mut self) {
         if let Some(unfinished) = &mut self.unfinished {
             match unfinished.handed_over.take() {
@@ -314,7 +321,7 @@ mod tests {
             let mut nothing = &mut [][..];
             assert_eq!(reader.next(&mut nothing, LIMIT), Ok(None));
             assert!(
-                reader.unfinished.is_none(),
+                reader.unfinished.is_none() && reader.held() == 0,
                 "memory is held between messages"
             );
         }

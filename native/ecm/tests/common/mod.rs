@@ -250,21 +250,13 @@ impl Peer {
     }
 
     pub fn accept(&self) -> Trunk {
-        let (trunk, _greeting) = self.accept_greeted();
-        trunk
-    }
-
-    /// The same, with the id in the trunk's first frame, which comes at once and closes it.
-    pub fn accept_greeted(&self) -> (Trunk, ConnectionId) {
         let (stream, _) = self
             .listener
             .as_ref()
             .expect("the peer listens")
             .accept()
             .unwrap();
-        let mut trunk = Trunk::new(stream);
-        let greeting = trunk.closed();
-        (trunk, greeting)
+        Trunk::new(stream)
     }
 
     /// Stops to accept: connections to the address are refused.

@@ -54,7 +54,7 @@ pub fn config(trunk: &str, trunks: usize, more: &str) -> String {
 }
 
 /// What is read and written without blocking for longer than asked.
-pub trait Transport: Read + Write {
+pub trait Transport: Read + Write + Send {
     fn set_patience(&self, patience: Duration);
     fn close(&mut self);
 }

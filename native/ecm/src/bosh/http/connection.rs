@@ -6,17 +6,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+#[cfg(test)]
+use bytes::BytesMut;
 use megaphone_http::{RequestDecoder, RequestHead};
 use tokio::sync::watch;
 
 use super::requests::Reading;
 use super::response::{self, Terms};
+use crate::backlog::Backlog;
 use crate::bosh::cell::{Cell, Fetched};
 use crate::client::deadlines::Deadlines;
 use crate::client::task::{self, Ending, Moved, Task};
 use crate::client::timer::Timer;
-use crate::client::{self, Handover, Introduction, Origins, Socket};
+use crate::client::{self, Handover, Introduction, Origins, Socket, Unread};
 use crate::clients::Place;
 use crate::config::Service;
 use crate::settings::Settings;
@@ -36,7 +39,7 @@ pub(super) struct Connection {
     pub(super) trunks: Arc<Trunks>,
     pub(super) origins: Origins,
     pub(super) decoder: RequestDecoder,
-    pub(super) input: BytesMut,
+    pub(super) input: Unread,
     /// The request that is being read.
     pub(super) reading: Option<Box<Reading>>,
     /// The answer that comes next, and those after it.
@@ -47,6 +50,7 @@ pub(super) struct Connection {
     /// A request that is not for BOSH; nothing is read behind it.
     pub(super) foreign: Option<Box<RequestHead>>,
     pub(super) output: Bytes,
+    pub(super) backlog: Backlog,
     pub(super) deadlines: Deadlines,
     pub(super) timer: Timer,
     /// How many heads were read.
@@ -95,11 +99,8 @@ pub(super) fn run(
             connection.hand_over(phase);
             return;
         }
-        let Connection {
-            socket,
-            place: _place,
-            ..
-        } = connection;
+        // All else goes at once.
+        let (socket, _place) = connection.into_socket();
         // In a box, or it would take room beside the connection as long as that is served.
         Box::pin(task::close(socket, ending, phase)).await;
     }
@@ -121,6 +122,18 @@ impl Task for Connection {
             self.next_answer(now)?,
             self.next_request(now),
         ]))
+    }
+
+    fn count_backlog(&mut self) -> Result<(), Ending> {
+        let reading = self.reading.as_mut().map_or(0, |reading| {
+            reading.shrink();
+            reading.held()
+        });
+        let foreign = self.foreign.as_ref();
+        let foreign = foreign.map_or(0, |head| head.as_bytes().len());
+        let waiting = self.input.allocated() + reading + foreign + self.socket.unread();
+        let counted = self.backlog.count(waiting, &self.settings.backlogs);
+        counted.map_err(|evicted| task::evict(self.origins.peer(), evicted))
     }
 
     fn is_done(&self) -> Option<Ending> {
@@ -179,6 +192,7 @@ impl Connection {
             held_until: None,
             foreign: None,
             output: Bytes::new(),
+            backlog: Backlog::default(),
             deadlines: Deadlines::new(tokio::time::Instant::now()),
             timer: Timer::default(),
             requests: 0,
@@ -264,6 +278,10 @@ impl Connection {
                 held.cell.abandon(held.rid, now);
             }
         }
+    }
+
+    fn into_socket(self) -> (Socket, Place) {
+        (self.socket, self.place)
     }
 
     fn hand_over(self, phase: watch::Receiver<Phase>) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use megaphone_http::{BodyLength, Event, RequestHead};
-use megaphone_xmpp::bosh::{Condition, Request};
+use megaphone_xmpp::bosh::{Addressee, Condition, Request};
 
 use super::coding::is_coded;
 use super::connection::{Connection, Due, Held, PIPELINED, Reads};
@@ -16,16 +16,31 @@ use crate::bosh::queued::{Next, Queued};
 use crate::bosh::session::{Session, Taken};
 use crate::bosh::sid::Sid;
 use crate::client::task::Moved;
-use crate::client::{Route, Socket, host_name, tls_of};
+use crate::client::{Route, Socket, Unread, host_name, tls_of};
 use crate::metrics::{REFUSALS, Reason};
+use crate::session::MAX_BEFORE_LOGIN;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening};
+
+/// In so many bytes the first tag of a body has to end that is larger than somebody may send who is unknown.
+const MAX_FIRST_TAG: usize = 4 * 1024;
 
 /// A request whose end was not read.
 #[derive(Debug)]
 pub(super) struct Reading {
     head: RequestHead,
     body: Body,
+    sender: Sender,
+    /// Whether it takes no more memory than it needs.
+    is_shrunk: bool,
+}
+
+/// Who sends a request, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    Unknown,
+    /// A client that has logged in.
+    User,
 }
 
 #[derive(Debug, Default)]
@@ -64,9 +79,48 @@ impl Body {
 }
 
 impl Reading {
+    const fn new(head: RequestHead) -> Self {
+        Self {
+            head,
+            body: Body::None,
+            sender: Sender::Unknown,
+            is_shrunk: false,
+        }
+    }
+
     /// Bytes of the body that have come.
     pub(super) fn body_bytes(&self) -> usize {
         self.body.as_bytes().len()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn held(&self) -> usize {
+        let body = match &self.body {
+            Body::None => 0,
+            Body::One(piece) => piece.len(),
+            Body::Many(all) => all.capacity(),
+        };
+        self.head.as_bytes().len() + body
+    }
+
+    /// Gives back the memory of what was read with it, when it has to wait for more.
+    pub(super) fn shrink(&mut self) {
+        if !self.is_shrunk {
+            self.is_shrunk = true;
+            self.head.detach();
+            if let Body::One(piece) = &self.body {
+                self.body = Body::One(Bytes::copy_from_slice(piece));
+            }
+        }
+    }
+
+    /// Whether it is too large for somebody who may be anybody.
+    fn is_large(&self) -> bool {
+        let announced = match self.head.body() {
+            BodyLength::Length(length) => length,
+            BodyLength::None | BodyLength::Chunked => 0,
+        };
+        announced.max(self.body_bytes() as u64) > MAX_BEFORE_LOGIN as u64
     }
 }
 
@@ -85,12 +139,10 @@ impl Connection {
         if !self.takes_requests() {
             return Moved::No;
         }
-        match self.decoder.decode(&mut self.input) {
+        match self.decoder.decode(self.input.bytes()) {
             Ok(None) => {
-                if self.input.is_empty() {
-                    // An idle connection keeps no buffer.
-                    self.input = BytesMut::new();
-                }
+                // An idle connection keeps no buffer.
+                self.input.shrink();
                 return Moved::No;
             }
             Ok(Some(Event::Head(head))) => self.start(head),
@@ -117,6 +169,9 @@ impl Connection {
     /// Begins with a request whose head was read.
     pub(super) fn start(&mut self, head: RequestHead) {
         if self.settings.routes.find(head.target()) != Some(Route::Bosh) {
+            let mut head = head;
+            // It may have to wait.
+            head.detach();
             self.foreign = Some(Box::new(head));
             return;
         }
@@ -131,10 +186,7 @@ impl Connection {
         if head.expects_continue() && self.is_idle() {
             self.output = Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        self.reading = Some(Box::new(Reading {
-            head,
-            body: Body::None,
-        }));
+        self.reading = Some(Box::new(Reading::new(head)));
     }
 
     /// Says that a request did not come in time.
@@ -149,16 +201,35 @@ impl Connection {
     }
 
     fn body(&mut self, piece: Bytes) {
-        let limit = self.settings.bosh.max_body;
-        let Some(reading) = &mut self.reading else {
+        let Some(mut reading) = self.reading.take() else {
             return;
         };
         reading.body.push(piece);
-        if reading.body_bytes() as u64 > limit
-            && let Some(reading) = self.reading.take()
-        {
+        if self.may_go_on(&mut reading) {
+            self.reading = Some(reading);
+        } else {
             self.refuse_plain(&reading.head, Plain::TooLarge);
         }
+    }
+
+    /// Whether more of a body may come. One that is larger than anybody may send has to say first that it is
+    /// of a client that has logged in.
+    fn may_go_on(&self, reading: &mut Reading) -> bool {
+        if reading.sender == Sender::Unknown && reading.is_large() {
+            let limits = self.settings.limits.of_document(usize::MAX);
+            match Addressee::read(reading.body.as_bytes(), &limits) {
+                Addressee::Unclear => return reading.body_bytes() < MAX_FIRST_TAG,
+                Addressee::Session(sid) if self.is_logged_in(&sid) => reading.sender = Sender::User,
+                Addressee::Session(_) | Addressee::Nobody => return false,
+            }
+        }
+        reading.body_bytes() as u64 <= self.settings.bosh.max_body
+    }
+
+    fn is_logged_in(&self, sid: &str) -> bool {
+        let sessions = &self.settings.bosh_sessions;
+        let cell = Sid::parse(sid).and_then(|sid| sessions.find(sid));
+        cell.is_some_and(|cell| cell.is_logged_in())
     }
 
     fn refuse_plain(&mut self, head: &RequestHead, plain: Plain) {
@@ -172,6 +243,7 @@ impl Connection {
     /// Answers the request that is being read, as the last one.
     fn refuse(&mut self, response: Bytes) {
         self.reading = None;
+        self.input = Unread::default();
         self.reads = Reads::NoMore;
         self.push(Due::Whole(response, response::Connection::Closes));
     }
@@ -283,9 +355,10 @@ impl Connection {
             opening,
             max_document: u32::try_from(max_document).unwrap_or(u32::MAX),
         };
+        let backlogs = &settings.backlogs;
         let cell = match Box::new(queued).go_on(&mut session, now) {
-            Next::Open(stream) => Cell::new(session, stream, self.security()),
-            Next::Wait(queued) => Cell::queued(session, queued, self.security()),
+            Next::Open(stream) => Cell::new(session, stream, self.security(), backlogs),
+            Next::Wait(queued) => Cell::queued(session, queued, self.security(), backlogs),
             Next::Over => return Err(Answer::terminate(Condition::RemoteConnectionFailed)),
         };
         let cell = Arc::new(cell);

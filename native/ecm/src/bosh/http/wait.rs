@@ -8,13 +8,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Due, Reads};
+use crate::backlog::Evicted;
 use crate::client::deadlines::{Expected, Missed};
-use crate::client::task::Ending;
+use crate::client::task::{self, Ending};
 use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
-
-/// A deadline is looked at anew for so many bytes of a body.
-const BLOCK: usize = 64 * 1024;
 
 /// What a connection waited for.
 enum Happened {
@@ -22,6 +20,8 @@ enum Happened {
     CanWrite(io::Result<()>),
     Answered,
     Timer,
+    /// Its client has sent too much that waits.
+    Evicted(Evicted),
     /// The program's end begins, or goes on.
     Phase,
 }
@@ -54,6 +54,7 @@ impl Connection {
                     _ => Ok(()),
                 }
             }
+            Happened::Evicted(evicted) => Err(task::evict(self.origins.peer(), evicted)),
             Happened::Read(Ok(_))
             | Happened::CanWrite(Ok(()))
             | Happened::Answered
@@ -80,17 +81,15 @@ impl Connection {
 
     fn deadline(&mut self) -> Option<(Instant, Missed)> {
         let expected = match &self.reading {
-            _ if !self.takes_requests() => Expected::Nothing,
-            Some(reading) => {
-                let blocks = u64::try_from(reading.body_bytes() / BLOCK).unwrap_or(u64::MAX);
-                Expected::Body(self.requests, blocks)
-            }
+            _ if !self.takes_requests() => Expected::Stalled,
+            Some(_) => Expected::Body(self.requests),
             None if !self.input.is_empty() => Expected::Head(self.requests),
             None if self.is_idle() => Expected::Anything(self.requests),
             None => Expected::Nothing,
         };
         self.deadlines.expect(expected, Instant::now());
-        self.deadlines.next(&self.settings.limits)
+        let body_bytes = self.reading.as_ref().map_or(0, |it| it.body_bytes() as u64);
+        self.deadlines.next(&self.settings.limits, body_bytes)
     }
 
     async fn next_event(
@@ -112,9 +111,10 @@ impl Connection {
             // An error says that the program is gone, and this with it in a moment.
             Ok(()) = phase.changed() => Happened::Phase,
             () = self.timer.elapsed(), if has_deadline => Happened::Timer,
+            evicted = task::evicted(&self.backlog) => Happened::Evicted(evicted),
             () = answered(due) => Happened::Answered,
             ready = writer.writable(), if has_output => Happened::CanWrite(ready),
-            read = reader.read(|bytes| self.input.extend_from_slice(bytes)), if wants_input => {
+            read = reader.read(|bytes| self.input.feed(bytes)), if wants_input => {
                 Happened::Read(read)
             }
         }

@@ -6,12 +6,13 @@ use megaphone_xmpp::bosh::{Condition, Request, Type};
 use megaphone_xmpp::framing;
 
 use super::end::{Cause, Stage};
-use super::{Features, Login, MAX_BEFORE_LOGIN, Session, Taken, payload_size};
+use super::{Features, Login, Session, Taken, payload_size};
 use crate::bosh::activity::Brings;
 use crate::bosh::answer::Answer;
 use crate::bosh::contents::{Contents, Wish};
 use crate::bosh::requests::Reply;
 use crate::bosh::terms::Acks;
+use crate::session::MAX_BEFORE_LOGIN;
 
 /// A client that doesn't acknowledge an answer this long after it was given has probably lost it.
 const LATE_ACK: Duration = Duration::from_secs(1);
@@ -72,16 +73,12 @@ impl Session {
 
     /// The next document for ejabberd.
     pub fn outgoing(&self) -> Option<&[u8]> {
-        self.outgoing.front().map(Vec::as_slice)
+        self.outgoing.first()
     }
 
     /// ejabberd took it.
     pub fn outgoing_taken(&mut self) {
-        self.outgoing.pop_front();
-        if self.outgoing.is_empty() {
-            // An idle session keeps no memory for what it does not have.
-            self.outgoing = std::collections::VecDeque::new();
-        }
+        self.outgoing.pop();
     }
 
     /// Takes a request whose turn it is.
@@ -98,7 +95,7 @@ impl Session {
             .request(brings, unanswered, &self.terms, now)
             .map_err(|_overactive| Condition::PolicyViolation)?;
         let missed = self.acknowledge(rid, contents.ack, now);
-        self.outgoing.extend(contents.documents);
+        self.outgoing.append(contents.documents);
         match contents.wish {
             Wish::Output => {
                 if missed.is_some() {
@@ -113,7 +110,7 @@ impl Session {
             Wish::Terminate => {
                 let mut close = Vec::new();
                 framing::write_close(&mut close);
-                self.outgoing.push_back(close);
+                self.outgoing.push(close);
                 self.requests.set_reply(Reply::Terminate);
                 self.stage = Stage::Closing;
             }

@@ -5,23 +5,26 @@
 //! for one client is never more than a window.
 
 mod connection;
+mod queue;
 mod run;
 mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-use megaphone_trunk::v2::{Config, Session};
+use megaphone_trunk::v2::{Config, QueuedStream, Session};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use self::connection::{Connection, Sent};
+pub use self::queue::Queue;
 pub use self::run::Lost;
 use self::streams::Streams;
 use super::TrunkLost;
 use super::budget::OutputBudget;
 use super::mailbox::{End, Mailbox};
+use crate::backlog::Backlogs;
 
 /// A trunk with fewer ids left than this is replaced: at 50,000 streams a second it lasts for as long
 /// as it takes to dial another one, and then some.
@@ -53,6 +56,7 @@ pub struct Link {
     load: AtomicUsize,
     spare_ids: u32,
     budget: Arc<OutputBudget>,
+    backlogs: Arc<Backlogs>,
     started: Instant,
 }
 
@@ -63,6 +67,8 @@ struct State {
     stage: Stage,
     /// Since when the content waits that is to be written next.
     waiting_since: Option<Instant>,
+    /// How many bytes waited for the windows of their streams when they were counted last.
+    queued: usize,
 }
 
 /// How far a trunk's end has come.
@@ -76,11 +82,11 @@ enum Stage {
 
 impl Link {
     /// A trunk without connections.
-    pub fn new(budget: Arc<OutputBudget>) -> Self {
-        Self::with_spare_ids(budget, SPARE_IDS)
+    pub fn new(budget: Arc<OutputBudget>, backlogs: Arc<Backlogs>) -> Self {
+        Self::with_spare_ids(budget, backlogs, SPARE_IDS)
     }
 
-    fn with_spare_ids(budget: Arc<OutputBudget>, spare_ids: u32) -> Self {
+    fn with_spare_ids(budget: Arc<OutputBudget>, backlogs: Arc<Backlogs>, spare_ids: u32) -> Self {
         let config = Config {
             keepalive_interval: FIRST_PING,
             // The limit of clients is max_connections.
@@ -95,6 +101,7 @@ impl Link {
                 streams: Streams::default(),
                 stage: Stage::Serving,
                 waiting_since: None,
+                queued: 0,
             }),
             output: Notify::new(),
             accepting: AtomicBool::new(true),
@@ -105,6 +112,7 @@ impl Link {
             load: AtomicUsize::new(0),
             spare_ids,
             budget,
+            backlogs,
             started: Instant::now(),
         }
     }
@@ -164,11 +172,38 @@ impl Link {
         self.stop_accepting(&state);
     }
 
+    /// The output of its connections that waits for their clients.
+    pub fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        self.state.lock().streams.iter().cloned().collect()
+    }
+
+    /// What clients have sent and ejabberd's windows have no room for.
+    pub fn queues(self: &Arc<Self>) -> Vec<Queue> {
+        let state = self.state.lock();
+        let queue = |stream: QueuedStream| Queue {
+            link: Arc::clone(self),
+            id: stream.id,
+            mailbox: stream.tag.and_then(|tag| state.streams.find(tag)),
+            bytes: stream.bytes,
+        };
+        state.session.queued_streams().map(queue).collect()
+    }
+
+    /// Counts what waits for the windows of streams among all that clients have sent and nobody has taken.
+    fn count_queued(&self, state: &mut State) {
+        let now = state.session.total_queued();
+        let before = std::mem::replace(&mut state.queued, now);
+        if now > before {
+            self.backlogs.budget().add(now - before);
+        } else if now < before {
+            self.backlogs.budget().subtract(before - now);
+        }
+    }
+
     /// Wakes all who wait for its connections.
     pub fn wake_all(&self) {
         // They go on in their own time, and some of them at once, on this lock.
-        let mailboxes: Vec<_> = self.state.lock().streams.iter().cloned().collect();
-        mailboxes.iter().for_each(|mailbox| mailbox.wake());
+        self.mailboxes().iter().for_each(|mailbox| mailbox.wake());
     }
 
     /// Those that are between two requests leave.
@@ -184,6 +219,8 @@ impl Link {
         let streams = {
             let mut state = self.state.lock();
             state.stage = Stage::Lost;
+            state.session.lose();
+            self.count_queued(&mut state);
             self.accepting.store(false, Relaxed);
             std::mem::take(&mut state.streams)
         };
@@ -214,16 +251,21 @@ mod tests {
     use megaphone_trunk::v2::{Event, INITIAL_WINDOW};
 
     use super::*;
+    use crate::budget::Holder as _;
     use crate::config::LimitsConfig;
 
     fn budget() -> Arc<OutputBudget> {
         Arc::new(OutputBudget::new(&LimitsConfig::default()))
     }
 
+    fn backlogs() -> Arc<Backlogs> {
+        Arc::new(Backlogs::new(1 << 30))
+    }
+
     #[test]
     fn a_trunk_that_runs_out_of_ids_takes_no_more_and_ends_after_the_last() {
         let all = Session::client(Config::default(), 0).ids_left();
-        let link = Arc::new(Link::with_spare_ids(budget(), all - 1));
+        let link = Arc::new(Link::with_spare_ids(budget(), backlogs(), all - 1));
         let mut first = link.open(b"header ".to_vec()).unwrap();
         let mut second = link.open(Vec::new()).unwrap();
         assert_eq!(link.load(), 2);
@@ -271,8 +313,47 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_a_window_counts_until_it_is_gone() {
+        let backlogs = backlogs();
+        let counted = || backlogs.budget().held();
+        let link = Arc::new(Link::new(budget(), Arc::clone(&backlogs)));
+        let open = |queued: usize| {
+            let mut connection = link.open(Vec::new()).unwrap();
+            let content = vec![b'x'; INITIAL_WINDOW as usize + queued];
+            assert_eq!(connection.try_send(&content), Ok(Sent::Sent));
+            connection
+        };
+        let connections = [open(1_000), open(2_000), open(3_000)];
+        let write = || {
+            let mut batch = Vec::new();
+            while matches!(link.take_output(&mut batch), run::Batch::Bytes { .. }) {
+                batch.clear();
+            }
+        };
+        write();
+        assert_eq!(counted(), 6_000);
+        // One whose client has left goes on, and counts.
+        let [kept, left, evicted] = connections;
+        drop(left);
+        write();
+        let mut queues = link.queues();
+        queues.sort_by_key(|queue| queue.held());
+        let held: Vec<_> = queues.iter().map(|queue| queue.held()).collect();
+        assert_eq!((counted(), held), (6_000, vec![1_000, 2_000, 3_000]));
+        let end = |connection: &Connection| connection.mailbox().take();
+        queues.remove(1).evict();
+        queues.remove(1).evict();
+        assert_eq!(counted(), 1_000);
+        let ended = crate::trunk::Delivery::End(End::Overflowed);
+        assert_eq!(end(&evicted), ended);
+        assert_eq!(end(&kept), crate::trunk::Delivery::Nothing);
+        link.cut();
+        assert_eq!(counted(), 0);
+    }
+
+    #[test]
     fn the_window_comes_back_as_the_client_takes_its_output() {
-        let link = Arc::new(Link::new(budget()));
+        let link = Arc::new(Link::new(budget(), backlogs()));
         let mut connection = link.open(Vec::new()).unwrap();
         assert_eq!(connection.try_send(b"request"), Ok(Sent::Sent));
         let mut ejabberd = Session::server(Config::default(), 0);

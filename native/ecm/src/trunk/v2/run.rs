@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::streams::HandOn;
 use super::{Link, Stage, State};
 use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
-use crate::trunk::budget;
 use crate::trunk::dial::{Reader, Writer};
 
 /// How much is read from a trunk at once.
@@ -90,10 +89,6 @@ impl Link {
             if !self.answered.load(Relaxed) && self.is_accepting() {
                 self.answered.store(true, Relaxed);
                 self.answer.notify_waiters();
-            }
-            if self.budget.is_exceeded() {
-                let holders: Vec<_> = self.state.lock().streams.iter().cloned().collect();
-                budget::evict_greediest(&self.budget, holders);
             }
         }
     }
@@ -208,13 +203,14 @@ impl Link {
             session.go_away(GoAwayCode::Normal);
             session.take_output(WRITE_SIZE, batch, &mut HandOn::to(streams));
         }
+        self.count_queued(&mut state);
         if !batch.is_empty() {
             Batch::Bytes {
                 since: state.waiting_since.take(),
             }
-        } else if let Some(error) = session.failure() {
+        } else if let Some(error) = state.session.failure() {
             Batch::Failed(error)
-        } else if session.is_drained() {
+        } else if state.session.is_drained() {
             Batch::Finished
         } else {
             Batch::Nothing

@@ -47,6 +47,11 @@ impl Streams {
         self.places.iter().flatten()
     }
 
+    /// The mailbox of a stream.
+    pub fn find(&self, tag: Tag) -> Option<Arc<Mailbox>> {
+        self.places.get(usize::try_from(tag).ok()?)?.clone()
+    }
+
     fn get(&self, tag: Tag) -> Option<&Mailbox> {
         self.places.get(usize::try_from(tag).ok()?)?.as_deref()
     }

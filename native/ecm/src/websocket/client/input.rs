@@ -7,14 +7,11 @@ use megaphone_xmpp::{Condition, framing};
 use super::{Client, Ending, Moved, Queued, Stage, Unopened};
 use crate::client::socket;
 use crate::metrics::Reason;
-use crate::session::{Sent, Session};
+use crate::session::{MAX_BEFORE_LOGIN, Sent, Session};
 use crate::websocket::close::{CloseCode, read_close};
 use crate::websocket::error::FrameError;
 use crate::websocket::reader::{Event, MessageReader};
 use crate::websocket::stream::Purpose;
-
-/// The largest message of somebody who may be anybody: no login needs more.
-const MAX_BEFORE_LOGIN: usize = 64 * 1024;
 
 /// What was read and not handled.
 #[derive(Debug)]
@@ -43,6 +40,11 @@ impl Held {
             rest: input.to_vec(),
         };
         (!input.is_empty()).then(|| Box::new(held()))
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.document.as_ref().map_or(0, Vec::len) + self.rest.len()
     }
 }
 

@@ -22,6 +22,7 @@ use self::output::Unsent;
 use self::timing::Timing;
 use super::reader::MessageReader;
 use super::stream::StreamState;
+use crate::backlog::{Backlog, Evicted};
 use crate::client::{Handover, Socket, socket};
 use crate::clients::Place;
 use crate::logins::Login;
@@ -52,7 +53,8 @@ fn serve(handover: Handover, answer: &[u8]) -> impl Future<Output = ()> + Send +
             Ending::Reset => socket::reset(&client.stream),
             // In a box, or each client would have room for it from the start.
             Ending::Close => {
-                let Client { stream, place, .. } = client;
+                // All else goes at once.
+                let (stream, place) = client.into_socket();
                 Box::pin(socket::close_gently(stream)).await;
                 drop(place);
             }
@@ -91,6 +93,7 @@ struct Client {
     /// What the client's last ping is to be answered with.
     pong: Option<Box<[u8]>>,
     timing: Timing,
+    backlog: Backlog,
 }
 
 /// What a session is opened with.
@@ -135,7 +138,7 @@ impl Client {
             settings,
             trunks,
             mut phase,
-            input,
+            mut input,
             ..
         } = handover;
         // What it is now counts as a change, or an end that has begun would be missed.
@@ -153,7 +156,7 @@ impl Client {
             timing: Timing::new(&settings),
             unsent: Unsent::of(answer),
             // It should have waited for the answer, but did not.
-            held: Held::of(&input),
+            held: Held::of(&input.take()),
             stream,
             place,
             settings,
@@ -164,20 +167,49 @@ impl Client {
             xmpp: StreamState::new(),
             reader: MessageReader::default(),
             pong: None,
+            backlog: Backlog::default(),
         }
     }
 
+    fn into_socket(self) -> (Socket, Place) {
+        (self.stream, self.place)
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+        let mut moved = Moved::Yes;
         for _ in 0..STEPS {
             match self.step(context) {
                 Ok(Moved::Yes) => {}
-                Ok(Moved::No) => return Poll::Pending,
+                Ok(Moved::No) => {
+                    moved = Moved::No;
+                    break;
+                }
                 Err(ending) => return Poll::Ready(ending),
             }
         }
-        // It could go on, but others are waiting.
-        context.waker().wake_by_ref();
+        if let Err(evicted) = self.count_backlog(context) {
+            tracing::debug!("closing a WebSocket client: {evicted}");
+            return Poll::Ready(Ending::Reset);
+        }
+        if moved == Moved::Yes {
+            // It could go on, but others are waiting.
+            context.waker().wake_by_ref();
+        }
         Poll::Pending
+    }
+
+    /// Counts what has come of the client and waits, when others have a turn.
+    fn count_backlog(&mut self, context: &Context<'_>) -> Result<(), Evicted> {
+        let held = self.held.as_ref().map_or(0, |held| held.len());
+        let unopened = self.unopened.as_ref();
+        let open = unopened.and_then(|it| it.queued.as_ref());
+        let open = open.map_or(0, |queued| queued.open.len());
+        let waiting = self.reader.held() + held + open + self.stream.unread();
+        self.backlog.count(waiting, &self.settings.backlogs)?;
+        match self.backlog.poll_evicted(context) {
+            Poll::Ready(()) => Err(Evicted),
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Does whatever can be done now. If that is nothing, the task is woken when there is something.

@@ -128,7 +128,8 @@ impl Client {
             }
         }
         if let Some(since) = timing.message_since {
-            sooner(since + limits.body_timeout, Missed::Message);
+            let time = limits.body_time(self.reader.held() as u64);
+            sooner(since + time, Missed::Message);
         }
         if let Some(unsent) = &self.unsent {
             sooner(unsent.stuck_since + limits.send_timeout, Missed::Output);

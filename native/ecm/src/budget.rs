@@ -1,0 +1,178 @@
+//! Bytes that wait for somebody: how many they are of all clients together, and how many they may be.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// Those with the most are looked for no more often than this: it costs by the number of those who have some.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Bytes that wait, and the most that may.
+#[derive(Debug)]
+pub struct Budget {
+    held: AtomicU64,
+    max: AtomicU64,
+    /// It is exceeded, or may be.
+    exceeded: Notify,
+}
+
+/// Whoever has some of the bytes.
+pub trait Holder: Send {
+    /// How many.
+    fn held(&self) -> usize;
+
+    /// Gives them all up. They count no more, though their memory may come back a moment later.
+    fn evict(&self);
+}
+
+impl Budget {
+    /// Nothing waits.
+    pub fn new(max: u64) -> Self {
+        Self {
+            held: AtomicU64::new(0),
+            max: AtomicU64::new(max),
+            exceeded: Notify::new(),
+        }
+    }
+
+    /// Another number may wait from now on.
+    pub fn set_max(&self, max: u64) {
+        self.max.store(max, Relaxed);
+        self.exceeded.notify_one();
+    }
+
+    /// How many bytes wait.
+    pub fn held(&self) -> u64 {
+        self.held.load(Relaxed)
+    }
+
+    /// More bytes wait.
+    pub fn add(&self, bytes: usize) {
+        let held = self.held.fetch_add(bytes as u64, Relaxed) + bytes as u64;
+        if held > self.max.load(Relaxed) {
+            self.exceeded.notify_one();
+        }
+    }
+
+    /// They wait no more.
+    pub fn subtract(&self, bytes: usize) {
+        self.held.fetch_sub(bytes as u64, Relaxed);
+    }
+
+    /// As long as the program runs: whenever more waits than may, takes it from those with the most, and says
+    /// from how many.
+    pub async fn enforce(
+        &self,
+        holders: impl Fn() -> Vec<Box<dyn Holder>> + Send,
+        evicted: impl Fn(usize) + Send,
+    ) {
+        loop {
+            self.exceeded.notified().await;
+            if self.held() > self.max.load(Relaxed) {
+                evicted(self.evict_greediest(holders()));
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// How much has to go once there is too much: down to a sixteenth below the most, so that those who are
+    /// looked for are not looked for again at once.
+    fn to_free(&self) -> u64 {
+        let max = self.max.load(Relaxed);
+        self.held().saturating_sub(max - max / 16)
+    }
+
+    fn evict_greediest(&self, holders: Vec<Box<dyn Holder>>) -> usize {
+        let all = holders.into_iter().map(|holder| (holder.held(), holder));
+        let mut holders: Vec<_> = all.filter(|(held, _)| *held > 0).collect();
+        holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let greediest = holders.iter().take_while(|_| self.to_free() > 0);
+        greediest.map(|(_, holder)| holder.evict()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    struct One {
+        budget: Arc<Budget>,
+        held: Arc<AtomicUsize>,
+    }
+
+    impl Holder for One {
+        fn held(&self) -> usize {
+            self.held.load(Relaxed)
+        }
+
+        fn evict(&self) {
+            self.budget.subtract(self.held.swap(0, Relaxed));
+        }
+    }
+
+    /// A budget of 160, and those who hold some of it.
+    fn all(held: &[usize]) -> (Arc<Budget>, Vec<Arc<AtomicUsize>>) {
+        let budget = Arc::new(Budget::new(160));
+        let held = held.iter().map(|held| {
+            budget.add(*held);
+            Arc::new(AtomicUsize::new(*held))
+        });
+        let held = held.collect();
+        (budget, held)
+    }
+
+    fn holders(budget: &Arc<Budget>, held: &[Arc<AtomicUsize>]) -> Vec<Box<dyn Holder>> {
+        let one = |held: &Arc<AtomicUsize>| -> Box<dyn Holder> {
+            Box::new(One {
+                budget: Arc::clone(budget),
+                held: Arc::clone(held),
+            })
+        };
+        held.iter().map(one).collect()
+    }
+
+    async fn left(held: &[usize]) -> (Vec<usize>, usize) {
+        let (budget, held) = all(held);
+        let count = AtomicUsize::new(0);
+        let enforcing = budget.enforce(
+            || holders(&budget, &held),
+            |evicted| {
+                count.fetch_add(evicted, Relaxed);
+            },
+        );
+        // It ends with the time that it may take.
+        let _ = tokio::time::timeout(Duration::from_secs(1), enforcing).await;
+        let held = held.iter().map(|held| held.load(Relaxed)).collect();
+        (held, count.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_with_the_most_give_up_what_they_have_until_some_room_is_left() {
+        assert_eq!(left(&[80, 80]).await, (vec![80, 80], 0));
+        assert_eq!(left(&[80, 81]).await, (vec![80, 0], 1));
+        assert_eq!(left(&[10, 100, 0, 60]).await, (vec![10, 0, 0, 60], 1));
+        // A sixteenth stays free.
+        assert_eq!(left(&[151, 5, 5]).await, (vec![0, 5, 5], 1));
+        assert_eq!(left(&[40; 5]).await.1, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lower_limit_holds_at_once() {
+        let (budget, held) = all(&[50, 60]);
+        let lower = async {
+            tokio::task::yield_now().await;
+            budget.set_max(64);
+            sleep(PAUSE).await;
+        };
+        tokio::select! {
+            () = budget.enforce(|| holders(&budget, &held), |_| ()) => {}
+            () = lower => {}
+        }
+        assert_eq!(budget.held(), 50);
+    }
+}
