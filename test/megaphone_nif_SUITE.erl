@@ -58,7 +58,8 @@ wrong_terms_are_badarg(_Config) ->
               own => [trunk, handle, pid], owner => [trunk, handle],
               sweep => [trunk], tick => [trunk], drain => [trunk], in_flight => [trunk],
               sessions => [trunk], is_serving => [trunk], has_output => [trunk],
-              lose => [trunk], number => [trunk], version => [trunk],
+              lose => [trunk], number => [trunk], version => [trunk], status => [trunk],
+              set_peername => [trunk, address], admit => [pid, size], trunk => [size],
               recv => [trunk, handle, size], recv_dirty => [trunk, handle, size],
               send => [trunk, handle, iodata],
               cancel => [trunk, handle, wait],
@@ -68,7 +69,7 @@ wrong_terms_are_badarg(_Config) ->
               getstat => [trunk, handle], is_open => [trunk, handle], watch => [trunk, handle],
               peername => [trunk, handle], sockname => [trunk, handle],
               protocol => [trunk, handle], transport => [trunk, handle],
-              decode_packet => [packet_type, binary],
+              decode_packet => [packet_type, binary], proxy_header => [binary],
               parse => [binary, size], parse_dirty => [binary, size]},
     Exported = [Function || {Name, Arity} = Function <- megaphone_nif:module_info(exports),
                             Arity > 0, Name =/= module_info],
@@ -103,6 +104,9 @@ wrong_settings_are_badarg(_Config) ->
              {max_trunk_buffer, [-1, infinity, 1 bsl 64]},
              {idle_timeout, [-1, never, 1 bsl 32, "1000"]},
              {send_timeout, [-1, never, 1 bsl 32]},
+             {handshake_timeout, [-1, never, 1 bsl 32]},
+             {frame_timeout, [-1, never, 1 bsl 32]},
+             {listener, [none, 1, "pid"]},
              {ceilings, [[], none, #{gophers => #{}}, #{1 => #{}}, #{pings => 1}, #{pings => #{least => 1}},
                          #{pings => #{most => -1}}, #{pings => #{per_second => 1 bsl 32}}]},
              {peername, [none, {{1, 2, 3}, 4}, {{1, 2, 3, 256}, 4}, {{1, 2, 3, 4}, 65536},
@@ -482,8 +486,10 @@ right(options) -> [];
 right(packet_type) -> http;
 right(settings) ->
     #{content => raw, max_frame_size => 1000, max_connections => 1, max_trunk_buffer => 1,
-      idle_timeout => infinity, send_timeout => infinity, ceilings => #{}, peername => undefined,
-      sockname => undefined}.
+      idle_timeout => infinity, send_timeout => infinity, handshake_timeout => infinity,
+      frame_timeout => infinity, ceilings => #{}, listener => self(), peername => undefined,
+      sockname => undefined};
+right(address) -> undefined.
 
 %% The setting that open/1 complains of.
 named_in_error(Settings) ->

@@ -5,16 +5,16 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0]).
--export([frames/1, documents_like_fxml/1, documents_broken/1, decode_packet_near_valid/1,
-         decode_packet_random/1, decode_packet_differences/1, packets_on_a_socket/1,
+-export([frames/1, documents_like_fxml/1, documents_broken/1, characters_like_fxml/1,
+         decode_packet_near_valid/1, decode_packet_random/1, decode_packet_differences/1, packets_on_a_socket/1,
          socket_like_gen_tcp/1, socket_differences/1]).
 
 suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
-    [frames, documents_like_fxml, documents_broken, decode_packet_near_valid, decode_packet_random,
-     decode_packet_differences, packets_on_a_socket, socket_like_gen_tcp, socket_differences].
+    [frames, documents_like_fxml, documents_broken, characters_like_fxml, decode_packet_near_valid,
+     decode_packet_random, decode_packet_differences, packets_on_a_socket, socket_like_gen_tcp, socket_differences].
 
 %% Confirms that the cutting of a trunk's bytes means nothing.
 frames(_Config) ->
@@ -27,6 +27,26 @@ documents_like_fxml(_Config) ->
 %% Confirms that what ejabberd's own parser refuses is refused, and nothing else is read out of it.
 documents_broken(_Config) ->
     prop_result:holds_for(prop_document:prop_broken(), 5000).
+
+%% Confirms the same of each character, in names and in text: what one took and the other did not would break
+%% the streams of others.
+characters_like_fxml(_Config) ->
+    Planes = [Plane bsl 16 + Low || Plane <- lists:seq(1, 16), Low <- [0, 16#1234, 16#fffd, 16#fffe, 16#ffff]],
+    Characters = lists:seq(1, 16#d7ff) ++ lists:seq(16#e000, 16#ffff) ++ Planes,
+    Places = [{<<"<">>, <<"/>">>}, {<<"<a">>, <<"/>">>}, {<<"<a>">>, <<"</a>">>}, {<<"<a b='">>, <<"'/>">>}],
+    Read = fun({error, _}) -> refused; ({xmlel, _, _, _} = Element) -> Element end,
+    ?assertEqual([], [{Character, Before}
+                      || Character <- Characters, {Before, After} <- Places,
+                         Document <- [<<Before/binary, (character(Character))/binary, After/binary>>],
+                         Read(megaphone_nif:parse(Document, 1)) =/= Read(fxml_stream:parse_element(Document))]).
+
+%% In UTF-8; unicode:characters_to_binary/1 refuses some.
+character(Character) when Character < 16#80 -> <<Character>>;
+character(Character) when Character < 16#800 -> <<2#110:3, (Character bsr 6):5, 2#10:2, Character:6>>;
+character(Character) when Character < 16#10000 ->
+    <<2#1110:4, (Character bsr 12):4, 2#10:2, (Character bsr 6):6, 2#10:2, Character:6>>;
+character(Character) ->
+    <<2#11110:5, (Character bsr 18):3, 2#10:2, (Character bsr 12):6, 2#10:2, (Character bsr 6):6, 2#10:2, Character:6>>.
 
 %% Confirms that lines that are right, or nearly so, are decoded as erlang:decode_packet/3 does.
 decode_packet_near_valid(Config) ->

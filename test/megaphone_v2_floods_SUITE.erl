@@ -103,18 +103,18 @@ flood(Config, Listener, Ceiling, Frames) ->
     Stream = megaphone_test_yamux:open(Neighbour, client(), #{first => ?GET}),
     _ = answered(Stream),
     OsPid = megaphone_test_ejabberd:os_pid(ejabberd(Config)),
-    MemoryBefore = memory(OsPid),
-    ok = forget_peak(OsPid),
     Test = self(),
-    Flood = spawn_link(fun() ->
-                               Trunk = connect(Config, Listener),
-                               Test ! {flooded, self(), send_flood(Trunk, Frames, 0)}
-                       end),
-    {{Sent, Ended}, Latencies} = serve_until(Flood, Stream, []),
-    Peak = peak(OsPid) - MemoryBefore,
-    ct:log("~ts: ~b at least were sent, the peak was ~.1f MiB above the ~.1f MiB before; "
+    Run = fun() ->
+                  Flood = spawn_link(fun() ->
+                                             Trunk = connect(Config, Listener),
+                                             Test ! {flooded, self(), send_flood(Trunk, Frames, 0)}
+                                     end),
+                  serve_until(Flood, Stream, [])
+          end,
+    {{{Sent, Ended}, Latencies}, Peak} = megaphone_test_memory:growth(OsPid, Run),
+    ct:log("~ts: ~b at least were sent, the peak was ~.1f MiB above what it was before; "
            "the neighbour had ~b answers meanwhile, ~.1f ms at the median, ~.1f ms at most",
-           [Ceiling, Sent, Peak / 1048576, MemoryBefore / 1048576, length(Latencies),
+           [Ceiling, Sent, Peak / 1048576, length(Latencies),
             lists:nth((length(Latencies) + 1) div 2, lists:sort(Latencies)) / 1000,
             lists:max(Latencies) / 1000]),
     {ok, GoAways} = Ended,
@@ -162,19 +162,3 @@ answered(Stream) ->
 
 client() ->
     megaphone_test_proxy:client({{192, 0, 2, 7}, 40001}).
-
-%% Of the OS process, in bytes (proc(5)).
-memory(OsPid) ->
-    status_line(OsPid, "VmRSS").
-
-peak(OsPid) ->
-    status_line(OsPid, "VmHWM").
-
-status_line(OsPid, Name) ->
-    {ok, Status} = file:read_file(["/proc/", OsPid, "/status"]),
-    {match, [KiB]} = re:run(Status, [Name, ":\\s*([0-9]+) kB"], [{capture, [1], binary}]),
-    binary_to_integer(KiB) * 1024.
-
-%% The peak counts from now on.
-forget_peak(OsPid) ->
-    file:write_file(["/proc/", OsPid, "/clear_refs"], "5").

@@ -42,7 +42,7 @@ is_theirs(Document, Ours) ->
 %% What ejabberd_c2s gets of an element in a stream that has no default namespace.
 in_stream(Document) ->
     Header = <<"<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>">>,
-    Element = re:replace(Document, "^\\s*<\\?xml.*?\\?>\\s*", "", [{return, binary}]),
+    Element = re:replace(Document, "^\\s*<\\?xml.*?\\?>\\s*", "", [dotall, {return, binary}]),
     Stream = fxml_stream:parse(fxml_stream:new(self(), infinity, [no_gen_server]),
                                <<Header/binary, Element/binary>>),
     true = fxml_stream:close(Stream),

@@ -44,6 +44,8 @@
 
 -define(SOCKET(Trunk, Handle), {'$inet', ?MODULE, {Trunk, Handle}}).
 -define(WAKE(Wait), {'$megaphone', Wait}).
+%% The NIF's numbers of trunks have 64 bits.
+-define(MOST_TRUNKS, 16#ffffffffffffffff).
 %% A recv above this is copied on a dirty scheduler (bytes).
 -define(DIRTY_RECV, 1048576).
 %% More than any recv is given (bytes), and a number that the NIF takes.
@@ -66,11 +68,13 @@ status() ->
 
 %% @doc One trunk, by its number, as `trunk_numbers' of {@link status/0} lists it.
 -spec status(pos_integer()) -> {ok, map()} | {error, no_such_trunk}.
-status(Number) ->
-    case [Trunk || #{number := N} = Trunk <- megaphone_nif:trunks(), N =:= Number] of
-        [#{status := Status} = Trunk] -> {ok, maps:merge(maps:remove(status, Trunk), Status)};
-        [] -> {error, no_such_trunk}
-    end.
+status(Number) when Number >= 0, Number =< ?MOST_TRUNKS ->
+    case megaphone_nif:trunk(Number) of
+        #{status := Status} = Trunk -> {ok, maps:merge(maps:remove(status, Trunk), Status)};
+        none -> {error, no_such_trunk}
+    end;
+status(_Number) ->
+    {error, no_such_trunk}.
 
 %% @doc The socket of a connection.
 -spec socket(megaphone_nif:trunk(), megaphone_nif:handle()) -> socket().

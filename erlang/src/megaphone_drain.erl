@@ -5,6 +5,8 @@
 
 %% How often to look whether they are done (milliseconds).
 -define(LOOK, 20).
+%% How long the trunks' processes may take to answer, all together (milliseconds).
+-define(ANSWER_TIMEOUT, 5000).
 
 %% @doc Lets no trunk take new connections; returns at once.
 -spec begin_all() -> ok.
@@ -28,9 +30,19 @@ one(Trunk, Timeout) ->
     ok = megaphone_nif:drain(Trunk),
     wait([{Trunk, erlang:monotonic_time(millisecond) + Timeout}], fun is_busy/1).
 
+%% All are asked before the first answer is waited for: one that is stuck keeps none of the others.
 drain_readers() ->
-    Readers = [Reader || #{reader := Reader} <- megaphone_nif:trunks()],
-    lists:filtermap(fun megaphone_trunk:drain/1, Readers).
+    Requests = [megaphone_trunk:drain(Reader) || #{reader := Reader} <- megaphone_nif:trunks()],
+    Deadline = erlang:monotonic_time(millisecond) + ?ANSWER_TIMEOUT,
+    lists:filtermap(fun(Request) -> answer(Request, Deadline) end, Requests).
+
+answer(Request, Deadline) ->
+    Timeout = max(0, Deadline - erlang:monotonic_time(millisecond)),
+    case gen_server:receive_response(Request, Timeout) of
+        {reply, Answer} -> {true, Answer};
+        %% It has ended meanwhile, or it is stuck.
+        _ -> false
+    end.
 
 end_sessions(Trunk) ->
     lists:foreach(fun megaphone_session:shut_down/1, megaphone_nif:sessions(Trunk)).

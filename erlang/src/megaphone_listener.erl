@@ -18,9 +18,11 @@
 
 -export([start/3, start_link/3, accept/1, tcp_init/2,
          listen_opt_type/1, listen_options/0]).
--export([option/2, ceilings/1]).
+-export([option/2, ceilings/1, acceptor/1, takes_proxy_header/1]).
 %% ejabberd's hooks
--export([ejabberd_stopping/0, config_reloaded/0]).
+-export([ejabberd_stopping/0, config_reloaded/0, ports_reopened/0]).
+
+-on_load(add_hooks/0).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -29,16 +31,35 @@
                    empty_frames, tiny_frames, idle_updates, stray_frames]).
 %% The NIF counts in 32 bits.
 -define(MOST_LIMIT, 16#ffffffff).
+%% A send_timeout of `infinity' (milliseconds): 24 days.
+-define(FOR_EVER, 16#7fffffff).
 
-%% @doc Starts a trunk on an accepted socket.
+%% @doc Starts a trunk on an accepted socket, which ejabberd closes where there is an error.
 -spec start(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | ignore | {error, term()}.
 start(gen_tcp, Socket, Opts) ->
-    megaphone_trunk:start(Socket, Opts).
+    admit(fun megaphone_trunk:start/2, Socket, Opts).
 
 %% @doc As {@link start/3}, linked: for the listener's supervisor (`supervisor: true').
 -spec start_link(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | ignore | {error, term()}.
 start_link(gen_tcp, Socket, Opts) ->
-    megaphone_trunk:start_link(Socket, Opts).
+    admit(fun megaphone_trunk:start_link/2, Socket, Opts).
+
+admit(Start, Socket, Opts) ->
+    Most = option(max_trunks, Opts),
+    case megaphone_nif:admit(acceptor(Opts), Most) of
+        true -> Start(Socket, Opts);
+        false -> refuse(Socket, Most)
+    end.
+
+refuse(Socket, Most) ->
+    Peer = case inet:peername(Socket) of
+               {ok, Name} -> Name;
+               {error, _} -> undefined
+           end,
+    megaphone_log:bounded(refused, warning,
+                          "megaphone: a trunk from ~ts is refused: the listener has ~b, its max_trunks",
+                          [megaphone_address:format(Peer), Most]),
+    {error, max_trunks}.
 
 %% @doc The trunk owns its socket now and reads.
 -spec accept(pid()) -> ok.
@@ -51,14 +72,35 @@ tcp_init(ListenSocket, Opts) ->
     {ok, Address} = inet:sockname(ListenSocket),
     case check(Address, Opts) of
         ok ->
-            ejabberd_hooks:add(ejabberd_stopping, ?MODULE, ejabberd_stopping, 50),
-            ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, 10),
+            add_hooks(),
             %% A trunk drains when the listener that accepted it is stopped.
-            [{acceptor, self()} | Opts];
+            [{acceptor, self()} | send_timeout(ListenSocket, Opts)];
         {error, Text} ->
             ?LOG_ERROR("megaphone_listener at ~ts does not start: ~ts",
                        [megaphone_address:format(Address), Text]),
             exit(normal)
+    end.
+
+%% Here, and as the module is loaded: the first listener may be one that a reload can't open.
+-spec add_hooks() -> ok.
+add_hooks() ->
+    try
+        ejabberd_hooks:add(ejabberd_stopping, ?MODULE, ejabberd_stopping, 50),
+        %% Before and behind ejabberd_listener's own, which closes and opens ports.
+        ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, 10),
+        ejabberd_hooks:add(config_reloaded, ?MODULE, ports_reopened, 90)
+    catch
+        %% ejabberd reads its configuration before it starts.
+        exit:{noproc, _} -> ok
+    end.
+
+%% ejabberd 26.01 and newer has this option on the port's socket alone, older ones among ours alone.
+send_timeout(ListenSocket, Opts) ->
+    case {lists:keymember(send_timeout, 1, Opts), inet:getopts(ListenSocket, [send_timeout])} of
+        {false, {ok, [{send_timeout, Timeout}]}} when is_integer(Timeout) ->
+            [{send_timeout, Timeout} | Opts];
+        _ ->
+            Opts
     end.
 
 check(Address, Opts) ->
@@ -116,6 +158,16 @@ check_trust(Address, Opts) ->
 option(Name, Opts) ->
     proplists:get_value(Name, Opts, proplists:get_value(Name, listen_options())).
 
+%% @doc The process that accepted a trunk.
+-spec acceptor([{atom(), term()}]) -> pid().
+acceptor(Opts) ->
+    proplists:get_value(acceptor, Opts, self()).
+
+%% @doc Whether a trunk begins with a PROXY header.
+-spec takes_proxy_header([{atom(), term()}]) -> boolean().
+takes_proxy_header(Opts) ->
+    proplists:get_value(use_proxy_protocol, Opts, false) =:= by_trunk.
+
 %% @doc The ceilings that the listener sets, as megaphone_nif:open/1 takes them.
 -spec ceilings([{atom(), term()}]) -> #{megaphone_nif:ceiling() => #{most | per_second => non_neg_integer()}}.
 ceilings(Opts) ->
@@ -131,12 +183,22 @@ listen_opt_type(max_frame_size) ->
     econf:int(33, 9999999999);
 listen_opt_type(max_connections) ->
     econf:pos_int();
+listen_opt_type(max_trunks) ->
+    econf:pos_int();
+listen_opt_type(handshake_timeout) ->
+    econf:timeout(second, infinity);
+listen_opt_type(frame_timeout) ->
+    econf:timeout(second, infinity);
+%% ejabberd's acceptor would read the header itself, wait for each peer that sends none, and fall over
+%% some: what is not `true' keeps it from that.
+listen_opt_type(use_proxy_protocol) ->
+    econf:and_then(econf:bool(), fun(true) -> by_trunk; (false) -> false end);
 listen_opt_type(max_trunk_buffer) ->
     econf:pos_int();
 listen_opt_type(idle_timeout) ->
     econf:timeout(second, infinity);
 listen_opt_type(send_timeout) ->
-    econf:timeout(second, infinity);
+    econf:and_then(econf:timeout(second, infinity), fun(Timeout) -> min(Timeout, ?FOR_EVER) end);
 listen_opt_type(shutdown_timeout) ->
     econf:timeout(second);
 listen_opt_type(ceilings) ->
@@ -170,6 +232,9 @@ listen_options() ->
     Own = [{max_frame_size, 1048576},
            {max_connections, 1000000},
            {max_trunk_buffer, 67108864},
+           {max_trunks, 1000},
+           {handshake_timeout, 10000},
+           {frame_timeout, 30000},
            {idle_timeout, 600000},
            {send_timeout, 15000},
            {shutdown_timeout, 5000},
@@ -181,7 +246,9 @@ listen_options() ->
            {certfile, undefined},
            {cafile, undefined},
            {allow_plain, false},
-           {ip, {127, 0, 0, 1}}],
+           {ip, {127, 0, 0, 1}},
+           %% A fleet comes back at once; ejabberd's own default may be 5.
+           {backlog, 1024}],
     Own ++ [Option || {Name, _} = Option <- ejabberd_http:listen_options(),
                       not lists:keymember(Name, 1, Own)].
 
@@ -189,6 +256,7 @@ listen_options() ->
 %% nobody comes back meanwhile: a peer of version 2 that is told to go away dials again at once.
 -spec ejabberd_stopping() -> ok.
 ejabberd_stopping() ->
+    megaphone_ports:leave(),
     %% Before the ports close, so that no trunk takes it for a reload.
     megaphone_drain:begin_all(),
     lists:foreach(fun({EndPoint, Module, _Opts}) when Module =:= ?MODULE ->
@@ -202,3 +270,8 @@ ejabberd_stopping() ->
 -spec config_reloaded() -> ok.
 config_reloaded() ->
     ssl:clear_pem_cache().
+
+%% @doc ejabberd_listener has opened what it could.
+-spec ports_reopened() -> ok.
+ports_reopened() ->
+    megaphone_ports:look(?MODULE).

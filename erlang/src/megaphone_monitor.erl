@@ -36,8 +36,16 @@ watch(Trunk, Handle, Caller, Message) ->
         closed ->
             Caller ! Message;
         {wait, Wait} ->
-            receive
-                ?WAKE(Wait) -> Caller ! Message;
-                {'DOWN', Monitor, process, Caller, _} -> ok
-            end
+            await(Wait, Monitor, Caller, Message)
+    end.
+
+await(Wait, Monitor, Caller, Message) ->
+    receive
+        ?WAKE(Wait) ->
+            Caller ! Message;
+        {'DOWN', Monitor, process, Caller, _} ->
+            ok;
+        Stray ->
+            megaphone_log:stray("the process of a socket's monitor", Stray),
+            await(Wait, Monitor, Caller, Message)
     end.

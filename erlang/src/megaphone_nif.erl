@@ -10,17 +10,17 @@
 
 -export([load_error/0]).
 %% The trunk: its reader feeds it, its writer takes its output.
--export([open/1, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
+-export([open/1, set_peername/2, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
          sweep/1, tick/1, drain/1, in_flight/1, sessions/1, is_serving/1, has_output/1, lose/1,
-         number/1, version/1]).
+         number/1, version/1, status/1]).
 %% A connection.
 -export([recv/3, recv_dirty/3, send/3, cancel/3, close/2, reset/2, shutdown/3, owner/2,
          setopts/3, getopts/2, getstat/2, is_open/2, watch/2, protocol/2,
          transport/2, peername/2, sockname/2]).
 %% All trunks.
--export([trunks/0, ended/0]).
+-export([admit/2, trunks/0, trunk/1, ended/0]).
 %% The decoders by themselves.
--export([decode_packet/2, parse/2, parse_dirty/2]).
+-export([decode_packet/2, proxy_header/1, parse/2, parse_dirty/2]).
 
 -export_type([trunk/0, handle/0, left/0, protocol/0, settings/0, ceiling/0, wait/0, status/0,
               trunk_status/0, address/0]).
@@ -48,7 +48,12 @@
       max_trunk_buffer := non_neg_integer(),
       idle_timeout := timeout(),
       send_timeout := timeout(),
+      %% For the first whole frame, and for the rest of one that has begun.
+      handshake_timeout := timeout(),
+      frame_timeout := timeout(),
       ceilings := #{ceiling() => #{most => non_neg_integer(), per_second => non_neg_integer()}},
+      %% Whose trunk it is: {@link admit/2} counts these.
+      listener := pid(),
       peername := address(),
       sockname := address()}.
 -type status() ::
@@ -82,6 +87,10 @@ load_error() ->
 -spec open(settings()) -> trunk().
 open(_Settings) -> ?NOT_LOADED.
 
+%% @doc The trunk's peer is another than it seemed at {@link open/1}.
+-spec set_peername(trunk(), address()) -> ok.
+set_peername(_Trunk, _Peername) -> ?NOT_LOADED.
+
 %% @doc Names the process that gets `{'$megaphone', 0}' when there is output.
 -spec set_writer(trunk(), pid()) -> ok.
 set_writer(_Trunk, _Writer) -> ?NOT_LOADED.
@@ -112,7 +121,8 @@ own(_Trunk, _Handle, _Owner) -> ?NOT_LOADED.
 -spec sweep(trunk()) -> [pid()].
 sweep(_Trunk) -> ?NOT_LOADED.
 
-%% @doc Asks a silent peer of version 2 whether it is there; an error ends the trunk.
+%% @doc Looks at the clock, which is due each second: a silent peer of version 2 is asked whether it is
+%% there. An error ends the trunk: there was no answer, or a frame is due for too long.
 -spec tick(trunk()) -> ok | {error, binary()}.
 tick(_Trunk) -> ?NOT_LOADED.
 
@@ -147,6 +157,10 @@ number(_Trunk) -> ?NOT_LOADED.
 %% @doc The trunk protocol's version; 0 until the first byte has come.
 -spec version(trunk()) -> 0..2.
 version(_Trunk) -> ?NOT_LOADED.
+
+%% @doc What the trunk has counted.
+-spec status(trunk()) -> status().
+status(_Trunk) -> ?NOT_LOADED.
 
 %% @doc Exactly `Length' bytes, or what there is for 0; a packet in the http modes.
 -spec recv(trunk(), handle(), Length :: non_neg_integer()) ->
@@ -221,11 +235,19 @@ peername(_Trunk, _Handle) -> ?NOT_LOADED.
 -spec sockname(trunk(), handle()) -> address().
 sockname(_Trunk, _Handle) -> ?NOT_LOADED.
 
+%% @doc Whether a listener with fewer than `Most' trunks may have one more; counts `max_trunks' if not.
+-spec admit(Listener :: pid(), Most :: non_neg_integer()) -> boolean().
+admit(_Listener, _Most) -> ?NOT_LOADED.
+
 %% @doc All trunks, oldest first. Reads counters, asks no process.
 -spec trunks() -> [trunk_status()].
 trunks() -> ?NOT_LOADED.
 
-%% @doc The sums of what the trunks that have ended had counted.
+%% @doc The trunk with that number.
+-spec trunk(non_neg_integer()) -> trunk_status() | none.
+trunk(_Number) -> ?NOT_LOADED.
+
+%% @doc The sums of what the trunks that have ended had counted, with the refusals of {@link admit/2}.
 -spec ended() -> status().
 ended() -> ?NOT_LOADED.
 
@@ -233,6 +255,11 @@ ended() -> ?NOT_LOADED.
 -spec decode_packet(http | http_bin | httph | httph_bin, binary()) ->
           {ok, term(), binary()} | {more, undefined} | {error, invalid}.
 decode_packet(_Type, _Data) -> ?NOT_LOADED.
+
+%% @doc The peer that a PROXY header of either version names; `undefined' if it names none. `{more,
+%% Count}': so many bytes that follow are the header's.
+-spec proxy_header(binary()) -> {ok, address()} | {more, pos_integer()} | {error, Text :: binary()}.
+proxy_header(_Bytes) -> ?NOT_LOADED.
 
 %% @doc A document (RFC 6120, 11) as fxml_stream:parse_element/1 gives it, or why it is none. One that
 %% has more elements, eight times as many attributes, or passes another limit, is too big, and no term is

@@ -11,8 +11,6 @@
 
 -export_type([options/0]).
 
--include_lib("kernel/include/logger.hrl").
-
 -type options() :: #{protocols := [http | 'xmpp-client' | 'xmpp-framing'],
                      http := [{atom(), term()}],
                      xml_stream := [{atom(), term()}],
@@ -46,9 +44,9 @@ start(Trunk, Handle, #{protocols := Protocols} = Options) ->
             accept(Protocol, Owner);
         Error ->
             {Format, Arguments} = reason(Error),
-            ?LOG_WARNING("megaphone: a connection from ~ts is reset: " ++ Format,
-                         [megaphone_address:format(megaphone_nif:peername(Trunk, Handle))
-                          | Arguments]),
+            megaphone_log:bounded(reset, warning, "megaphone: a connection from ~ts is reset: " ++ Format,
+                                  [megaphone_address:format(megaphone_nif:peername(Trunk, Handle))
+                                   | Arguments]),
             megaphone_nif:reset(Trunk, Handle)
     end.
 

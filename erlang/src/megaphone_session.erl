@@ -112,11 +112,13 @@ handle_call(Call, From, Session) ->
     continue(xmpp_stream_in:handle_call(Call, From, Stream), Awake).
 
 -spec handle_cast(term(), #session{}) -> answer().
-handle_cast(accept, #session{stream = Stream} = Session) ->
+handle_cast(accept, #session{stream = #{socket_mod := _} = Stream} = Session) ->
     case xmpp_stream_in:handle_cast(accept, Stream) of
         {noreply, Accepted, _Timeout} -> read(open(Accepted, Session));
         Stop -> continue(Stop, Session)
     end;
+handle_cast(accept, Session) ->
+    stray({cast, accept}, Session);
 handle_cast({?MODULE, redirect, Uri}, Session) ->
     leave(Uri, wake(Session));
 handle_cast(Cast, Session) ->
@@ -134,6 +136,16 @@ handle_info(?WAKE(_), Session) ->
     rest(Session);
 handle_info(timeout, #session{stream = #{stream_timeout := infinity}} = Session) ->
     idle(Session);
+%% What has no timeout gets none, and what reads by itself gets no input: to xmpp_stream_in each of
+%% these would be an end.
+handle_info(timeout, #session{stream = Packed} = Session) when not is_map(Packed) ->
+    stray(timeout, Session);
+handle_info({tcp, _, _} = Message, Session) ->
+    stray(Message, Session);
+handle_info({tcp_closed, _} = Message, Session) ->
+    stray(Message, Session);
+handle_info({tcp_error, _, _} = Message, Session) ->
+    stray(Message, Session);
 handle_info(Info, Session) ->
     #session{stream = Stream} = Awake = wake(Session),
     continue(xmpp_stream_in:handle_info(Info, Stream), Awake).
@@ -169,6 +181,10 @@ open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted,
                                                      allow_unencrypted_sasl2 => true};
                                  {_, plain} -> Stream
                              end}.
+
+stray(Message, Session) ->
+    megaphone_log:stray("a session", Message),
+    rest(Session).
 
 %% Reads on where it stands.
 read(#session{due = nothing} = Session) ->

@@ -1,7 +1,7 @@
 %%% @doc A trunk's own socket, with or without TLS.
 -module(megaphone_transport).
 
--export([tls_options/1, handshake/2, activate/2, send/2, event/2, format_error/1]).
+-export([tls_options/1, plain/1, tls/2, controlling_process/2, activate/2, send/2, event/2, format_error/1]).
 
 -export_type([transport/0, tls/0]).
 
@@ -13,8 +13,6 @@
 %% A peer that takes nothing for so long has lost its trunk (milliseconds). A connection that
 %% waits for room gives up sooner, by its own send_timeout.
 -define(SEND_TIMEOUT, [{send_timeout, 60000}, {send_timeout_close, true}]).
-%% How long a peer may take for the TLS handshake (milliseconds).
--define(HANDSHAKE_TIMEOUT, 10000).
 
 %% @doc The TLS side of a listener's options: mutual TLS, 1.2 or 1.3, or none. Certificates are
 %% read again for each handshake, once ssl's cache of files is cleared.
@@ -29,23 +27,36 @@ tls_options(Opts) ->
              {verify, verify_peer},
              {fail_if_no_peer_cert, true},
              {versions, ['tlsv1.3', 'tlsv1.2']},
-             {reuse_sessions, false}]
+             {reuse_sessions, false},
+             %% The trunk's end says it, as seldom as it is to be said.
+             {log_level, none}]
     end.
 
-%% @doc Makes an accepted socket, owned by the caller, ready for a trunk.
--spec handshake(inet:socket(), tls()) -> {ok, transport()} | {error, term()}.
-handshake(Socket, Tls) ->
+%% @doc An accepted socket as a trunk's.
+-spec plain(inet:socket()) -> {ok, transport()} | {error, term()}.
+plain(Socket) ->
     case inet:setopts(Socket, ?BUFFERS ++ ?SEND_TIMEOUT) of
-        ok when Tls =:= none -> {ok, {gen_tcp, Socket}};
-        ok -> tls_handshake(Socket, Tls);
+        ok -> {ok, {gen_tcp, Socket}};
         {error, _} = Error -> Error
     end.
 
-tls_handshake(Socket, Tls) ->
-    case ssl:handshake(Socket, Tls, ?HANDSHAKE_TIMEOUT) of
-        {ok, TlsSocket} -> {ok, {ssl, TlsSocket}};
-        {error, _} = Error -> Error
+%% @doc The same with TLS, once its handshake is done; by the socket's owner, who may be killed meanwhile.
+-spec tls(inet:socket(), [ssl:tls_server_option()]) -> {ok, transport()} | {error, term()}.
+tls(Socket, Options) ->
+    case plain(Socket) of
+        {ok, _} ->
+            case ssl:handshake(Socket, Options) of
+                {ok, TlsSocket} -> {ok, {ssl, TlsSocket}};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
+
+%% @doc Gives it to another process, by its owner.
+-spec controlling_process(transport(), pid()) -> ok | {error, term()}.
+controlling_process({gen_tcp, Socket}, Owner) -> gen_tcp:controlling_process(Socket, Owner);
+controlling_process({ssl, Socket}, Owner) -> ssl:controlling_process(Socket, Owner).
 
 %% @doc Asks for `Count' messages more.
 -spec activate(transport(), 1..32767) -> ok | {error, term()}.
@@ -75,7 +86,8 @@ event({ssl, _}, {ssl_closed, _}) -> closed;
 event({ssl, _}, {ssl_error, _, Reason}) -> {error, Reason};
 event(_, _) -> none.
 
-%% @doc An error of {@link handshake/2}, {@link send/2} or {@link event/2} as text.
+%% @doc An error of a handshake, {@link send/2} or {@link event/2} as text.
 -spec format_error(term()) -> string().
+format_error({proxy_header, Text}) -> binary_to_list(Text);
 format_error(Reason) when is_atom(Reason) -> inet:format_error(Reason);
 format_error(Reason) -> ssl:format_error(Reason).

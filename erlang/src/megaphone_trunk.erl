@@ -7,7 +7,8 @@
 %%%
 %%% Reading never waits for writing: a peer that writes all before it reads can't stop both.
 %%% The messages here are the socket's, at most `?ACTIVE' of them, and a few timers, so the
-%%% queue stays short whatever the owners do.
+%%% queue stays short whatever the owners do. Nothing here waits for the peer, and nothing costs by the
+%%% number of other trunks.
 -module(megaphone_trunk).
 
 -behaviour(gen_server).
@@ -15,19 +16,24 @@
 -export([start/2, start_link/2, accept/1, drain/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--include_lib("kernel/include/logger.hrl").
-
 -record(state, {socket :: inet:socket(),
-                tls :: megaphone_transport:tls(),
+                handshake :: handshake(),
                 transport :: undefined | megaphone_transport:transport(),
                 trunk :: megaphone_nif:trunk(),
                 writer :: undefined | pid(),
                 peer :: megaphone_nif:address(),
                 owners :: megaphone_owner:options(),
                 sweep_interval :: pos_integer(),
+                sweep :: undefined | reference(),
                 shutdown_timeout :: non_neg_integer(),
+                acceptor :: reference(),
                 %% Who sees to the trunk's end; the last of its XMPP clients in the end.
-                draining = nobody :: nobody | ejabberd | listener | last_client}).
+                draining = nobody :: nobody | ejabberd | listener | last_client,
+                %% The monitor of the process that does, for the listener.
+                drain :: undefined | reference()}).
+
+%% It is due when {@link accept/1} says so, then a process does it.
+-type handshake() :: {due, megaphone_handshake:settings()} | pid() | done.
 
 %% How many messages the socket may send ahead; 64 KiB each at most.
 -define(ACTIVE, 100).
@@ -51,79 +57,87 @@ start_link(Socket, Opts) ->
 accept(Pid) ->
     gen_server:cast(Pid, accept).
 
-%% @doc ejabberd stops: takes no new connections from here on; answers what is needed to wait for
-%% the others.
--spec drain(pid()) -> {true, {megaphone_nif:trunk(), Timeout :: non_neg_integer()}} | false.
+%% @doc Asks it, as ejabberd stops, to take no new connections from here on; the answer is what is
+%% needed to wait for the others.
+-spec drain(pid()) -> gen_server:request_id().
 drain(Pid) ->
-    try
-        {true, gen_server:call(Pid, drain)}
-    catch
-        exit:_ -> false
-    end.
+    gen_server:send_request(Pid, drain).
 
 -spec init({inet:socket(), [{atom(), term()}]}) -> {ok, #state{}}.
 init({Socket, Opts}) ->
     process_flag(trap_exit, true),
     Get = fun(Name) -> megaphone_listener:option(Name, Opts) end,
-    Peer = peername(Socket, proplists:get_value(sock_peer_name, Opts)),
+    Peer = peername(Socket),
+    Acceptor = megaphone_listener:acceptor(Opts),
     Trunk = megaphone_nif:open(#{content => http,
                                  max_frame_size => Get(max_frame_size),
                                  max_connections => Get(max_connections),
                                  max_trunk_buffer => Get(max_trunk_buffer),
                                  idle_timeout => Get(idle_timeout),
                                  send_timeout => Get(send_timeout),
+                                 handshake_timeout => Get(handshake_timeout),
+                                 frame_timeout => Get(frame_timeout),
                                  ceilings => megaphone_listener:ceilings(Opts),
+                                 listener => Acceptor,
                                  peername => Peer,
                                  sockname => sockname(Socket)}),
-    watch_acceptor(proplists:get_value(acceptor, Opts)),
     State = #state{socket = Socket,
-                   tls = megaphone_transport:tls_options(Opts),
+                   handshake = {due, #{proxy => megaphone_listener:takes_proxy_header(Opts),
+                                       tls => megaphone_transport:tls_options(Opts)}},
                    trunk = Trunk,
                    peer = Peer,
                    owners = megaphone_owner:options(Opts),
                    sweep_interval = sweep_interval(Get(idle_timeout)),
-                   shutdown_timeout = Get(shutdown_timeout)},
-    schedule_sweep(State),
-    {ok, State}.
+                   shutdown_timeout = Get(shutdown_timeout),
+                   acceptor = monitor(process, Acceptor)},
+    {ok, schedule_sweep(State)}.
 
--spec handle_call(drain, gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
 handle_call(drain, _From, #state{trunk = Trunk, draining = Draining} = State) ->
     _ = Draining =:= ejabberd orelse megaphone_nif:drain(Trunk),
-    {reply, {Trunk, State#state.shutdown_timeout}, State#state{draining = ejabberd}}.
+    {reply, {Trunk, State#state.shutdown_timeout}, State#state{draining = ejabberd}};
+handle_call(Call, _From, State) ->
+    stray({call, Call}),
+    {reply, {error, unknown_call}, State}.
 
--spec handle_cast(accept, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_cast(accept, #state{socket = Socket, tls = Tls, trunk = Trunk} = State) ->
-    case megaphone_transport:handshake(Socket, Tls) of
-        {ok, Transport} ->
-            Writer = megaphone_writer:start_link(Trunk, Transport),
-            activate(State#state{transport = Transport, writer = Writer});
-        {error, Reason} ->
-            stop({error, Reason}, State)
-    end.
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_cast(accept, #state{handshake = {due, Settings}, socket = Socket} = State) ->
+    case megaphone_handshake:start(Socket, Settings) of
+        {started, Pid} -> {noreply, State#state{handshake = Pid}};
+        Result -> shaken(Result, State)
+    end;
+handle_cast(Cast, State) ->
+    stray({cast, Cast}),
+    {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info(sweep, #state{trunk = Trunk} = State) ->
+handle_info({timeout, Sweep, sweep}, #state{sweep = Sweep, trunk = Trunk} = State) ->
     megaphone_reaper:reap(megaphone_nif:sweep(Trunk)),
     case megaphone_nif:tick(Trunk) of
-        ok ->
-            schedule_sweep(State),
-            leave(State);
-        {error, Text} ->
-            fail(Text, State)
+        ok -> leave(drain_alone(schedule_sweep(State)));
+        {error, Text} -> fail(Text, State)
     end;
-handle_info({'DOWN', _, process, _Acceptor, _}, #state{draining = nobody} = State) ->
-    drain_alone(State),
-    {noreply, State#state{draining = listener}};
-handle_info({'DOWN', _, process, _Acceptor, _}, State) ->
+handle_info({megaphone_handshake, Pid, Result}, #state{handshake = Pid} = State) ->
+    shaken(Result, State);
+handle_info({'DOWN', Acceptor, process, _, _}, #state{acceptor = Acceptor, draining = nobody} = State) ->
+    {noreply, drain_alone(State#state{draining = listener})};
+handle_info({'DOWN', Acceptor, process, _, _}, #state{acceptor = Acceptor} = State) ->
     %% ejabberd stops: the sessions that it ends next have last words for their clients.
     {noreply, State};
-handle_info(drained, State) ->
+handle_info({'DOWN', Drain, process, _, _}, #state{drain = Drain} = State) ->
     leave(State#state{draining = last_client});
 handle_info({'EXIT', Writer, {shutdown, Reason}}, #state{writer = Writer} = State) ->
     stop({error, Reason}, State);
 handle_info({'EXIT', Writer, Reason}, #state{writer = Writer} = State) ->
     stop({error, Reason}, State);
-handle_info({'EXIT', _Parent, Reason}, State) ->
+handle_info({'EXIT', Socket, _Reason}, #state{socket = Socket} = State) ->
+    stop(closed, State);
+handle_info({'EXIT', _Process, normal}, State) ->
+    %% The handshake is over, or somebody has ended whom we don't know.
+    {noreply, State};
+handle_info({'EXIT', Handshake, Reason}, #state{handshake = Handshake} = State) ->
+    stop({error, Reason}, State);
+handle_info({'EXIT', _Process, Reason}, State) ->
     {stop, Reason, State};
 handle_info(Message, #state{transport = Transport} = State) ->
     case megaphone_transport:event(Transport, Message) of
@@ -132,10 +146,23 @@ handle_info(Message, #state{transport = Transport} = State) ->
         closed -> stop(closed, State);
         {error, Reason} -> stop({error, Reason}, State);
         none ->
-            ?LOG_WARNING("megaphone: a trunk process got a message that it does not know: ~p",
-                         [Message]),
+            stray(Message),
             {noreply, State}
     end.
+
+shaken({ok, Transport, Peer}, #state{trunk = Trunk} = State) ->
+    Writer = megaphone_writer:start_link(Trunk, Transport),
+    activate(introduce(Peer, State#state{handshake = done, transport = Transport, writer = Writer}));
+shaken({error, closed}, State) ->
+    stop(closed, State#state{handshake = done});
+shaken({error, Reason}, State) ->
+    stop({error, Reason}, State#state{handshake = done}).
+
+introduce(undefined, State) ->
+    State;
+introduce(Peer, #state{trunk = Trunk} = State) ->
+    ok = megaphone_nif:set_peername(Trunk, Peer),
+    State#state{peer = Peer}.
 
 activate(#state{transport = Transport} = State) ->
     case megaphone_transport:activate(Transport, ?ACTIVE) of
@@ -145,7 +172,8 @@ activate(#state{transport = Transport} = State) ->
 
 %% The connections end with an error, nothing else does.
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{trunk = Trunk, writer = undefined}) ->
+terminate(_Reason, #state{trunk = Trunk, writer = undefined, handshake = Handshake}) ->
+    _ = is_pid(Handshake) andalso exit(Handshake, kill),
     megaphone_reaper:reap(megaphone_nif:lose(Trunk));
 terminate(_Reason, #state{trunk = Trunk, writer = Writer}) ->
     megaphone_writer:flush(Writer),
@@ -166,7 +194,7 @@ feed(Data, #state{trunk = Trunk} = State) ->
     end.
 
 fail(Text, #state{peer = Peer} = State) ->
-    ?LOG_ERROR("megaphone: the trunk from ~ts ends: ~ts", [megaphone_address:format(Peer), Text]),
+    log(State, error, "megaphone: the trunk from ~ts ends: ~ts", [megaphone_address:format(Peer), Text]),
     {stop, normal, State}.
 
 attend(Opened, Busy, #state{trunk = Trunk, owners = Owners}) ->
@@ -175,15 +203,17 @@ attend(Opened, Busy, #state{trunk = Trunk, owners = Owners}) ->
 
 %% The listener that accepted the trunk is gone, and its options with it. A peer that speaks
 %% version 2 is told so and comes to the new one with what is new; one that speaks version 1 stays.
-drain_alone(#state{trunk = Trunk, shutdown_timeout = Timeout}) ->
+drain_alone(#state{draining = listener, drain = undefined, trunk = Trunk,
+                   shutdown_timeout = Timeout} = State) ->
     case megaphone_nif:version(Trunk) of
         2 ->
-            Self = self(),
-            _ = spawn(fun() -> megaphone_drain:one(Trunk, Timeout), Self ! drained end),
-            ok;
+            {_, Drain} = spawn_monitor(fun() -> megaphone_drain:one(Trunk, Timeout) end),
+            State#state{drain = Drain};
         _ ->
-            ok
-    end.
+            State
+    end;
+drain_alone(State) ->
+    State.
 
 %% XML streams and sessions last as long as their clients want.
 leave(#state{draining = last_client, trunk = Trunk} = State) ->
@@ -203,18 +233,22 @@ stop({error, Reason}, State) ->
     log_end(megaphone_transport:format_error(Reason), State),
     {stop, normal, State}.
 
-log_end(Why, #state{trunk = Trunk, peer = Peer}) ->
-    {ok, #{connections := Connections}} = megaphone:status(megaphone_nif:number(Trunk)),
-    ?LOG_NOTICE("megaphone: the trunk from ~ts is lost with ~b connections: ~ts",
-                [megaphone_address:format(Peer), Connections, Why]).
+log_end(Why, #state{trunk = Trunk, peer = Peer} = State) ->
+    #{connections := Connections} = megaphone_nif:status(Trunk),
+    log(State, notice, "megaphone: the trunk from ~ts is lost with ~b connections: ~ts",
+        [megaphone_address:format(Peer), Connections, Why]).
 
-watch_acceptor(undefined) -> ok;
-watch_acceptor(Acceptor) -> _ = monitor(process, Acceptor), ok.
+%% Whoever reaches the port can bring about the end of a trunk without a frame.
+log(#state{trunk = Trunk}, Level, Format, Arguments) ->
+    case megaphone_nif:status(Trunk) of
+        #{frames_in := 0} -> megaphone_log:bounded(unproven, notice, Format, Arguments);
+        _ -> megaphone_log:bounded(ended, Level, Format, Arguments)
+    end.
 
-%% With use_proxy_protocol ejabberd's listener has read the trunk's real peer.
-peername(_Socket, {_Local, Peer}) ->
-    Peer;
-peername(Socket, undefined) ->
+stray(Message) ->
+    megaphone_log:stray("the process of a trunk", Message).
+
+peername(Socket) ->
     case inet:peername(Socket) of
         {ok, Peer} -> Peer;
         {error, _} -> undefined
@@ -229,6 +263,5 @@ sockname(Socket) ->
 sweep_interval(infinity) -> 1000;
 sweep_interval(IdleTimeout) -> max(10, min(1000, IdleTimeout div ?SWEEPS)).
 
-schedule_sweep(#state{sweep_interval = Interval}) ->
-    _ = erlang:send_after(Interval, self(), sweep),
-    ok.
+schedule_sweep(#state{sweep_interval = Interval} = State) ->
+    State#state{sweep = erlang:start_timer(Interval, self(), sweep)}.

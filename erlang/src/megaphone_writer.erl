@@ -48,6 +48,9 @@ loop(Reader, Trunk, Transport) ->
             %% It was killed, and had no time for this.
             megaphone_reaper:reap(megaphone_nif:lose(Trunk));
         {'EXIT', _, _} ->
+            loop(Reader, Trunk, Transport);
+        Message ->
+            stray(Message),
             loop(Reader, Trunk, Transport)
     end.
 
@@ -55,8 +58,14 @@ loop(Reader, Trunk, Transport) ->
 await_end(Reader, Trunk) ->
     receive
         {flush, Reader} -> ok;
-        {'EXIT', Reader, _Reason} -> megaphone_reaper:reap(megaphone_nif:lose(Trunk))
+        {'EXIT', Reader, _Reason} -> megaphone_reaper:reap(megaphone_nif:lose(Trunk));
+        ?WAKE -> await_end(Reader, Trunk);
+        {'EXIT', _, _} -> await_end(Reader, Trunk);
+        Message -> stray(Message), await_end(Reader, Trunk)
     end.
+
+stray(Message) ->
+    megaphone_log:stray("the writer of a trunk", Message).
 
 write(Trunk, Transport) ->
     case megaphone_nif:take_output(Trunk, ?BATCH) of

@@ -13,6 +13,7 @@
 
 -define(PATH, "/bosh").
 -define(PATIENCE, 10_000).
+-define(NS_HTTP_BIND, "http://jabber.org/protocol/httpbind").
 -define(HEAD_START, 20).
 
 -type session() ::
@@ -27,15 +28,20 @@
           stanzas := [megaphone_test_xml:element()],
           %% The condition of the session's end, if the server has ended it.
           ended => binary(),
+          %% How each body begins and ends: its name, with declarations.
+          body := {Start :: iodata(), End :: iodata()},
           %% What the server answered when it made the session.
           answer := megaphone_test_xml:element()}.
 
-%% @doc Creates a session (XEP-0124, 7). Options: `wait' in seconds, and `hold'.
--spec open(megaphone_test_http:target(), binary(), #{wait => pos_integer(), hold => 0 | 1}) ->
+%% @doc Creates a session (XEP-0124, 7). Options: `wait' in seconds, and `hold'; the `prefix' of bodies and
+%% what else they `declare'.
+-spec open(megaphone_test_http:target(), binary(),
+           #{wait => pos_integer(), hold => 0 | 1, prefix => string(), declare => iodata()}) ->
           {ok, session()} | {error, term()}.
 open(Target, Host, Options) ->
     Session = #{target => Target, host => Host, rid => 1 + rand:uniform(1 bsl 40), sid => <<>>,
-                idle => [], waiting => [], stanzas => [], answer => {xmlel, <<"body">>, [], []}},
+                idle => [], waiting => [], stanzas => [], body => body(Options),
+                answer => {xmlel, <<"body">>, [], []}},
     Attributes = [{"to", Host}, {"ver", "1.11"}, {"xml:lang", "en"},
                   {"wait", integer_to_list(maps:get(wait, Options, 30))},
                   {"hold", integer_to_list(maps:get(hold, Options, 1))},
@@ -98,13 +104,13 @@ post(Session, Stanzas) ->
 
 %% @doc The same with more attributes on the body.
 -spec post(session(), [{string(), iodata()}], iodata()) -> session().
-post(#{rid := Rid, sid := Sid, waiting := Waiting} = Session, Attributes, Stanzas) ->
+post(#{rid := Rid, sid := Sid, waiting := Waiting, body := {Start, End}} = Session, Attributes, Stanzas) ->
     {Connection, Idle} = idle_connection(Session),
     SidAttribute = [{"sid", Sid} || Sid =/= <<>>],
-    Body = ["<body xmlns='http://jabber.org/protocol/httpbind' xmlns:xmpp='urn:xmpp:xbosh'",
+    Body = [Start,
             [[" ", Name, "='", megaphone_test_xml:escape(Value), "'"]
              || {Name, Value} <- [{"rid", integer_to_list(Rid)} | SidAttribute] ++ Attributes],
-            ">", Stanzas, "</body>"],
+            ">", Stanzas, End],
     Headers = [{"Content-Type", "text/xml; charset=utf-8"}],
     %% A connection that is closed says so when the answer is awaited.
     _ = megaphone_test_http:send(Connection,
@@ -143,6 +149,13 @@ rid(#{rid := Rid}) ->
 -spec drop(session()) -> ok.
 drop(#{idle := Idle, waiting := Waiting}) ->
     lists:foreach(fun megaphone_test_http:close/1, Idle ++ Waiting).
+
+body(#{prefix := Prefix} = Options) ->
+    {["<", Prefix, ":body xmlns:", Prefix, "='" ?NS_HTTP_BIND "' xmlns:xmpp='urn:xmpp:xbosh'",
+      maps:get(declare, Options, "")],
+     ["</", Prefix, ":body>"]};
+body(Options) ->
+    {["<body xmlns='" ?NS_HTTP_BIND "' xmlns:xmpp='urn:xmpp:xbosh'", maps:get(declare, Options, "")], "</body>"}.
 
 terminate(Session) ->
     Asked = post(Session, [{"type", "terminate"}],

@@ -8,10 +8,11 @@
 -export([send_bytes/2, header/1]).
 
 -define(TIMEOUT, 10_000).
--define(STREAM, "<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
-                "xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='").
+-define(NS_STREAM, "http://etherx.jabber.org/streams").
 
 -type client() :: #{module := gen_tcp | fast_tls | ezlib, socket := term(), host := binary(),
+                    %% The prefix of the stream's own elements, and what else is declared around all others.
+                    prefix := string(), declare := iodata(),
                     %% Whether it is to be compressed, once the user is known.
                     compress := boolean(),
                     parser := term(), elements := [term()],
@@ -19,11 +20,14 @@
                     header := [{binary(), binary()}]}.
 
 %% @doc Opens a stream; with `starttls' it is encrypted first, with `compress' it will be compressed.
--spec open(megaphone_test_http:target(), binary(), #{starttls => boolean(), compress => boolean()}) ->
+-spec open(megaphone_test_http:target(), binary(),
+           #{starttls => boolean(), compress => boolean(), prefix => string(), declare => iodata()}) ->
           {ok, client()} | {error, term()}.
 open(Target, Host, Options) ->
     Socket = megaphone_test_http:connect(Target),
     Opened = start(#{module => gen_tcp, socket => Socket, host => Host,
+                     prefix => maps:get(prefix, Options, "stream"),
+                     declare => maps:get(declare, Options, ""),
                      compress => maps:get(compress, Options, false), parser => none,
                      elements => [], header => []}),
     case {Opened, Options} of
@@ -68,8 +72,8 @@ recv(Client, Timeout) ->
 
 %% @doc Ends the stream (RFC 6120, 4.4) and waits for the server's end.
 -spec close(client()) -> ok | {error, term()}.
-close(Client) ->
-    ok = send_bytes(Client, "</stream:stream>"),
+close(#{prefix := Prefix} = Client) ->
+    ok = send_bytes(Client, ["</", Prefix, ":stream>"]),
     Ended = await_stream_end(Client),
     ok = drop(Client),
     Ended.
@@ -104,10 +108,12 @@ starttls(Client) ->
     end.
 
 %% Opens a stream and waits for the server's.
-start(#{host := Host} = Client) ->
+start(#{host := Host, prefix := Prefix, declare := Declare} = Client) ->
+    Stream = ["<?xml version='1.0'?><", Prefix, ":stream xmlns='jabber:client' xmlns:", Prefix, "='" ?NS_STREAM "'",
+              Declare, " version='1.0' to='", Host, "'>"],
     Parser = fxml_stream:new(self(), infinity, [no_gen_server]),
     Fresh = Client#{parser := Parser, elements := []},
-    case send_bytes(Fresh, [?STREAM, Host, "'>"]) of
+    case send_bytes(Fresh, Stream) of
         ok ->
             case next(Fresh, ?TIMEOUT) of
                 {ok, {xmlstreamstart, _, Attributes}, Started} -> {ok, Started#{header := Attributes}};

@@ -60,10 +60,13 @@ listener(Module, Port, Options) when is_integer(Port) ->
 listener(Module, Port, Options) ->
     ["  -\n"
      "    port: ", Port, "\n"
-     "    module: ", atom_to_list(Module), "\n"
-     %% ejabberd's default of 5 drops connections as soon as a test opens many at once.
-     "    backlog: 1024\n",
+     "    module: ", atom_to_list(Module), "\n",
+     backlog(Module),
      Options].
+
+%% ejabberd's default of 5 drops connections as soon as a test opens many at once; ours is its own.
+backlog(megaphone_listener) -> "";
+backlog(_Module) -> "    backlog: 1024\n".
 
 %% @doc What stands behind a listener: BOSH, WebSocket, commands, upload and files.
 -spec request_handlers() -> iodata().

@@ -34,7 +34,10 @@ open(Settings) ->
                  max_trunk_buffer => 64 bsl 20,
                  idle_timeout => infinity,
                  send_timeout => 15_000,
+                 handshake_timeout => 10_000,
+                 frame_timeout => 30_000,
                  ceilings => #{},
+                 listener => self(),
                  peername => {{192, 0, 2, 1}, 4711},
                  sockname => {{127, 0, 0, 1}, 5290}},
     megaphone_nif:open(maps:merge(Defaults, Settings)).

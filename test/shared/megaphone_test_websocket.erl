@@ -18,22 +18,24 @@
 
 -type connection() :: #{socket := gen_tcp:socket(), host := binary(), buffer := binary(),
                         %% The attributes of the server's <open/>.
-                        header => [{binary(), binary()}]}.
+                        header => [{binary(), binary()}],
+                        %% The prefix of <open/> and <close/>, if they are to have one.
+                        prefix => string()}.
 %% RFC 6455, 5.2.
 -type opcode() :: continuation | text | binary | close | ping | pong | 0..15.
 
 %% @doc Connects, upgrades and opens a stream to the host (RFC 7395, 3.3).
 -spec open(megaphone_test_http:target(), binary(), map()) -> {ok, connection()} | {error, term()}.
-open(Target, Host, _Options) ->
+open(Target, Host, Options) ->
     case connect(Target, ?PATH, "xmpp") of
-        {ok, Connection} -> restart(Connection#{host := Host});
+        {ok, Connection} -> restart(maps:merge(Connection#{host := Host}, maps:with([prefix], Options)));
         {error, _} = Error -> Error
     end.
 
 %% @doc Opens a stream anew, as after SASL (RFC 7395, 3.7), and waits for the server's.
 -spec restart(connection()) -> {ok, connection()} | {error, term()}.
 restart(#{host := Host} = Connection) ->
-    {ok, Asked} = send(Connection, ["<open xmlns='" ?FRAMING "' to='", Host, "' version='1.0'/>"]),
+    {ok, Asked} = send(Connection, framing("open", Connection, [" to='", Host, "' version='1.0'"])),
     case recv(Asked, ?TIMEOUT) of
         {ok, {xmlel, <<"open">>, Attributes, _}, Opened} -> {ok, Opened#{header => Attributes}};
         {ok, Other, _} -> {error, {expected_open, Other}};
@@ -161,7 +163,7 @@ recv_message(Connection, Timeout) ->
 %% @doc Says that the stream ends and waits until the server says so too.
 -spec close_stream(connection()) -> {ok, connection()} | {error, term()}.
 close_stream(Connection) ->
-    {ok, Sent} = send(Connection, "<close xmlns='" ?FRAMING "'/>"),
+    {ok, Sent} = send(Connection, framing("close", Connection, "")),
     recv_close_stream(Sent).
 
 %% @doc Ends the WebSocket (RFC 6455, 7.1.1): sends close, waits for the server's, and disconnects.
@@ -174,6 +176,11 @@ recv_close(Connection) ->
 -spec drop(connection()) -> ok.
 drop(#{socket := Socket}) ->
     gen_tcp:close(Socket).
+
+framing(Name, #{prefix := Prefix}, Attributes) ->
+    ["<", Prefix, ":", Name, " xmlns:", Prefix, "='" ?FRAMING "'", Attributes, "/>"];
+framing(Name, _Connection, Attributes) ->
+    ["<", Name, " xmlns='" ?FRAMING "'", Attributes, "/>"].
 
 recv_close_stream(Connection) ->
     case recv(Connection, ?TIMEOUT) of

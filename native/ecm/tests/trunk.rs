@@ -271,6 +271,20 @@ fn a_trunk_that_is_not_read_slows_the_clients_and_loses_nothing() {
 }
 
 #[test]
+fn the_first_frame_comes_before_any_client_and_closes_what_never_was() {
+    let peer = Peer::start();
+    let mut ecm = Ecm::start(&peer, "");
+    let (mut trunk, greeting) = peer.accept_greeted();
+    ecm.wait_for_log("is up");
+    let mut client = ecm.client();
+    client.send(&get("/"));
+    let (id, _) = trunk.request();
+    assert_ne!(id, greeting);
+    trunk.answer(&id, "hello");
+    client.expect(&ok("hello"));
+}
+
+#[test]
 fn a_trunk_can_be_a_unix_socket() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("trunk-{}", std::process::id()));
     let _ = std::fs::remove_file(&path);
@@ -281,7 +295,7 @@ fn a_trunk_can_be_a_unix_socket() {
     ecm.wait_for_log("is up");
     let mut client = ecm.client();
     client.send(&get("/unix"));
-    let mut start = [0; 42];
+    let mut start = [0; 32 + 42];
     std::io::Read::read_exact(&mut stream, &mut start).unwrap();
     assert!(
         start.ends_with(b"|GET /unix "),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use megaphone_socket::origin::{Protocol, Transport};
 use megaphone_socket::sink::{Reason, WRITER};
 use megaphone_socket::{Direction, Handle, Recv, Send};
+use megaphone_trunk::proxy::{self, Addresses, Command, Header};
 use rustler::schedule::consume_timeslice;
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, ResourceArc, Term};
 
@@ -27,7 +28,13 @@ const BYTES_A_PERCENT: usize = 64 << 10;
 #[rustler::nif]
 fn open(env: Env<'_>, settings: Settings) -> NifResult<Trunk> {
     let config = settings.config()?;
-    let trunk = TrunkResource::new(config, env.pid(), settings.peername, settings.sockname);
+    let Settings {
+        listener,
+        peername,
+        sockname,
+        ..
+    } = settings;
+    let trunk = TrunkResource::new(config, env.pid(), listener, peername, sockname);
     Ok(ResourceArc::new(trunk))
 }
 
@@ -293,7 +300,7 @@ fn version(trunk: Trunk) -> u8 {
 fn peername(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
     match trunk.0.trunk.origin(Handle::from_raw(handle)) {
         Some(origin) => Address::from(origin.source).encode(env),
-        None => trunk.0.peername.encode(env),
+        None => trunk.0.peername().encode(env),
     }
 }
 
@@ -355,11 +362,35 @@ fn lose(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
 }
 
 #[rustler::nif]
+fn admit(listener: LocalPid, most: usize) -> bool {
+    resource::admit(listener, most)
+}
+
+#[rustler::nif]
+fn set_peername(trunk: Trunk, peername: Address) -> Atom {
+    trunk.0.set_peername(peername);
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn status(env: Env<'_>, trunk: Trunk) -> Term<'_> {
+    status_term(env, &trunk.0.trunk.status())
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
 fn trunks(env: Env<'_>) -> Vec<Term<'_>> {
     resource::trunks()
         .iter()
         .map(|shared| trunk_term(env, shared))
         .collect()
+}
+
+#[rustler::nif]
+fn trunk(env: Env<'_>, number: u64) -> Term<'_> {
+    match resource::trunk(number) {
+        Some(shared) => trunk_term(env, &shared),
+        None => atoms::none().encode(env),
+    }
 }
 
 #[rustler::nif]
@@ -370,6 +401,25 @@ fn ended(env: Env<'_>) -> Term<'_> {
 #[rustler::nif]
 fn number(trunk: Trunk) -> u64 {
     trunk.0.number
+}
+
+#[rustler::nif]
+fn proxy_header<'a>(env: Env<'a>, bytes: Binary<'a>) -> Term<'a> {
+    match proxy::read_any(&bytes) {
+        Ok(Some((header, _length))) => {
+            let peer = match header {
+                Header {
+                    command: Command::Proxy,
+                    addresses: Addresses::Inet { source, .. },
+                    ..
+                } => Address::from(source),
+                _ => Address::Unknown,
+            };
+            (atoms::ok(), peer).encode(env)
+        }
+        Ok(None) => (atoms::more(), proxy::missing(&bytes)).encode(env),
+        Err(error) => (atoms::error(), text(env, &error.to_string())).encode(env),
+    }
 }
 
 #[rustler::nif]

@@ -4,7 +4,7 @@
 //! - No lock is held while a wake is sent; only an active socket's data is sent under its
 //!   connection's lock, since nothing else keeps it in order.
 //! - What can pass 1 ms (a feed over 64 KiB, a recv over 1 MiB, a document over 16 KiB, a visit of all
-//!   connections) has a variant on a dirty scheduler; the rest charges its time.
+//!   connections or trunks) has a variant on a dirty scheduler; the rest charges its time.
 //! - rustler turns a panic into an Erlang exception at the edge; a wake that was due is still
 //!   sent (`Mailbox` sends as it is dropped).
 #![allow(unsafe_code)] // rustler's macros write the NIF's entry points.

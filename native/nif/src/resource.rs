@@ -1,9 +1,9 @@
 //! The trunk as an Erlang reference, and the list of all trunks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::RefUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 
 use megaphone_socket::config::Config;
 use megaphone_socket::{Status, Trunk};
@@ -20,8 +20,9 @@ pub(crate) struct TrunkResource(pub(crate) Arc<SharedTrunk>);
 pub(crate) struct SharedTrunk {
     pub(crate) number: u64,
     pub(crate) trunk: Trunk<LocalPid>,
-    pub(crate) peername: Address,
     pub(crate) sockname: Address,
+    peername: Mutex<Address>,
+    listener: LocalPid,
 }
 
 // A call that panics leaves a connection half changed at worst, and its trunk's process crashes
@@ -29,14 +30,44 @@ pub(crate) struct SharedTrunk {
 impl RefUnwindSafe for SharedTrunk {}
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
-static TRUNKS: Mutex<BTreeMap<u64, Weak<SharedTrunk>>> = Mutex::new(BTreeMap::new());
-/// What the trunks that are gone had counted.
+static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
+/// What the trunks that are gone had counted, and what was refused to become one.
 static ENDED: Mutex<Option<Status>> = Mutex::new(None);
+
+/// The trunks that are there. No trunk's start or end costs by the number of the others.
+#[derive(Default)]
+struct Registry {
+    trunks: BTreeMap<u64, Weak<SharedTrunk>>,
+    /// How many each listener has; none for one that has none.
+    listeners: HashMap<LocalPid, usize>,
+}
+
+impl Registry {
+    fn add(&mut self, shared: &Arc<SharedTrunk>) {
+        self.trunks.insert(shared.number, Arc::downgrade(shared));
+        *self.listeners.entry(shared.listener).or_insert(0) += 1;
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, shared: &SharedTrunk) -> bool {
+        if self.trunks.remove(&shared.number).is_none() {
+            return false;
+        }
+        if let Some(count) = self.listeners.get_mut(&shared.listener) {
+            *count -= 1;
+            if *count == 0 {
+                self.listeners.remove(&shared.listener);
+            }
+        }
+        true
+    }
+}
 
 impl TrunkResource {
     pub(crate) fn new(
         config: Config,
         reader: LocalPid,
+        listener: LocalPid,
         peername: Address,
         sockname: Address,
     ) -> TrunkResource {
@@ -45,17 +76,37 @@ impl TrunkResource {
         let shared = Arc::new(SharedTrunk {
             number,
             trunk,
-            peername,
             sockname,
+            peername: Mutex::new(peername),
+            listener,
         });
-        TRUNKS.lock().insert(number, Arc::downgrade(&shared));
+        REGISTRY.lock().add(&shared);
         TrunkResource(shared)
     }
 }
 
 /// All trunks, oldest first.
 pub(crate) fn trunks() -> Vec<Arc<SharedTrunk>> {
-    TRUNKS.lock().values().filter_map(Weak::upgrade).collect()
+    let registry = REGISTRY.lock();
+    registry.trunks.values().filter_map(Weak::upgrade).collect()
+}
+
+/// The trunk with that number.
+pub(crate) fn trunk(number: u64) -> Option<Arc<SharedTrunk>> {
+    REGISTRY.lock().trunks.get(&number)?.upgrade()
+}
+
+/// Whether a listener may have one trunk more than it has, with `most` of them; counts it if not.
+pub(crate) fn admit(listener: LocalPid, most: usize) -> bool {
+    let has_room = REGISTRY
+        .lock()
+        .listeners
+        .get(&listener)
+        .is_none_or(|count| *count < most);
+    if !has_room {
+        ENDED.lock().get_or_insert_default().count("max_trunks", 1);
+    }
+    has_room
 }
 
 /// The sum of what the trunks that are gone had counted.
@@ -64,11 +115,20 @@ pub(crate) fn ended() -> Status {
 }
 
 impl SharedTrunk {
+    pub(crate) fn peername(&self) -> Address {
+        self.peername.lock().clone()
+    }
+
+    /// Its peer has said who it is.
+    pub(crate) fn set_peername(&self, peername: Address) {
+        *self.peername.lock() = peername;
+    }
+
     /// Takes a lost trunk off the list and keeps what it had counted. Its references can outlive it
     /// for long: ejabberd hands sockets around in its messages, and they stay in heaps until these
     /// are collected.
     pub(crate) fn retire(&self) {
-        if TRUNKS.lock().remove(&self.number).is_none() {
+        if !REGISTRY.lock().remove(self) {
             return;
         }
         let mut status = self.trunk.status();

@@ -9,7 +9,7 @@ use megaphone_socket::options::{Active, ActiveChange, Line, Mode};
 use megaphone_socket::sink::Text;
 use megaphone_trunk::v1::MaxFrameSize;
 use megaphone_trunk::v2::{Allowance, Ceiling, Ceilings};
-use rustler::{Atom, Decoder, Encoder, Env, Error, MapIterator, NifMap, NifResult, Term};
+use rustler::{Atom, Decoder, Encoder, Env, Error, LocalPid, MapIterator, NifMap, NifResult, Term};
 
 use crate::address::Address;
 use crate::atoms;
@@ -24,7 +24,10 @@ pub(crate) struct Settings {
     max_trunk_buffer: usize,
     idle_timeout: Milliseconds,
     send_timeout: Milliseconds,
+    handshake_timeout: Milliseconds,
+    frame_timeout: Milliseconds,
     ceilings: CeilingSettings,
+    pub(crate) listener: LocalPid,
     pub(crate) peername: Address,
     pub(crate) sockname: Address,
 }
@@ -42,11 +45,10 @@ impl Settings {
             max_frame_size: MaxFrameSize::new(self.max_frame_size).map_err(|_| Error::BadArg)?,
             max_connections: self.max_connections,
             max_trunk_buffer: self.max_trunk_buffer,
-            idle_timeout: self
-                .idle_timeout
-                .0
-                .map(|ms| Duration::from_millis(ms.into())),
+            idle_timeout: self.idle_timeout.duration(),
             send_timeout: self.send_timeout.0,
+            handshake_timeout: self.handshake_timeout.duration(),
+            frame_timeout: self.frame_timeout.duration(),
             ceilings: self.ceilings.0,
             http: Arc::default(),
         })
@@ -89,6 +91,12 @@ fn entries(term: Term<'_>) -> NifResult<MapIterator<'_>> {
 /// A timeout: milliseconds, or `infinity` as `None`.
 #[derive(Clone, Copy)]
 pub(crate) struct Milliseconds(pub(crate) Option<u32>);
+
+impl Milliseconds {
+    fn duration(self) -> Option<Duration> {
+        self.0.map(|ms| Duration::from_millis(ms.into()))
+    }
+}
 
 impl<'a> Decoder<'a> for Milliseconds {
     fn decode(term: Term<'a>) -> NifResult<Milliseconds> {

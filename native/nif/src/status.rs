@@ -33,7 +33,7 @@ pub(crate) fn trunk_term<'a>(env: Env<'a>, shared: &SharedTrunk) -> Term<'a> {
     TrunkMap {
         number: shared.number,
         reader: shared.trunk.reader(),
-        peername: shared.peername.clone(),
+        peername: shared.peername(),
         sockname: shared.sockname.clone(),
         status: status_term(env, &shared.trunk.status()),
     }

@@ -44,6 +44,11 @@ pub struct Config {
     /// How long a send may wait for room, in milliseconds; `None`: for ever. A socket can
     /// change its own.
     pub send_timeout: Option<u32>,
+    /// How long the peer may take for its first whole frame; `None`: for ever.
+    pub handshake_timeout: Option<Duration>,
+    /// How long it may take for a frame that it has begun, and a second more for each 16 KiB of it;
+    /// `None`: for ever.
+    pub frame_timeout: Option<Duration>,
     /// What the peer of a trunk of version 2 may do that brings no progress.
     pub ceilings: Ceilings,
     /// The limits of the request decoder.
@@ -59,6 +64,8 @@ impl Default for Config {
             max_trunk_buffer: 64 << 20,
             idle_timeout: Some(Duration::from_secs(600)),
             send_timeout: Some(15_000),
+            handshake_timeout: Some(Duration::from_secs(10)),
+            frame_timeout: Some(Duration::from_secs(30)),
             ceilings: Ceilings::default(),
             http: Arc::default(),
         }

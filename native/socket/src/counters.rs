@@ -78,7 +78,7 @@ impl Status {
     }
 
     /// Adds to the errors of a kind; none is nothing.
-    pub(crate) fn count(&mut self, kind: &'static str, count: u64) {
+    pub fn count(&mut self, kind: &'static str, count: u64) {
         match self.errors.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, sum)) => *sum += count,
             None if count > 0 => self.errors.push((kind, count)),

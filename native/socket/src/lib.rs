@@ -29,6 +29,7 @@ mod names;
 pub mod options;
 pub mod origin;
 mod outbox;
+mod overdue;
 pub mod sink;
 mod slab;
 #[cfg(test)]
@@ -39,5 +40,6 @@ mod watch;
 pub use connection::{Recv, Send, Statistics, Traffic};
 pub use counters::Status;
 pub use handle::Handle;
+pub use overdue::Overdue;
 pub use sink::Sink;
 pub use trunk::{Change, Direction, Fed, Monitor, Options, Trunk, TrunkError};

@@ -21,6 +21,7 @@ use crate::names::{Name, Names};
 use crate::options::{Active, ActiveChange, Mode};
 use crate::origin::{Origin, Protocol};
 use crate::outbox::Outbox;
+use crate::overdue::{Debt, Overdue, Patience, Progress};
 use crate::sink::{Process, Reason, Sink, WRITER};
 use crate::slab::{SHARDS, Slab};
 use crate::watch::{Known, Watch};
@@ -46,6 +47,7 @@ pub struct Trunk<P> {
     watch: Mutex<Watch<P>>,
     pub(crate) counters: Counters,
     pub(crate) draining: AtomicBool,
+    debt: Mutex<Debt>,
     started: Instant,
     /// Seconds since the start, as of the last feed or sweep: a send need not ask the clock.
     pub(crate) now: AtomicU32,
@@ -72,6 +74,8 @@ pub enum TrunkError {
     V1(FrameError),
     /// The session of version 2 failed, by what came or by what did not.
     V2(SessionError),
+    /// A frame is due for too long.
+    Overdue(Overdue),
 }
 
 impl TrunkError {
@@ -80,6 +84,7 @@ impl TrunkError {
         match self {
             TrunkError::V1(error) => error.fault.name(),
             TrunkError::V2(error) => error.fault.name(),
+            TrunkError::Overdue(overdue) => overdue.name(),
         }
     }
 }
@@ -89,6 +94,7 @@ impl std::fmt::Display for TrunkError {
         match self {
             TrunkError::V1(error) => error.fmt(f),
             TrunkError::V2(error) => error.fmt(f),
+            TrunkError::Overdue(overdue) => overdue.fmt(f),
         }
     }
 }
@@ -104,6 +110,12 @@ impl From<FrameError> for TrunkError {
 impl From<SessionError> for TrunkError {
     fn from(error: SessionError) -> TrunkError {
         TrunkError::V2(error)
+    }
+}
+
+impl From<Overdue> for TrunkError {
+    fn from(overdue: Overdue) -> TrunkError {
+        TrunkError::Overdue(overdue)
     }
 }
 
@@ -144,6 +156,10 @@ impl<P: Process> Trunk<P> {
     /// A trunk without connections. `reader` feeds it and owns each new connection until
     /// [`Trunk::own`] gives it to its own process.
     pub fn new(config: Config, reader: P) -> Trunk<P> {
+        let patience = Patience {
+            first_frame: config.handshake_timeout,
+            begun_frame: config.frame_timeout,
+        };
         Trunk {
             config,
             reader,
@@ -155,6 +171,7 @@ impl<P: Process> Trunk<P> {
             watch: Mutex::new(Watch::new()),
             counters: Counters::default(),
             draining: AtomicBool::new(false),
+            debt: Mutex::new(Debt::new(patience)),
             started: Instant::now(),
             now: AtomicU32::new(0),
             next_sweep: AtomicUsize::new(0),
@@ -569,27 +586,50 @@ impl<P: Process> Trunk<P> {
         })
     }
 
-    /// Looks after the session of version 2: pings a silent peer.
+    /// Looks at the clock: pings a silent peer of version 2. To be called each second, from the start.
     ///
     /// # Errors
-    /// The trunk has to end: the peer does not answer, or the session has failed otherwise.
+    /// The trunk has to end: the peer owes a frame or an answer for too long, or the session of version 2
+    /// has failed otherwise.
     pub fn tick<S: Sink<P>>(&self, sink: &mut S) -> Result<(), TrunkError> {
+        let now = self.milliseconds();
+        let ticked = self.tick_session(now, sink).map_err(TrunkError::from);
+        let looked = ticked.and_then(|()| Ok(self.debt.lock().look(now, self.progress())?));
+        looked.inspect_err(|error| self.counters.count_error(error.name()))
+    }
+
+    fn tick_session<S: Sink<P>>(&self, now: u64, sink: &mut S) -> Result<(), SessionError> {
         let Some(Link::V2(v2)) = self.link.get() else {
             return Ok(());
         };
         let (ticked, has_output) = {
             let mut session = v2.session.lock();
-            let ticked = session.tick(self.milliseconds());
+            let ticked = session.tick(now);
             (ticked, session.has_output())
         };
         if has_output {
             self.tell_writer(sink);
         }
-        ticked.map_err(|error| {
-            let error = TrunkError::from(error);
-            self.counters.count_error(error.name());
-            error
-        })
+        ticked
+    }
+
+    fn progress(&self) -> Progress {
+        let (whole_frames, is_between_frames) = match self.link.get() {
+            None => (0, true),
+            Some(Link::V1(v1)) => {
+                let whole_frames = self.counters.frames_in.load(Relaxed);
+                (whole_frames, v1.decoder.lock().is_between_frames())
+            }
+            Some(Link::V2(v2)) => {
+                let session = v2.session.lock();
+                (session.whole_frames(), session.is_between_frames())
+            }
+        };
+        Progress {
+            whole_frames,
+            is_between_frames,
+            bytes: self.counters.bytes_in.load(Relaxed),
+        }
     }
 
     /// Takes no new connections (a go-away; 503 in version 1), closes those between two requests,

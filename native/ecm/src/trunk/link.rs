@@ -90,6 +90,15 @@ impl Link {
         }
     }
 
+    /// Says the first frame, which ejabberd waits for. The session of version 2 begins with a ping by
+    /// itself.
+    pub fn greet(&self, ids: &IdSource) {
+        match self {
+            Self::V1(link) => link.greet(ids),
+            Self::V2(_) => {}
+        }
+    }
+
     /// Reads and writes the trunk until it ends, and its connections with it.
     pub async fn run(self, reader: Reader, writer: Writer) -> Ended {
         match self {

@@ -241,6 +241,7 @@ impl Place {
             Arc::clone(&shared.budget),
             Arc::clone(&shared.backlogs),
         );
+        link.greet(&shared.trunks.ids);
         let mut running = tokio::spawn(link.clone().run(reader, writer));
         tokio::select! {
             biased;

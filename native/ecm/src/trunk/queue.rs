@@ -92,7 +92,7 @@ impl SendQueue {
     }
 
     /// Puts a few bytes that may not wait for room: a close. Each is for a connection that had
-    /// content put before, so what is put here is bounded by that.
+    /// content put before, or the trunk's first frame, so what is put here is bounded by that.
     pub fn put_urgent(&self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.waiting.lock().bytes);
         self.changed.notify_one();

@@ -93,6 +93,12 @@ impl Link {
         })
     }
 
+    /// Says the first frame: ejabberd ends a trunk that says none, and no client may come for long. It
+    /// closes a connection that never was, which means nothing.
+    pub fn greet(&self, ids: &IdSource) {
+        self.queue.put_urgent(|out| put_close(out, &ids.next()));
+    }
+
     /// Reads and writes the trunk until one of the two is not possible any more, or until
     /// [`finish`](Self::finish) and all is written. Then all connections end. Returns why.
     pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> Lost {

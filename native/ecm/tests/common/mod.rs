@@ -250,13 +250,21 @@ impl Peer {
     }
 
     pub fn accept(&self) -> Trunk {
+        let (trunk, _greeting) = self.accept_greeted();
+        trunk
+    }
+
+    /// The same, with the id in the trunk's first frame, which comes at once and closes it.
+    pub fn accept_greeted(&self) -> (Trunk, ConnectionId) {
         let (stream, _) = self
             .listener
             .as_ref()
             .expect("the peer listens")
             .accept()
             .unwrap();
-        Trunk::new(stream)
+        let mut trunk = Trunk::new(stream);
+        let greeting = trunk.closed();
+        (trunk, greeting)
     }
 
     /// Stops to accept: connections to the address are refused.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Addresses, Command, Header, ProxyError, SIGNATURE, read};
+use super::{Addresses, Command, FIXED, Header, ProxyError, SIGNATURE, read};
 
 /// The longest line, CRLF included, in bytes (section 2.1).
 pub const MAX_LINE: usize = 107;
@@ -19,6 +19,20 @@ pub fn read_any(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError> {
         Some(first) if *first == SIGNATURE[0] => read(input),
         _ => read_line(input),
     }
+}
+
+/// How many bytes more are the header's at the least, where [`read_any`] has not found its end: so many
+/// can be read without taking any of what follows.
+#[must_use]
+pub fn missing(input: &[u8]) -> usize {
+    let end = match (input.first(), input.first_chunk::<FIXED>()) {
+        (Some(first), Some([.., high, low])) if *first == SIGNATURE[0] => {
+            FIXED + usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        (Some(first), _) if *first == SIGNATURE[0] => FIXED,
+        _ => PREFIX.len(),
+    };
+    end.saturating_sub(input.len()).max(1)
 }
 
 /// Reads a header of version 1 at the front of `input`: it and its length in bytes, or `None` as
@@ -251,11 +265,41 @@ mod tests {
         }
     }
 
+    /// Reads as [`missing`] says, never more.
+    fn read_by_pieces(input: &[u8]) -> Result<(Header, usize), ProxyError> {
+        let mut end = 0;
+        loop {
+            match read_any(&input[..end])? {
+                Some(read) => return Ok(read),
+                None => end += missing(&input[..end]),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_behind_a_header_is_read() {
+        let mut binary = SIGNATURE.to_vec();
+        binary.extend_from_slice(&[0x21, 0x11, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2]);
+        let mut local = SIGNATURE.to_vec();
+        local.extend_from_slice(&[0x20, 0, 0, 0]);
+        for header in [
+            b"PROXY UNKNOWN\r\n".as_slice(),
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+            b"PROXY TCP6 ::1 ::2 65535 65534\r\n",
+            &binary,
+            &local,
+        ] {
+            let (_, length) = read_by_pieces(header).unwrap();
+            assert_eq!(length, header.len(), "{header:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(line in "PROXY [ TCP46UNKOW0-9.:a-f\r\n]{0,120}", bytes: Vec<u8>) {
             let _ = read_any(line.as_bytes());
             let _ = read_any(&bytes);
+            prop_assert!(missing(&bytes) > 0);
             let _ = read_line(&[PREFIX, &bytes].concat());
         }
 

@@ -27,7 +27,7 @@ mod write;
 
 pub use error::ProxyError;
 pub use header::{Addresses, Command, Header, Tls, Transport};
-pub use line::{MAX_LINE, read_any, read_line};
+pub use line::{MAX_LINE, missing, read_any, read_line};
 pub use read::read;
 pub use write::write;
 

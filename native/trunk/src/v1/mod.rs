@@ -13,7 +13,8 @@
 //! - Bytes 10 and 31 are `|`.
 //!
 //! The first frame with a new id opens the connection. A frame without content closes it, in either
-//! direction. Anything that is not such a frame ends the trunk with a [`FrameError`].
+//! direction; for an id that was never opened it means nothing, and is what an ECM says to show that it is
+//! one, before its first client. Anything that is not such a frame ends the trunk with a [`FrameError`].
 //!
 //! ```
 //! use megaphone_trunk::v1::{ConnectionId, Decoder, Event, FramePart, MaxFrameSize, put_close, put_frame};

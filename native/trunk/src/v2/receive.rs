@@ -120,6 +120,15 @@ impl Session {
         matches!(self.reading, Reading::Header { len: 0, .. })
     }
 
+    /// How many frames of the peer's came, each with all of its data.
+    #[must_use]
+    pub const fn whole_frames(&self) -> u64 {
+        match self.reading {
+            Reading::Header { .. } => self.totals.frames_received,
+            Reading::Data { .. } => self.totals.frames_received.saturating_sub(1),
+        }
+    }
+
     /// Brings the streams of the next frames into the cache; answers how much of the input is left
     /// after these frames. It never asks for the same frames twice: that is less than there was.
     fn warm_ahead(&self, input: &[u8]) -> usize {

@@ -4,11 +4,10 @@ use crate::error::XmlError;
 use crate::escape::is_xml;
 
 /// `:` isn't among the name characters: a name has at most one, which the scanner looks for.
-const NAME_START: u8 = 1;
-const NAME: u8 = 2;
-const TEXT: u8 = 4;
-const VALUE: u8 = 8;
-const SPACE: u8 = 16;
+const NAME: u8 = 1;
+const TEXT: u8 = 2;
+const VALUE: u8 = 4;
+const SPACE: u8 = 8;
 
 const CLASSES: [u8; 256] = classes();
 
@@ -17,10 +16,7 @@ const fn classes() -> [u8; 256] {
     let mut byte = 0;
     while byte < 128 {
         let mut class = 0;
-        if matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'_') {
-            class |= NAME_START | NAME;
-        }
-        if matches!(byte as u8, b'0'..=b'9' | b'-' | b'.') {
+        if matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'0'..=b'9' | b'-' | b'.') {
             class |= NAME;
         }
         if matches!(byte as u8, b' ' | b'\t' | b'\n' | b'\r') {
@@ -136,24 +132,6 @@ pub(crate) fn beyond_ascii(bytes: &[u8], from: usize) -> Result<(&str, usize), X
     }
 }
 
-/// XML 1.0's `NameStartChar` without the colon.
-pub(crate) fn is_name_start(character: char) -> bool {
-    match u8::try_from(character) {
-        Ok(byte) if byte.is_ascii() => CLASSES[usize::from(byte)] & NAME_START != 0,
-        _ => matches!(character,
-            '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}' | '\u{370}'..='\u{37d}'
-            | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
-            | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}'
-            | '\u{fdf0}'..='\u{fffd}' | '\u{10000}'..='\u{effff}'),
-    }
-}
-
-/// XML 1.0's `NameChar`, beyond ASCII.
-pub(crate) fn is_name_beyond_ascii(character: char) -> bool {
-    is_name_start(character)
-        || matches!(character, '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,28 +150,6 @@ mod tests {
                 assert_eq!(skip_text(&bytes, 0), end(text), "{byte} {place}");
                 assert_eq!(skip_value(&bytes, 0), end(value), "{byte} {place}");
             }
-        }
-    }
-
-    #[test]
-    fn names() {
-        for (name, start, inside) in [
-            ('a', true, true),
-            ('Z', true, true),
-            ('_', true, true),
-            ('1', false, false),
-            ('ä', true, true),
-            ('\u{d7}', false, false),
-            ('\u{b7}', false, true),
-            ('\u{300}', false, true),
-            ('\u{37e}', false, false),
-            ('\u{2000}', false, false),
-            ('漢', true, true),
-            ('\u{10000}', true, true),
-            ('\u{f0000}', false, false),
-        ] {
-            assert_eq!(is_name_start(name), start, "{name:?}");
-            assert_eq!(is_name_beyond_ascii(name), inside, "{name:?}");
         }
     }
 }

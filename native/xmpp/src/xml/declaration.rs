@@ -4,6 +4,9 @@ use super::characters::{is_space, skip_space};
 use crate::error::XmlError;
 use crate::limits::MAX_DECLARATION;
 
+/// The names of UTF-8 and of what is the same in it.
+const UTF_8: [&[u8]; 4] = [b"UTF-8", b"UTF8", b"US-ASCII", b"ASCII"];
+
 /// What stands at the start of a stream or document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Declaration {
@@ -52,7 +55,7 @@ fn check(mut rest: &[u8]) -> Result<(), XmlError> {
         return Err(XmlError::MalformedDeclaration);
     }
     if let Some(encoding) = pseudo_attribute(&mut rest, b"encoding")?
-        && !encoding.eq_ignore_ascii_case(b"UTF-8")
+        && !UTF_8.iter().any(|name| encoding.eq_ignore_ascii_case(name))
     {
         return Err(XmlError::UnsupportedEncoding);
     }
@@ -103,6 +106,8 @@ mod tests {
                 57,
             ),
             ("<?xml\nversion='1.0'\tencoding='UTF-8'?>", 38),
+            ("<?xml version='1.0' encoding='utf8'?>", 37),
+            ("<?xml version='1.0' encoding='us-ascii'?>", 41),
         ] {
             let all = text.as_bytes();
             assert_eq!(declaration(all), Ok(Declaration::Ends(length)), "{text}");

@@ -11,6 +11,7 @@
 mod characters;
 mod declaration;
 mod document;
+mod names;
 mod parts;
 mod place;
 mod root;

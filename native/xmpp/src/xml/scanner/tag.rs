@@ -3,9 +3,8 @@
 use super::{Scanner, State, Step};
 use crate::error::XmlError;
 use crate::limits::Limits;
-use crate::xml::characters::{
-    beyond_ascii, is_name_beyond_ascii, is_name_start, is_space, skip_name, skip_space, skip_value,
-};
+use crate::xml::characters::{beyond_ascii, is_space, skip_name, skip_space, skip_value};
+use crate::xml::names::{is_name_beyond_ascii, is_name_start};
 use crate::xml::place::{Name, Place};
 use crate::xml::tag::Attribute;
 
