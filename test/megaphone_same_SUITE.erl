@@ -10,13 +10,14 @@
          stanza_before_bind/1, bind_twice/1, same_resource/1, message_online/1, message_offline/1,
          message_to_nobody/1, text_of_all_kinds/1, forged_sender/1, presence/1, roster/1, unknown_iq/1, ping/1,
          stream_management/1, resumed_early/1, unknown_resumption/1, client_state/1, malformed/1,
-         restricted_xml/1, no_stanza/1, second_stream/1, oversize/1, kicked/1, killed/1, client_closes/1,
-         client_leaves/1]).
+         restricted_xml/1, no_stanza/1, second_stream/1, second_stream_early/1, oversize/1, kicked/1, killed/1,
+         client_closes/1, client_leaves/1]).
 
 -import(megaphone_test_transcript, [open/2, open/3, header/1, login/2, send/2, recv/1, sync/1, drain/1, restart/1,
                                     plain/2, plain/3, scram/3, bind/2, close/1, drop/1]).
 
 -define(ALL, [tcp, websocket, bosh]).
+-define(FRAMED, [websocket, bosh]).
 
 suite() ->
     [{timetrap, {seconds, 60}}].
@@ -26,7 +27,8 @@ all() ->
      aborted_login, unknown_host, no_host, stanza_before_login, stanza_before_bind, bind_twice, same_resource,
      message_online, message_offline, message_to_nobody, text_of_all_kinds, forged_sender, presence, roster,
      unknown_iq, ping, stream_management, resumed_early, unknown_resumption, client_state, malformed,
-     restricted_xml, no_stanza, second_stream, oversize, kicked, killed, client_closes, client_leaves].
+     restricted_xml, no_stanza, second_stream, second_stream_early, oversize, kicked, killed, client_closes,
+     client_leaves].
 
 init_per_suite(Config) ->
     [Http, C2s, C2sTls, Stream, StreamTls] = megaphone_test_port:free(5),
@@ -292,11 +294,32 @@ no_stanza(Config) ->
         [close(sync(send(login(Way, Alice), Document))) || Document <- Documents]
     end).
 
+%% A stream that is opened once more after the login, and twice before it.
 second_stream(Config) ->
-    same(Config, second_stream, [websocket], fun(#{alice := Alice} = Way) ->
-        Open = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='localhost' version='1.0'/>",
-        [close(sync(send(login(Way, Alice), Open)))]
+    same(Config, second_stream, ?FRAMED, fun(#{alice := Alice} = Way) ->
+        [close(sync(open_again(login(Way, Alice))))]
     end).
+
+second_stream_early(Config) ->
+    same(Config, second_stream_early, ?FRAMED, fun(#{alice := Alice} = Way) ->
+        Opened = open_again(open_again(recv(open(Way, Alice)))),
+        Restarted = recv(restart(until(<<"success">>, plain(Opened, Alice)))),
+        [close(bind(Restarted, <<"test">>))]
+    end).
+
+%% No answer is waited for.
+open_again(#{transport := megaphone_test_bosh} = Client) ->
+    restart(Client);
+open_again(Client) ->
+    send(Client, "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='localhost' version='1.0'/>").
+
+until(_Name, #{state := none} = Client) ->
+    Client;
+until(Name, #{last := Last} = Client) ->
+    case megaphone_test_xml:name(Last) of
+        Name -> Client;
+        _ -> until(Name, recv(Client))
+    end.
 
 %% Longer than ejabberd's max_stanza_size.
 oversize(Config) ->

@@ -9,6 +9,8 @@
 -define(RESTRICTED, "RFC 6120 (11.1) forbids comments, processing instructions and document types; ejabberd takes "
                     "the first two").
 -define(NAMES, "a prefix means nothing (RFC 6120, 4.8.5); ejabberd knows that on its XML streams alone").
+-define(OPENED_AGAIN, "who opens a stream again before the login waits for its features; ejabberd's c2s drops it").
+-define(MECHANISMS, ["DIGEST-MD5", "PLAIN", "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "X-OAUTH2"]).
 -define(PREFIXED, echo("<x:y x:a='b' xmlns:x='urn:z'><x:c/></x:y>")).
 -define(UNPREFIXED, echo("<y x:a='b' xmlns='urn:z' xmlns:x='urn:z'><c/></y>")).
 %% The answer to a stanza without an address.
@@ -29,7 +31,7 @@ all() ->
       {starttls, tls} =>
           {[mechanisms(["DIGEST-MD5", "PLAIN", "SCRAM-SHA-512-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-256-PLUS",
                         "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "X-OAUTH2"])],
-           [mechanisms(["DIGEST-MD5", "PLAIN", "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "X-OAUTH2"])],
+           [mechanisms(?MECHANISMS)],
            "channel binding needs the keys of TLS, which the ECM has and ejabberd has not"},
       {starttls_declined, tls} =>
           {["<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><encryption-required/></failure>"],
@@ -68,9 +70,14 @@ all() ->
       {no_stanza, bosh} =>
           {[unknown_tag("jabber:client")], [unknown_tag("urn:other")],
            "ejabberd_bosh gives all that it sends one namespace, the error to a stanza of another too"},
-      {second_stream, websocket} =>
-          {["closes"], [framed_error("unsupported-stanza-type"), ?CLOSE, websocket_close(1000)],
-           "a stream is opened anew where something calls for it (RFC 7395, 3.7); ejabberd's does nothing"},
+      {second_stream_early, websocket} =>
+          {[], [Line || _ <- [first, second],
+                        Line <- ["<open from='localhost' id='...' version='1.0' xml:lang='en' "
+                                 "xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>",
+                                 mechanisms(" xmlns:stream='http://etherx.jabber.org/streams'", ?MECHANISMS)]],
+           ?OPENED_AGAIN},
+      {second_stream_early, bosh} =>
+          {[], [mechanisms(?MECHANISMS), mechanisms(?MECHANISMS)], ?OPENED_AGAIN},
       {oversize, websocket} =>
           {["closes"], [framed_error("policy-violation"), ?CLOSE, websocket_close(1000)],
            "max_stanza_size holds for all sessions, ejabberd_http_ws has none"},
@@ -91,9 +98,12 @@ echo(Payload) ->
     ["<message from='alice@localhost/test' to='alice@localhost/test' type='chat' xml:lang='en' "
      "xmlns='jabber:client'>", Payload, "</message>"].
 
-%% What is offered after STARTTLS.
+%% What is offered before the login.
 mechanisms(Names) ->
-    ["<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>",
+    mechanisms("", Names).
+
+mechanisms(Attributes, Names) ->
+    ["<stream:features", Attributes, "><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>",
      [["<mechanism>", Name, "</mechanism>"] || Name <- Names], "</mechanisms></stream:features>"].
 
 stream_error(Condition) ->

@@ -9,7 +9,7 @@
          documents_in_any_pieces/1, large_stanza/1, client_closes/1, client_finishes/1,
          server_closes/1, redirect/1]).
 -export([oversize/1, malformed/1, billion_laughs/1, empty_document/1, first_is_no_open/1,
-         open_in_another_namespace/1, open_in_the_midst/1, starttls_is_refused/1, unknown_host/1,
+         open_in_another_namespace/1, opened_again/1, open_in_the_midst/1, starttls_is_refused/1, unknown_host/1,
          tls_required/1, denied_by_access/1]).
 -export([shaper_holds_the_window/1, slow_client/1, max_queue/1, killed_session/1, reset_stream/1,
          lost_trunk/1]).
@@ -29,7 +29,7 @@ all() ->
     [login_plain, login_scram, wrong_password, chat, restart_has_a_new_id, documents_in_any_pieces,
      large_stanza, client_closes, client_finishes, server_closes, redirect,
      oversize, malformed, billion_laughs, empty_document, first_is_no_open, open_in_another_namespace,
-     open_in_the_midst, starttls_is_refused, unknown_host, tls_required, denied_by_access,
+     opened_again, open_in_the_midst, starttls_is_refused, unknown_host, tls_required, denied_by_access,
      shaper_holds_the_window, slow_client, max_queue, killed_session, reset_stream, lost_trunk,
      oom_killer_spares_the_trunk, sasl2_policy,
      info_by_transport, hibernates, sleeps_with_what_it_had, reload_keeps_sessions, shutdown].
@@ -230,11 +230,51 @@ open_in_another_namespace(Config) ->
     {ok, _Open} = megaphone_test_session:recv_document(State),
     ?assertEqual({<<"invalid-xml">>, closed}, stream_end(State)).
 
-%% Confirms that a stream is not opened anew where nothing calls for it.
+%% Confirms that a stream which is opened again before a login, in the midst of one or before a resource gets
+%% another header and the features again, and that the login goes on from there.
+opened_again(Config) ->
+    User = megaphone_test_stage:user(Config, <<"user">>),
+    {State, Features} = open(trunk(Config), #{}),
+    ?assertEqual(Features, reopened(State)),
+    ?assertEqual(Features, reopened(State)),
+    ok = megaphone_test_session:send_document(
+           State, ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>",
+                   base64:encode(iolist_to_binary(["n,,", megaphone_test_scram:first(User)])), "</auth>"]),
+    {ok, Challenge} = megaphone_test_session:recv_document(State),
+    ?assertEqual(<<"challenge">>, megaphone_test_xml:name(Challenge)),
+    ?assertEqual(Features, reopened(State)),
+    %% The login that was under way is none any more.
+    ok = megaphone_test_session:send_document(State, "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"),
+    {ok, Failure} = megaphone_test_session:recv_document(State),
+    ?assertEqual(<<"failure">>, megaphone_test_xml:name(Failure)),
+    ok = megaphone_test_session:send_document(State, megaphone_test_session:auth(User, <<"megaphone">>)),
+    {ok, Success} = megaphone_test_session:recv_document(State),
+    ?assertEqual(<<"success">>, megaphone_test_xml:name(Success)),
+    Bind = reopened(State),
+    ?assertMatch({xmlel, _, _, _}, megaphone_test_xml:child(<<"bind">>, Bind)),
+    ?assertEqual(Bind, reopened(State)),
+    ok = megaphone_test_session:send_document(State, "<iq xmlns='jabber:client' type='set' id='bind'><bind "
+                                                     "xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"),
+    {ok, Bound} = megaphone_test_session:recv_document(State),
+    ?assertEqual(<<"result">>, megaphone_test_xml:attribute(<<"type">>, Bound)).
+
+reopened(State) ->
+    _ = await_open(State),
+    {ok, Features} = megaphone_test_session:recv_document(State),
+    Features.
+
+%% Confirms that another host can be asked for until the client is known, and that the resource of one who
+%% is logged in is not lost to another stream.
 open_in_the_midst(Config) ->
+    {State, _} = open(trunk(Config), #{}),
+    ok = megaphone_test_session:send_document(State, megaphone_test_session:open_document(<<"elsewhere">>)),
+    {ok, _Open} = megaphone_test_session:recv_document(State),
+    ?assertEqual({<<"host-unknown">>, closed}, stream_end(State)),
     Client = login(Config),
     ok = megaphone_test_session:send_document(state(Client), megaphone_test_session:open_document(<<"localhost">>)),
-    ?assertEqual({<<"unsupported-stanza-type">>, closed}, stream_end(Client)).
+    Jid = megaphone_test_xmpp:jid(Client),
+    Sent = megaphone_test_xmpp:send_message(Client, Jid, "to myself"),
+    ?assertMatch({{Jid, <<"to myself">>}, _}, megaphone_test_xmpp:recv_message(Sent)).
 
 %% Confirms that TLS is not started inside of a session (RFC 7395, 3.10).
 starttls_is_refused(Config) ->

@@ -278,18 +278,37 @@ read_after(Pause, Session) ->
     _ = erlang:send_after(Pause, self(), ?READ),
     rest(Session).
 
-%% What xmpp_stream_in leaves to its parser and its socket: a stream opens when one is due, and
+%% What xmpp_stream_in leaves to its parser and its socket: a stream opens where that makes sense, and
 %% nobody starts TLS inside of a session.
-event({xmlstreamstart, _, _}, #session{stream = #{stream_state := State} = Stream} = Session)
+event({xmlstreamstart, _, _} = Start, #session{stream = #{stream_state := State} = Stream} = Session)
   when State =/= wait_for_stream ->
-    Error = xmpp:serr_unsupported_stanza_type(),
-    rest(Session#session{stream = xmpp_stream_in:send(Stream, Error)});
+    case may_reopen(State) of
+        true -> event(Start, Session#session{stream = reopen(Stream)});
+        false -> rest(Session)
+    end;
 event({xmlstreamelement, {xmlel, <<"starttls">>, _, _}},
       #session{stream = #{stream_state := State} = Stream} = Session) when State =/= wait_for_stream ->
     Refused = xmpp_stream_in:send(Stream, {starttls_failure}),
     continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Refused), Session);
 event(Event, #session{stream = Stream} = Session) ->
     continue(xmpp_stream_in:handle_info({'$gen_event', Event}, Stream), Session).
+
+%% A stream that is opened again gets its header and features again, as long as nothing was agreed on but
+%% who the client is. There are clients that restart once too often; ejabberd_c2s drops that, and they wait.
+%% What it would undo later (a second step of the login, a resource) it doesn't, and it is dropped here too.
+may_reopen(wait_for_starttls) -> true;
+may_reopen(wait_for_sasl_request) -> true;
+may_reopen(wait_for_sasl_response) -> true;
+may_reopen(wait_for_sasl2_response) -> true;
+may_reopen(wait_for_bind) -> true;
+may_reopen(_State) -> false.
+
+%% As xmpp_stream_in does after SASL. A login that was under way is forgotten.
+reopen(Stream) ->
+    maps:without([sasl_state, sasl_mech],
+                 Stream#{stream_id := xmpp_stream:new_id(),
+                         stream_header_sent := false,
+                         stream_state := wait_for_stream}).
 
 leave(Uri, #session{stream = Stream, socket = Socket} = Session) ->
     ok = megaphone_session_socket:redirect(Socket, Uri),

@@ -83,7 +83,7 @@ pub enum Abandoned {
     Unattended,
 }
 
-/// Whether `<stream:features/>` are awaited, which come at once.
+/// Whether `<stream:features/>` are awaited, which come at once, if they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Features {
     Due,

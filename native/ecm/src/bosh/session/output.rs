@@ -212,6 +212,13 @@ impl Session {
         self.requests.held().count() > allowed
     }
 
+    /// Whether a request has been held for as long as it may be.
+    fn is_overdue(&self, rid: u64, now: Instant) -> bool {
+        self.requests
+            .get(rid)
+            .is_some_and(|entry| self.held_until(entry) <= now)
+    }
+
     fn has_output(&self) -> bool {
         let open_is_all = self.features == Features::Unversioned && self.opened.is_some();
         !self.pending.is_empty() || open_is_all
@@ -222,6 +229,10 @@ impl Session {
             Takes::Payload => self.take_pending(),
             Takes::Nothing => Vec::new(),
         };
+        if self.features == Features::Due && documents.is_empty() && self.is_overdue(rid, now) {
+            // ejabberd saw no reason to open a stream.
+            self.features = Features::Given;
+        }
         if self.features == Features::Unversioned && self.opened.is_some() {
             self.features = Features::Given;
         }

@@ -131,3 +131,27 @@ fn a_client_that_polls_gets_the_features_of_a_restart_in_its_answer() {
     world.says(&[OPEN, FEATURES]);
     assert!(world.answer(101).unwrap().contains("<stream:features/>"));
 }
+
+#[test]
+fn a_restart_that_ejabberd_drops_is_a_poll() {
+    // It has no reason to open a stream after the client has a resource.
+    let mut world = established("to='a' wait='5' hold='1' ver='1.6' xmpp:version='1.0'");
+    world.ask(101, "xmpp:restart='true'", "");
+    world.says(&[&message(1)]);
+    world.expect(101, &carrying(&message(1)));
+    world.ask(102, "xmpp:restart='true'", "");
+    world.pass(Duration::from_secs(5));
+    world.expect(102, EMPTY);
+    world.ask(103, "xmpp:restart='true'", "");
+    world.ask(104, "", &message(2));
+    world.expect(103, EMPTY);
+    world.held(104);
+    // Who polls waits for features once, and not for ever after.
+    let mut world = established("to='a' wait='0' hold='0' ver='1.6' xmpp:version='1.0'");
+    world.ask(101, "xmpp:restart='true'", "");
+    world.held(101);
+    world.pass(Duration::from_secs(2));
+    world.expect(101, EMPTY);
+    world.ask(102, "", "");
+    world.expect(102, EMPTY);
+}
