@@ -2,8 +2,11 @@
 %% online and is seen, answers the friend's messages, and logs out.
 -module(megaphone_programs_SUITE).
 
+-include_lib("stdlib/include/assert.hrl").
+
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([finch/1, finch_over_bosh/1, finch_behind_apache/1, profanity/1, gloox/1]).
+-export([finch/1, finch_over_bosh/1, finch_behind_apache/1, profanity/1, gloox/1,
+         converse_over_bosh/1, converse_over_websocket/1, jsjac/1]).
 
 %% What programs ask of a server beside the stage's own modules.
 -define(MODULES, "  mod_blocking: {}\n"
@@ -29,7 +32,8 @@ all() ->
     [{group, programs}].
 
 groups() ->
-    [{programs, [parallel], [finch, profanity, gloox]}].
+    [{programs, [parallel], [finch, finch_over_bosh, finch_behind_apache, profanity, gloox, converse_over_bosh,
+                            converse_over_websocket, jsjac]}].
 
 init_per_suite(Config) ->
     Started = megaphone_test_entrances:start(Config, #{modules => ?MODULES}),
@@ -37,12 +41,20 @@ init_per_suite(Config) ->
     Apache = megaphone_test_port:free(),
     Front = megaphone_test_front:start(apache, filename:join(proplists:get_value(priv_dir, Config), "apache"),
                                        Apache, Port),
+    ok = serve_pages(Started),
     [{apache, Front}, {apache_port, Apache} | Started].
 
 end_per_suite(Config) ->
     megaphone_test_front:stop(proplists:get_value(apache, Config)),
     megaphone_test_stage:stop(Config).
 
+%% No package has JSJaC.
+init_per_testcase(jsjac, Config) ->
+    case {jsjac_folder(), megaphone_test_clients:missing([{"chromium", "chromium"}])} of
+        {false, _} -> {skip, "JSJaC isn't here; the environment variable JSJAC says where its folder src is"};
+        {_, none} -> Config;
+        {_, Skip} -> Skip
+    end;
 init_per_testcase(Case, Config) ->
     case megaphone_test_clients:missing(needed(Case)) of
         none -> Config;
@@ -53,6 +65,8 @@ end_per_testcase(_Case, _Config) ->
     ok.
 
 needed(profanity) -> [{"profanity", "profanity"}];
+needed(Converse) when Converse =:= converse_over_bosh; Converse =:= converse_over_websocket ->
+    [{"chromium", "chromium"}];
 needed(gloox) -> [{"c++", "g++"}, {"/usr/include/gloox/gloox.h", "libgloox-dev"}];
 needed(_Finch) -> [{"finch", "finch"}, {"dbus-run-session", "dbus-daemon"},
                    {"/usr/lib/python3/dist-packages/dbus", "python3-dbus"},
@@ -93,11 +107,68 @@ gloox(Config) ->
             [megaphone_test_friend:user(Friend), "megaphone", megaphone_test_friend:jid(Friend),
              integer_to_list(port(Config, xmpp)), megaphone_test_entrances:ca_file(Config)]).
 
+%% Confirms that Converse.js chats over BOSH, and that its session survives that the page is loaded anew.
+converse_over_bosh(Config) ->
+    converse(Config, "bosh", bosh_url(port(Config, http)), fun(Talked) -> survives_reload(Talked, Config) end).
+
+%% Confirms that it chats over WebSocket.
+converse_over_websocket(Config) ->
+    converse(Config, "websocket", "ws://localhost:" ++ integer_to_list(port(Config, http)) ++ "/ws",
+             fun(Talked) -> Talked end).
+
+converse(Config, Transport, Url, More) ->
+    Friend = megaphone_test_friend:new(Config, <<"converse">>),
+    answers(Friend, Config, node, ["converse.js", page(Config, "converse.html"), Transport, Url,
+                                   megaphone_test_friend:user(Friend), "megaphone", megaphone_test_friend:jid(Friend)],
+            More).
+
+%% Confirms the same for JSJaC, which suspends its session before the page is loaded anew.
+jsjac(Config) ->
+    Friend = megaphone_test_friend:new(Config, <<"jsjac">>),
+    answers(Friend, Config, node, ["jsjac.js", page(Config, "jsjac.html"), bosh_url(port(Config, http)),
+                                   megaphone_test_friend:user(Friend), "megaphone", megaphone_test_friend:jid(Friend)],
+            fun(Talked) -> survives_reload(Talked, Config) end).
+
+jsjac_folder() ->
+    os:getenv("JSJAC").
+
+%% Confirms that the session is the same afterwards, for ejabberd too.
+survives_reload(Friend, Config) ->
+    Before = session(Config, Friend),
+    Reloaded = megaphone_test_friend:talk([<<"reload">>], Friend),
+    ?assertEqual(Before, session(Config, Reloaded)),
+    megaphone_test_friend:talk(Reloaded).
+
+%% What ejabberd knows the client's session by.
+session(Config, Friend) ->
+    [User, _, Resource] = string:lexemes(megaphone_test_friend:resource(Friend), "@/"),
+    {_, _} = megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config), ejabberd_sm, get_session_sid,
+                                          [User, <<"localhost">>, Resource]).
+
+%% What the browser's clients are made of, as files of ejabberd.
+serve_pages(Config) ->
+    Files = filename:join(megaphone_test_ejabberd:dir(megaphone_test_stage:ejabberd(Config)), "files"),
+    Jsjac = [{"jsjac", Folder} || Folder <- [jsjac_folder()], Folder =/= false],
+    [ok = file:make_symlink(filename:join(megaphone_test_clients:folder(), Path), filename:join(Files, Name))
+     || {Name, Path} <- [{"converse.html", "converse.html"}, {"converse", "node_modules/converse.js/dist"},
+                         {"jsjac.html", "jsjac.html"} | Jsjac]],
+    ok.
+
+page(Config, Name) ->
+    ["http://localhost:", integer_to_list(port(Config, http)), "/files/", Name].
+
 %% Confirms that the program answers the friend.
-answers(Friend, Config, Path, Arguments) ->
+answers(Friend, Config, Program, Arguments) ->
+    answers(Friend, Config, Program, Arguments, fun(Talked) -> Talked end).
+
+%% The function does more with it before it logs out.
+answers(Friend, Config, Program, Arguments, More) ->
     megaphone_test_clients:with(
-      Path, Arguments, Config,
-      fun() -> megaphone_test_friend:part(megaphone_test_friend:talk(megaphone_test_friend:meet(Friend))) end).
+      Program, Arguments, Config,
+      fun() ->
+              Talked = megaphone_test_friend:talk(megaphone_test_friend:meet(Friend)),
+              megaphone_test_friend:part(More(Talked))
+      end).
 
 bosh_url(Port) ->
     "http://localhost:" ++ integer_to_list(Port) ++ "/bosh".

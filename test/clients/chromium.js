@@ -1,9 +1,10 @@
 // Debian's Chromium without a window, for the clients that live in a browser.
 import { chromium } from 'playwright-core';
 
-// Nothing of it looks for anything but the page.
+// Neither it nor a page loads anything from elsewhere.
 const ARGUMENTS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'];
+    '--disable-component-update', '--disable-sync',
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost'];
 
 /**
  * Starts it, hands it to a function, and ends it however that ends. All waits on its pages end after `deadline`.
@@ -22,9 +23,11 @@ export async function withChromium(deadline, use) {
         await use(async (url) => {
             const page = await browser.newPage();
             page.setDefaultTimeout(deadline);
-            page.on('pageerror', (error) => process.stderr.write(`${url}: ${error.stack ?? error}\n`));
+            page.on('pageerror', (error) => process.stderr.write(`${error.stack ?? error}\n`));
             page.on('console', (message) => {
-                if (message.type() === 'error') process.stderr.write(`${url} says: ${message.text()}\n`);
+                const text = message.text();
+                if (message.type() !== 'error' || text.endsWith('ERR_NAME_NOT_RESOLVED')) return;
+                process.stderr.write(`the page says: ${text}\n`);
             });
             await page.goto(url);
             return page;

@@ -3,7 +3,7 @@
 %% online, answer each message, and log out when they are told to.
 -module(megaphone_test_friend).
 
--export([new/2, jid/1, user/1, meet/1, talk/1, say/2, part/1]).
+-export([new/2, jid/1, user/1, resource/1, meet/1, talk/1, talk/2, part/1]).
 
 -export_type([friend/0]).
 
@@ -40,24 +40,29 @@ jid(#{client := Client}) ->
 user(#{user := User}) ->
     User.
 
+%% @doc The client's full JID.
+-spec resource(friend()) -> binary().
+resource(#{resource := Resource}) ->
+    Resource.
+
 %% @doc Waits until each sees the other online. The friend says so once more: a client may get the presence of its
 %% contacts before it knows who they are.
 -spec meet(friend()) -> friend().
 meet(#{client := Client, user := User} = Friend) ->
     {Resource, Seen} = presence(Client, User, <<>>),
-    Present = megaphone_test_xmpp:send(Seen, "<presence xmlns='jabber:client'><show>chat</show></presence>"),
+    Present = megaphone_test_xmpp:send(Seen, "<presence xmlns='jabber:client'><priority>1</priority></presence>"),
     hear(<<"you are online">>, Friend#{client := Present, resource => Resource}).
 
 %% @doc Says things that a client could get wrong, all at once, and hears the answers in order.
 -spec talk(friend()) -> friend().
 talk(Friend) ->
-    lists:foldl(fun(Body, Before) -> hear(<<"you said: ", Body/binary>>, Before) end,
-                lists:foldl(fun say/2, Friend, ?BODIES), ?BODIES).
+    talk(?BODIES, Friend).
 
-%% @doc Says one thing to the client.
--spec say(Body :: binary(), friend()) -> friend().
-say(Body, #{client := Client, resource := Resource} = Friend) ->
-    Friend#{client := megaphone_test_xmpp:send_message(Client, Resource, Body)}.
+%% @doc The same with other things.
+-spec talk([Body :: binary()], friend()) -> friend().
+talk(Bodies, Friend) ->
+    lists:foldl(fun(Body, Before) -> hear(<<"you said: ", Body/binary>>, Before) end,
+                lists:foldl(fun say/2, Friend, Bodies), Bodies).
 
 %% @doc Tells the client to log out, and waits until it has.
 -spec part(friend()) -> ok.
@@ -65,6 +70,13 @@ part(Friend) ->
     #{client := Client, user := User, resource := Resource} = say(<<"log out">>, Friend),
     {Resource, Alone} = presence(Client, User, <<"unavailable">>),
     megaphone_test_xmpp:logout(Alone).
+
+%% With an id, as all real clients have it: some tell messages apart by that.
+say(Body, #{client := Client, resource := Resource} = Friend) ->
+    Id = integer_to_binary(erlang:unique_integer([positive])),
+    Message = ["<message xmlns='jabber:client' type='chat' id='", Id, "' to='", Resource, "'>"
+               "<body>", megaphone_test_xml:escape(Body), "</body></message>"],
+    Friend#{client := megaphone_test_xmpp:send(Client, Message)}.
 
 %% The one gets to see when the other is online.
 subscribe(One, Other) ->
