@@ -1,7 +1,7 @@
 %%% @doc A trunk's own socket, with or without TLS.
 -module(megaphone_transport).
 
--export([tls_options/1, plain/1, tls/2, controlling_process/2, activate/2, send/2, event/2, format_error/1]).
+-export([tls_options/1, plain/1, tls/2, controlling_process/2, enlarge/1, activate/2, send/2, event/2, format_error/1]).
 
 -export_type([transport/0, tls/0]).
 
@@ -9,10 +9,10 @@
 -type tls() :: none | [ssl:tls_server_option()].
 
 %% {buffer, _}: how much one message may carry; see DESIGN's cost model for what it is worth.
--define(BUFFERS, [{buffer, 65536}, {recbuf, 262144}, {sndbuf, 262144}, {nodelay, true}]).
+-define(BUFFERS, [{buffer, 65536}, {recbuf, 262144}, {sndbuf, 262144}]).
 %% A peer that takes nothing for so long has lost its trunk (milliseconds). A connection that
 %% waits for room gives up sooner, by its own send_timeout.
--define(SEND_TIMEOUT, [{send_timeout, 60000}, {send_timeout_close, true}]).
+-define(WRITING, [{nodelay, true}, {send_timeout, 60000}, {send_timeout_close, true}]).
 
 %% @doc The TLS side of a listener's options: mutual TLS, 1.2 or 1.3, or none. Certificates are
 %% read again for each handshake, once ssl's cache of files is cleared.
@@ -35,7 +35,7 @@ tls_options(Opts) ->
 %% @doc An accepted socket as a trunk's.
 -spec plain(inet:socket()) -> {ok, transport()} | {error, term()}.
 plain(Socket) ->
-    case inet:setopts(Socket, ?BUFFERS ++ ?SEND_TIMEOUT) of
+    case inet:setopts(Socket, ?WRITING) of
         ok -> {ok, {gen_tcp, Socket}};
         {error, _} = Error -> Error
     end.
@@ -57,6 +57,11 @@ tls(Socket, Options) ->
 -spec controlling_process(transport(), pid()) -> ok | {error, term()}.
 controlling_process({gen_tcp, Socket}, Owner) -> gen_tcp:controlling_process(Socket, Owner);
 controlling_process({ssl, Socket}, Owner) -> ssl:controlling_process(Socket, Owner).
+
+%% @doc Gives it the buffers of a busy trunk: those take 64 KiB at once.
+-spec enlarge(transport()) -> ok | {error, term()}.
+enlarge({gen_tcp, Socket}) -> inet:setopts(Socket, ?BUFFERS);
+enlarge({ssl, Socket}) -> ssl:setopts(Socket, ?BUFFERS).
 
 %% @doc Asks for `Count' messages more.
 -spec activate(transport(), 1..32767) -> ok | {error, term()}.

@@ -9,6 +9,9 @@
 %%% The messages here are the socket's, at most `?ACTIVE' of them, and a few timers, so the
 %%% queue stays short whatever the owners do. Nothing here waits for the peer, and nothing costs by the
 %%% number of other trunks.
+%%%
+%%% Whoever reaches the port can have a trunk. Until it has said a whole frame it has no large buffers,
+%%% and its process stands back for those of the others.
 -module(megaphone_trunk).
 
 -behaviour(gen_server).
@@ -19,6 +22,8 @@
 -record(state, {socket :: inet:socket(),
                 handshake :: handshake(),
                 transport :: undefined | megaphone_transport:transport(),
+                %% Whether a whole frame has come.
+                is_proven = false :: boolean(),
                 trunk :: megaphone_nif:trunk(),
                 writer :: undefined | pid(),
                 peer :: megaphone_nif:address(),
@@ -66,6 +71,7 @@ drain(Pid) ->
 -spec init({inet:socket(), [{atom(), term()}]}) -> {ok, #state{}}.
 init({Socket, Opts}) ->
     process_flag(trap_exit, true),
+    process_flag(priority, low),
     Get = fun(Name) -> megaphone_listener:option(Name, Opts) end,
     Peer = peername(Socket),
     Acceptor = megaphone_listener:acceptor(Opts),
@@ -141,7 +147,7 @@ handle_info({'EXIT', _Process, Reason}, State) ->
     {stop, Reason, State};
 handle_info(Message, #state{transport = Transport} = State) ->
     case megaphone_transport:event(Transport, Message) of
-        {data, Data} -> feed(Data, State);
+        {data, Data} -> feed(Data, write(State));
         passive -> activate(State);
         closed -> stop(closed, State);
         {error, Reason} -> stop({error, Reason}, State);
@@ -150,9 +156,8 @@ handle_info(Message, #state{transport = Transport} = State) ->
             {noreply, State}
     end.
 
-shaken({ok, Transport, Peer}, #state{trunk = Trunk} = State) ->
-    Writer = megaphone_writer:start_link(Trunk, Transport),
-    activate(introduce(Peer, State#state{handshake = done, transport = Transport, writer = Writer}));
+shaken({ok, Transport, Peer}, State) ->
+    activate(introduce(Peer, State#state{handshake = done, transport = Transport}));
 shaken({error, closed}, State) ->
     stop(closed, State#state{handshake = done});
 shaken({error, Reason}, State) ->
@@ -172,9 +177,10 @@ activate(#state{transport = Transport} = State) ->
 
 %% The connections end with an error, nothing else does.
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{trunk = Trunk, writer = undefined, handshake = Handshake}) ->
+terminate(_Reason, #state{writer = undefined, handshake = Handshake}) ->
+    %% It has no connections, and is forgotten with this process.
     _ = is_pid(Handshake) andalso exit(Handshake, kill),
-    megaphone_reaper:reap(megaphone_nif:lose(Trunk));
+    ok;
 terminate(_Reason, #state{trunk = Trunk, writer = Writer}) ->
     megaphone_writer:flush(Writer),
     megaphone_reaper:reap(megaphone_nif:lose(Trunk)).
@@ -187,7 +193,7 @@ feed(Data, #state{trunk = Trunk} = State) ->
     case Fed of
         {ok, Opened, Busy} ->
             attend(Opened, Busy, State),
-            {noreply, State};
+            {noreply, prove(State)};
         {error, Opened, Busy, Text} ->
             attend(Opened, Busy, State),
             fail(Text, State)
@@ -196,6 +202,28 @@ feed(Data, #state{trunk = Trunk} = State) ->
 fail(Text, #state{peer = Peer} = State) ->
     log(State, error, "megaphone: the trunk from ~ts ends: ~ts", [megaphone_address:format(Peer), Text]),
     {stop, normal, State}.
+
+%% Before its peer has said anything, there is nothing to write.
+write(#state{writer = undefined, trunk = Trunk, transport = Transport} = State) ->
+    State#state{writer = megaphone_writer:start_link(Trunk, Transport)};
+write(State) ->
+    State.
+
+prove(#state{is_proven = true} = State) ->
+    State;
+prove(#state{trunk = Trunk, transport = Transport} = State) ->
+    case has_said_a_frame(Trunk) of
+        true ->
+            _ = process_flag(priority, normal),
+            %% If it is closed, the next message says so.
+            _ = megaphone_transport:enlarge(Transport),
+            State#state{is_proven = true};
+        false ->
+            State
+    end.
+
+has_said_a_frame(Trunk) ->
+    maps:get(frames_in, megaphone_nif:status(Trunk)) > 0.
 
 attend(Opened, Busy, #state{trunk = Trunk, owners = Owners}) ->
     lists:foreach(fun(Handle) -> megaphone_owner:start(Trunk, Handle, Owners) end, Opened),
@@ -240,9 +268,9 @@ log_end(Why, #state{trunk = Trunk, peer = Peer} = State) ->
 
 %% Whoever reaches the port can bring about the end of a trunk without a frame.
 log(#state{trunk = Trunk}, Level, Format, Arguments) ->
-    case megaphone_nif:status(Trunk) of
-        #{frames_in := 0} -> megaphone_log:bounded(unproven, notice, Format, Arguments);
-        _ -> megaphone_log:bounded(ended, Level, Format, Arguments)
+    case has_said_a_frame(Trunk) of
+        false -> megaphone_log:bounded(unproven, notice, Format, Arguments);
+        true -> megaphone_log:bounded(ended, Level, Format, Arguments)
     end.
 
 stray(Message) ->

@@ -30,8 +30,8 @@ pub(crate) struct Progress {
 pub enum Overdue {
     /// Its first frame.
     FirstFrame {
-        /// How long it was waited for.
-        waited: Duration,
+        /// How long it may take.
+        limit: Duration,
     },
     /// The rest of a frame.
     RestOfFrame {
@@ -55,10 +55,10 @@ impl Overdue {
 impl std::fmt::Display for Overdue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Overdue::FirstFrame { waited } => {
+            Overdue::FirstFrame { limit } => {
                 write!(
                     f,
-                    "no whole frame came within {waited:?} (handshake_timeout)"
+                    "no whole frame came within {limit:?} (handshake_timeout)"
                 )
             }
             Overdue::RestOfFrame { waited, bytes } => write!(
@@ -114,7 +114,7 @@ impl Debt {
         let waited = Duration::from_millis(self.waited);
         match patience {
             Some(patience) if waited >= patience.saturating_add(earned) => Err(match is_first {
-                true => Overdue::FirstFrame { waited },
+                true => Overdue::FirstFrame { limit: patience },
                 false => Overdue::RestOfFrame { waited, bytes },
             }),
             _ => Ok(()),
@@ -173,8 +173,8 @@ mod tests {
             let overdue = Peer::new(PATIENCE)
                 .overdue(60, |_| progress(0, is_between_frames, bytes))
                 .unwrap();
-            let waited = Duration::from_secs(10);
-            assert_eq!(overdue, (10, Overdue::FirstFrame { waited }));
+            let limit = Duration::from_secs(10);
+            assert_eq!(overdue, (10, Overdue::FirstFrame { limit }));
             assert_eq!(overdue.1.name(), "handshake_timeout");
         }
     }
@@ -226,10 +226,10 @@ mod tests {
         for hour in 1..=4 {
             assert_eq!(debt.look(hour * 3_600_000, progress(0, true, 0)), Ok(()));
         }
-        let waited = Duration::from_millis(5 * MOST_BETWEEN_LOOKS);
+        let limit = Duration::from_secs(10);
         assert_eq!(
             debt.look(5 * 3_600_000, progress(0, true, 0)),
-            Err(Overdue::FirstFrame { waited })
+            Err(Overdue::FirstFrame { limit })
         );
     }
 
