@@ -278,13 +278,25 @@ open_in_the_midst(Config) ->
 
 %% Confirms that TLS is not started inside of a session (RFC 7395, 3.10).
 starttls_is_refused(Config) ->
-    {State, Features} = open(trunk(Config), #{}),
-    ?assertEqual(undefined, megaphone_test_xml:child(<<"starttls">>, Features)),
-    ok = megaphone_test_session:send_document(State, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
-    {ok, Failure} = megaphone_test_session:recv_document(State),
-    ?assertEqual(<<"failure">>, megaphone_test_xml:name(Failure)),
-    ?assertEqual(<<"urn:ietf:params:xml:ns:xmpp-tls">>, megaphone_test_xml:namespace(Failure)),
-    ?assertEqual({none, closed}, stream_end(State)).
+    Ask = fun(Document) ->
+                  {State, Features} = open(trunk(Config), #{}),
+                  ?assertEqual(undefined, megaphone_test_xml:child(<<"starttls">>, Features)),
+                  ok = megaphone_test_session:send_document(State, Document),
+                  State
+          end,
+    [begin
+         State = Ask(Document),
+         {ok, Failure} = megaphone_test_session:recv_document(State),
+         ?assertEqual(<<"failure">>, megaphone_test_xml:name(Failure)),
+         ?assertEqual(<<"urn:ietf:params:xml:ns:xmpp-tls">>, megaphone_test_xml:namespace(Failure)),
+         ?assertEqual({none, closed}, stream_end(State))
+     end || Document <- ["<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+                         "<n:starttls xmlns:n='urn:ietf:params:xml:ns:xmpp-tls' xmlns='urn:other'/>"]],
+    %% In another namespace it is as little as any other unknown element.
+    Other = Ask("<starttls xmlns='urn:other'/>"),
+    ok = megaphone_test_session:send_document(Other, megaphone_test_session:auth(<<"nobody">>, <<"wrong">>)),
+    {ok, NotAuthorized} = megaphone_test_session:recv_document(Other),
+    ?assertEqual(<<"urn:ietf:params:xml:ns:xmpp-sasl">>, megaphone_test_xml:namespace(NotAuthorized)).
 
 unknown_host(Config) ->
     State = megaphone_test_session:connect(trunk(Config), megaphone_test_session:header()),

@@ -44,6 +44,7 @@
 -type due() :: header | non_neg_integer() | nothing.
 -type answer() :: {noreply, #session{}, timeout() | hibernate} | {stop, term(), #session{}}.
 
+-define(NS_TLS, <<"urn:ietf:params:xml:ns:xmpp-tls">>).
 -define(HEADER_SIZE, 4).
 %% The bit in the length of a document that comes back.
 -define(GIVEN_BACK, 16#80000000).
@@ -286,11 +287,19 @@ event({xmlstreamstart, _, _} = Start, #session{stream = #{stream_state := State}
         true -> event(Start, Session#session{stream = reopen(Stream)});
         false -> rest(Session)
     end;
-event({xmlstreamelement, {xmlel, <<"starttls">>, _, _}},
+event({xmlstreamelement, {xmlel, <<"starttls">>, Attributes, _}} = Event,
       #session{stream = #{stream_state := State} = Stream} = Session) when State =/= wait_for_stream ->
-    Refused = xmpp_stream_in:send(Stream, {starttls_failure}),
-    continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Refused), Session);
-event(Event, #session{stream = Stream} = Session) ->
+    case lists:keyfind(<<"xmlns">>, 1, Attributes) of
+        {_, ?NS_TLS} ->
+            Refused = xmpp_stream_in:send(Stream, {starttls_failure}),
+            continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Refused), Session);
+        _ ->
+            handle(Event, Session)
+    end;
+event(Event, Session) ->
+    handle(Event, Session).
+
+handle(Event, #session{stream = Stream} = Session) ->
     continue(xmpp_stream_in:handle_info({'$gen_event', Event}, Stream), Session).
 
 %% A stream that is opened again gets its header and features again, as long as nothing was agreed on but

@@ -21,20 +21,24 @@ impl Limits {
     ///
     /// ejabberd writes an element by a function in C that calls itself for each child, which takes the
     /// stack of a scheduler, and so ejabberd itself, with it somewhere above 2,500 elements inside one
-    /// another. What ejabberd puts around a stanza, as an archive does, comes on top.
+    /// another. What ejabberd puts around a stanza comes on top.
     pub const MOST_DEPTH: usize = 1000;
+
+    /// Elements that ejabberd may put around a stanza: an archive's result, a carbon, another one's.
+    const AROUND: usize = 32;
 
     /// The most that [`max_attributes`](Self::max_attributes) may be for clients of a connection manager.
     pub const MOST_ATTRIBUTES: usize = 10_000;
 
-    /// The limits for documents that come by a trunk: whatever the connection manager there lets pass.
+    /// The limits for documents that come by a trunk: whatever the connection manager there lets pass, and
+    /// what it gives back of ejabberd's.
     ///
     /// It has put declarations into the root's tag: of the stream's default namespace and of each prefix
     /// that was declared around the document.
     pub const fn of_trunk(max_document: usize) -> Self {
         Self {
             max_document,
-            max_depth: Self::MOST_DEPTH,
+            max_depth: Self::MOST_DEPTH + Self::AROUND,
             max_attributes: 2 * Self::MOST_ATTRIBUTES + 1,
         }
     }

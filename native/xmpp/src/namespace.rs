@@ -12,6 +12,14 @@ pub const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 pub const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 /// SASL (RFC 6120, 6).
 pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+/// SASL2 (XEP-0388).
+pub const SASL2: &str = "urn:xmpp:sasl:2";
+/// A resource that comes with SASL2 (XEP-0386).
+pub const BIND_2: &str = "urn:xmpp:bind:0";
+/// Stream management (XEP-0198).
+pub const SM_3: &str = "urn:xmpp:sm:3";
+/// Stream management as it was before.
+pub const SM_2: &str = "urn:xmpp:sm:2";
 /// BOSH's `<body/>` (XEP-0124).
 pub const HTTP_BIND: &str = "http://jabber.org/protocol/httpbind";
 /// The attributes `xmpp:version`, `xmpp:restart`, `xmpp:restartlogic` (XEP-0206).

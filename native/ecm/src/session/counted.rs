@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use megaphone_trunk::proxy::Transport;
-use memchr::memmem;
+use megaphone_xmpp::framing::{Kind, has_resource};
 
 use crate::logins::Login;
 use crate::metrics::{
@@ -78,28 +78,31 @@ impl Counted {
     }
 
     fn look_for_login(&mut self, document: &[u8]) {
-        let begins = |start: &[u8]| document.starts_with(start);
-        if begins(b"<success") {
-            let took = micros().wrapping_sub(self.opened);
-            LOGIN_TIMES.observe(Duration::from_micros(took.into()));
-            LOGINS.of(self.transport).add(1);
-            self.stage = Stage::LoggedIn;
-            // By SASL2 it may have its resource with it (XEP-0386), or its old session (XEP-0198).
-            let has = |name: &[u8]| memmem::find(document, name).is_some();
-            if has(b"<bound") || has(b"<resumed") {
-                self.online();
+        match Kind::of(document) {
+            Some(Kind::Success) => self.logged_in(),
+            Some(Kind::Success2) => {
+                self.logged_in();
+                if has_resource(document) {
+                    self.online();
+                }
             }
-        } else if begins(b"<failure") {
-            LOGIN_FAILURES.of(self.transport).add(1);
-        } else if begins(b"<message") || begins(b"<presence") {
+            Some(Kind::Failure) => LOGIN_FAILURES.of(self.transport).add(1),
             // It came in by an older way than SASL.
-            self.online();
+            Some(Kind::Message | Kind::Presence) => self.online(),
+            _ => {}
         }
     }
 
+    fn logged_in(&mut self) {
+        let took = micros().wrapping_sub(self.opened);
+        LOGIN_TIMES.observe(Duration::from_micros(took.into()));
+        LOGINS.of(self.transport).add(1);
+        self.stage = Stage::LoggedIn;
+    }
+
     fn look_for_resource(&mut self, document: &[u8]) {
-        let stanzas: [&[u8]; 4] = [b"<iq", b"<message", b"<presence", b"<resumed"];
-        if stanzas.iter().any(|start| document.starts_with(start)) {
+        if let Some(Kind::Iq | Kind::Message | Kind::Presence | Kind::Resumed) = Kind::of(document)
+        {
             self.online();
         }
     }
@@ -134,23 +137,29 @@ mod tests {
     #[test]
     fn a_login_goes_on_until_its_client_is_online() {
         let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
-        let result = "<iq type='result'/>";
+        let success2 =
+            |inside: &str| format!("<success xmlns='urn:xmpp:sasl:2'>{inside}</success>");
+        let result = "<iq xmlns='jabber:client' type='result'/>";
         for (documents, goes_on) in [
             (&["<open/>", "<stream:features/>", "<challenge/>"][..], true),
-            (&["<failure/>"], true),
+            (
+                &["<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"],
+                true,
+            ),
             (&[success, "<open/>", "<stream:features/>"], true),
             (&[success, result], false),
-            (&[success, "<resumed h='1'/>"], false),
+            (&[success, "<resumed xmlns='urn:xmpp:sm:3' h='1'/>"], false),
             (&[success, "<failed xmlns='urn:xmpp:sm:3'/>"], true),
-            (&["<success xmlns='urn:xmpp:sasl:2'><a/></success>"], true),
+            (&[&success2("<a/>")], true),
+            (&[&success2("<bound xmlns='urn:xmpp:bind:0'/>")], false),
+            (&[&success2("<boundary/>")], true),
             (
-                &["<success><bound xmlns='urn:xmpp:bind:0'/></success>"],
+                &[&success2("<resumed xmlns='urn:xmpp:sm:3' h='1'/>")],
                 false,
             ),
-            (&["<success><resumed h='1'/></success>"], false),
             // Of a legacy login, of which the first result is not the last (XEP-0078).
             (&[result, result], true),
-            (&[result, "<presence/>"], false),
+            (&[result, "<presence xmlns='jabber:client'/>"], false),
         ] {
             let logins = Arc::new(Logins::new(1));
             let mut counted = Counted::new(Transport::WebSocket);

@@ -1,6 +1,6 @@
 //! `<stream:features/>` of ejabberd, whose STARTTLS is not for the client: TLS ends at this program.
 
-use memchr::memmem::find;
+use memchr::memmem::{find, find_iter};
 
 const NAMED: &[u8] = b"<starttls";
 const END: &[u8] = b"</starttls>";
@@ -58,7 +58,10 @@ pub fn with_offer(features: &[u8], offer: Offer) -> Vec<u8> {
 
 /// Where the feature stands. In XML that ejabberd writes, `<` is nothing but a tag's start.
 fn starttls(features: &[u8]) -> Option<(usize, usize)> {
-    let start = find(features, NAMED)?;
+    let start = find_iter(features, NAMED).find(|at| {
+        let after = features.get(at + NAMED.len());
+        after.is_some_and(|byte| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>'))
+    })?;
     let rest = features.get(start..)?;
     let tag = tag_end(rest)?;
     let end = match rest.get(..tag)?.ends_with(b"/>") {
@@ -96,6 +99,11 @@ mod tests {
         let root = "<stream:features xmlns:stream='http://etherx.jabber.org/streams'>";
         for (inside, optional, nothing) in [
             ("<a/>", format!("{OURS}<a/>"), "<a/>"),
+            (
+                "<starttls-b xmlns='urn:b'/>",
+                format!("{OURS}<starttls-b xmlns='urn:b'/>"),
+                "<starttls-b xmlns='urn:b'/>",
+            ),
             (
                 "<a/><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><b/>",
                 format!("<a/>{OURS}<b/>"),

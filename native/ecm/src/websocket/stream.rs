@@ -1,5 +1,6 @@
 //! What has passed of a client's XMPP stream (RFC 7395, section 3). Sans-IO.
 
+use megaphone_xmpp::framing::Kind;
 use megaphone_xmpp::{Condition, Document, Open, namespace};
 
 /// How far a stream is.
@@ -62,9 +63,8 @@ impl StreamState {
         }
     }
 
-    /// Whether the client has logged in, as far as that shows: a `<success/>` passed by (SASL), or a
-    /// stanza, which ejabberd sends to nobody else but in answer to a legacy login or a registration. Its
-    /// own deadline holds for those.
+    /// Whether the client has logged in, as far as that shows ([`Kind::shows_login`]). ejabberd's own
+    /// deadline holds for logins of old.
     pub fn is_logged_in(&self) -> bool {
         self.login == Login::Done
     }
@@ -104,15 +104,13 @@ impl StreamState {
 
     /// Looks at a document of ejabberd's.
     pub fn server_sent(&mut self, document: &[u8]) {
-        if document.starts_with(b"<open") {
-            self.header = Header::Sent;
-        } else if document.starts_with(b"<close") {
-            self.server = Side::Closed;
-        } else if self.login == Login::Begun {
-            let logged_in: [&[u8]; 4] = [b"<success", b"<message", b"<presence", b"<iq"];
-            if logged_in.iter().any(|start| document.starts_with(start)) {
+        match Kind::of(document) {
+            Some(Kind::Open(_)) => self.header = Header::Sent,
+            Some(Kind::Close { .. }) => self.server = Side::Closed,
+            Some(kind) if self.login == Login::Begun && kind.shows_login() => {
                 self.login = Login::Done;
             }
+            _ => {}
         }
     }
 
@@ -187,7 +185,9 @@ mod tests {
             ("<success xmlns='urn:xmpp:sasl:2'>", true),
             ("<presence/>", true),
             ("<iq type='result'/>", true),
-            ("<open/>", false),
+            ("<success/>", false),
+            ("<successes xmlns='urn:xmpp:sasl:2'>", false),
+            (OPEN, false),
             ("<stream:features/>", false),
             ("<challenge/>", false),
             ("<failure/>", false),

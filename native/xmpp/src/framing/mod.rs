@@ -15,7 +15,7 @@ use crate::escape::write_attribute;
 use crate::limits::Limits;
 use crate::namespace;
 use crate::open::Open;
-use crate::xml::{Document, Root, Scope, check_in};
+use crate::xml::{self, Builder, Document, Root, Scope, check_in};
 
 /// Checks that a WebSocket text message is exactly one document (RFC 7395, 3.3).
 ///
@@ -45,7 +45,17 @@ pub enum Kind<'a> {
     Presence,
     /// `<iq/>`.
     Iq,
-    /// Everything else: SASL, STARTTLS, stream management ...
+    /// `<challenge/>` of SASL (RFC 6120, 6).
+    Challenge,
+    /// `<success/>` of SASL: the client has logged in, and opens its stream anew.
+    Success,
+    /// `<success/>` of SASL2 (XEP-0388): the client has logged in, and its stream goes on.
+    Success2,
+    /// `<failure/>` of either.
+    Failure,
+    /// `<resumed/>` (XEP-0198): the client has its old session.
+    Resumed,
+    /// Everything else.
     Other,
 }
 
@@ -61,7 +71,17 @@ impl<'a> Kind<'a> {
         let local = root.local_name();
         if !matches!(
             local,
-            "open" | "close" | "features" | "error" | "message" | "presence" | "iq"
+            "open"
+                | "close"
+                | "features"
+                | "error"
+                | "message"
+                | "presence"
+                | "iq"
+                | "challenge"
+                | "success"
+                | "failure"
+                | "resumed"
         ) {
             return Self::Other;
         }
@@ -76,8 +96,66 @@ impl<'a> Kind<'a> {
             ("message", namespace::CLIENT) => Self::Message,
             ("presence", namespace::CLIENT) => Self::Presence,
             ("iq", namespace::CLIENT) => Self::Iq,
+            ("challenge", namespace::SASL) => Self::Challenge,
+            ("success", namespace::SASL) => Self::Success,
+            ("success", namespace::SASL2) => Self::Success2,
+            ("failure", namespace::SASL | namespace::SASL2) => Self::Failure,
+            ("resumed", namespace::SM_2 | namespace::SM_3) => Self::Resumed,
             _ => Self::Other,
         }
+    }
+
+    /// Whether it shows that its client has logged in: a success, or a stanza, which ejabberd sends to nobody
+    /// else but in answer to a legacy login or a registration.
+    pub const fn shows_login(&self) -> bool {
+        matches!(
+            self,
+            Self::Success | Self::Success2 | Self::Message | Self::Presence | Self::Iq
+        )
+    }
+}
+
+/// Whether a `<success/>` of SASL2 has given its client a resource (XEP-0386), or its old session
+/// (XEP-0198).
+pub fn has_resource(success: &[u8]) -> bool {
+    let mut found = Resource::default();
+    let limits = Limits::of_trunk(success.len().saturating_add(1));
+    let built = xml::build(success, &limits, success.len(), &mut found);
+    built.is_ok() && found.is_there
+}
+
+/// Looks for an element that gives one, directly in the root.
+#[derive(Default)]
+struct Resource {
+    depth: usize,
+    /// An element of this name directly in the root, whose namespace is to be told.
+    named: Option<&'static str>,
+    is_there: bool,
+}
+
+impl Builder for Resource {
+    fn start(&mut self, name: &str) {
+        self.depth += 1;
+        self.named = match (self.depth, name) {
+            (2, "bound") => Some("bound"),
+            (2, "resumed") => Some("resumed"),
+            _ => None,
+        };
+    }
+
+    fn attribute(&mut self, name: &str, value: &str) {
+        self.is_there |= name == "xmlns"
+            && matches!(
+                (self.named, value),
+                (Some("bound"), namespace::BIND_2)
+                    | (Some("resumed"), namespace::SM_2 | namespace::SM_3)
+            );
+    }
+
+    fn text(&mut self, _text: &str) {}
+
+    fn end(&mut self) {
+        self.depth -= 1;
     }
 }
 
@@ -133,6 +211,28 @@ mod tests {
                 Kind::Other,
             ),
             (
+                "<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+                Kind::Challenge,
+            ),
+            (
+                "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+                Kind::Success,
+            ),
+            ("<success xmlns='urn:xmpp:sasl:2'>", Kind::Success2),
+            ("<success/>", Kind::Other),
+            ("<success xmlns='urn:other'/>", Kind::Other),
+            (
+                "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+                Kind::Failure,
+            ),
+            ("<failure xmlns='urn:xmpp:sasl:2'/>", Kind::Failure),
+            (
+                "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+                Kind::Other,
+            ),
+            ("<resumed h='1' xmlns='urn:xmpp:sm:3'/>", Kind::Resumed),
+            ("<resumed/>", Kind::Other),
+            (
                 "<close xmlns=\"urn:ietf:params:xml:ns:xmpp-framing\"/>",
                 Kind::Close {
                     see_other_uri: None,
@@ -157,6 +257,26 @@ mod tests {
             assert_eq!(Kind::of(document.as_bytes()), Some(kind), "{document}");
         }
         assert_eq!(Kind::of(b"text"), None);
+    }
+
+    #[test]
+    fn a_success_may_have_a_resource_with_it() {
+        for (inside, has) in [
+            ("", false),
+            ("<bound xmlns='urn:xmpp:bind:0'/>", true),
+            ("<a/><bound xmlns='urn:xmpp:bind:0'><b/></bound>", true),
+            ("<resumed xmlns='urn:xmpp:sm:3' h='1'/>", true),
+            ("<bound/>", false),
+            ("<bound xmlns='urn:other'/>", false),
+            ("<boundary xmlns='urn:xmpp:bind:0'/>", false),
+            ("<a><bound xmlns='urn:xmpp:bind:0'/></a>", false),
+            ("<a>&lt;bound xmlns='urn:xmpp:bind:0'/></a>", false),
+            ("<a b='&lt;resumed'/>", false),
+            ("<bound", false),
+        ] {
+            let success = format!("<success xmlns='urn:xmpp:sasl:2'>{inside}</success>");
+            assert_eq!(has_resource(success.as_bytes()), has, "{inside}");
+        }
     }
 
     #[test]

@@ -52,6 +52,9 @@ impl Session {
             // The client ends it too, and that is what it is told.
             return;
         }
+        if kind.as_ref().is_some_and(Kind::shows_login) {
+            self.login = Login::Done;
+        }
         match kind {
             Some(Kind::Open(open)) => {
                 let owned =
@@ -75,16 +78,7 @@ impl Session {
                 self.features = Features::Given;
                 self.pend(document);
             }
-            Some(Kind::Message | Kind::Presence | Kind::Iq) => {
-                self.login = Login::Done;
-                self.pend(document);
-            }
-            _ => {
-                if document.starts_with(b"<success") {
-                    self.login = Login::Done;
-                }
-                self.pend(document);
-            }
+            _ => self.pend(document),
         }
     }
 
