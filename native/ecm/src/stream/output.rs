@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use megaphone_xmpp::framing::{self, Kind};
-use megaphone_xmpp::xml::Root;
-use megaphone_xmpp::{Condition, Open, namespace};
+use megaphone_xmpp::{Condition, Open};
 
 use super::features::{Offer, with_offer};
 use super::{Client, Ending, Moved, Stage};
@@ -13,9 +12,6 @@ use crate::trunk::End;
 
 /// How much is written at once, if there is so much.
 const BATCH: usize = 16 * 1024;
-
-/// The newer way to log in (XEP-0388), after which the stream goes on as it is.
-const SASL2: &str = "urn:xmpp:sasl:2";
 
 impl Client {
     /// Gives the socket what is due.
@@ -68,27 +64,15 @@ impl Client {
         }
         match self.writer.write(out, document) {
             Some(Kind::Close { .. }) => self.ending = Some(Ending::Close),
-            Some(Kind::Message | Kind::Presence | Kind::Iq) if before_login => {
+            Some(kind) if before_login && kind.shows_login() => {
+                // The client begins its stream anew (RFC 6120, section 6.4.6).
+                if kind == Kind::Success {
+                    self.reader.restart();
+                }
                 self.logged_in();
             }
-            Some(Kind::Other) if before_login => self.look_for_success(document),
             Some(_) => {}
             None => tracing::error!(peer = %self.peer, "ejabberd sent what is no document"),
-        }
-    }
-
-    /// After a login by SASL the client begins its stream anew (RFC 6120, section 6.4.6).
-    fn look_for_success(&mut self, document: &[u8]) {
-        let Some(root) = Root::new(document).filter(|root| root.local_name() == "success") else {
-            return;
-        };
-        match root.namespace().as_deref() {
-            Some(namespace::SASL) => {
-                self.reader.restart();
-                self.logged_in();
-            }
-            Some(SASL2) => self.logged_in(),
-            _ => {}
         }
     }
 
