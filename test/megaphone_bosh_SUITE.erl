@@ -5,7 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
--export([login/1, wrong_password/1, client_address/1, presence/1, messages_both_ways/1, large_message/1,
+-export([login/1, odd_orders/1, wrong_password/1, client_address/1, presence/1, messages_both_ways/1, large_message/1,
          poll_held_until_message/1, poll_renewed_after_wait/1, next_request_releases_poll/1,
          lost_answer_is_repeated/1, terminate/1, inactivity/1, unknown_session/1,
          client_leaves_while_poll_held/1, messages_of_a_vanished_client_go_offline/1]).
@@ -27,7 +27,7 @@ groups() ->
      {ecm_v1, [client_address, messages_both_ways, large_message, poll_held_until_message,
                lost_answer_is_repeated, inactivity, client_leaves_while_poll_held]},
      {sessions, [parallel],
-      [login, wrong_password, client_address, presence, messages_both_ways, large_message, poll_held_until_message,
+      [login, odd_orders, wrong_password, client_address, presence, messages_both_ways, large_message, poll_held_until_message,
        poll_renewed_after_wait, next_request_releases_poll, lost_answer_is_repeated, terminate,
        unknown_session]}].
 
@@ -57,14 +57,59 @@ login(Config) ->
     ?assertEqual(Prefix, binary:part(megaphone_test_xmpp:jid(Client), 0, byte_size(Prefix))),
     megaphone_test_xmpp:logout(Client).
 
+%% Confirms that clients get through that restart more often than they have to, restart with a payload, and
+%% poll between: their sessions go on, and what they want next is done.
+odd_orders(Config) ->
+    Orders = [[restart, auth, restart, bind],
+              [restart, restart, auth, restart, bind],
+              [poll, restart, poll, auth, poll, restart, poll, bind],
+              [wrong_auth, restart, auth, restart, bind],
+              [auth, restart, restart, bind],
+              [auth, restart, bind, restart],
+              [auth, restart, bind, restart, poll, restart, restart],
+              [auth, restart, bind, {restart, "<presence xmlns='jabber:client'/>"}]],
+    Clients = [{Order, spawn_monitor(fun() -> ok = goes_through(Config, Order) end)} || Order <- Orders],
+    ?assertEqual([], [{Order, Reason} || {Order, Client} <- Clients,
+                                         Reason <- [megaphone_test_process:ended(Client)],
+                                         Reason =/= normal]).
+
+goes_through(Config, Order) ->
+    User = megaphone_test_stage:user(Config, <<"odd">>),
+    {ok, Opened} = ?BOSH:open(megaphone_test_stage:target(Config), <<"localhost">>, #{wait => 1}),
+    Last = lists:foldl(fun(Step, Session) ->
+                               {Attributes, Payload} = step(Step, User),
+                               {ok, _, Answered} = ?BOSH:await(?BOSH:post(Session, Attributes, Payload)),
+                               Answered
+                       end, Opened, Order),
+    Asked = ?BOSH:post(Last, "<iq xmlns='jabber:client' type='get' id='roster'>"
+                             "<query xmlns='jabber:iq:roster'/></iq>"),
+    await_result(<<"roster">>, Asked).
+
+step(restart, User) -> step({restart, ""}, User);
+step({restart, Payload}, _User) -> {[{"to", "localhost"}, {"xmpp:restart", "true"}], Payload};
+step(poll, _User) -> {[], ""};
+step(auth, User) -> {[], auth(User, "megaphone")};
+step(wrong_auth, User) -> {[], auth(User, "not this")};
+step(bind, _User) -> {[], "<iq xmlns='jabber:client' type='set' id='bind'>"
+                          "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"}.
+
+auth(User, Password) ->
+    ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>",
+     base64:encode(iolist_to_binary([0, User, 0, Password])), "</auth>"].
+
+await_result(Id, Session) ->
+    {ok, Stanza, Received} = ?BOSH:recv(Session, 5000),
+    case {megaphone_test_xml:attribute(<<"id">>, Stanza), megaphone_test_xml:attribute(<<"type">>, Stanza)} of
+        {Id, <<"result">>} -> ok;
+        _ -> await_result(Id, Received)
+    end.
+
 %% Confirms that a wrong password gets SASL's failure, inside the session.
 wrong_password(Config) ->
     User = megaphone_test_stage:user(Config, <<"wrong">>),
     {ok, Opened} = ?BOSH:open(megaphone_test_stage:target(Config), <<"localhost">>, #{}),
     {ok, _Features, Greeted} = ?BOSH:recv(Opened, 5000),
-    Plain = base64:encode(<<0, User/binary, 0, "not this">>),
-    {ok, Asked} = ?BOSH:send(Greeted, ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' "
-                                       "mechanism='PLAIN'>", Plain, "</auth>"]),
+    {ok, Asked} = ?BOSH:send(Greeted, auth(User, "not this")),
     {ok, Failure, Refused} = ?BOSH:recv(Asked, 5000),
     ?assertEqual(<<"failure">>, megaphone_test_xml:name(Failure)),
     ?BOSH:drop(Refused).
