@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use megaphone_xmpp::Document;
-use megaphone_xmpp::bosh::{Condition, Request};
+use megaphone_xmpp::bosh::{Condition, Request, Type};
 
 use self::end::{Parting, Stage};
 use self::output::Opened;
@@ -121,7 +121,7 @@ impl Session {
         if to.is_empty() {
             return Err(Answer::terminate(Condition::ImproperAddressing));
         }
-        if request.kind.is_some() {
+        if request.kind == Some(Type::Terminate) {
             return Err(Answer::terminate(Condition::BadRequest));
         }
         if payload_size(request) > MAX_BEFORE_LOGIN {

@@ -5,6 +5,12 @@ use crate::condition::Condition as StreamCondition;
 use crate::error::XmlError;
 
 /// Why a body was refused. Any of them is `bad-request`, or 400 for a client of old.
+///
+/// What means nothing refuses nobody: unknown attributes, values of `secure`, `ver` and `type` that are none,
+/// an encoding that the text says it has, text beside the elements. Three things are refused that ejabberd
+/// takes: comments and processing instructions, which no XMPP may have (XEP-0124, section 5; RFC 6120, 11.1);
+/// a body in no namespace, since a name means what its namespace says; and a `rid` past
+/// [`MAX_RID`](super::MAX_RID), behind which there may be no next one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The body or something in it is no document.
@@ -21,12 +27,6 @@ pub enum Error {
     Attribute {
         /// Its name.
         name: &'static str,
-    },
-    /// Text other than white space directly in the body.
-    #[error("text at byte {at} of the body; send elements alone")]
-    Text {
-        /// Where it starts.
-        at: usize,
     },
     /// More elements directly in the body than are read.
     #[error("more than {limit} elements in the body; send fewer at once")]

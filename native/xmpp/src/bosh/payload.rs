@@ -23,13 +23,12 @@ pub(super) fn payload<'a>(
     let limit = most_added(bytes.len());
     let mut room = limit;
     loop {
-        position = skip_space(bytes, position);
+        position = skip_text(bytes, position);
         let rest = bytes.get(position..).unwrap_or_default();
         match rest {
             [] | [b'<'] => return Err(XmlError::Unfinished { at: bytes.len() }.into()),
             [b'<', b'/', end @ ..] => return end_tag(end, position, name),
-            [b'<', ..] => {}
-            _ => return Err(Error::Text { at: position }),
+            _ => {}
         }
         if documents.len() >= MAX_ELEMENTS {
             return Err(Error::TooManyElements {
@@ -48,6 +47,27 @@ pub(super) fn payload<'a>(
             .ok_or(XmlError::TooManyNamespaces { limit })?;
         documents.push(document);
         position += length;
+    }
+}
+
+/// Behind the text at `position`, which is nobody's: it means nothing, and ejabberd does not get it.
+fn skip_text(bytes: &[u8], mut position: usize) -> usize {
+    const SECTION: &[u8] = b"<![CDATA[";
+    const SECTION_END: &[u8] = b"]]>";
+    loop {
+        let rest = bytes.get(position..).unwrap_or_default();
+        let Some(mark) = memchr::memchr(b'<', rest) else {
+            return bytes.len();
+        };
+        position += mark;
+        let section = rest.get(mark..).unwrap_or_default();
+        if !section.starts_with(SECTION) {
+            return position;
+        }
+        match memchr::memmem::find(section, SECTION_END) {
+            Some(end) => position += end + SECTION_END.len(),
+            None => return bytes.len(),
+        }
     }
 }
 

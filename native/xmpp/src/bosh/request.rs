@@ -8,10 +8,13 @@ use crate::error::XmlError;
 use crate::escape::{means, unescape};
 use crate::limits::Limits;
 use crate::namespace;
-use crate::xml::{Attribute, Document, Progress, Scanner, Scope, Until, skip_space, start};
+use crate::xml::{
+    Attribute, Document, Encoding, Progress, Scanner, Scope, Until, skip_space, start,
+};
 
-/// The largest request id, 2^53-1 (XEP-0124, section 7.1: what a double can count to).
-pub const MAX_RID: u64 = (1 << 53) - 1;
+/// The largest request id. XEP-0124 (7.1) has 2^53-1, what a double can count to; there are clients that
+/// count further.
+pub const MAX_RID: u64 = (1 << 63) - 1;
 
 /// U+FEFF. In an XML stream and in a WebSocket message there is none (RFC 6120, 11.6).
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -39,7 +42,7 @@ pub enum Type {
 pub struct Request<'a> {
     /// The request's id, at most [`MAX_RID`].
     pub rid: u64,
-    /// The session's id; `None` in a request that opens a session.
+    /// The session's id; `None` in a request that opens a session. An empty one is none, as an empty key is.
     pub sid: Option<Cow<'a, str>>,
     /// The domain that the client wants.
     pub to: Option<Cow<'a, str>>,
@@ -77,7 +80,8 @@ pub struct Request<'a> {
     pub ack: Option<u64>,
     /// `type`; one that isn't known is as one that isn't there.
     pub kind: Option<Type>,
-    /// Whether the client wants the connection manager's own connections to be secure.
+    /// Whether the client wants the connection manager's own connections to be secure. What can't be read
+    /// is as if it weren't there.
     pub secure: Option<bool>,
     /// The elements in the body, each a document of its own.
     pub payload: Vec<Document<'a>>,
@@ -151,15 +155,15 @@ impl<'a> Request<'a> {
             }
             match attribute.name.whole(bytes) {
                 b"rid" => rid = Some(number(value, "rid")?),
-                b"sid" => request.sid = Some(unescape(value)),
+                b"sid" => request.sid = some(value),
                 b"to" => request.to = Some(unescape(value)),
                 b"from" => request.from = Some(unescape(value)),
                 b"xml:lang" => request.lang = Some(unescape(value)),
                 b"route" => request.route = Some(unescape(value)),
                 b"content" => request.content = Some(unescape(value)),
                 b"charsets" => request.charsets = Some(unescape(value)),
-                b"key" => request.key = Some(unescape(value)),
-                b"newkey" => request.newkey = Some(unescape(value)),
+                b"key" => request.key = some(value),
+                b"newkey" => request.newkey = some(value),
                 b"stream" => request.stream = Some(unescape(value)),
                 b"condition" => request.condition = Some(unescape(value)),
                 b"ver" => request.ver = version(value),
@@ -167,7 +171,7 @@ impl<'a> Request<'a> {
                 b"hold" => request.hold = Some(saturated(number(value, "hold")?)),
                 b"pause" => request.pause = Some(saturated(number(value, "pause")?)),
                 b"ack" => request.ack = Some(number(value, "ack")?),
-                b"secure" => request.secure = Some(boolean(value, "secure")?),
+                b"secure" => request.secure = boolean(value, "secure").ok(),
                 b"type" => {
                     request.kind = match value {
                         b"terminate" => Some(Type::Terminate),
@@ -219,7 +223,9 @@ pub(super) fn first_tag<'a>(
     limits: &Limits,
 ) -> Result<(&'a [u8], Scanner, Progress), XmlError> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let bytes = bytes.get(start(bytes)?..).unwrap_or_default();
+    let bytes = bytes
+        .get(start(bytes, Encoding::Given)?..)
+        .unwrap_or_default();
     let mut scanner = Scanner::new();
     let progress = scanner.scan(bytes, &Scope::NONE, limits, Until::RootTag)?;
     Ok((bytes, scanner, progress))
@@ -235,12 +241,20 @@ fn xmpp_attribute(attribute: &Attribute, bytes: &[u8], scanner: &Scanner) -> boo
     means(namespace, namespace::XBOSH) || means(namespace, namespace::XBOSH_MISSPELT)
 }
 
-/// Digits alone; more than a `u64` holds is its largest.
+/// The text of an attribute that isn't empty.
+fn some(value: &[u8]) -> Option<Cow<'_, str>> {
+    (!value.is_empty()).then(|| unescape(value))
+}
+
+/// Digits, as XML Schema has them for numbers that are not negative: with white space around them, and a
+/// plus sign. More than a `u64` holds is its largest.
 fn number(value: &[u8], name: &'static str) -> Result<u64, Error> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+    let value = value.trim_ascii();
+    let digits = value.strip_prefix(b"+").unwrap_or(value);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Error::Attribute { name });
     }
-    Ok(value.iter().fold(0_u64, |number, digit| {
+    Ok(digits.iter().fold(0_u64, |number, digit| {
         number
             .saturating_mul(10)
             .saturating_add(u64::from(digit - b'0'))

@@ -8,7 +8,7 @@ use crate::error::XmlError;
 use crate::limits::{Limits, MAX_DECLARATION, MAX_STREAM_HEADER};
 use crate::open::Open;
 use crate::xml::{
-    Declaration, Document, Progress, Scope, Until, declaration, is_space, skip_space,
+    Declaration, Document, Encoding, Progress, Scope, Until, declaration, is_space, skip_space,
 };
 
 /// What a stream's bytes say.
@@ -123,7 +123,7 @@ impl Reader {
             input.get(..taken).unwrap_or_default(),
             2 * MAX_DECLARATION,
         );
-        match declaration(&start)? {
+        match declaration(&start, Encoding::Declared)? {
             Declaration::Partial => {
                 *input = &[];
                 self.unfinished = Some(Box::new(Unfinished::new(start)));

@@ -18,8 +18,17 @@ pub(crate) enum Declaration {
     Partial,
 }
 
+/// Who says in which encoding a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// The text, which has to say UTF-8 if it says anything.
+    Declared,
+    /// Who sends it: what the text says has no say (RFC 7303, section 3).
+    Given,
+}
+
 /// Looks for an XML declaration at the start of `bytes`.
-pub(crate) fn declaration(bytes: &[u8]) -> Result<Declaration, XmlError> {
+pub(crate) fn declaration(bytes: &[u8], encoding: Encoding) -> Result<Declaration, XmlError> {
     const START: &[u8] = b"<?xml";
     // UTF-16 and UTF-32 start with a byte order mark or have a NUL beside the first `<`.
     if matches!(bytes, [0xfe | 0xff, ..] | [0, ..] | [b'<', 0, ..]) {
@@ -40,7 +49,7 @@ pub(crate) fn declaration(bytes: &[u8]) -> Result<Declaration, XmlError> {
     let within = rest.get(..MAX_DECLARATION).unwrap_or(rest);
     match memchr::memmem::find(within, b"?>") {
         Some(length) => {
-            check(rest.get(..length).unwrap_or_default())?;
+            check(rest.get(..length).unwrap_or_default(), encoding)?;
             Ok(Declaration::Ends(START.len() + length + 2))
         }
         None if rest.len() >= MAX_DECLARATION => Err(XmlError::MalformedDeclaration),
@@ -48,13 +57,14 @@ pub(crate) fn declaration(bytes: &[u8]) -> Result<Declaration, XmlError> {
     }
 }
 
-fn check(mut rest: &[u8]) -> Result<(), XmlError> {
+fn check(mut rest: &[u8], given: Encoding) -> Result<(), XmlError> {
     let version = pseudo_attribute(&mut rest, b"version")?.ok_or(XmlError::MalformedDeclaration)?;
     let minor = version.strip_prefix(b"1.").unwrap_or_default();
     if minor.is_empty() || !minor.iter().all(u8::is_ascii_digit) {
         return Err(XmlError::MalformedDeclaration);
     }
     if let Some(encoding) = pseudo_attribute(&mut rest, b"encoding")?
+        && given == Encoding::Declared
         && !UTF_8.iter().any(|name| encoding.eq_ignore_ascii_case(name))
     {
         return Err(XmlError::UnsupportedEncoding);
@@ -110,10 +120,14 @@ mod tests {
             ("<?xml version='1.0' encoding='us-ascii'?>", 41),
         ] {
             let all = text.as_bytes();
-            assert_eq!(declaration(all), Ok(Declaration::Ends(length)), "{text}");
+            assert_eq!(
+                declaration(all, Encoding::Declared),
+                Ok(Declaration::Ends(length)),
+                "{text}"
+            );
             for cut in 1..length {
                 assert_eq!(
-                    declaration(&all[..cut]),
+                    declaration(&all[..cut], Encoding::Declared),
                     Ok(Declaration::Partial),
                     "{text} {cut}"
                 );
@@ -127,7 +141,7 @@ mod tests {
             " <?xml version='1.0'?>",
         ] {
             assert_eq!(
-                declaration(text.as_bytes()),
+                declaration(text.as_bytes(), Encoding::Declared),
                 Ok(Declaration::None),
                 "{text}"
             );
@@ -166,12 +180,34 @@ mod tests {
                 UnsupportedEncoding,
             ),
         ] {
-            assert_eq!(declaration(text.as_bytes()), Err(error), "{text}");
+            assert_eq!(
+                declaration(text.as_bytes(), Encoding::Declared),
+                Err(error),
+                "{text}"
+            );
         }
         for bytes in [&b"\xfe\xff\0<"[..], b"\xff\xfe<\0", b"<\0?\0", b"\0<"] {
-            assert_eq!(declaration(bytes), Err(UnsupportedEncoding), "{bytes:?}");
+            assert_eq!(
+                declaration(bytes, Encoding::Declared),
+                Err(UnsupportedEncoding),
+                "{bytes:?}"
+            );
         }
         let endless = [&b"<?xml "[..], &[b' '; 1000]].concat();
-        assert_eq!(declaration(&endless), Err(MalformedDeclaration));
+        assert_eq!(
+            declaration(&endless, Encoding::Declared),
+            Err(MalformedDeclaration)
+        );
+    }
+
+    #[test]
+    fn what_is_given_is_not_declared() {
+        let text = b"<?xml version='1.0' encoding='ISO-8859-1'?>";
+        let found = declaration(text, Encoding::Given);
+        assert_eq!(found, Ok(Declaration::Ends(text.len())));
+        for bytes in [&b"\xfe\xff\0<"[..], b"<\0?\0"] {
+            let refused = Err(XmlError::UnsupportedEncoding);
+            assert_eq!(declaration(bytes, Encoding::Given), refused);
+        }
     }
 }

@@ -28,7 +28,7 @@ pub use root::Root;
 pub use tree::{Builder, build};
 
 pub(crate) use characters::{is_space, skip_space};
-pub(crate) use declaration::{Declaration, declaration};
+pub(crate) use declaration::{Declaration, Encoding, declaration};
 pub(crate) use place::{Name, Place};
 pub(crate) use scanner::{Progress, Scanner, Until};
 pub(crate) use scope::{Binding, Scope};
@@ -50,7 +50,7 @@ pub(crate) fn check_in<'a>(
     scope: Scope<'a, '_>,
     limits: &Limits,
 ) -> Result<Document<'a>, XmlError> {
-    let start = start(bytes)?;
+    let start = start(bytes, Encoding::Declared)?;
     let document = bytes.get(start..).unwrap_or_default();
     let mut scanner = Scanner::new();
     match scanner.scan(document, &scope, limits, Until::End)? {
@@ -69,8 +69,8 @@ pub(crate) fn check_in<'a>(
 }
 
 /// Where the document starts, after an XML declaration and white space.
-pub(crate) fn start(bytes: &[u8]) -> Result<usize, XmlError> {
-    match declaration(bytes)? {
+pub(crate) fn start(bytes: &[u8], encoding: Encoding) -> Result<usize, XmlError> {
+    match declaration(bytes, encoding)? {
         Declaration::None => Ok(skip_space(bytes, 0)),
         Declaration::Ends(end) => Ok(skip_space(bytes, end)),
         Declaration::Partial => Err(XmlError::Unfinished { at: bytes.len() }),

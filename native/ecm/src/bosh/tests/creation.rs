@@ -69,6 +69,31 @@ fn section_7_2_the_answer_has_sid_and_wait_and_what_should_be_there() {
 }
 
 #[test]
+fn what_means_nothing_in_a_creation_refuses_nobody() {
+    for more in [
+        "type='error'",
+        "type=''",
+        "type='x'",
+        "newkey=''",
+        "key='x'",
+        "pause='5'",
+        "secure='maybe'",
+        "stream='s'",
+        "route='xmpp:a:1'",
+        "xmpp:restart='true'",
+    ] {
+        let mut world = create(&format!("{HOLD_ONE} {more}"), "").unwrap();
+        world.says(&[OPEN, FEATURES]);
+        let answer = world.answer(100).unwrap();
+        assert!(attribute(&answer, "sid").is_some(), "{more}: {answer}");
+        world.ask(101, "", &message(1));
+        assert_eq!(world.taken().pop(), Some(message(1)), "{more}");
+    }
+    let answer = create(&format!("{HOLD_ONE} type='terminate'"), "").err();
+    assert_eq!(text(&answer.unwrap()), terminated("bad-request"));
+}
+
+#[test]
 fn section_7_2_those_attributes_are_in_no_other_answer() {
     let mut world = established(HOLD_ONE);
     world.ask(101, "", "");
