@@ -4,10 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::metrics::{REFUSALS, Reason};
 
 /// Those with the most are looked for no more often than this: it costs by the number of those who have some.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often the log tells of it at the most.
+const BETWEEN_LINES: Duration = Duration::from_secs(1);
 
 /// Bytes that wait, and the most that may.
 #[derive(Debug)]
@@ -61,18 +66,31 @@ impl Budget {
         self.held.fetch_sub(bytes as u64, Relaxed);
     }
 
-    /// As long as the program runs: whenever more waits than may, takes it from those with the most, and says
-    /// from how many.
+    /// As long as the program runs: whenever more waits than may, takes it from those with the most. They are
+    /// counted for `reason`; the log says of what there was too much, once a second at the most.
     pub async fn enforce(
         &self,
+        what: &'static str,
+        reason: Reason,
         holders: impl Fn() -> Vec<Box<dyn Holder>> + Send,
-        evicted: impl Fn(usize) + Send,
     ) {
+        let mut connections = 0;
+        let mut told = Instant::now();
         loop {
-            self.exceeded.notified().await;
+            tokio::select! {
+                () = self.exceeded.notified() => {}
+                () = sleep_until(told + BETWEEN_LINES), if connections > 0 => {}
+            }
             if self.held() > self.max.load(Relaxed) {
-                evicted(self.evict_greediest(holders()));
+                let evicted = self.evict_greediest(holders());
+                REFUSALS.of(reason).add(evicted as u64);
+                connections += evicted;
                 sleep(PAUSE).await;
+            }
+            if connections > 0 && told.elapsed() >= BETWEEN_LINES {
+                tracing::warn!(connections, "{what}: those with the most were closed");
+                connections = 0;
+                told = Instant::now();
             }
         }
     }
@@ -97,6 +115,8 @@ impl Budget {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
+
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -136,29 +156,26 @@ mod tests {
         held.iter().map(one).collect()
     }
 
-    async fn left(held: &[usize]) -> (Vec<usize>, usize) {
+    async fn enforce(budget: &Arc<Budget>, held: &[Arc<AtomicUsize>]) {
+        let holders = || holders(budget, held);
+        budget.enforce("", Reason::InputBuffer, holders).await;
+    }
+
+    async fn left(held: &[usize]) -> Vec<usize> {
         let (budget, held) = all(held);
-        let count = AtomicUsize::new(0);
-        let enforcing = budget.enforce(
-            || holders(&budget, &held),
-            |evicted| {
-                count.fetch_add(evicted, Relaxed);
-            },
-        );
         // It ends with the time that it may take.
-        let _ = tokio::time::timeout(Duration::from_secs(1), enforcing).await;
-        let held = held.iter().map(|held| held.load(Relaxed)).collect();
-        (held, count.into_inner())
+        let _ = timeout(Duration::from_secs(5), enforce(&budget, &held)).await;
+        held.iter().map(|held| held.load(Relaxed)).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_with_the_most_give_up_what_they_have_until_some_room_is_left() {
-        assert_eq!(left(&[80, 80]).await, (vec![80, 80], 0));
-        assert_eq!(left(&[80, 81]).await, (vec![80, 0], 1));
-        assert_eq!(left(&[10, 100, 0, 60]).await, (vec![10, 0, 0, 60], 1));
+        assert_eq!(left(&[80, 80]).await, [80, 80]);
+        assert_eq!(left(&[80, 81]).await, [80, 0]);
+        assert_eq!(left(&[10, 100, 0, 60]).await, [10, 0, 0, 60]);
         // A sixteenth stays free.
-        assert_eq!(left(&[151, 5, 5]).await, (vec![0, 5, 5], 1));
-        assert_eq!(left(&[40; 5]).await.1, 2);
+        assert_eq!(left(&[151, 5, 5]).await, [0, 5, 5]);
+        assert_eq!(left(&[40; 5]).await.iter().sum::<usize>(), 120);
     }
 
     #[tokio::test(start_paused = true)]
@@ -170,7 +187,7 @@ mod tests {
             sleep(PAUSE).await;
         };
         tokio::select! {
-            () = budget.enforce(|| holders(&budget, &held), |_| ()) => {}
+            () = enforce(&budget, &held) => {}
             () = lower => {}
         }
         assert_eq!(budget.held(), 50);

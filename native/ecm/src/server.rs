@@ -16,7 +16,7 @@ use crate::config::{Again, Config, ConfigError};
 use crate::ids::IdSource;
 use crate::listener::{Context, Listener};
 use crate::logging::Logging;
-use crate::metrics::{REFUSALS, Reason};
+use crate::metrics::Reason;
 use crate::monitor::{Monitor, Watched};
 use crate::open_files::Room;
 use crate::settings::{CurrentSettings, Settings};
@@ -181,27 +181,23 @@ fn tell_room(room: Room, open_files: Option<u64>, config: &Config) {
 
 /// Has those with the most go, whenever too much waits.
 fn enforce_budgets(settings: &Settings, output: &Arc<OutputBudget>, trunks: &Arc<Trunks>) {
-    let evicted = |reason, what, connections: usize| {
-        REFUSALS.of(reason).add(connections as u64);
-        tracing::warn!(connections, "{what} waiting");
-    };
-    let (output, holders) = (Arc::clone(output), Arc::clone(trunks));
+    let (output, of) = (Arc::clone(output), Arc::clone(trunks));
     tokio::spawn(async move {
-        let holders = || holders.output_holders();
-        let told = "max_output_buffer is reached: closing the connections with the most output";
-        let evicted = |count| evicted(Reason::OutputBuffer, told, count);
-        output.total().enforce(holders, evicted).await;
+        let what = "more output waited for clients than max_output_buffer";
+        let holders = || of.output_holders();
+        let total = output.total();
+        total.enforce(what, Reason::OutputBuffer, holders).await;
     });
     let (backlogs, trunks) = (Arc::clone(&settings.backlogs), Arc::clone(trunks));
     tokio::spawn(async move {
+        let what = "more input of clients waited than max_input_buffer";
         let holders = || {
             let mut holders = backlogs.holders();
             holders.append(&mut trunks.input_holders());
             holders
         };
-        let told = "max_input_buffer is reached: closing the connections with the most input";
-        let evicted = |count| evicted(Reason::InputBuffer, told, count);
-        backlogs.budget().enforce(holders, evicted).await;
+        let total = backlogs.budget();
+        total.enforce(what, Reason::InputBuffer, holders).await;
     });
 }
 

@@ -228,7 +228,7 @@ fn past_the_total_limit_the_greediest_goes_and_the_others_stay() {
     for _ in 0..40 {
         trunk.send(&ids[1], &vec![b'b'; 1_000_000]);
     }
-    ecm.wait_for_log("max_output_buffer is reached");
+    ecm.wait_for_log("more output waited for clients than max_output_buffer");
     let (_, end) = clients[1].drain();
     assert!(end.is_err(), "the greedy client is reset");
     clients[0].expect("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
