@@ -627,6 +627,22 @@ fn a_wait_that_is_over_is_answered_with_nothing() {
 }
 
 #[test]
+fn a_client_that_does_not_log_in_has_to_go() {
+    let (ecm, mut ejabberd) = start("[limits]\nauth_timeout = \"2s\"\n");
+    let mut user = Session::start(&ecm, &mut ejabberd, "");
+    user.ask(101, "", "");
+    let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+    ejabberd.say(user.stream, &[success]);
+    user.expect(&carrying(success));
+    user.ask(102, "", "");
+    let mut stranger = Session::start(&ecm, &mut ejabberd, "");
+    stranger.ask(101, "", "");
+    stranger.expect(&terminated("policy-violation"));
+    ejabberd.say(user.stream, &[&message(1)]);
+    user.expect(&carrying(&message(1)));
+}
+
+#[test]
 fn a_silent_client_is_gone_as_if_its_connection_had_broken() {
     let (ecm, mut ejabberd) = start("[bosh]\nmax_inactivity = \"1s\"\n");
     let mut session = Session::start(&ecm, &mut ejabberd, "");

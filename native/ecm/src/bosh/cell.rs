@@ -229,6 +229,20 @@ impl Cell {
         self.shared.lock().session.inactivity()
     }
 
+    /// By when its client has to log in, if it has not.
+    pub fn login_due(&self, now: Instant) -> Option<Instant> {
+        let mut shared = self.shared.lock();
+        // What shows that it has may just have come.
+        let due = shared.session.login_due();
+        if due.is_none_or(|due| due > now) {
+            return due;
+        }
+        shared.pump(now);
+        let due = shared.session.login_due();
+        wake(shared);
+        due
+    }
+
     /// When the client counts as gone, if it sends nothing until then; `None` while it has a request
     /// here.
     pub fn inactive_at(&self) -> Option<Instant> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use megaphone_xmpp::bosh::Condition;
 
@@ -28,6 +28,8 @@ pub struct Queued {
     pub opening: Opening,
     /// How many bytes a document of ejabberd's may have.
     pub max_document: u32,
+    /// How long the client may take to log in, once its turn has come.
+    pub auth_timeout: Duration,
 }
 
 /// What becomes of a session that waits.
@@ -64,12 +66,14 @@ impl Queued {
             trunks,
             opening,
             max_document,
+            auth_timeout,
             ..
         } = *self;
         let first = session.outgoing().unwrap_or_default();
         match session::Session::open(&trunks, &opening, first, max_document, login) {
             Some(stream) => {
                 session.outgoing_taken();
+                session.login_begins(now + auth_timeout);
                 Next::Open(stream)
             }
             None => give_up(Reason::NoTrunk, session, now),

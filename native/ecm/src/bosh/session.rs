@@ -95,7 +95,8 @@ enum Features {
 /// Whether the client has logged in, as far as ejabberd's documents show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Login {
-    Pending,
+    /// By when it has to, once ejabberd knows of it.
+    Pending(Option<Instant>),
     Done,
 }
 
@@ -150,7 +151,7 @@ impl Session {
                 Some(_) => Features::Due,
                 None => Features::Unversioned,
             },
-            login: Login::Pending,
+            login: Login::Pending(None),
             told: Told::No,
             stage: Stage::Open,
             parting: Parting::Abrupt,
@@ -172,6 +173,21 @@ impl Session {
     /// Whether the client has logged in.
     pub fn is_logged_in(&self) -> bool {
         self.login == Login::Done
+    }
+
+    /// ejabberd knows of the session: its client has to log in by then.
+    pub fn login_begins(&mut self, until: Instant) {
+        if let Login::Pending(due) = &mut self.login {
+            *due = Some(until);
+        }
+    }
+
+    /// By when its client has to log in.
+    pub fn login_due(&self) -> Option<Instant> {
+        match self.login {
+            Login::Pending(due) if matches!(self.stage, Stage::Open) => due,
+            Login::Pending(_) | Login::Done => None,
+        }
     }
 
     /// Bytes of memory that its client's requests take which ejabberd has not taken.

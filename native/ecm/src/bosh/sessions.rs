@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::cell::Cell;
 use super::sid::Sid;
+use crate::metrics::{REFUSALS, Reason};
 use crate::shutdown::Phase;
 
 /// Parts of the table, each behind a lock of its own.
@@ -90,7 +91,8 @@ impl Sessions {
         }
     }
 
-    /// Removes the sessions whose clients were silent for too long by now.
+    /// Removes the sessions whose clients were silent for too long by now, and ends those whose clients should
+    /// have logged in.
     pub fn remove_silent(&self, now: Instant) {
         let later = self.second(now) + 1;
         let due = {
@@ -99,9 +101,14 @@ impl Sessions {
             std::mem::replace(&mut *all, rest)
         };
         for cell in due.into_values().flatten() {
+            if cell.login_due(now).is_some_and(|due| due <= now) {
+                REFUSALS.of(Reason::Timeout).add(1);
+                tracing::debug!(sid = ?cell.sid(), "a session's client took too long to log in");
+                cell.terminate(Condition::PolicyViolation, now);
+            }
             match cell.inactive_at() {
                 Some(at) if at <= now => self.remove(&cell, now),
-                Some(at) => self.look_at(cell, at),
+                Some(at) => self.look_at(cell, at, now),
                 None => self.look_at_later(cell, now),
             }
         }
@@ -130,10 +137,12 @@ impl Sessions {
 
     fn look_at_later(&self, cell: Arc<Cell>, now: Instant) {
         let later = LATER.min(cell.inactivity());
-        self.look_at(cell, now + later);
+        self.look_at(cell, now + later, now);
     }
 
-    fn look_at(&self, cell: Arc<Cell>, at: Instant) {
+    /// Looks at a session then, or when its client has to have logged in.
+    fn look_at(&self, cell: Arc<Cell>, at: Instant, now: Instant) {
+        let at = cell.login_due(now).map_or(at, |due| due.min(at));
         let second = self.second(at) + 1;
         self.due.lock().entry(second).or_default().push(cell);
     }

@@ -354,6 +354,7 @@ impl Connection {
             trunks: Arc::clone(&self.trunks),
             opening,
             max_document: u32::try_from(max_document).unwrap_or(u32::MAX),
+            auth_timeout: settings.limits.auth_timeout,
         };
         let backlogs = &settings.backlogs;
         let cell = match Box::new(queued).go_on(&mut session, now) {

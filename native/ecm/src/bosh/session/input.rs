@@ -6,7 +6,7 @@ use megaphone_xmpp::bosh::{Condition, Request, Type};
 use megaphone_xmpp::framing;
 
 use super::end::{Cause, Stage};
-use super::{Features, Login, Session, Taken, payload_size};
+use super::{Features, Session, Taken, payload_size};
 use crate::bosh::activity::Brings;
 use crate::bosh::answer::Answer;
 use crate::bosh::contents::{Contents, Wish};
@@ -45,7 +45,7 @@ impl Session {
         if !matches!(self.stage, Stage::Open) {
             return self.request_after_end(request, now);
         }
-        if self.login == Login::Pending && payload_size(request) > MAX_BEFORE_LOGIN {
+        if !self.is_logged_in() && payload_size(request) > MAX_BEFORE_LOGIN {
             return self.refuse(Condition::PolicyViolation, now);
         }
         self.active = now;
