@@ -91,7 +91,9 @@ add_hooks() ->
         ejabberd_hooks:add(config_reloaded, ?MODULE, ports_reopened, 90)
     catch
         %% ejabberd reads its configuration before it starts.
-        exit:{noproc, _} -> ok
+        exit:{noproc, _} -> ok;
+        %% It isn't there: this module is loaded for something else.
+        error:undef -> ok
     end.
 
 %% ejabberd 26.01 and newer has this option on the port's socket alone, older ones among ours alone.

@@ -46,24 +46,26 @@ begin_period(Kind, Line) ->
     end.
 
 period(Kind, Lines) ->
-    _ = erlang:send_after(?PERIOD, self(), over),
+    End = erlang:start_timer(?PERIOD, self(), over),
     lists:foreach(fun write/1, Lines),
-    collect(Kind, length(Lines)).
+    collect(Kind, End, length(Lines)).
 
-collect(Kind, Count) ->
+collect(Kind, End, Count) ->
     receive
         {line, Line} when Count < ?IN_FULL ->
             write(Line),
-            collect(Kind, Count + 1);
+            collect(Kind, End, Count + 1);
         {line, _} ->
-            collect(Kind, Count + 1);
-        over when Count > ?IN_FULL ->
+            collect(Kind, End, Count + 1);
+        {timeout, End, over} when Count > ?IN_FULL ->
             ?LOG_WARNING("megaphone: ~b more ~ts in the last ~b seconds",
                          [Count - ?IN_FULL, what(Kind), ?PERIOD div 1000]),
             period(Kind, []);
-        over ->
+        {timeout, End, over} ->
             true = unregister(name(Kind)),
-            leave(Kind)
+            leave(Kind);
+        _ ->
+            collect(Kind, End, Count)
     end.
 
 %% What was sent before the name was gone.
