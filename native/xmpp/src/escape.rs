@@ -76,14 +76,14 @@ pub(crate) fn unescape(raw: &[u8]) -> Cow<'_, str> {
     Cow::Owned(unescaped)
 }
 
-/// Whether a value, as written, means this text.
+/// Whether a value, as written, means this text, in which there is no space.
 ///
-/// `raw` is a value that was checked. References and white space only make it longer than what it means.
+/// `raw` is a value that was checked. References only make it longer than what it means, and white space
+/// stays what it is or becomes a space.
+#[inline]
 pub(crate) fn means(raw: &[u8], text: &str) -> bool {
     raw == text.as_bytes()
-        || raw.len() >= text.len()
-            && raw.iter().any(|byte| *byte == b'&' || *byte < b' ')
-            && unescape(raw) == text
+        || (raw.len() > text.len() && memchr::memchr(b'&', raw).is_some() && unescape(raw) == text)
 }
 
 /// What an `&` starts.

@@ -35,10 +35,12 @@ const fn classes() -> [u8; 256] {
     classes
 }
 
+#[inline]
 pub(crate) fn is_space(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & SPACE != 0
 }
 
+#[inline]
 fn skip(bytes: &[u8], from: usize, class: u8) -> usize {
     let mut position = from;
     while let Some(byte) = bytes.get(position)
@@ -72,6 +74,7 @@ pub(crate) fn skip_value(bytes: &[u8], from: usize) -> usize {
 
 /// Skips printable ASCII eight bytes at once: `stops` marks the highest bit of bytes that may not be of
 /// this class, of the lowest such byte at least.
+#[inline]
 fn skip_words(bytes: &[u8], from: usize, class: u8, stops: impl Fn(u64) -> u64) -> usize {
     let mut position = from;
     while let Some(word) = bytes.get(position..).and_then(<[u8]>::first_chunk::<8>) {
@@ -92,11 +95,13 @@ fn skip_words(bytes: &[u8], from: usize, class: u8, stops: impl Fn(u64) -> u64) 
     skip(bytes, position, class)
 }
 
+#[inline]
 const fn repeat(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
 /// Marks the highest bit of bytes that are zero; above the lowest of them, perhaps of others too.
+#[inline]
 const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
 }

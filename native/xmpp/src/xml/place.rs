@@ -9,6 +9,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    #[inline]
     pub(crate) const fn new(start: usize, end: usize) -> Self {
         Self {
             start: offset(start),
@@ -16,6 +17,7 @@ impl Place {
         }
     }
 
+    #[inline]
     pub(crate) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start as usize..self.end as usize)
             .unwrap_or_default()
@@ -32,6 +34,7 @@ pub(crate) struct Name {
 }
 
 impl Name {
+    #[inline]
     pub(crate) const fn new(start: usize, local: usize, end: usize) -> Self {
         Self {
             start: offset(start),
@@ -40,6 +43,7 @@ impl Name {
         }
     }
 
+    #[inline]
     pub(crate) fn whole(self, text: &[u8]) -> &[u8] {
         Place {
             start: self.start,
@@ -48,6 +52,7 @@ impl Name {
         .of(text)
     }
 
+    #[inline]
     pub(crate) fn local(self, text: &[u8]) -> &[u8] {
         self.local_place().of(text)
     }
@@ -60,6 +65,7 @@ impl Name {
     }
 
     /// Empty when there's none.
+    #[inline]
     pub(crate) fn prefix(self, text: &[u8]) -> &[u8] {
         Place {
             start: self.start,
@@ -78,6 +84,7 @@ impl Name {
 }
 
 /// The scanner reads no further than a place can say.
+#[inline]
 const fn offset(offset: usize) -> u32 {
     match offset < u32::MAX as usize {
         true => offset as u32,

@@ -122,12 +122,17 @@ impl Namespaces {
     }
 
     /// `bytes` are the document's.
+    #[inline]
     pub(super) fn restore(&mut self, mark: Mark, bytes: &[u8]) {
         self.default = mark.default;
         let before = mark.bindings as usize;
-        if before >= self.bindings.len() {
-            return;
+        if before < self.bindings.len() {
+            self.undeclare(before, bytes);
         }
+    }
+
+    /// Leaves so many bindings.
+    fn undeclare(&mut self, before: usize, bytes: &[u8]) {
         if before <= FEW {
             self.sorted.clear();
         } else if self.bindings.len() - before > SINGLY {
@@ -161,11 +166,15 @@ impl Namespaces {
     }
 
     /// All that the tag declares is there. `bytes` are the document's.
+    #[inline]
     pub(super) fn declared(&mut self, bytes: &[u8]) {
-        let (before, after) = (self.sorted.len(), self.bindings.len());
-        if after <= FEW || before == after {
-            return;
+        if self.bindings.len() > FEW {
+            self.sort(bytes);
         }
+    }
+
+    fn sort(&mut self, bytes: &[u8]) {
+        let (before, after) = (self.sorted.len(), self.bindings.len());
         if after - before <= SINGLY {
             for index in before..after {
                 if let Err(place) = self.place(count(index), bytes) {

@@ -3,7 +3,7 @@
 use super::place::{Name, Place};
 use super::scope::{Binding, Namespaces, Scope, Uri};
 use crate::error::XmlError;
-use crate::escape::{means, unescape};
+use crate::escape::unescape;
 use crate::limits::{Limits, MAX_NAMESPACE};
 use crate::namespace;
 
@@ -155,18 +155,27 @@ fn reserved(prefix: &[u8], uri: &[u8], at: usize) -> Result<(), XmlError> {
             limit: MAX_NAMESPACE,
         });
     }
-    let is = |name: &str| means(uri, name);
-    let allowed = match prefix {
-        b"xml" => is(namespace::XML),
-        b"xmlns" => false,
-        _ if is(namespace::XML) || is(namespace::XMLNS) => false,
-        b"" => true,
-        _ => !uri.is_empty(),
+    // A line feed that is written as it is means a space (XML 1.0, 3.3.3).
+    let allowed = match memchr::memchr(b'&', uri) {
+        None => is_allowed(prefix, uri),
+        Some(_) => {
+            let meant = unescape(uri);
+            is_allowed(prefix, meant.as_bytes()) && !meant.contains('\n')
+        }
     };
-    // One that is written as it is means a space in a value (XML 1.0, 3.3.3).
-    let has_line_feed = || memchr::memchr(b'&', uri).is_some() && unescape(uri).contains('\n');
-    match allowed && !has_line_feed() {
+    match allowed {
         true => Ok(()),
         false => Err(XmlError::InvalidDeclaration { at }),
+    }
+}
+
+fn is_allowed(prefix: &[u8], uri: &[u8]) -> bool {
+    let is_xml = uri == namespace::XML.as_bytes();
+    match prefix {
+        b"xml" => is_xml,
+        b"xmlns" => false,
+        _ if is_xml || uri == namespace::XMLNS.as_bytes() => false,
+        b"" => true,
+        _ => !uri.is_empty(),
     }
 }
