@@ -14,8 +14,6 @@ impl CloseCode {
     pub const GOING_AWAY: Self = Self(1001);
     /// What came is not the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// What came is of a kind that is not taken.
-    pub const UNSUPPORTED_DATA: Self = Self(1003);
     /// What came is not what its kind says, as text that is no UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// What came is not allowed.

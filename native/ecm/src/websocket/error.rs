@@ -38,12 +38,9 @@ pub enum FrameError {
     /// A close frame's reason is not UTF-8.
     #[error("the reason of a close frame is not UTF-8")]
     CloseReason,
-    /// A text message is not UTF-8.
-    #[error("a text message that is not UTF-8")]
+    /// A message is not UTF-8.
+    #[error("a message that is not UTF-8")]
     Utf8,
-    /// A binary message.
-    #[error("a binary message; XMPP is text")]
-    Binary,
     /// A message with more bytes than are allowed.
     #[error("a message of more than {limit} bytes; send less at once")]
     TooBig {
@@ -67,7 +64,6 @@ impl FrameError {
             | Self::ShortClose
             | Self::CloseCode(_) => CloseCode::PROTOCOL_ERROR,
             Self::CloseReason | Self::Utf8 => CloseCode::INVALID_PAYLOAD,
-            Self::Binary => CloseCode::UNSUPPORTED_DATA,
             Self::TooBig { .. } => CloseCode::TOO_BIG,
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `<close/>` both ways | close 1000 | FIN |
 //! | a close frame alone, or the client's TCP connection breaks | its close frame back | a reset: a stream that can be resumed |
-//! | frames that can't be read | close 1002, 1003 or 1007 | a reset |
+//! | frames that can't be read | close 1002 or 1007 | a reset |
 //! | documents that can't be taken, deadlines | a stream error, `<close/>`, close 1007, 1008 or 1009 | `<close/>`, FIN |
 //! | silence | a stream error, `<close/>`, close 1001 | a reset |
 //! | the session or its trunk is lost | `<remote-connection-failed/>`, `<close/>`, close 1001 or 1011 | |

@@ -328,7 +328,7 @@ async fn frames_that_can_not_be_read_close_with_their_code_and_break_the_session
         (frame(0x88, b"\x03\xed"), 1002),
         (frame(0x88, b"\x03\xe8\xff"), 1007),
         (frame(0x81, b"\xff"), 1007),
-        (frame(0x82, b"<iq/>"), 1003),
+        (frame(0x82, b"<iq>\xff</iq>"), 1007),
     ] {
         let (mut browser, mut ejabberd, id) = start().await;
         browser.stream.write_all(&bytes).await.unwrap();
