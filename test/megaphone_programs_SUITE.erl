@@ -6,7 +6,8 @@
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([finch/1, finch_over_bosh/1, finch_behind_apache/1, profanity/1, gloox/1,
-         converse_over_bosh/1, converse_over_websocket/1, jsjac/1]).
+         converse_over_bosh/1, converse_over_websocket/1, jsjac/1,
+         tsung_over_tcp/1, tsung_over_bosh/1, tsung_over_websocket/1]).
 
 %% What programs ask of a server beside the stage's own modules.
 -define(MODULES, "  mod_blocking: {}\n"
@@ -33,7 +34,8 @@ all() ->
 
 groups() ->
     [{programs, [parallel], [finch, finch_over_bosh, finch_behind_apache, profanity, gloox, converse_over_bosh,
-                            converse_over_websocket, jsjac]}].
+                            converse_over_websocket, jsjac,
+                            tsung_over_tcp, tsung_over_bosh, tsung_over_websocket]}].
 
 init_per_suite(Config) ->
     Started = megaphone_test_entrances:start(Config, #{modules => ?MODULES}),
@@ -67,6 +69,8 @@ end_per_testcase(_Case, _Config) ->
 needed(profanity) -> [{"profanity", "profanity"}];
 needed(Converse) when Converse =:= converse_over_bosh; Converse =:= converse_over_websocket ->
     [{"chromium", "chromium"}];
+needed(Tsung) when Tsung =:= tsung_over_tcp; Tsung =:= tsung_over_bosh; Tsung =:= tsung_over_websocket ->
+    [{"tsung", "tsung"}];
 needed(gloox) -> [{"c++", "g++"}, {"/usr/include/gloox/gloox.h", "libgloox-dev"}];
 needed(_Finch) -> [{"finch", "finch"}, {"dbus-run-session", "dbus-daemon"},
                    {"/usr/lib/python3/dist-packages/dbus", "python3-dbus"},
@@ -144,6 +148,34 @@ session(Config, Friend) ->
     [User, _, Resource] = string:lexemes(megaphone_test_friend:resource(Friend), "@/"),
     {_, _} = megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config), ejabberd_sm, get_session_sid,
                                           [User, <<"localhost">>, Resource]).
+
+%% Confirms that all users of Tsung log in over TCP, get an answer to each message, and log out, without one error.
+tsung_over_tcp(Config) ->
+    ?assertMatch(#{"match" := 100}, tsung(Config, "tcp", port(Config, xmpp_off))).
+
+tsung_over_bosh(Config) ->
+    ?assertMatch(#{"match" := 100}, tsung(Config, "bosh", port(Config, http))).
+
+tsung_over_websocket(Config) ->
+    #{} = tsung(Config, "websocket", port(Config, http)).
+
+tsung(Config, Type, Port) ->
+    Friend = megaphone_test_xmpp:login(megaphone_test_websocket, megaphone_test_stage:target(Config),
+                                       megaphone_test_stage:user(Config, <<"friend">>)),
+    Users = [megaphone_test_stage:user(Config, <<"tsung">>) || _ <- lists:seq(1, 20)],
+    Messages = 5,
+    Run = megaphone_test_tsung:start(filename:join(proplists:get_value(priv_dir, Config), "tsung_" ++ Type),
+                                     #{type => Type, port => Port, users => Users,
+                                       friend => megaphone_test_xmpp:jid(Friend), messages => Messages}),
+    {Heard, Answered} = megaphone_test_friend:answer(Friend, length(Users) * Messages),
+    Statistics = megaphone_test_tsung:stop(Run),
+    ?assertEqual(lists:sort([iolist_to_binary(io_lib:format("number ~b of ~s", [Number, User]))
+                             || Number <- lists:seq(1, Messages), User <- Users]),
+                 lists:sort(Heard)),
+    ?assertMatch(#{"users_count" := 20, "finish_users_count" := 20}, Statistics),
+    ?assertEqual([], [Name || Name <- maps:keys(Statistics), Name =:= "nomatch" orelse lists:prefix("error", Name)]),
+    ok = megaphone_test_xmpp:logout(Answered),
+    Statistics.
 
 %% What the browser's clients are made of, as files of ejabberd.
 serve_pages(Config) ->

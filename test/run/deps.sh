@@ -60,8 +60,8 @@ unavailable=_build/unavailable-packages
 
 missing_clients() {
     [ "$1" = test ] || return 0
-    # A browser for those that live in one, Pidgin for terminals and what steers it, another program, and a library.
-    for package in chromium finch dbus-daemon python3-dbus python3-gi profanity libgloox-dev; do
+    # A browser for those that live in one, Pidgin for terminals and what steers it, and others.
+    for package in chromium finch dbus-daemon python3-dbus python3-gi profanity libgloox-dev tsung; do
         installed "$package" || grep -qsx "$package" "$unavailable" || echo "$package"
     done
 }

@@ -3,7 +3,7 @@
 %% online, answer each message, and log out when they are told to.
 -module(megaphone_test_friend).
 
--export([new/2, jid/1, user/1, resource/1, meet/1, talk/1, talk/2, part/1]).
+-export([new/2, jid/1, user/1, resource/1, meet/1, talk/1, talk/2, part/1, answer/2]).
 
 -export_type([friend/0]).
 
@@ -77,6 +77,14 @@ say(Body, #{client := Client, resource := Resource} = Friend) ->
     Message = ["<message xmlns='jabber:client' type='chat' id='", Id, "' to='", Resource, "'>"
                "<body>", megaphone_test_xml:escape(Body), "</body></message>"],
     Friend#{client := megaphone_test_xmpp:send(Client, Message)}.
+
+%% @doc The other way round: answers so many messages, of whomever, and says what was in them.
+-spec answer(megaphone_test_xmpp:client(), Count :: non_neg_integer()) -> {[binary()], megaphone_test_xmpp:client()}.
+answer(Client, Count) ->
+    lists:foldl(fun(_, {Bodies, Before}) ->
+                        {{From, Body}, Received} = megaphone_test_xmpp:recv_message(Before, ?TIMEOUT),
+                        {[Body | Bodies], megaphone_test_xmpp:send_message(Received, From, ["you said: ", Body])}
+                end, {[], Client}, lists:seq(1, Count)).
 
 %% The one gets to see when the other is online.
 subscribe(One, Other) ->
