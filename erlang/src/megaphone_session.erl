@@ -305,12 +305,9 @@ handle(Event, #session{stream = Stream} = Session) ->
 %% A stream that is opened again gets its header and features again, as long as nothing was agreed on but
 %% who the client is. There are clients that restart once too often; ejabberd_c2s drops that, and they wait.
 %% What it would undo later (a second step of the login, a resource) it doesn't, and it is dropped here too.
-may_reopen(wait_for_starttls) -> true;
-may_reopen(wait_for_sasl_request) -> true;
-may_reopen(wait_for_sasl_response) -> true;
-may_reopen(wait_for_sasl2_response) -> true;
-may_reopen(wait_for_bind) -> true;
-may_reopen(_State) -> false.
+may_reopen(State) ->
+    lists:member(State, [wait_for_starttls, wait_for_sasl_request, wait_for_sasl_response,
+                         wait_for_sasl2_response, wait_for_bind]).
 
 %% As xmpp_stream_in does after SASL. A login that was under way is forgotten.
 reopen(Stream) ->
