@@ -53,29 +53,17 @@ xmpp_client_over_websocket(Config) ->
 
 %% Confirms that two strophe.js clients chat over a BOSH server that connects to the ECM as XMPP clients do.
 strophe_over_node_xmpp_bosh(Config) ->
-    Folder = filename:join(megaphone_test_clients:folder(), "node-xmpp-bosh"),
-    case filelib:is_dir(filename:join(Folder, "node_modules")) of
-        true -> chat_over_node_xmpp_bosh(Folder, Config);
-        false -> {skip, "node-xmpp-bosh isn't installed, as its part in C++ doesn't compile here"}
+    case megaphone_test_front:missing(node_xmpp_bosh) of
+        none -> chat_over_node_xmpp_bosh(Config);
+        Skip -> Skip
     end.
 
-chat_over_node_xmpp_bosh(Folder, Config) ->
+chat_over_node_xmpp_bosh(Config) ->
     Port = megaphone_test_port:free(),
-    Ports = [integer_to_list(Number) || Number <- [Port, proplists:get_value(xmpp_port, Config)]],
-    {ok, Server} = megaphone_test_program:start(
-                     os:find_executable("node"), ["serve.js" | Ports],
-                     #{log => log_path(Config), cd => Folder}),
-    megaphone_test_wait:until(
-      fun() -> ["node-xmpp-bosh to take connections; it says\n", megaphone_test_program:output(Server)] end,
-      fun() -> takes_connections(Port) end),
+    Dir = filename:join(proplists:get_value(priv_dir, Config), "node_xmpp_bosh"),
+    Front = megaphone_test_front:start(node_xmpp_bosh, Dir, Port, proplists:get_value(xmpp_port, Config)),
     try chat(Config, "strophe", ["http://127.0.0.1:", integer_to_list(Port), "/http-bind/"])
-    after megaphone_test_program:kill(Server)
-    end.
-
-takes_connections(Port) ->
-    case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
-        {ok, Socket} -> gen_tcp:close(Socket) =:= ok;
-        {error, _} -> false
+    after megaphone_test_front:stop(Front)
     end.
 
 %% Confirms that curl puts 10 MiB into an upload slot and gets them back, byte by byte.

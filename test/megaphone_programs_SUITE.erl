@@ -27,27 +27,22 @@
                  "  mod_version: {}\n").
 
 suite() ->
-    [{timetrap, {seconds, 90}}].
+    [{timetrap, {seconds, 150}}].
 
 all() ->
-    [{group, programs}].
+    [{group, terminals}, {group, browsers}, {group, load}].
 
 groups() ->
-    [{programs, [parallel], [finch, finch_over_bosh, finch_behind_apache, profanity, gloox, converse_over_bosh,
-                            converse_over_websocket, jsjac,
-                            tsung_over_tcp, tsung_over_bosh, tsung_over_websocket]}].
+    [{terminals, [parallel], [finch, finch_over_bosh, finch_behind_apache, profanity, gloox]},
+     {browsers, [parallel], [converse_over_bosh, converse_over_websocket, jsjac]},
+     {load, [parallel], [tsung_over_tcp, tsung_over_bosh, tsung_over_websocket]}].
 
 init_per_suite(Config) ->
     Started = megaphone_test_entrances:start(Config, #{modules => ?MODULES}),
-    {_, Port} = megaphone_test_stage:target(Started),
-    Apache = megaphone_test_port:free(),
-    Front = megaphone_test_front:start(apache, filename:join(proplists:get_value(priv_dir, Config), "apache"),
-                                       Apache, Port),
     ok = serve_pages(Started),
-    [{apache, Front}, {apache_port, Apache} | Started].
+    Started.
 
 end_per_suite(Config) ->
-    megaphone_test_front:stop(proplists:get_value(apache, Config)),
     megaphone_test_stage:stop(Config).
 
 %% No package has JSJaC.
@@ -84,9 +79,15 @@ finch(Config) ->
 finch_over_bosh(Config) ->
     finch(Config, 0, "-", [bosh_url(port(Config, http))]).
 
-%% Confirms the same with Apache between it and the ECM.
+%% Confirms the same with Apache between it and the ECM. (node-xmpp-bosh can't stand there: libpurple writes `to' into
+%% each body, by which that one begins a new stream.)
 finch_behind_apache(Config) ->
-    finch(Config, 0, "-", [bosh_url(proplists:get_value(apache_port, Config))]).
+    Port = megaphone_test_port:free(),
+    Dir = filename:join(proplists:get_value(priv_dir, Config), "apache"),
+    Front = megaphone_test_front:start(apache, Dir, Port, port(Config, http)),
+    try finch(Config, 0, "-", [bosh_url(Port)])
+    after megaphone_test_front:stop(Front)
+    end.
 
 finch(Config, Port, Certificate, More) ->
     Friend = megaphone_test_friend:new(Config, <<"finch">>),

@@ -14,7 +14,7 @@
                 "all of HTTP by TLS", "certificate", "trunk", "metrics, health", "users", "password"]).
 
 suite() ->
-    [{timetrap, {seconds, 60}}].
+    [{timetrap, {seconds, 90}}].
 
 %% One after another, as all are alice and bob.
 all() ->

@@ -7,7 +7,7 @@
 import process from 'node:process';
 import { withChromium } from './chromium.js';
 
-const DEADLINE_MS = 15_000;
+const DEADLINE_MS = 30_000;
 
 const [url, transport, first, second, password, picture] = process.argv.slice(2);
 if (!password) {

@@ -8,7 +8,7 @@
 import process from 'node:process';
 import { withChromium } from './chromium.js';
 
-const DEADLINE_MS = 15_000;
+const DEADLINE_MS = 30_000;
 
 const [address, transport, url, jid, password, friend] = process.argv.slice(2);
 if (!friend) {

@@ -20,7 +20,7 @@ import dbus
 import dbus.mainloop.glib
 from gi.repository import GLib
 
-TIMEOUT_S = 25
+TIMEOUT_S = 60
 SERVICE, PATH, INTERFACE = (
     "im.pidgin.purple.PurpleService",
     "/im/pidgin/purple/PurpleObject",

@@ -18,7 +18,7 @@
 
 using namespace gloox;
 
-static const unsigned TIMEOUT_S = 30;
+static const unsigned TIMEOUT_S = 60;
 
 class Answering : public ConnectionListener, public PresenceHandler, public MessageHandler, public LogHandler {
 public:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 SETTINGS = """[connection]
 account=answering
 [plugins]

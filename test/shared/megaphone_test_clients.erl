@@ -7,6 +7,9 @@
 
 -type language() :: node | python.
 
+%% A browser has to start, on a machine that may have much to do.
+-define(PATIENCE, 60_000).
+
 %% @doc Where the programs are that drive them.
 -spec folder() -> file:name().
 folder() ->
@@ -34,7 +37,7 @@ run(Language, Arguments, Environment, Config) when is_atom(Language) ->
 run(Path, Arguments, Environment, Config) ->
     Log = filename:join(proplists:get_value(priv_dir, Config), "clients.log"),
     case megaphone_test_program:run(Path, Arguments,
-                                    #{log => Log, cd => folder(), env => Environment}) of
+                                    #{log => Log, cd => folder(), env => Environment}, ?PATIENCE) of
         {0, Output} -> Output;
         {Status, Output} -> ct:fail("~ts ended with status ~b; it printed~n~ts", [hd(Arguments), Status, Output])
     end.
@@ -71,7 +74,7 @@ watch(Program, Command) ->
     end.
 
 ended(Watch) ->
-    normal = case megaphone_test_wait:for_down(Watch, 10_000) of
+    normal = case megaphone_test_wait:for_down(Watch, ?PATIENCE) of
                  noproc -> normal;
                  Reason -> Reason
              end,

@@ -10,8 +10,8 @@
 %% `resource' is the client's full JID.
 -type friend() :: #{client := megaphone_test_xmpp:client(), user := binary(), resource => binary()}.
 
-%% A browser has to start.
--define(TIMEOUT, 25_000).
+%% Programs have to start, on a machine that may have much to do.
+-define(TIMEOUT, 60_000).
 -define(BODIES, [<<"hello">>,
                  <<"<b>\"5 > 3\" & 'quotes'</b>">>,
                  <<"Grüße, 日本語, 🎉"/utf8>>,

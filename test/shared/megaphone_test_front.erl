@@ -1,13 +1,14 @@
-%% @doc A proxy that stands between clients and the ECM: Apache, nginx or HAProxy as Debian has them, in
-%% one process without privileges, daemon or service, with a configuration and a log of its own.
+%% @doc What stands between clients and the ECM: Apache, nginx or HAProxy as Debian has them, or node-xmpp-bosh, a BOSH
+%% server that connects to the ECM as an XMPP client. Each is one process without privileges, daemon or service, with a
+%% configuration and a log of its own.
 -module(megaphone_test_front).
 
--export([start/4, stop/1]).
+-export([start/4, stop/1, missing/1]).
 
 -export_type([kind/0, front/0]).
 
 %% How it tells the client's address: by X-Forwarded-For, or by a header of the PROXY protocol.
--type kind() :: apache | nginx | nginx_proxy | haproxy | haproxy_proxy | haproxy_proxy_v2.
+-type kind() :: apache | nginx | nginx_proxy | haproxy | haproxy_proxy | haproxy_proxy_v2 | node_xmpp_bosh.
 -opaque front() :: megaphone_test_program:program().
 
 %% @doc Starts it on a port of the loopback address; it connects to the other one. Answers when it takes
@@ -16,8 +17,9 @@
 start(Kind, Dir, Port, Ecm) ->
     Config = filename:join(Dir, "front.conf"),
     ok = filelib:ensure_dir(Config),
-    ok = file:write_file(Config, config(Kind, Dir, integer_to_list(Port), integer_to_list(Ecm))),
-    {Program, Arguments} = command(Kind, Dir, Config),
+    Ports = [integer_to_list(Port), integer_to_list(Ecm)],
+    {Program, Arguments} = command(Kind, Dir, Config, Ports),
+    ok = file:write_file(Config, config(Kind, Dir, Ports)),
     {ok, Front} = megaphone_test_program:start(Program, Arguments,
                                                #{log => filename:join(Dir, "output.log")}),
     megaphone_test_wait:until(
@@ -33,15 +35,32 @@ stop(Front) ->
     _ = megaphone_test_program:await_exit(Front, 10_000),
     megaphone_test_program:kill(Front).
 
-command(apache, _Dir, Config) ->
+%% @doc As megaphone_test_clients:missing/1: all but one are Debian's, and required.
+-spec missing(kind()) -> none | {skip, Reason :: string()}.
+missing(node_xmpp_bosh) ->
+    case filelib:is_dir(filename:join(node_xmpp_bosh(), "node_modules")) of
+        true -> none;
+        false -> {skip, "node-xmpp-bosh isn't installed, as its part in C++ doesn't compile here"}
+    end;
+missing(_) ->
+    none.
+
+node_xmpp_bosh() ->
+    filename:join(megaphone_test_clients:folder(), "node-xmpp-bosh").
+
+command(node_xmpp_bosh, _Dir, _Config, Ports) ->
+    {os:find_executable("node"), [filename:join(node_xmpp_bosh(), "serve.js") | Ports]};
+command(apache, _Dir, Config, _Ports) ->
     %% -X: one process.
     {"/usr/sbin/apache2", ["-X", "-f", Config]};
-command(Nginx, Dir, Config) when Nginx =:= nginx; Nginx =:= nginx_proxy ->
+command(Nginx, Dir, Config, _Ports) when Nginx =:= nginx; Nginx =:= nginx_proxy ->
     {"/usr/sbin/nginx", ["-p", Dir, "-c", Config, "-e", filename:join(Dir, "error.log")]};
-command(_Haproxy, _Dir, Config) ->
+command(_Haproxy, _Dir, Config, _Ports) ->
     {"/usr/sbin/haproxy", ["-db", "-f", Config]}.
 
-config(apache, Dir, Port, Ecm) ->
+config(node_xmpp_bosh, _Dir, _Ports) ->
+    "";
+config(apache, Dir, [Port, Ecm]) ->
     Modules = ["mpm_event", "authz_core", "proxy", "proxy_http", "proxy_wstunnel"],
     ["ServerRoot \"", Dir, "\"\n"
      "ServerName localhost\n"
@@ -59,7 +78,7 @@ config(apache, Dir, Port, Ecm) ->
      "Listen 127.0.0.1:", Port, "\n"
      "ProxyPass /ws ws://127.0.0.1:", Ecm, "/ws\n"
      "ProxyPass / http://127.0.0.1:", Ecm, "/\n"];
-config(nginx, Dir, Port, Ecm) ->
+config(nginx, Dir, [Port, Ecm]) ->
     [nginx_top(Dir, ""),
      "http {\n"
      "  access_log off;\n",
@@ -81,7 +100,7 @@ config(nginx, Dir, Port, Ecm) ->
      "    }\n"
      "  }\n"
      "}\n"];
-config(nginx_proxy, Dir, Port, Ecm) ->
+config(nginx_proxy, Dir, [Port, Ecm]) ->
     [nginx_top(Dir, "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n"),
      "stream {\n"
      "  server {\n"
@@ -90,12 +109,12 @@ config(nginx_proxy, Dir, Port, Ecm) ->
      "    proxy_protocol on;\n"
      "  }\n"
      "}\n"];
-config(haproxy, _Dir, Port, Ecm) ->
+config(haproxy, _Dir, [Port, Ecm]) ->
     haproxy("http", Port, ["  option forwardfor\n"
                            "  server ecm 127.0.0.1:", Ecm, "\n"]);
-config(haproxy_proxy, _Dir, Port, Ecm) ->
+config(haproxy_proxy, _Dir, [Port, Ecm]) ->
     haproxy("tcp", Port, ["  server ecm 127.0.0.1:", Ecm, " send-proxy\n"]);
-config(haproxy_proxy_v2, _Dir, Port, Ecm) ->
+config(haproxy_proxy_v2, _Dir, [Port, Ecm]) ->
     haproxy("tcp", Port, ["  server ecm 127.0.0.1:", Ecm, " send-proxy-v2\n"]).
 
 nginx_top(Dir, Modules) ->
