@@ -175,7 +175,8 @@ wrong_options(Config) ->
       [{"max_frame_size", "32"}, {"max_frame_size", "10000000000"}, {"max_frame_size", "many"},
        {"max_trunks", "0"}, {"max_trunks", "infinity"}, {"handshake_timeout", "0"}, {"frame_timeout", "soon"},
        {"backlog", "-1"}, {"max_connections", "0"}, {"max_connections", "-1"}, {"max_trunk_buffer", "0"},
-       {"max_trunk_buffer", "64 MiB"}, {"idle_timeout", "never"}, {"send_timeout", "soon"},
+       {"max_trunk_buffer", "64 MiB"}, {"max_trunk_output", "0"}, {"max_trunk_output", "infinity"},
+       {"idle_timeout", "never"}, {"send_timeout", "soon"},
        {"shutdown_timeout", "infinity"}, {"hibernate_after", "0"}, {"allow_plain", "maybe"}, {"tls", "maybe"},
        {"protocols", "[gopher]"}, {"protocols", "[http, http]"}, {"c2s", "{starttls: maybe}"},
        {"c2s", "{tls: true}"}, {"certfile", "/no/such/file"}, {"cafile", "/no/such/file"},
@@ -204,6 +205,7 @@ every_option_is_taken(Config) ->
                                           "    backlog: 5\n"
                                           "    max_connections: 1\n"
                                           "    max_trunk_buffer: 1\n"
+                                          "    max_trunk_output: 1\n"
                                           "    idle_timeout: infinity\n"
                                           "    send_timeout: 5\n"
                                           "    shutdown_timeout: 1\n"

@@ -56,12 +56,13 @@ wrong_terms_are_badarg(_Config) ->
               feed => [trunk, binary], feed_dirty => [trunk, binary],
               take_output => [trunk, size],
               own => [trunk, handle, pid], owner => [trunk, handle],
-              sweep => [trunk], tick => [trunk], drain => [trunk], in_flight => [trunk],
+              sweep => [trunk], tick => [trunk], held_up => [trunk], drain => [trunk], in_flight => [trunk],
               sessions => [trunk], is_serving => [trunk], has_output => [trunk],
               lose => [trunk], number => [trunk], version => [trunk], status => [trunk],
               set_peername => [trunk, address], admit => [pid, size], trunk => [size],
               recv => [trunk, handle, size], recv_dirty => [trunk, handle, size],
               send => [trunk, handle, iodata],
+              reserve => [trunk, handle, size], unreserve => [trunk, handle],
               cancel => [trunk, handle, wait],
               close => [trunk, handle], reset => [trunk, handle],
               shutdown => [trunk, handle, direction],
@@ -102,6 +103,7 @@ wrong_settings_are_badarg(_Config) ->
              {max_frame_size, [-1, infinity, 1.0e6]},
              {max_connections, [-1, infinity, 1 bsl 64]},
              {max_trunk_buffer, [-1, infinity, 1 bsl 64]},
+             {max_trunk_output, [-1, infinity, 1 bsl 64]},
              {idle_timeout, [-1, never, 1 bsl 32, "1000"]},
              {send_timeout, [-1, never, 1 bsl 32]},
              {handshake_timeout, [-1, never, 1 bsl 32]},
@@ -486,7 +488,7 @@ right(options) -> [];
 right(packet_type) -> http;
 right(settings) ->
     #{content => raw, max_frame_size => 1000, max_connections => 1, max_trunk_buffer => 1,
-      idle_timeout => infinity, send_timeout => infinity, handshake_timeout => infinity,
+      max_trunk_output => 1, idle_timeout => infinity, send_timeout => infinity, handshake_timeout => infinity,
       frame_timeout => infinity, ceilings => #{}, listener => self(), peername => undefined,
       sockname => undefined};
 right(address) -> undefined.

@@ -116,8 +116,8 @@ recv_once(Trunk, Handle, Length) when Length > ?DIRTY_RECV ->
 recv_once(Trunk, Handle, Length) ->
     megaphone_nif:recv(Trunk, Handle, Length).
 
-%% @doc gen_tcp:send/2. Waits while 64 KiB of the connection's output are unwritten, up to
-%% `send_timeout'.
+%% @doc gen_tcp:send/2. Waits while 64 KiB of the connection's output are unwritten, or too much of the
+%% trunk's, up to `send_timeout'.
 -spec send(socket(), iodata()) -> ok | {error, atom()}.
 send(?SOCKET(Trunk, Handle), Data) ->
     try iolist_size(Data) of
@@ -138,10 +138,7 @@ send_pieces(Trunk, Handle, Piece) ->
 send_piece(Trunk, Handle, Data, Deadline) ->
     case megaphone_nif:send(Trunk, Handle, Data) of
         {wait, Wait, Timeout} ->
-            Until = case Deadline of
-                        none -> deadline(Timeout);
-                        _ -> Deadline
-                    end,
+            Until = send_deadline(Deadline, Timeout),
             case wait(Trunk, Handle, Wait, Until) of
                 ok -> send_piece(Trunk, Handle, Data, Until);
                 timeout -> {error, timeout}
@@ -151,7 +148,8 @@ send_piece(Trunk, Handle, Data, Deadline) ->
     end.
 
 %% @doc file:sendfile/5's part for a socket: `Count' bytes of the open raw file from `Offset',
-%% all of it for 0. The file's position stays where it is.
+%% all of it for 0. The file's position stays where it is. A piece is read once there is room for it: many
+%% who wait hold nothing of their files.
 -spec sendfile(socket(), file:fd(), non_neg_integer(), non_neg_integer()) ->
           {ok, non_neg_integer()} | {error, atom()}.
 sendfile(Socket, File, Offset, 0) ->
@@ -163,19 +161,40 @@ sendfile(_Socket, _File, _Offset, _Count) ->
 
 sendfile(_Socket, _File, _Offset, Count, Sent) when Sent =:= Count ->
     {ok, Sent};
-sendfile(Socket, File, Offset, Count, Sent) ->
+sendfile(?SOCKET(Trunk, Handle) = Socket, File, Offset, Count, Sent) ->
     %% An atom is above all numbers: `infinity' asks for a whole piece.
     Size = min(?PIECE, if Count =:= infinity -> infinity; true -> Count - Sent end),
-    case file:pread(File, Offset + Sent, Size) of
-        {ok, Data} ->
-            case send(Socket, Data) of
-                ok -> sendfile(Socket, File, Offset, Count, Sent + iolist_size(Data));
-                {error, _} = Error -> Error
+    case await_room(Trunk, Handle, Size, none) of
+        ok ->
+            case file:pread(File, Offset + Sent, Size) of
+                {ok, Data} ->
+                    case send(Socket, Data) of
+                        ok -> sendfile(Socket, File, Offset, Count, Sent + iolist_size(Data));
+                        {error, _} = Error -> Error
+                    end;
+                eof ->
+                    ok = megaphone_nif:unreserve(Trunk, Handle),
+                    {ok, Sent};
+                {error, _} = Error ->
+                    ok = megaphone_nif:unreserve(Trunk, Handle),
+                    Error
             end;
-        eof ->
-            {ok, Sent};
         {error, _} = Error ->
             Error
+    end.
+
+await_room(Trunk, Handle, Size, Deadline) ->
+    case megaphone_nif:reserve(Trunk, Handle, Size) of
+        {wait, Wait, Timeout} ->
+            Until = send_deadline(Deadline, Timeout),
+            %% The pieces that were sent are garbage, of many times the size of the rest.
+            true = garbage_collect(self(), [{type, minor}]),
+            case wait(Trunk, Handle, Wait, Until) of
+                ok -> await_room(Trunk, Handle, Size, Until);
+                timeout -> {error, timeout}
+            end;
+        Answer ->
+            Answer
     end.
 
 %% A file that was opened without `binary', as ejabberd_http opens its own, gives lists, which cost
@@ -294,6 +313,10 @@ wait(Trunk, Handle, Wait, Deadline) ->
             sent -> receive ?WAKE(Wait) -> ok after ?WAKE_UNDERWAY -> timeout end
         end
     end.
+
+%% One for all waits of a send.
+send_deadline(none, Timeout) -> deadline(Timeout);
+send_deadline(Deadline, _Timeout) -> Deadline.
 
 deadline(infinity) -> infinity;
 deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.

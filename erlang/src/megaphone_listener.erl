@@ -197,6 +197,8 @@ listen_opt_type(use_proxy_protocol) ->
     econf:and_then(econf:bool(), fun(true) -> by_trunk; (false) -> false end);
 listen_opt_type(max_trunk_buffer) ->
     econf:pos_int();
+listen_opt_type(max_trunk_output) ->
+    econf:pos_int();
 listen_opt_type(idle_timeout) ->
     econf:timeout(second, infinity);
 listen_opt_type(send_timeout) ->
@@ -234,6 +236,7 @@ listen_options() ->
     Own = [{max_frame_size, 1048576},
            {max_connections, 1000000},
            {max_trunk_buffer, 67108864},
+           {max_trunk_output, 67108864},
            {max_trunks, 1000},
            {handshake_timeout, 10000},
            {frame_timeout, 30000},

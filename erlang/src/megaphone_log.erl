@@ -10,8 +10,8 @@
 -include_lib("kernel/include/logger.hrl").
 
 %% Connections that are refused for `max_trunks'; ends of trunks before and after their first frame;
-%% connections in a trunk that get no owner; messages that nobody knows.
--type kind() :: refused | unproven | ended | reset | stray.
+%% connections in a trunk that get no owner; trunks that are full of output; messages that nobody knows.
+-type kind() :: refused | unproven | ended | reset | held_up | stray.
 -type line() :: {logger:level(), io:format(), [term()]}.
 
 -define(IN_FULL, 100).
@@ -83,10 +83,12 @@ name(refused) -> megaphone_log_refused;
 name(unproven) -> megaphone_log_unproven;
 name(ended) -> megaphone_log_ended;
 name(reset) -> megaphone_log_reset;
+name(held_up) -> megaphone_log_held_up;
 name(stray) -> megaphone_log_stray.
 
 what(refused) -> "trunks were refused, as their listener had max_trunks of them,";
 what(unproven) -> "trunks ended before their first whole frame";
 what(ended) -> "trunks ended";
 what(reset) -> "connections in trunks were reset, as they got no process,";
+what(held_up) -> "trunks were full of output";
 what(stray) -> "messages were unknown and dropped".

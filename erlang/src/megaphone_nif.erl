@@ -11,10 +11,10 @@
 -export([load_error/0]).
 %% The trunk: its reader feeds it, its writer takes its output.
 -export([open/1, set_peername/2, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
-         sweep/1, tick/1, drain/1, in_flight/1, sessions/1, is_serving/1, has_output/1, lose/1,
+         sweep/1, tick/1, held_up/1, drain/1, in_flight/1, sessions/1, is_serving/1, has_output/1, lose/1,
          number/1, version/1, status/1]).
 %% A connection.
--export([recv/3, recv_dirty/3, send/3, cancel/3, close/2, reset/2, shutdown/3, owner/2,
+-export([recv/3, recv_dirty/3, send/3, reserve/3, unreserve/2, cancel/3, close/2, reset/2, shutdown/3, owner/2,
          setopts/3, getopts/2, getstat/2, is_open/2, watch/2, protocol/2,
          transport/2, peername/2, sockname/2]).
 %% All trunks.
@@ -46,6 +46,7 @@
       max_frame_size := 33..9999999999,
       max_connections := non_neg_integer(),
       max_trunk_buffer := non_neg_integer(),
+      max_trunk_output := non_neg_integer(),
       idle_timeout := timeout(),
       send_timeout := timeout(),
       %% For the first whole frame, and for the rest of one that has begun.
@@ -64,6 +65,7 @@
       bytes_in := non_neg_integer(),
       bytes_out := non_neg_integer(),
       buffered := non_neg_integer(),
+      unsent := non_neg_integer(),
       waiters := non_neg_integer(),
       errors := #{atom() => pos_integer()}}.
 -type trunk_status() ::
@@ -146,6 +148,11 @@ has_output(_Trunk) -> ?NOT_LOADED.
 -spec is_serving(trunk()) -> boolean().
 is_serving(_Trunk) -> ?NOT_LOADED.
 
+%% @doc How many sends had to wait for `max_trunk_output' since that was answered last; once a minute at
+%% most, else 0.
+-spec held_up(trunk()) -> non_neg_integer().
+held_up(_Trunk) -> ?NOT_LOADED.
+
 %% @doc Ends all connections with `econnreset'; answers the owners at work.
 -spec lose(trunk()) -> [pid()].
 lose(_Trunk) -> ?NOT_LOADED.
@@ -176,6 +183,16 @@ recv_dirty(_Trunk, _Handle, _Length) -> ?NOT_LOADED.
 -spec send(trunk(), handle(), iodata()) ->
           ok | {wait, wait(), timeout()} | {error, atom()}.
 send(_Trunk, _Handle, _Data) -> ?NOT_LOADED.
+
+%% @doc As {@link send/3} of so many bytes, up to 64 KiB, without them: once it is `ok' there is room for
+%% them until the connection's next send, or {@link unreserve/2}.
+-spec reserve(trunk(), handle(), Length :: pos_integer()) ->
+          ok | {wait, wait(), timeout()} | {error, atom()}.
+reserve(_Trunk, _Handle, _Length) -> ?NOT_LOADED.
+
+%% @doc There is no send for which room was kept.
+-spec unreserve(trunk(), handle()) -> ok.
+unreserve(_Trunk, _Handle) -> ?NOT_LOADED.
 
 %% @doc Ends a wait. `sent': its message was sent or is about to be, so receive it.
 -spec cancel(trunk(), handle(), wait()) -> cancelled | sent.

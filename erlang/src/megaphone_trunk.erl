@@ -79,6 +79,7 @@ init({Socket, Opts}) ->
                                  max_frame_size => Get(max_frame_size),
                                  max_connections => Get(max_connections),
                                  max_trunk_buffer => Get(max_trunk_buffer),
+                                 max_trunk_output => Get(max_trunk_output),
                                  idle_timeout => Get(idle_timeout),
                                  send_timeout => Get(send_timeout),
                                  handshake_timeout => Get(handshake_timeout),
@@ -119,6 +120,7 @@ handle_cast(Cast, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({timeout, Sweep, sweep}, #state{sweep = Sweep, trunk = Trunk} = State) ->
     megaphone_reaper:reap(megaphone_nif:sweep(Trunk)),
+    log_held_up(megaphone_nif:held_up(Trunk), State),
     case megaphone_nif:tick(Trunk) of
         ok -> leave(drain_alone(schedule_sweep(State)));
         {error, Text} -> fail(Text, State)
@@ -272,6 +274,14 @@ log(#state{trunk = Trunk}, Level, Format, Arguments) ->
         false -> megaphone_log:bounded(unproven, notice, Format, Arguments);
         true -> megaphone_log:bounded(ended, Level, Format, Arguments)
     end.
+
+log_held_up(0, _State) ->
+    ok;
+log_held_up(Sends, #state{peer = Peer}) ->
+    megaphone_log:bounded(held_up, warning,
+                          "megaphone: the trunk from ~ts is full of output (max_trunk_output): ~b sends had to "
+                          "wait. It is slower than what is asked of it, or its clients do not read.",
+                          [megaphone_address:format(Peer), Sends]).
 
 stray(Message) ->
     megaphone_log:stray("the process of a trunk", Message).

@@ -32,6 +32,7 @@ open(Settings) ->
                  max_frame_size => 1 bsl 20,
                  max_connections => 1_000_000,
                  max_trunk_buffer => 64 bsl 20,
+                 max_trunk_output => 64 bsl 20,
                  idle_timeout => infinity,
                  send_timeout => 15_000,
                  handshake_timeout => 10_000,

@@ -20,7 +20,7 @@ ended({Pid, Monitor}) ->
 mailbox() ->
     receive Message -> [Message | mailbox()] after 0 -> [] end.
 
-%% @doc How many processes of this VM have begun in a module's init/1, and the memory of all of them, with the
+%% @doc How many processes of this VM have begun in a module's `init', and the memory of all of them, with the
 %% binaries that they keep alive.
 -spec memory(module()) -> {Processes :: non_neg_integer(), Bytes :: non_neg_integer()}.
 memory(Module) ->
@@ -28,5 +28,11 @@ memory(Module) ->
             || Pid <- processes(),
                [{dictionary, Dictionary}, {memory, Memory}, {binary, Binaries}]
                    <- [process_info(Pid, [dictionary, memory, binary])],
-               lists:member({'$initial_call', {Module, init, 1}}, Dictionary)],
+               is_started_by(Module, Dictionary)],
     {length(Each), lists:sum(Each)}.
+
+is_started_by(Module, Dictionary) ->
+    case lists:keyfind('$initial_call', 1, Dictionary) of
+        {_, {Module, init, _}} -> true;
+        _ -> false
+    end.

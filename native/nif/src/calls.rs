@@ -134,24 +134,44 @@ fn send<'a>(env: Env<'a>, trunk: Trunk, handle: u64, data: Term<'a>) -> NifResul
     charge_bytes(env, data.len());
     let mut mailbox = Mailbox::new(env, &trunk);
     let handle = Handle::from_raw(handle);
-    Ok(
-        match trunk
-            .0
-            .trunk
-            .send(handle, env.pid(), data.as_slice(), &mut mailbox)
-        {
-            Send::Done => atoms::ok().encode(env),
-            Send::Wait(number) => {
-                let timeout = trunk
-                    .0
-                    .trunk
-                    .options(handle)
-                    .and_then(|options| options.send_timeout);
-                (atoms::wait(), number, Milliseconds(timeout)).encode(env)
-            }
-            Send::Failed(reason) => failed(env, reason),
-        },
-    )
+    let sent = trunk
+        .0
+        .trunk
+        .send(handle, env.pid(), data.as_slice(), &mut mailbox);
+    Ok(send_answer(env, &trunk, handle, sent))
+}
+
+#[rustler::nif]
+fn reserve(env: Env<'_>, trunk: Trunk, handle: u64, length: usize) -> Term<'_> {
+    let mut mailbox = Mailbox::new(env, &trunk);
+    let handle = Handle::from_raw(handle);
+    let reserved = trunk
+        .0
+        .trunk
+        .reserve(handle, env.pid(), length, &mut mailbox);
+    send_answer(env, &trunk, handle, reserved)
+}
+
+#[rustler::nif]
+fn unreserve(env: Env<'_>, trunk: Trunk, handle: u64) -> Atom {
+    let mut mailbox = Mailbox::new(env, &trunk);
+    trunk
+        .0
+        .trunk
+        .unreserve(Handle::from_raw(handle), &mut mailbox);
+    atoms::ok()
+}
+
+fn send_answer<'a>(env: Env<'a>, trunk: &Trunk, handle: Handle, answer: Send) -> Term<'a> {
+    match answer {
+        Send::Done => atoms::ok().encode(env),
+        Send::Wait(number) => {
+            let options = trunk.0.trunk.options(handle);
+            let timeout = options.and_then(|options| options.send_timeout);
+            (atoms::wait(), number, Milliseconds(timeout)).encode(env)
+        }
+        Send::Failed(reason) => failed(env, reason),
+    }
 }
 
 #[rustler::nif]
@@ -347,6 +367,11 @@ fn has_output(trunk: Trunk) -> bool {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn sessions(trunk: Trunk) -> Vec<LocalPid> {
     trunk.0.trunk.owners(Protocol::XmppFraming)
+}
+
+#[rustler::nif]
+fn held_up(trunk: Trunk) -> u64 {
+    trunk.0.trunk.held_up()
 }
 
 #[rustler::nif]

@@ -15,6 +15,7 @@ struct StatusMap<'a> {
     bytes_in: u64,
     bytes_out: u64,
     buffered: usize,
+    unsent: usize,
     waiters: usize,
     errors: Term<'a>,
 }
@@ -55,6 +56,7 @@ pub(crate) fn status_term<'a>(env: Env<'a>, status: &Status) -> Term<'a> {
         bytes_in: status.bytes_in,
         bytes_out: status.bytes_out,
         buffered: status.buffered,
+        unsent: status.unsent,
         waiters: status.waiters,
         errors: Term::map_from_pairs(env, &errors).unwrap_or_else(|_| Term::map_new(env)),
     }

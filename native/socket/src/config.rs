@@ -39,6 +39,8 @@ pub struct Config {
     /// How many bytes of input may wait for readers; past it the connections that hold most
     /// are reset.
     pub max_trunk_buffer: usize,
+    /// How many bytes of output may wait for the trunk or for windows; past it senders wait.
+    pub max_trunk_output: usize,
     /// A connection without a byte in either direction for this long is closed; `None`: never.
     pub idle_timeout: Option<Duration>,
     /// How long a send may wait for room, in milliseconds; `None`: for ever. A socket can
@@ -62,6 +64,7 @@ impl Default for Config {
             max_frame_size: MaxFrameSize::DEFAULT,
             max_connections: 1_000_000,
             max_trunk_buffer: 64 << 20,
+            max_trunk_output: 64 << 20,
             idle_timeout: Some(Duration::from_secs(600)),
             send_timeout: Some(15_000),
             handshake_timeout: Some(Duration::from_secs(10)),

@@ -26,6 +26,7 @@ mod waiting;
 mod writing;
 
 use bytes::BytesMut;
+use megaphone_trunk::room::Reserved;
 
 use crate::config::Config;
 use crate::counters::Counters;
@@ -47,6 +48,8 @@ pub(crate) struct Connection<P> {
     hold: Hold,
     incoming: Incoming,
     write_shut: bool,
+    /// The room on the trunk that is kept for its next send.
+    reserved: Option<Reserved>,
     mode: Mode,
     /// What mode `http` waits for.
     due: Line,
@@ -169,6 +172,7 @@ impl<P: Copy + Eq> Connection<P> {
             hold: Hold::Held,
             incoming: Incoming::Open,
             write_shut: false,
+            reserved: None,
             mode: Mode::Raw,
             due: Line::Start,
             active: Active::Passive,

@@ -32,6 +32,7 @@ impl Counters {
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
             buffered: self.buffered.load(Relaxed),
+            unsent: 0,
             waiters: self.waiters.load(Relaxed),
             errors: self.errors.lock().iter().map(|(k, v)| (*k, *v)).collect(),
         }
@@ -55,9 +56,11 @@ pub struct Status {
     pub bytes_out: u64,
     /// Bytes of input that no process has asked for yet.
     pub buffered: usize,
+    /// Bytes of output that the trunk's writer has not taken yet.
+    pub unsent: usize,
     /// Processes that wait in recv or send.
     pub waiters: usize,
-    /// Errors by kind: a refused request's name, `max_connections`, `max_trunk_buffer`, ...
+    /// Errors by kind: a refused request's name, `max_connections`, `max_trunk_buffer`, `max_trunk_output`, ...
     pub errors: Vec<(&'static str, u64)>,
 }
 
@@ -71,6 +74,7 @@ impl Status {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.buffered += other.buffered;
+        self.unsent += other.unsent;
         self.waiters += other.waiters;
         for (kind, count) in &other.errors {
             self.count(kind, *count);

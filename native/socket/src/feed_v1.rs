@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use megaphone_trunk::v1::{ConnectionId, Event, FrameError, FramePart};
+use megaphone_trunk::v1::{ConnectionId, Event, FrameError, FramePart, HEADER_LEN};
 
 use crate::config::Content;
 use crate::connection::Connection;
@@ -29,6 +29,10 @@ impl<P: Process> Trunk<P> {
         fed: &mut Fed<P>,
         sink: &mut S,
     ) -> Result<(), TrunkError> {
+        let closes = v1.outbox.framed();
+        if closes > self.most_closes() {
+            return Err(TrunkError::UnreadCloses(closes));
+        }
         let mut decoder = v1.decoder.lock();
         let mut events = decoder.decode(data);
         if !self.connections.is_large() {
@@ -48,6 +52,13 @@ impl<P: Process> Trunk<P> {
                 self.frame(v1, event?, fed, sink);
             }
         }
+    }
+
+    /// How many bytes of frames may be ready for the writer: all else than closes is bounded, and there may be
+    /// two of these for each connection.
+    fn most_closes(&self) -> usize {
+        let closes = self.config.max_connections.saturating_mul(2 * HEADER_LEN);
+        closes.saturating_add(self.config.max_trunk_output)
     }
 
     /// Brings what the next frames need into the cache: among very many connections that is what

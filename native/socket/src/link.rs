@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use megaphone_trunk::room::Reserved;
 use megaphone_trunk::v1::{ConnectionId, Decoder};
 use megaphone_trunk::v2::{Session, StreamId};
 use parking_lot::Mutex;
@@ -83,6 +84,14 @@ impl Link {
     pub(crate) fn finish(&self, key: &Key) {
         if let (Link::V2(v2), Key::V2(id)) = (self, key) {
             let _ = v2.session.lock().finish(*id);
+        }
+    }
+
+    /// Room that was kept for a connection is not needed.
+    pub(crate) fn unreserve(&self, reserved: Reserved) {
+        match self {
+            Link::V1(v1) => v1.outbox.unreserve(reserved),
+            Link::V2(v2) => v2.session.lock().unreserve(reserved),
         }
     }
 

@@ -1,8 +1,9 @@
-//! The trunk's output: frames that the writer takes in batches.
+//! Version 1's output: frames that the writer takes in batches.
 
 use std::collections::VecDeque;
 
 use megaphone_trunk::copy::append;
+use megaphone_trunk::room::{RESERVED, Reserved, Room, Wish};
 use megaphone_trunk::v1::{self, ConnectionId, HEADER_LEN};
 use parking_lot::Mutex;
 
@@ -13,36 +14,71 @@ pub(crate) const FRAME_LEN: usize = 16 << 10;
 /// The most content in a frame.
 pub(crate) const CONTENT_LEN: usize = FRAME_LEN - HEADER_LEN;
 /// How much output is framed ahead of the writer; past it connections queue for themselves.
-const AHEAD: usize = 256 << 10;
+const AHEAD: usize = 64 << 10;
 
 /// Frames that are ready, and the connections that have more to say, in turn.
 ///
 /// A connection's small sends go straight to `framed`, one copy. Once that is full, or a
-/// connection waits for its turn, the bytes stay with their connection and it stands in `queue`
+/// connection waits for its turn, the bytes stay with their connection and it stands in `turns`
 /// for a turn of one frame: nobody who queues is overtaken for ever.
-#[derive(Default)]
 pub(crate) struct Outbox {
     frames: Mutex<Frames>,
 }
 
-#[derive(Default)]
 struct Frames {
     framed: Vec<u8>,
-    queue: VecDeque<Handle>,
+    turns: VecDeque<Handle>,
+    /// What stays with the connections, and who waits to have more there.
+    room: Room<Handle>,
 }
 
 impl Outbox {
-    /// Frames as much of `content` as there is room for; says how many bytes were taken.
-    pub(crate) fn frame(&self, id: &ConnectionId, content: &[u8]) -> Framed {
-        let mut frames = self.frames.lock();
-        let mut done = Framed::default();
-        while done.bytes < content.len() && frames.framed.len() < AHEAD && frames.queue.is_empty() {
-            let end = content.len().min(done.bytes + CONTENT_LEN);
-            put_frame(&mut frames.framed, id, &content[done.bytes..end]);
-            done.bytes = end;
-            done.frames += 1;
+    /// Connections may have so many bytes waiting, all together.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            frames: Mutex::new(Frames {
+                framed: Vec::new(),
+                turns: VecDeque::new(),
+                room: Room::new(most),
+            }),
         }
-        done
+    }
+
+    /// Takes `content` of a connection with `queued` bytes waiting: frames as much of it as may be framed, and
+    /// says how many bytes that is; the rest is for the connection to queue. `None` if there is no room for it,
+    /// and none was kept.
+    pub(crate) fn write(
+        &self,
+        handle: Handle,
+        id: &ConnectionId,
+        content: &[u8],
+        queued: usize,
+        reserved: Option<Reserved>,
+    ) -> Option<Framed> {
+        let mut frames = self.frames.lock();
+        if let Some(reserved) = reserved {
+            frames.room.unreserve(reserved);
+        }
+        if reserved.is_none() || content.len() > RESERVED {
+            frames.admit(handle, queued, content.len())?;
+        }
+        let mut done = Framed::default();
+        if queued == 0 {
+            done = frames.frame(id, content);
+        }
+        let rest = content.len() - done.bytes;
+        if rest > 0 {
+            frames.room.add(rest, 0);
+            if queued == 0 {
+                frames.turns.push_back(handle);
+            }
+        }
+        Some(done)
+    }
+
+    /// Frames a text that no connection waits to send, as far as there is room.
+    pub(crate) fn frame(&self, id: &ConnectionId, content: &[u8]) -> Framed {
+        self.frames.lock().frame(id, content)
     }
 
     /// Frames a close, room or not: it is 32 bytes and comes once.
@@ -55,25 +91,81 @@ impl Outbox {
         self.frames.lock().framed.len() < AHEAD
     }
 
+    /// How many bytes of frames are ready. Closes may be any number, for a peer that opens and closes
+    /// connections and reads nothing.
+    pub(crate) fn framed(&self) -> usize {
+        self.frames.lock().framed.len()
+    }
+
     /// Whether no frame is ready and no connection waits for its turn.
     pub(crate) fn is_empty(&self) -> bool {
         let frames = self.frames.lock();
-        frames.framed.is_empty() && frames.queue.is_empty()
+        frames.framed.is_empty() && frames.turns.is_empty()
     }
 
-    /// Gives a connection a turn after all others that wait.
-    pub(crate) fn enqueue(&self, handle: Handle) {
-        self.frames.lock().queue.push_back(handle);
+    /// How many bytes there are, and how many writes found no room.
+    pub(crate) fn status(&self) -> (usize, u64) {
+        let frames = self.frames.lock();
+        (
+            frames.framed.len() + frames.room.waiting(),
+            frames.room.refused(),
+        )
     }
 
+    /// As a write of so many bytes, without them: room is kept. `None` if there is none.
+    pub(crate) fn reserve(&self, handle: Handle, queued: usize, length: usize) -> Option<Reserved> {
+        let mut frames = self.frames.lock();
+        let wish = frames.admit(handle, queued, length)?;
+        Some(frames.room.reserve(wish))
+    }
+
+    /// The room that was kept is not needed.
+    pub(crate) fn unreserve(&self, reserved: Reserved) {
+        self.frames.lock().room.unreserve(reserved);
+    }
+
+    /// Who has the next turn.
     pub(crate) fn next_turn(&self) -> Option<Handle> {
-        self.frames.lock().queue.pop_front()
+        self.frames.lock().turns.pop_front()
+    }
+
+    /// A connection sent so many of its bytes in its turn, and gets another if there is more.
+    pub(crate) fn had_turn(&self, handle: Handle, sent: usize, more: bool) {
+        let mut frames = self.frames.lock();
+        frames.room.remove(sent, 0);
+        if more {
+            frames.turns.push_back(handle);
+        }
+    }
+
+    /// So many bytes that waited are lost with their connection.
+    pub(crate) fn drop_queued(&self, bytes: usize) {
+        self.frames.lock().room.remove(bytes, 0);
+    }
+
+    /// Those for whose writes there is room again.
+    pub(crate) fn callers(&self) -> Vec<Handle> {
+        let mut frames = self.frames.lock();
+        let mut callers = Vec::new();
+        if frames.room.is_awaited() {
+            frames.room.call(|handle, _| {
+                callers.push(handle);
+                true
+            });
+        }
+        callers
+    }
+
+    /// How many bytes stay with the connections.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.frames.lock().room.waiting()
     }
 
     /// The connections that stand in the queue.
     #[cfg(test)]
     pub(crate) fn queued(&self) -> Vec<Handle> {
-        self.frames.lock().queue.iter().copied().collect()
+        self.frames.lock().turns.iter().copied().collect()
     }
 
     /// Exchanges what is framed so far for an empty buffer.
@@ -82,7 +174,35 @@ impl Outbox {
     }
 }
 
-/// How much a call of [`Outbox::frame`] took.
+impl Frames {
+    /// `None` if there is no room for so many bytes; the connection is called when there is.
+    fn admit(&mut self, handle: Handle, queued: usize, length: usize) -> Option<Wish> {
+        let wish = Wish {
+            waiting: queued.saturating_add(length),
+            shut: 0,
+        };
+        match self.room.admit(wish) {
+            Err(line) if length > 0 => {
+                self.room.wait(line, handle, wish);
+                None
+            }
+            _ => Some(wish),
+        }
+    }
+
+    fn frame(&mut self, id: &ConnectionId, content: &[u8]) -> Framed {
+        let mut done = Framed::default();
+        while done.bytes < content.len() && self.framed.len() < AHEAD && self.turns.is_empty() {
+            let end = content.len().min(done.bytes + CONTENT_LEN);
+            put_frame(&mut self.framed, id, &content[done.bytes..end]);
+            done.bytes = end;
+            done.frames += 1;
+        }
+        done
+    }
+}
+
+/// How much was framed at once.
 #[derive(Default)]
 pub(crate) struct Framed {
     pub(crate) bytes: usize,

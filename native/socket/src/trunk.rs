@@ -6,7 +6,7 @@ pub(crate) mod audit;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use megaphone_trunk::v1::{Decoder, FrameError};
 use megaphone_trunk::v2::{self, GoAwayCode, Session, SessionError};
@@ -26,6 +26,8 @@ use crate::sink::{Process, Reason, Sink, WRITER};
 use crate::slab::{SHARDS, Slab};
 use crate::watch::{Known, Watch};
 
+/// How long nothing more is told of sends that found no room (seconds).
+const HELD_UP_SILENCE: u32 = 60;
 /// The largest buffer that is kept for the next batch (bytes).
 const MAX_SPARE: usize = 512 << 10;
 
@@ -48,6 +50,8 @@ pub struct Trunk<P> {
     pub(crate) counters: Counters,
     pub(crate) draining: AtomicBool,
     debt: Mutex<Debt>,
+    /// How many sends had found no room when that was told last, and when that was (seconds).
+    told_held_up: Mutex<(u64, Option<u32>)>,
     started: Instant,
     /// Seconds since the start, as of the last feed or sweep: a send need not ask the clock.
     pub(crate) now: AtomicU32,
@@ -76,6 +80,8 @@ pub enum TrunkError {
     V2(SessionError),
     /// A frame is due for too long.
     Overdue(Overdue),
+    /// The peer of version 1 reads none of so many bytes of closes, and makes more of them due.
+    UnreadCloses(usize),
 }
 
 impl TrunkError {
@@ -85,6 +91,7 @@ impl TrunkError {
             TrunkError::V1(error) => error.fault.name(),
             TrunkError::V2(error) => error.fault.name(),
             TrunkError::Overdue(overdue) => overdue.name(),
+            TrunkError::UnreadCloses(_) => "unread_closes",
         }
     }
 }
@@ -95,6 +102,10 @@ impl std::fmt::Display for TrunkError {
             TrunkError::V1(error) => error.fmt(f),
             TrunkError::V2(error) => error.fmt(f),
             TrunkError::Overdue(overdue) => overdue.fmt(f),
+            TrunkError::UnreadCloses(bytes) => write!(
+                f,
+                "its peer opens and closes connections and reads nothing, {bytes} bytes of answers wait"
+            ),
         }
     }
 }
@@ -172,6 +183,7 @@ impl<P: Process> Trunk<P> {
             counters: Counters::default(),
             draining: AtomicBool::new(false),
             debt: Mutex::new(Debt::new(patience)),
+            told_held_up: Mutex::default(),
             started: Instant::now(),
             now: AtomicU32::new(0),
             next_sweep: AtomicUsize::new(0),
@@ -228,7 +240,7 @@ impl<P: Process> Trunk<P> {
             _ => Link::V1(V1 {
                 decoder: Mutex::new(Decoder::new(self.config.max_frame_size)),
                 names: Mutex::<Names>::default(),
-                outbox: Outbox::default(),
+                outbox: Outbox::new(self.config.max_trunk_output),
             }),
         }))
     }
@@ -236,6 +248,8 @@ impl<P: Process> Trunk<P> {
     fn session(&self) -> Session {
         let config = v2::Config {
             max_streams: self.config.max_connections,
+            max_output: self.config.max_trunk_output,
+            linger: self.config.idle_timeout.map(milliseconds),
             ceilings: self.config.ceilings,
             ..v2::Config::default()
         };
@@ -380,6 +394,42 @@ impl<P: Process> Trunk<P> {
             }
             answer
         });
+        self.waits_to_send(handle, process, owner, answer, sink)
+    }
+
+    /// As a send of `length` bytes, up to 64 KiB, without them: once it is done there is room for them, until
+    /// the connection's next send or [`Trunk::unreserve`].
+    pub fn reserve<S: Sink<P> + Monitor<P>>(
+        &self,
+        handle: Handle,
+        process: P,
+        length: usize,
+        sink: &mut S,
+    ) -> Send {
+        let mut owner = None;
+        let answer = self.visit(handle, sink, |connection, around| {
+            owner = Some(connection.owner);
+            connection.reserve(around, process, length)
+        });
+        self.waits_to_send(handle, process, owner, answer, sink)
+    }
+
+    /// There is no send for which room was kept.
+    pub fn unreserve<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
+        self.visit(handle, sink, |connection, around| {
+            connection.unreserve(around)
+        });
+    }
+
+    /// The answer to a process, which is watched as long as it waits.
+    fn waits_to_send<S: Sink<P> + Monitor<P>>(
+        &self,
+        handle: Handle,
+        process: P,
+        owner: Option<P>,
+        answer: Option<Send>,
+        sink: &mut S,
+    ) -> Send {
         let answer = answer.unwrap_or(Send::Failed(Reason::Closed));
         if owner != Some(process) {
             match answer {
@@ -558,6 +608,18 @@ impl<P: Process> Trunk<P> {
                 }
             });
         }
+        let mut callers = v1.outbox.callers();
+        while !callers.is_empty() {
+            let waited = callers.into_iter().filter(|handle| {
+                let waited = self.visit(*handle, sink, Connection::find_room);
+                waited == Some(true)
+            });
+            // Where none of them waited still there is room for others.
+            callers = match waited.count() {
+                0 => v1.outbox.callers(),
+                _ => Vec::new(),
+            };
+        }
     }
 
     /// Looks after one shard: closes what was idle too long, forgets ended ids whose time has
@@ -718,14 +780,45 @@ impl<P: Process> Trunk<P> {
     /// The counters.
     pub fn status(&self) -> Status {
         let mut status = self.counters.read(self.connections.len());
-        if let Some(Link::V2(v2)) = self.link.get() {
-            let totals = v2.session.lock().totals();
-            status.frames_in = totals.frames_received;
-            status.frames_out = totals.data_frames_sent;
-            status.count("refused_streams", totals.streams_refused);
-            status.count("stray_frames", totals.stray_frames);
+        match self.link.get() {
+            None => {}
+            Some(Link::V1(v1)) => {
+                let (unsent, refused) = v1.outbox.status();
+                status.unsent = unsent;
+                status.count("max_trunk_output", refused);
+            }
+            Some(Link::V2(v2)) => {
+                let session = v2.session.lock();
+                let totals = session.totals();
+                status.unsent = session.unsent();
+                status.frames_in = totals.frames_received;
+                status.frames_out = totals.data_frames_sent;
+                status.count("max_trunk_output", session.writes_without_room());
+                status.count("refused_streams", totals.streams_refused);
+                status.count("unread_streams", totals.streams_unread);
+                status.count("stray_frames", totals.stray_frames);
+            }
         }
         status
+    }
+
+    /// How many more sends found no room for [`Config::max_trunk_output`] than were told of; once a minute at
+    /// most, else 0.
+    pub fn held_up(&self) -> u64 {
+        let found_no_room = match self.link.get() {
+            None => 0,
+            Some(Link::V1(v1)) => v1.outbox.status().1,
+            Some(Link::V2(v2)) => v2.session.lock().writes_without_room(),
+        };
+        let now = self.now.load(Relaxed);
+        let mut told = self.told_held_up.lock();
+        let (before, at) = *told;
+        let is_silent = at.is_some_and(|at| now.saturating_sub(at) < HELD_UP_SILENCE);
+        if is_silent || found_no_room == before {
+            return 0;
+        }
+        *told = (found_no_room, Some(now));
+        found_no_room - before
     }
 
     /// Visits a connection; tells the writer and forgets the connection as its state asks.
@@ -823,7 +916,7 @@ impl<P: Process> Trunk<P> {
 
     /// Milliseconds since the start: the session's clock.
     fn milliseconds(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        milliseconds(self.started.elapsed())
     }
 
     fn look_at_the_clock(&self) -> u32 {
@@ -831,6 +924,10 @@ impl<P: Process> Trunk<P> {
         self.now.store(now, Relaxed);
         now
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How to hear of a process's death: [`Trunk::down`] is to be called then, once.

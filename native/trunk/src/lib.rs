@@ -8,5 +8,6 @@
 
 pub mod copy;
 pub mod proxy;
+pub mod room;
 pub mod v1;
 pub mod v2;

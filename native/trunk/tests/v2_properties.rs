@@ -39,9 +39,12 @@ fn lengths() -> impl Strategy<Value = usize> {
     prop_oneof![
         4 => 0usize..100,
         3 => 100usize..20_000,
-        2 => 20_000usize..300_000,
+        2 => 20_000usize..MOST_WRITTEN,
     ]
 }
+
+/// The longest write.
+const MOST_WRITTEN: usize = 300_000;
 
 fn step() -> impl Strategy<Value = Step> {
     let stream = 0usize..64;
@@ -87,6 +90,8 @@ struct Known {
     released: bool,
     /// Reset by either side: what was on its way may be lost.
     broken: bool,
+    /// A write was refused, and its owner was not told yet that it may try again.
+    refused: bool,
 }
 
 /// What went over the wire in one direction, by the frames alone.
@@ -133,12 +138,20 @@ struct End {
     /// What was brought of a frame that is not whole yet.
     brought: Vec<u8>,
     gone_away: bool,
+    max_output: usize,
+}
+
+fn writable(streams: &mut BTreeMap<StreamId, Known>, id: StreamId) {
+    let known = streams.get_mut(&id).unwrap();
+    assert!(known.refused && !known.released && !known.broken);
+    known.refused = false;
 }
 
 impl End {
-    fn new(session: Session) -> Self {
+    fn new(session: Session, max_output: usize) -> Self {
         Self {
             session,
+            max_output,
             streams: BTreeMap::new(),
             incoming: VecDeque::new(),
             brought: Vec::new(),
@@ -210,9 +223,29 @@ impl End {
     fn write(&mut self, id: StreamId, role: Role, len: usize) {
         let known = self.streams.get_mut(&id).unwrap();
         let content = bytes(id, role, known.written, len);
-        if self.session.write(id, &content) == Ok(Written::Taken) {
-            assert!(!known.finished, "a write after the end was taken");
-            known.written += len as u64;
+        match self.session.write(id, &content) {
+            Ok(Written::Taken) => {
+                assert!(!known.finished, "a write after the end was taken");
+                known.written += len as u64;
+            }
+            Ok(Written::Refused) => known.refused = true,
+            Err(_) => {}
+        }
+        self.check_room();
+    }
+
+    /// Where nothing waits for its turn one write of any size is taken, and the same of windows.
+    fn check_room(&self) {
+        let most = self.max_output.saturating_add(2 * MOST_WRITTEN);
+        let queued = self.session.total_queued();
+        assert!(queued <= most, "{queued} bytes are queued");
+    }
+
+    /// Nobody who may write was left waiting, once all that was written is out.
+    fn check_writers(&self) {
+        for (id, known) in &self.streams {
+            let writes = !known.broken && !known.released && !known.finished;
+            assert!(!writes || !known.refused, "stream {id} waits for ever");
         }
     }
 
@@ -231,10 +264,10 @@ impl End {
     /// The transport takes output to the other end.
     fn take(&mut self, limit: usize, to: &mut End, wire: &mut Wire) {
         let mut out = Vec::new();
-        let streams = &self.streams;
+        let streams = &mut self.streams;
         self.session
             .take_output(limit, &mut out, &mut |event: Event<'_>| match event {
-                Event::Writable { id, .. } => assert!(!streams[&id].released),
+                Event::Writable { id, .. } => writable(streams, id),
                 Event::Closed { id, .. } => {
                     assert!(streams[&id].finished && streams[&id].peer_finished);
                 }
@@ -288,17 +321,24 @@ impl End {
                     assert!(streams[&id].finished && streams[&id].peer_finished);
                 }
                 Event::GoAway => *gone_away = true,
-                Event::Writable { .. } => panic!("nothing is written here"),
+                Event::Writable { id, .. } => writable(streams, id),
             })
             .unwrap();
     }
 
-    /// The owners want nothing more: they read what is there and finish.
-    fn wind_up(&mut self) {
+    /// The owners read what is there, and the windows are theirs again.
+    fn read(&mut self) {
         let ids: Vec<_> = self.streams.keys().copied().collect();
         for id in ids {
             let held = self.streams[&id].held;
             self.consume(id, held);
+        }
+    }
+
+    /// The owners want nothing more.
+    fn finish_all(&mut self) {
+        let ids: Vec<_> = self.streams.keys().copied().collect();
+        for id in ids {
             self.finish(id);
         }
     }
@@ -316,8 +356,8 @@ struct Pair {
 impl Pair {
     fn new(config: Config) -> Self {
         Self {
-            client: End::new(Session::client(config.clone(), 0)),
-            server: End::new(Session::server(config, 0)),
+            client: End::new(Session::client(config.clone(), 0), config.max_output),
+            server: End::new(Session::server(config.clone(), 0), config.max_output),
             up: Wire::default(),
             down: Wire::default(),
         }
@@ -338,11 +378,21 @@ impl Pair {
 
     /// Lets everything arrive and everybody finish.
     fn settle(&mut self) {
+        self.quiet();
+        for end in [&mut self.client, &mut self.server] {
+            end.check_writers();
+            end.finish_all();
+        }
+        self.quiet();
+    }
+
+    /// Lets everything arrive and be read.
+    fn quiet(&mut self) {
         loop {
             for at in [Role::Client, Role::Server] {
                 match at {
-                    Role::Client => self.client.wind_up(),
-                    Role::Server => self.server.wind_up(),
+                    Role::Client => self.client.read(),
+                    Role::Server => self.server.read(),
                 }
                 self.step(at, &Step::Take(usize::MAX));
             }
@@ -360,6 +410,7 @@ impl Pair {
             assert_eq!(end.session.failure(), None);
             assert_eq!(end.session.streams().collect::<Vec<_>>(), []);
             assert_eq!(end.session.total_queued(), 0);
+            assert_eq!(end.session.total_shut(), 0);
             assert!(!end.session.has_output() && end.session.is_between_frames());
             end.session.go_away(GoAwayCode::Normal);
             v2_support::headers(&mut end.session);
@@ -395,9 +446,11 @@ fn config() -> impl Strategy<Value = Config> {
     (
         prop_oneof![Just(0), Just(1_000), Just(64 << 10)],
         1usize..100_000,
+        prop_oneof![Just(usize::MAX), Just(1_000), 100_000usize..4_000_000],
     )
-        .prop_map(|(output_ahead, high_watermark)| Config {
+        .prop_map(|(output_ahead, high_watermark, max_output)| Config {
             output_ahead,
+            max_output,
             high_watermark,
             low_watermark: high_watermark / 2,
             ..Config::default()

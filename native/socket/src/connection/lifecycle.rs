@@ -2,6 +2,7 @@
 
 use super::waiting::wake_all;
 use super::{Connection, Hold, Incoming, Linked, Surroundings};
+use crate::link::Link;
 use crate::options::Active;
 use crate::sink::{Reason, Sink};
 use crate::slab::Fate;
@@ -11,6 +12,7 @@ impl<P: Copy + Eq> Connection<P> {
     pub(crate) fn release<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
         self.hold = Hold::Released;
         self.active = Active::Passive;
+        self.unreserve(around);
         self.clear_input(around);
         self.end_input(around, Incoming::Finished);
         self.close_link(around);
@@ -86,8 +88,12 @@ impl<P: Copy + Eq> Connection<P> {
     /// The peer is gone: output has nowhere to go.
     pub(super) fn lose_link<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
         self.linked = Linked::Gone;
+        self.unreserve(around);
         if let Some(mut output) = self.output.take() {
             wake_all(&mut output.writers, around);
+            if let Link::V1(v1) = around.link {
+                v1.outbox.drop_queued(output.queue.len());
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use megaphone_trunk::v2::Written;
 use super::waiting::{self, wake_all};
 use super::{Connection, Hold, Incoming, Linked, Surroundings};
 use crate::link::{Key, Link};
-use crate::outbox::{CONTENT_LEN, Framed, put_frame};
+use crate::outbox::{CONTENT_LEN, put_frame};
 use crate::sink::{Reason, Sink};
 
 /// A send waits while this much output of its connection is unwritten (bytes) ...
@@ -35,20 +35,11 @@ impl<P: Copy + Eq> Connection<P> {
         process: P,
         data: &[u8],
     ) -> Send {
-        if self.hold == Hold::Released || self.linked != Linked::Open || self.write_shut {
-            return Send::Failed(match self.incoming {
-                Incoming::Broken(reason) => reason,
-                _ => Reason::Closed,
-            });
+        if let Some(reason) = self.cannot_send() {
+            return Send::Failed(reason);
         }
-        match self.write(around, data) {
-            Written::Taken => {}
-            Written::Refused => {
-                let number = waiting::begin(around.counters);
-                let output = self.output.get_or_insert_default();
-                output.writers.push((process, number));
-                return Send::Wait(number);
-            }
+        if self.write(around, data) == Written::Refused {
+            return self.wait_to_send(around, process);
         }
         self.last_active = around.now;
         self.sent.count(data.len());
@@ -56,6 +47,62 @@ impl<P: Copy + Eq> Connection<P> {
         self.reply(around);
         self.pump(around);
         Send::Done
+    }
+
+    /// As a send of so many bytes, without them.
+    pub(crate) fn reserve<S: Sink<P>>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        process: P,
+        length: usize,
+    ) -> Send {
+        if let Some(reason) = self.cannot_send() {
+            return Send::Failed(reason);
+        }
+        if self.reserved.is_some() {
+            return Send::Done;
+        }
+        self.reserved = match (around.link, &self.key) {
+            (Link::V1(_), Key::V1(_)) if self.queued() >= HIGH_WATERMARK => None,
+            (Link::V1(v1), Key::V1(_)) => v1.outbox.reserve(around.handle, self.queued(), length),
+            (Link::V2(v2), Key::V2(id)) => {
+                let reserved = v2.session.lock().reserve(*id, length);
+                match reserved {
+                    Ok(reserved) => reserved,
+                    // The send takes all: its event is on the way.
+                    Err(_) => return Send::Done,
+                }
+            }
+            _ => return Send::Done,
+        };
+        match self.reserved {
+            Some(_) => Send::Done,
+            None => self.wait_to_send(around, process),
+        }
+    }
+
+    /// Room that was kept is not needed.
+    pub(crate) fn unreserve<S>(&mut self, around: &mut Surroundings<'_, S>) {
+        if let Some(reserved) = self.reserved.take() {
+            around.link.unreserve(reserved);
+        }
+    }
+
+    fn cannot_send(&self) -> Option<Reason> {
+        if self.hold != Hold::Released && self.linked == Linked::Open && !self.write_shut {
+            return None;
+        }
+        Some(match self.incoming {
+            Incoming::Broken(reason) => reason,
+            _ => Reason::Closed,
+        })
+    }
+
+    fn wait_to_send<S>(&mut self, around: &mut Surroundings<'_, S>, process: P) -> Send {
+        let number = waiting::begin(around.counters);
+        let output = self.output.get_or_insert_default();
+        output.writers.push((process, number));
+        Send::Wait(number)
     }
 
     /// gen_tcp:shutdown/2 of the writing side: FIN, after what was sent. Version 1 has no
@@ -69,11 +116,24 @@ impl<P: Copy + Eq> Connection<P> {
         self.write_shut = true;
     }
 
-    /// There is room for output again.
+    /// There is room for output again, in version 2.
     pub(crate) fn writable<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
         if let Some(mut output) = self.output.take() {
             wake_all(&mut output.writers, around);
         }
+    }
+
+    /// There is room for more output on the trunk, in version 1; says whether anybody waited for it.
+    pub(crate) fn find_room<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        let Some(output) = &mut self.output else {
+            return false;
+        };
+        let waited = !output.writers.is_empty();
+        wake_all(&mut output.writers, around);
+        if output.queue.is_empty() && self.linked != Linked::Closing {
+            self.output = None;
+        }
+        waited
     }
 
     /// One frame of what waits, into the writer's batch; says whether the connection has more
@@ -95,8 +155,9 @@ impl<P: Copy + Eq> Connection<P> {
         if output.queue.len() < LOW_WATERMARK {
             wake_all(&mut output.writers, around);
         }
-        if !output.queue.is_empty() {
-            v1.outbox.enqueue(around.handle);
+        let more = !output.queue.is_empty();
+        v1.outbox.had_turn(around.handle, end, more);
+        if more {
             return;
         }
         self.output = None;
@@ -115,30 +176,33 @@ impl<P: Copy + Eq> Connection<P> {
         data: &[u8],
     ) -> Written {
         around.wrote = true;
+        let reserved = self.reserved.take();
         match (around.link, &self.key) {
             (Link::V1(v1), Key::V1(id)) => {
-                let queued = self.output.as_ref().map_or(0, |output| output.queue.len());
+                let queued = self.queued();
                 if queued >= HIGH_WATERMARK {
+                    self.reserved = reserved;
                     return Written::Refused;
                 }
-                let framed = match queued {
-                    0 => v1.outbox.frame(id, data),
-                    _ => Framed::default(),
+                let Some(framed) = v1.outbox.write(around.handle, id, data, queued, reserved)
+                else {
+                    return Written::Refused;
                 };
                 around.counters.frames_out.fetch_add(framed.frames, Relaxed);
                 let rest = &data[framed.bytes..];
                 if !rest.is_empty() {
                     let output = self.output.get_or_insert_default();
                     append(&mut output.queue, rest);
-                    if queued == 0 {
-                        v1.outbox.enqueue(around.handle);
-                    }
                 }
                 Written::Taken
             }
             // A stream that the peer has reset takes all: its event is on the way.
             (Link::V2(v2), Key::V2(id)) => {
-                let written = v2.session.lock().write(*id, data);
+                let mut session = v2.session.lock();
+                let written = match reserved {
+                    Some(reserved) => session.write_reserved(*id, data, reserved),
+                    None => session.write(*id, data),
+                };
                 written.unwrap_or(Written::Taken)
             }
             _ => Written::Taken,
@@ -146,7 +210,6 @@ impl<P: Copy + Eq> Connection<P> {
     }
 
     /// Bytes that wait for this connection's turn, in version 1.
-    #[cfg(test)]
     pub(crate) fn queued(&self) -> usize {
         self.output.as_ref().map_or(0, |output| output.queue.len())
     }

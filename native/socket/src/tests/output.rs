@@ -55,7 +55,7 @@ fn frames_are_of_16_kib_at_most() {
 fn a_send_waits_above_the_high_mark_until_below_the_low_one() {
     let mut world = World::new(raw());
     let handle = world.open(1, OWNER, b"a");
-    // The outbox takes 256 KiB ahead; what is left stays with the connection.
+    // The outbox takes 64 KiB ahead; what is left stays with the connection.
     world.send(handle, OWNER, &[0; A_LOT]);
     let number = send_wait(world.send(handle, OWNER, b"more"));
     let pending = |world: &World| world.trunk.statistics(handle).unwrap().pending;
@@ -155,7 +155,7 @@ fn small_senders_never_starve_one_that_queues() {
 fn what_is_sent_later_never_overtakes_what_queues() {
     let mut world = World::new(raw());
     let handle = world.open(1, OWNER, b"a");
-    let mut sent = vec![0; 300 << 10];
+    let mut sent = vec![0; 100 << 10];
     world.send(handle, OWNER, &sent);
     world.take(1);
     for byte in 1..50u8 {
@@ -167,6 +167,151 @@ fn what_is_sent_later_never_overtakes_what_queues() {
     let missing = sent.len() - heard.len();
     heard.splice(0..0, vec![0; missing]);
     assert_eq!(heard, sent);
+}
+
+/// How long what is framed ahead may be: a frame may pass the mark.
+const AHEAD: usize = (64 << 10) + FRAME;
+
+#[test]
+fn a_send_stands_behind_what_is_framed_and_a_frame_of_each_other() {
+    let mut world = World::new(raw());
+    let greedy = [1, 2, 3].map(|n| world.open(n, OWNER, b"a"));
+    let modest = world.open(4, OWNER, b"a");
+    let fill = |world: &mut World| {
+        for handle in greedy {
+            while world.send(handle, OWNER, &[0; 64 << 10]) == Send::Done {}
+        }
+    };
+    for round in 0..20 {
+        // They send as much as they can, whenever somebody lets them: in front of it ...
+        fill(&mut world);
+        world.send(modest, OWNER, b"m");
+        let mut before = 0;
+        loop {
+            let heard = world.take(256 << 10);
+            let others = heard.iter().take_while(|heard| heard_by(heard) != 4);
+            let count = others.clone().count();
+            before += others.map(|heard| size(heard) + 32).sum::<usize>();
+            if count < heard.len() {
+                break;
+            }
+            // ... and behind it.
+            fill(&mut world);
+        }
+        assert!(
+            before <= AHEAD + 3 * FRAME,
+            "{before} bytes in round {round}"
+        );
+    }
+}
+
+#[test]
+fn many_before_a_trunk_that_takes_nothing_fill_it_and_wait() {
+    const MOST: usize = 4 << 20;
+    let mut world = World::new(Config {
+        max_trunk_output: MOST,
+        ..raw()
+    });
+    let handles: Vec<_> = (0..300).map(|n| world.open(n, OWNER, b"a")).collect();
+    let piece = [0; 64 << 10];
+    let waits: Vec<_> = handles
+        .iter()
+        .filter_map(|handle| match world.send(*handle, OWNER, &piece) {
+            Send::Done => None,
+            answer => Some((*handle, send_wait(answer))),
+        })
+        .collect();
+    let unsent = world.trunk.status().unsent;
+    assert!(unsent > 0 && unsent <= MOST + AHEAD, "{unsent} bytes wait");
+    assert!(waits.len() > 200);
+    assert_eq!(world.errors("max_trunk_output"), waits.len() as u64);
+    // Who says little still finds room.
+    assert_eq!(world.send(waits[0].0, OWNER + 1, b"little"), Send::Done);
+    // One who waited closes, another's peer does.
+    world.close(waits[1].0);
+    world.say(299, b"");
+    let mut left: Vec<_> = waits.iter().map(|(_, number)| (OWNER, *number)).collect();
+    let mut rounds = 0;
+    while !left.is_empty() {
+        world.take(256 << 10);
+        let woken = world.wakes();
+        left.retain(|wait| !woken.contains(wait));
+        for (_, number) in woken {
+            let waited = waits.iter().find(|(_, waited)| *waited == number);
+            world.send(waited.unwrap().0, OWNER, &piece);
+        }
+        rounds += 1;
+        assert!(rounds < 200, "{} are never woken", left.len());
+    }
+    for handle in handles {
+        world.close(handle);
+    }
+    world.take_all();
+    assert_eq!(world.trunk.status().unsent, 0);
+}
+
+#[test]
+fn room_is_kept_until_the_next_send_or_the_end() {
+    const MOST: usize = 4 << 20;
+    let mut world = World::new(Config {
+        max_trunk_output: MOST,
+        ..raw()
+    });
+    let all: Vec<_> = (0..100).map(|n| world.open(n, OWNER, b"a")).collect();
+    let (first, handles) = all.split_first().unwrap();
+    world.send(*first, OWNER, &[0; 128 << 10]);
+    let keep = |world: &mut World, length: usize| {
+        let mut kept = Vec::new();
+        for handle in handles {
+            match world.trunk.reserve(*handle, OWNER, length, &mut world.sink) {
+                Send::Done => kept.push(*handle),
+                Send::Wait(number) => assert!(world.trunk.cancel(*handle, OWNER, number)),
+                Send::Failed(reason) => panic!("{reason:?}"),
+            }
+        }
+        kept
+    };
+    let kept = keep(&mut world, 1000);
+    assert!(kept.len() > 50 && kept.len() < 64, "{}", kept.len());
+    assert_eq!(keep(&mut world, 1000), kept, "once for each");
+    let [sends, closes, changes] = kept[..3] else {
+        panic!("{}", kept.len());
+    };
+    assert_eq!(world.send(sends, OWNER, &[0; 64 << 10]), Send::Done);
+    world.close(closes);
+    world.trunk.unreserve(changes, &mut world.sink);
+    world.die(OWNER);
+    world.take_all();
+    let handles: Vec<_> = (200..300).map(|n| world.open(n, OWNER + 1, b"a")).collect();
+    world.send(handles[0], OWNER + 1, &[0; 128 << 10]);
+    let again = handles[1..].iter().filter(|handle| {
+        let reserved = world
+            .trunk
+            .reserve(**handle, OWNER + 1, 1000, &mut world.sink);
+        reserved == Send::Done
+    });
+    assert_eq!(again.count(), kept.len(), "nothing was left of it");
+}
+
+#[test]
+fn a_peer_that_reads_none_of_its_closes_loses_the_trunk() {
+    let mut world = World::new(Config {
+        max_connections: 1000,
+        max_trunk_output: 100 << 10,
+        ..raw()
+    });
+    let error = (0..10_000).find_map(|n| {
+        let bytes = [frame(n, b"a"), frame(n, b"")].concat();
+        let fed = world.trunk.feed(&bytes, &mut world.sink);
+        for handle in fed.opened {
+            world.close(handle);
+        }
+        fed.error
+    });
+    let error = error.unwrap();
+    assert_eq!(error.name(), "unread_closes");
+    let unsent = world.trunk.status().unsent;
+    assert!(unsent < 200 << 10, "{unsent} bytes wait");
 }
 
 fn heard_by(heard: &Heard) -> u64 {

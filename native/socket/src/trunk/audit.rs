@@ -57,6 +57,9 @@ impl<P: Process> Trunk<P> {
         assert_eq!(status.connections, truth.connections, "connections");
         assert_eq!(status.buffered, truth.buffered, "buffered");
         assert_eq!(status.waiters, truth.waiters, "waiters");
+        if let Some(Link::V1(v1)) = self.link.get() {
+            assert_eq!(v1.outbox.waiting(), truth.pending, "pending");
+        }
         truth
     }
 

@@ -8,6 +8,7 @@ use super::output::MAX_DATA;
 use super::session::{ID_END, Session};
 use super::stream::{Marks, Stream};
 use super::table::Table;
+use crate::room::{RESERVED, Reserved};
 
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,22 +64,56 @@ impl Session {
     }
 
     /// Sends bytes, all or none of them: they are framed at once if nobody waits before them and
-    /// their window is open, else queued for the stream's turns.
+    /// their window is open, else queued for the stream's turns, if there is room.
     ///
     /// # Errors
     /// [`StreamError`] if the stream is gone or was finished.
     pub fn write(&mut self, id: StreamId, bytes: &[u8]) -> Result<Written, StreamError> {
         let (high, ahead) = (self.config.high_watermark, self.config.output_ahead);
-        let stream = find(&mut self.table, self.failed, id)?;
-        if !stream.state.can_write() {
-            return Err(StreamError::Finished);
-        }
-        if self.output.queues.len(stream.queue) >= high.max(1) {
-            stream.marks.set(Marks::REFUSED);
+        let stream = find_writable(&mut self.table, self.failed, id)?;
+        if self.output.admit(stream, bytes.len(), high).is_none() {
             return Ok(Written::Refused);
         }
         self.output.write(stream, bytes, ahead, &mut self.totals);
         Ok(Written::Taken)
+    }
+
+    /// As a write of so many bytes, without them: room is kept for up to
+    /// [`RESERVED`](crate::room::RESERVED) bytes until [`write_reserved`](Self::write_reserved) or
+    /// [`unreserve`](Self::unreserve), of which one has to follow. `None` is a write that was refused.
+    ///
+    /// # Errors
+    /// [`StreamError`] if the stream is gone or was finished.
+    pub fn reserve(&mut self, id: StreamId, len: usize) -> Result<Option<Reserved>, StreamError> {
+        let high = self.config.high_watermark;
+        let stream = find_writable(&mut self.table, self.failed, id)?;
+        let wish = self.output.admit(stream, len, high);
+        Ok(wish.map(|wish| self.output.room.reserve(wish)))
+    }
+
+    /// A write for which room was kept: it is taken.
+    ///
+    /// # Errors
+    /// [`StreamError`] if the stream is gone or was finished.
+    pub fn write_reserved(
+        &mut self,
+        id: StreamId,
+        bytes: &[u8],
+        reserved: Reserved,
+    ) -> Result<Written, StreamError> {
+        self.unreserve(reserved);
+        if bytes.len() > RESERVED {
+            return self.write(id, bytes);
+        }
+        let ahead = self.config.output_ahead;
+        let stream = find_writable(&mut self.table, self.failed, id)?;
+        self.output.write(stream, bytes, ahead, &mut self.totals);
+        Ok(Written::Taken)
+    }
+
+    /// The room that was kept is not needed.
+    pub fn unreserve(&mut self, reserved: Reserved) {
+        self.output.room.unreserve(reserved);
     }
 
     /// Sends FIN after what is queued; the peer may still send.
@@ -86,10 +121,7 @@ impl Session {
     /// # Errors
     /// [`StreamError`] if the stream is gone or was finished before.
     pub fn finish(&mut self, id: StreamId) -> Result<Remains, StreamError> {
-        let stream = find(&mut self.table, self.failed, id)?;
-        if !stream.state.can_write() {
-            return Err(StreamError::Finished);
-        }
+        let stream = find_writable(&mut self.table, self.failed, id)?;
         if stream.queue.is_some() {
             stream.state = stream.state.finishing();
             return Ok(Remains::Stream);
@@ -108,6 +140,10 @@ impl Session {
         let stream = find(&mut self.table, self.failed, id)?;
         stream.marks.set(Marks::RELEASED);
         stream.marks.clear(Marks::REFUSED);
+        let queued = self.output.queues.len(stream.queue);
+        if queued > 0 && self.config.linger.is_some() {
+            self.leaving.add(id, queued, self.now);
+        }
         match self.finish(id) {
             Err(StreamError::Finished) => Ok(self.reset_if_unread(id)),
             finished => finished,
@@ -239,11 +275,23 @@ impl Session {
     /// Takes a stream out of the table, with all that it had.
     pub(super) fn remove(&mut self, id: StreamId) {
         if let Some(mut stream) = self.table.remove(id) {
-            self.output.queues.give_back(&mut stream.queue);
+            self.output.drop_queue(&mut stream);
             if stream.marks.has(Marks::RECEIVED) && stream.marks.has(Marks::SENT) {
                 self.totals.streams_served += 1;
             }
         }
+    }
+}
+
+fn find_writable(
+    table: &mut Table,
+    failed: Option<SessionError>,
+    id: StreamId,
+) -> Result<&mut Stream, StreamError> {
+    let stream = find(table, failed, id)?;
+    match stream.state.can_write() {
+        true => Ok(stream),
+        false => Err(StreamError::Finished),
     }
 }
 

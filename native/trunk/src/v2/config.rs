@@ -16,6 +16,12 @@ pub struct Config {
     pub low_watermark: usize,
     /// How many bytes of frames are made ahead of the writer; past it streams queue for turns.
     pub output_ahead: usize,
+    /// How many bytes of all streams may be queued; past it writes are refused (see
+    /// [`Room`](crate::room::Room)).
+    pub max_output: usize,
+    /// How long a stream that its owner has left may have bytes queued of which the peer takes none, in
+    /// milliseconds; then it is reset. `None`: for ever.
+    pub linger: Option<u64>,
     /// A ping is sent after this long without a byte from the peer, in milliseconds.
     pub keepalive_interval: u64,
     /// The session ends when nothing came for this long after a ping, in milliseconds.
@@ -32,6 +38,8 @@ impl Default for Config {
             high_watermark: 64 << 10,
             low_watermark: 32 << 10,
             output_ahead: 64 << 10,
+            max_output: usize::MAX,
+            linger: None,
             keepalive_interval: 30_000,
             keepalive_timeout: 15_000,
             ceilings: Ceilings::default(),

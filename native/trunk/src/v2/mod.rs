@@ -63,6 +63,7 @@
 //! | ACK twice, or for its own stream | let pass | `empty_frames` or `idle_updates` if there is nothing else |
 //! | go-away with code 0 | no new streams; the open ones go on | [`Event::GoAway`] |
 //! | go-away with any other code | session ends, nothing is answered | `peer_failed` |
+//! | no window for `linger` on a stream whose owner is gone and has bytes queued | RST | `unread_streams` |
 //! | nothing, for `keepalive_timeout` after a ping | session ends, go-away with code 2 | `keepalive_timeout` |
 //! | too much that brings no progress | session ends | the [`Ceiling`]'s |
 //!
@@ -78,6 +79,7 @@ mod event;
 mod header;
 mod ids;
 mod keepalive;
+mod leaving;
 mod output;
 mod peer;
 mod queues;

@@ -21,6 +21,7 @@ use super::session::Session;
 use super::stream::{Marks, Stream};
 use super::totals::Totals;
 use crate::copy::append;
+use crate::room::{Line, Room, Wish};
 
 /// The most data in one frame, in bytes: streams take turns by frames.
 pub const MAX_DATA: usize = 16 << 10;
@@ -40,7 +41,7 @@ pub struct Taken {
     pub more: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
     go_away: Option<GoAwayCode>,
     ping: Option<u32>,
@@ -52,9 +53,25 @@ pub(super) struct Output {
     /// Streams with data and a window for it; ids of streams that are gone are skipped.
     turns: VecDeque<StreamId>,
     pub(super) queues: Queues,
+    /// What is in the queues, and who waits to have more there.
+    pub(super) room: Room<StreamId>,
 }
 
 impl Output {
+    /// In which so many bytes may be queued.
+    pub(super) fn new(max_output: usize) -> Self {
+        Self {
+            go_away: None,
+            ping: None,
+            pongs: VecDeque::new(),
+            framed: Vec::new(),
+            control: VecDeque::new(),
+            turns: VecDeque::new(),
+            queues: Queues::default(),
+            room: Room::new(max_output),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.go_away.is_none()
             && self.ping.is_none()
@@ -67,7 +84,12 @@ impl Output {
     /// How many bytes wait here, queues included; for the ids of streams that wait, four each.
     pub(super) fn held(&self) -> usize {
         let ids = self.pongs.len() + self.control.len() + self.turns.len();
-        self.framed.len() + self.queues.total() + ids * size_of::<StreamId>()
+        self.framed.len() + self.room.waiting() + ids * size_of::<StreamId>()
+    }
+
+    /// How many bytes of frames are made.
+    pub(super) const fn framed(&self) -> usize {
+        self.framed.len()
     }
 
     pub(super) const fn go_away(&mut self, code: GoAwayCode) {
@@ -78,7 +100,7 @@ impl Output {
     pub(super) fn end(&mut self, last_words: Option<GoAwayCode>) {
         *self = Self {
             go_away: last_words,
-            ..Self::default()
+            ..Self::new(0)
         };
     }
 
@@ -140,9 +162,62 @@ impl Output {
             }
         }
         if !bytes.is_empty() {
+            let queued = self.queues.len(stream.queue);
+            let shut = stream.shut(queued + bytes.len()) - stream.shut(queued);
+            self.room.add(bytes.len(), shut);
             self.queues.append(&mut stream.queue, bytes);
             self.needs_turn(stream);
         }
+    }
+
+    /// What would wait if so many bytes were written now; `None` if they may not be, and
+    /// [`Event::Writable`] tells when they may.
+    pub(super) fn admit(&mut self, stream: &mut Stream, len: usize, high: usize) -> Option<Wish> {
+        let queued = self.queues.len(stream.queue);
+        if queued >= high.max(1) {
+            stream.marks.set(Marks::REFUSED);
+            return None;
+        }
+        let waiting = queued.saturating_add(len);
+        let shut = stream.shut(waiting);
+        let wish = Wish { waiting, shut };
+        match self.room.admit(wish) {
+            Err(line) if len > 0 => {
+                self.wait_for_room(stream, line, wish);
+                None
+            }
+            _ => Some(wish),
+        }
+    }
+
+    fn wait_for_room(&mut self, stream: &mut Stream, line: Line, wish: Wish) {
+        stream.marks.set(Marks::REFUSED);
+        if stream.marks.has(Marks::in_line(line)) {
+            self.room.refuse();
+        } else {
+            stream.marks.set(Marks::in_line(line));
+            self.room.wait(line, stream.id, wish);
+        }
+    }
+
+    /// The peer opens a stream's window.
+    pub(super) fn open_window(&mut self, stream: &mut Stream, window: u32) {
+        if stream.queue.is_some() {
+            let queued = self.queues.len(stream.queue);
+            let shut = stream.shut(queued);
+            stream.send_window = window;
+            self.room.remove(0, shut - stream.shut(queued));
+        } else {
+            stream.send_window = window;
+        }
+        self.needs_turn(stream);
+    }
+
+    /// What a stream has queued is lost.
+    pub(super) fn drop_queue(&mut self, stream: &mut Stream) {
+        let queued = self.queues.len(stream.queue);
+        self.room.remove(queued, stream.shut(queued));
+        self.queues.give_back(&mut stream.queue);
     }
 
     /// Says FIN for a stream with nothing queued.
@@ -198,10 +273,30 @@ impl Session {
         {
             self.take_turn(id, out, events);
         }
+        self.call_writers(events);
         Taken {
             bytes: out.len() - before,
             more: !self.output.is_empty(),
         }
+    }
+
+    /// Tells those whose writes found no room that there is some again.
+    pub(super) fn call_writers<'a>(&mut self, events: &mut impl Events<'a>) {
+        if !self.output.room.is_awaited() {
+            return;
+        }
+        let table = &mut self.table;
+        self.output.room.call(|id, line| {
+            let Some(stream) = table.get_mut(id) else {
+                return false;
+            };
+            stream.marks.clear(Marks::in_line(line));
+            let waited = stream.marks.has(Marks::REFUSED);
+            if waited {
+                writable(stream, events);
+            }
+            waited
+        });
     }
 
     fn take_control(&mut self, id: StreamId, out: &mut Vec<u8>) {
@@ -244,12 +339,12 @@ impl Session {
             &mut self.totals,
         );
         queues.remove(&mut stream.queue, len);
+        // The window shuts by as much: as much waits for it as before.
+        self.output.room.remove(len, 0);
         self.output.needs_turn(stream);
         let is_low = queued - len <= self.config.low_watermark;
         if is_low && stream.marks.has(Marks::REFUSED) {
-            stream.marks.clear(Marks::REFUSED);
-            let tag = stream.tag;
-            events.event(Event::Writable { id, tag });
+            writable(stream, events);
         }
         if flags == Flags::FIN {
             let (tag, is_released) = (stream.tag, stream.marks.has(Marks::RELEASED));
@@ -258,6 +353,13 @@ impl Session {
             }
         }
     }
+}
+
+/// Whoever was refused may write again.
+pub(super) fn writable<'a>(stream: &mut Stream, events: &mut impl Events<'a>) {
+    stream.marks.clear(Marks::REFUSED);
+    let (id, tag) = (stream.id, stream.tag);
+    events.event(Event::Writable { id, tag });
 }
 
 /// The oldest id; the queue gives its memory back when it was long and is empty.

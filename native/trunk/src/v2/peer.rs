@@ -5,6 +5,7 @@ use super::error::SessionFault;
 use super::event::{Event, Events, ResetCause};
 use super::header::{Flags, FrameType, Header, INITIAL_WINDOW, StreamId};
 use super::ids::Standing;
+use super::output::writable;
 use super::receive::{Body, End, Fate, flag_combination};
 use super::session::Session;
 use super::stream::{Marks, Stream};
@@ -110,13 +111,17 @@ impl Session {
             return self.peer_reset(id, events);
         }
         let window = stream.send_window;
-        stream.send_window = window
+        let opened = window
             .checked_add(length)
             .ok_or(SessionFault::WindowOverflow {
                 delta: length,
                 window,
             })?;
-        self.output.needs_turn(stream);
+        self.output.open_window(stream, opened);
+        // With bytes queued that is told when they are framed.
+        if stream.queue.is_none() && stream.marks.has(Marks::REFUSED) {
+            writable(stream, events);
+        }
         let is_first_ack = take_ack(stream, flags);
         let is_late = !stream.state.can_receive();
         let is_unused = !stream.marks.has(Marks::RECEIVED);

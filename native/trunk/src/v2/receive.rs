@@ -111,6 +111,7 @@ impl Session {
                 }
             }
         }
+        self.call_writers(events);
         Ok(())
     }
 

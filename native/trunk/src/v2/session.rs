@@ -8,6 +8,7 @@ use super::event::Tag;
 use super::header::{INITIAL_WINDOW, StreamId};
 use super::ids::UsedIds;
 use super::keepalive::{Keepalive, Tick};
+use super::leaving::Leaving;
 use super::output::Output;
 use super::receive::Reading;
 use super::role::Role;
@@ -36,10 +37,13 @@ pub struct Session {
     /// How many bytes were read.
     pub(super) offset: u64,
     pub(super) output: Output,
+    pub(super) leaving: Leaving,
     pub(super) keepalive: Keepalive,
     budgets: Budgets,
     pub(super) totals: Totals,
     started: u64,
+    /// The time as it was told last.
+    pub(super) now: u64,
     seconds: u64,
     said_go_away: bool,
     pub(super) heard_go_away: bool,
@@ -78,12 +82,14 @@ impl Session {
             next_id: role.first_id(),
             reading: Reading::default(),
             offset: 0,
-            output: Output::default(),
+            output: Output::new(config.max_output),
+            leaving: Leaving::default(),
             keepalive: Keepalive::new(config.keepalive_interval, config.keepalive_timeout, now),
             budgets: Budgets::new(&config.ceilings),
             config,
             totals: Totals::default(),
             started: now,
+            now,
             seconds: 0,
             said_go_away: false,
             heard_go_away: false,
@@ -120,7 +126,9 @@ impl Session {
         if let Some(error) = self.failed {
             return Err(error);
         }
+        self.now = self.now.max(now);
         self.seconds = self.seconds.max(now.saturating_sub(self.started) / 1000);
+        self.reset_unread();
         match self.keepalive.tick(now) {
             Tick::Nothing => Ok(()),
             Tick::Ping(number) => {
@@ -130,6 +138,27 @@ impl Session {
             Tick::TimedOut(waited_ms) => {
                 let fault = SessionFault::KeepaliveTimeout { waited_ms };
                 Err(self.fail(self.offset, None, fault))
+            }
+        }
+    }
+
+    /// Resets those that their owners have left and of which the peer takes nothing.
+    fn reset_unread(&mut self) {
+        let Some(before) = self
+            .config
+            .linger
+            .and_then(|linger| self.now.checked_sub(linger))
+        else {
+            return;
+        };
+        while let Some((id, left)) = self.leaving.next(before) {
+            match self.queued(id) {
+                0 => {}
+                queued if queued < left => self.leaving.add(id, queued, self.now),
+                _ => {
+                    self.totals.streams_unread += 1;
+                    self.send_reset(id);
+                }
             }
         }
     }
@@ -173,7 +202,25 @@ impl Session {
     /// How many bytes of all streams are queued.
     #[must_use]
     pub const fn total_queued(&self) -> usize {
-        self.output.queues.total()
+        self.output.room.waiting()
+    }
+
+    /// How many of them wait for a window.
+    #[must_use]
+    pub const fn total_shut(&self) -> usize {
+        self.output.room.shut()
+    }
+
+    /// How many bytes of output there are: all that is queued, and what is framed already.
+    #[must_use]
+    pub const fn unsent(&self) -> usize {
+        self.output.room.waiting() + self.output.framed()
+    }
+
+    /// How often a write was refused for [`Config::max_output`].
+    #[must_use]
+    pub const fn writes_without_room(&self) -> u64 {
+        self.output.room.refused()
     }
 
     /// The streams with bytes in their queues, in no order.

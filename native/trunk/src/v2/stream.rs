@@ -3,6 +3,7 @@
 use super::event::Tag;
 use super::header::{INITIAL_WINDOW, StreamId};
 use super::queues::QueueId;
+use crate::room::Line;
 
 /// What became of a stream's two directions.
 ///
@@ -83,7 +84,7 @@ impl State {
 
 /// Small facts of a stream, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Marks(u8);
+pub(super) struct Marks(u16);
 
 impl Marks {
     /// The peer opened it and was not told yet that it is accepted.
@@ -102,6 +103,18 @@ impl Marks {
     pub(super) const RELEASED: Self = Self(64);
     /// It was opened from here and the peer has not said yet that it accepts it.
     pub(super) const AWAITS_ACK: Self = Self(128);
+    /// It stands in the line of those whose writers wait for room on the trunk.
+    pub(super) const IN_TURNS_LINE: Self = Self(256);
+    /// It stands in the line of those whose writers wait for room before shut windows.
+    pub(super) const IN_WINDOWS_LINE: Self = Self(512);
+
+    /// That it stands in this line.
+    pub(super) const fn in_line(line: Line) -> Self {
+        match line {
+            Line::Turns => Self::IN_TURNS_LINE,
+            Line::Windows => Self::IN_WINDOWS_LINE,
+        }
+    }
 
     pub(super) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -169,6 +182,12 @@ impl Stream {
         self.window()
             .saturating_sub(self.receive_window)
             .saturating_sub(self.owed)
+    }
+
+    /// Of so many queued bytes those that no window is open for.
+    pub(super) fn shut(&self, queued: usize) -> usize {
+        // A window that a usize can't hold is larger than any queue.
+        queued.saturating_sub(usize::try_from(self.send_window).unwrap_or(usize::MAX))
     }
 
     /// The owner took `n` bytes; `None` if there never were so many.

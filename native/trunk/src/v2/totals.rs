@@ -23,6 +23,8 @@ pub struct Totals {
     pub resets_received: u64,
     /// Streams that were reset from here.
     pub resets_sent: u64,
+    /// Streams that were reset since the peer took nothing of their last bytes.
+    pub streams_unread: u64,
     /// Frames for streams that were gone.
     pub stray_frames: u64,
 }
