@@ -8,7 +8,7 @@
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1,
          init_per_group/2, end_per_group/2]).
 -export([plain/1, starttls/1, compression/1, large_messages/1, client_that_leaves/1,
-         xmpp_client_over_tcp/1]).
+         xmpp_client_over_tcp/1, login_in_one_packet/1]).
 
 suite() ->
     [{timetrap, {seconds, 60}}].
@@ -18,7 +18,7 @@ all() ->
 
 groups() ->
     Both = [plain, starttls, large_messages, client_that_leaves, xmpp_client_over_tcp],
-    [{sessions, [parallel], Both},
+    [{sessions, [parallel], [login_in_one_packet | Both]},
      {relay, [parallel], [compression | Both]}].
 
 init_per_suite(Config) ->
@@ -88,6 +88,39 @@ xmpp_client_over_tcp(Config) ->
     ?assertEqual(<<>>, megaphone_test_clients:run(
                          node, ["chat.js", "xmpp", Url, Alice, Bob, "megaphone", "20"],
                          [{"NODE_TLS_REJECT_UNAUTHORIZED", "0"}, {"NODE_NO_WARNINGS", "1"}], Config)).
+
+%% Confirms that a client need not wait for <success/> before it opens its stream anew, nor for anything else:
+%% the login is answered first, and what came behind it after that. ejabberd_c2s answers the login and drops
+%% the rest, or ends the stream for its XML declaration.
+login_in_one_packet(Config) ->
+    Header = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' "
+             "version='1.0'>",
+    User = megaphone_test_stage:user(Config, <<"xmpp">>),
+    Auth = fun(Password) ->
+                   ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>",
+                    base64:encode(<<0, User/binary, 0, Password/binary>>), "</auth>"]
+           end,
+    [begin
+         {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, proplists:get_value(xmpp_port, Config), [binary, {active, false}]),
+         ok = gen_tcp:send(Socket, [Declaration, Header, Auth(<<"wrong">>), Auth(<<"megaphone">>), Declaration, Header,
+                                    "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"]),
+         ?assertMatch({match, _}, re:run(until(Socket, <<"</iq>">>),
+                                         "<stream:stream .*<mechanisms .*<failure .*<success .*<stream:stream .*<bind .*"
+                                         "<iq [^>]*type='result'", [dotall]), Declaration),
+         ok = gen_tcp:close(Socket)
+     end || Declaration <- ["<?xml version='1.0'?>", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", ""]].
+
+until(Socket, End) ->
+    until(Socket, End, <<>>).
+
+until(Socket, End, Before) ->
+    case binary:match(Before, End) of
+        nomatch ->
+            {ok, Bytes} = gen_tcp:recv(Socket, 0, 10_000),
+            until(Socket, End, <<Before/binary, Bytes/binary>>);
+        _ ->
+            Before
+    end.
 
 chat(Config, Options, Connection) ->
     [Alice, Bob] = [login(Config, Options) || _ <- [1, 2]],

@@ -166,6 +166,104 @@ fn a_session_from_its_header_to_its_end() {
     assert_eq!(sessions.next(id), Said::Finished);
 }
 
+/// What follows a step of a login may be of another stream: it is not looked at before ejabberd's answer.
+#[test]
+fn a_stream_may_begin_anew_in_the_packet_that_logs_in() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let header = HEADER.strip_prefix("<?xml version='1.0'?>").unwrap();
+    for (before, after) in [
+        (String::new(), format!("{HEADER}<iq id='1'/>")),
+        (String::new(), format!("{header}<iq id='1'/>")),
+        (" \n".into(), format!("{HEADER}\n<iq id='1'/>")),
+        ("<".into(), format!("{}<iq id='1'/>", &HEADER[1..])),
+        (HEADER[..9].into(), format!("{}<iq id='1'/>", &HEADER[9..])),
+        (header[..9].into(), format!("{}<iq id='1'/>", &header[9..])),
+        (HEADER.into(), "<iq id='1'/>".into()),
+    ] {
+        let (mut client, id) = open(&ecm, &mut sessions);
+        client.send(&format!("{AUTH}{before}"));
+        assert_eq!(sessions.document(id), AUTH);
+        sessions.send(id, &[SUCCESS]);
+        client.expect(SUCCESS);
+        client.send(&after);
+        assert_eq!(sessions.document(id), OPEN, "{before:?}");
+        sessions.send(id, &[EJABBERD_OPEN, &features("<bind/>")]);
+        client.expect(SERVER_HEADER);
+        client.expect(&features_on_stream("<bind/>"));
+        assert_eq!(
+            sessions.document(id),
+            "<iq xmlns='jabber:client' id='1'/>",
+            "{before:?}"
+        );
+        leave(client, &mut sessions, id);
+    }
+    // All at once, after a first try with a wrong password.
+    let (mut client, id) = open(&ecm, &mut sessions);
+    let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+    client.send(&format!("{AUTH}{AUTH}{HEADER}<iq id='1'/>"));
+    assert_eq!(sessions.document(id), AUTH);
+    sessions.send(id, &[failure]);
+    client.expect(failure);
+    assert_eq!(sessions.document(id), AUTH);
+    sessions.send(id, &[SUCCESS]);
+    client.expect(SUCCESS);
+    assert_eq!(sessions.document(id), OPEN);
+    assert_eq!(sessions.document(id), "<iq xmlns='jabber:client' id='1'/>");
+    leave(client, &mut sessions, id);
+    // In steps.
+    let (mut client, id) = open(&ecm, &mut sessions);
+    let challenge = "<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>YQ==</challenge>";
+    let response = "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>Yg==</response>";
+    client.send(&format!("{AUTH}{response}{HEADER}"));
+    assert_eq!(sessions.document(id), AUTH);
+    sessions.send(id, &[challenge]);
+    client.expect(challenge);
+    assert_eq!(sessions.document(id), response);
+    sessions.send(id, &[SUCCESS]);
+    assert_eq!(sessions.document(id), OPEN);
+    client.expect(SUCCESS);
+}
+
+#[test]
+fn a_stream_does_not_begin_anew_without_a_login() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let (mut client, id) = open(&ecm, &mut sessions);
+    client.send(&format!("{AUTH}{HEADER}"));
+    assert_eq!(sessions.document(id), AUTH);
+    let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+    sessions.send(id, &[failure]);
+    client.expect(failure);
+    assert!(client.rest().contains("<restricted-xml "));
+    assert_eq!(sessions.document(id), CLOSE);
+    assert_eq!(sessions.next(id), Said::Finished);
+    // With one, nothing else may begin, and the error is in a stream of its own.
+    let (mut client, id) = open(&ecm, &mut sessions);
+    client.send(&format!("{AUTH}<iq>"));
+    assert_eq!(sessions.document(id), AUTH);
+    sessions.send(id, &[SUCCESS]);
+    client.expect(SUCCESS);
+    assert_eq!(condition(&client.rest()), "invalid-namespace");
+    assert_eq!(sessions.document(id), CLOSE);
+    assert_eq!(sessions.next(id), Said::Finished);
+    // One that leaves meanwhile, with a word or without.
+    let (mut client, id) = open(&ecm, &mut sessions);
+    client.send(&format!("{AUTH}{HEADER}"));
+    assert_eq!(sessions.document(id), AUTH);
+    leave(client, &mut sessions, id);
+    let (mut client, id) = open(&ecm, &mut sessions);
+    client.send(&format!("{AUTH} "));
+    assert_eq!(sessions.document(id), AUTH);
+    client.send(END);
+    assert_eq!(sessions.document(id), CLOSE);
+}
+
+/// The client's connection breaks, and ejabberd hears of it.
+#[track_caller]
+fn leave(client: Client, sessions: &mut Sessions, id: u32) {
+    drop(client);
+    assert_eq!(sessions.next(id), Said::Reset);
+}
+
 #[test]
 fn ejabberd_ends_a_stream_with_an_error_of_its_own() {
     let (_peer, ecm, mut sessions) = start(PLAIN, "");
@@ -713,6 +811,8 @@ fn large_stanzas_go_both_ways_with_tls() {
     client.expect(&format!("{SERVER_HEADER}{SUCCESS}"));
     client.send(HEADER);
     assert_eq!(sessions.document(id), OPEN);
+    sessions.send(id, &[EJABBERD_OPEN]);
+    client.expect(SERVER_HEADER);
     let body = "y".repeat(200_000);
     let stanza = format!("<message><body>{body}</body></message>");
     let document = format!("<message xmlns='jabber:client'><body>{body}</body></message>");

@@ -23,6 +23,8 @@ enum Heard {
     Sent,
     /// A document that its session does not take now.
     Held(Box<[u8]>),
+    /// A step of its login, which its session has taken unless it is here.
+    Step(Option<Box<[u8]>>),
     /// It wants TLS.
     StartTls,
     /// Something before TLS that has to wait for it.
@@ -51,12 +53,12 @@ impl Client {
                 return Moved::No;
             }
         }
-        if self.input.is_empty() || !self.takes_input() {
+        if self.input.is_empty() || !self.takes_input() || self.depends_on_answer(&self.input) {
             return Moved::No;
         }
         let input = std::mem::take(&mut self.input);
         let mut rest = &input[..];
-        while self.takes_input() {
+        while self.takes_input() && !self.depends_on_answer(rest) {
             let heard = hear(
                 &mut self.reader,
                 self.stage,
@@ -83,10 +85,18 @@ impl Client {
             && !matches!(self.stage, Stage::Closing | Stage::Queued)
     }
 
-    /// Whether the client is read. While its turn has to come, that is how it is seen to leave.
+    /// Whether this can't be read before ejabberd has answered: it may be of another stream, if it is not the
+    /// end of this one.
+    fn depends_on_answer(&self, input: &[u8]) -> bool {
+        self.stage == Stage::Authenticating && !input.trim_ascii_start().starts_with(b"</")
+    }
+
+    /// Whether the client is read. While its turn or an answer has to come, that is how it is seen to leave.
     pub(super) const fn wants_input(&self) -> bool {
         match self.stage {
-            Stage::Queued => self.ending.is_none() && self.input.len() < MAX_BEFORE_LOGIN,
+            Stage::Queued | Stage::Authenticating => {
+                self.ending.is_none() && self.input.len() < MAX_BEFORE_LOGIN
+            }
             _ => self.takes_input() && self.input.is_empty(),
         }
     }
@@ -100,6 +110,10 @@ impl Client {
                 version,
             } => self.open(document, host, version),
             Heard::Held(document) => self.held = Some(document),
+            Heard::Step(held) => {
+                self.held = held;
+                self.stage = Stage::Authenticating;
+            }
             Heard::StartTls => self.start_tls(rest),
             Heard::TooEarly => self.fail(
                 Condition::PolicyViolation,
@@ -194,7 +208,11 @@ impl Client {
         let is_offered = match self.stage {
             Stage::BeforeTls => true,
             Stage::Negotiating => self.start_tls == StartTls::Optional,
-            Stage::Header | Stage::Queued | Stage::Established | Stage::Closing => false,
+            Stage::Header
+            | Stage::Queued
+            | Stage::Authenticating
+            | Stage::Established
+            | Stage::Closing => false,
         };
         let mut out = Vec::from(std::mem::take(&mut self.output));
         if !is_offered {
@@ -255,11 +273,24 @@ fn hear(
         }
         Ok(Some(Event::Document(document))) => match (stage, session) {
             (Stage::BeforeTls, _) => Heard::TooEarly,
+            (Stage::Negotiating, Some(session)) if is_step(&document) => {
+                match pass_on(&document, session) {
+                    Heard::Held(document) => Heard::Step(Some(document)),
+                    _ => Heard::Step(None),
+                }
+            }
             (_, Some(session)) => pass_on(&document, session),
             // The session has just ended, and the client is about to hear of it.
             (_, None) => Heard::Sent,
         },
     }
+}
+
+/// Whether it is a step of a login by SASL (RFC 6120, section 6). ejabberd answers each.
+fn is_step(document: &Document<'_>) -> bool {
+    ["auth", "response", "abort"]
+        .iter()
+        .any(|name| document.is(name, namespace::SASL))
 }
 
 fn heard_open(open: &Open<'_>) -> Heard {

@@ -71,6 +71,9 @@ enum Stage {
     Queued,
     /// It has a session and is not logged in.
     Negotiating,
+    /// It has taken a step of its login, which ejabberd has to answer: what comes after that may be another
+    /// stream (RFC 6120, section 6.4.6).
+    Authenticating,
     /// It is logged in.
     Established,
     /// It has closed its stream, and ejabberd's end of it has to come.
@@ -310,7 +313,11 @@ impl Client {
 /// What a client's documents may cost at a stage.
 fn limits(settings: &Settings, stage: Stage) -> Limits {
     settings.limits.of_document(match stage {
-        Stage::Header | Stage::BeforeTls | Stage::Queued | Stage::Negotiating => MAX_BEFORE_LOGIN,
+        Stage::Header
+        | Stage::BeforeTls
+        | Stage::Queued
+        | Stage::Negotiating
+        | Stage::Authenticating => MAX_BEFORE_LOGIN,
         Stage::Established | Stage::Closing => usize::MAX,
     })
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use megaphone_xmpp::framing::{self, Kind};
+use megaphone_xmpp::stream::Writer;
 use megaphone_xmpp::{Condition, Open};
 
 use super::features::{Offer, with_offer};
@@ -53,7 +54,7 @@ impl Client {
     }
 
     fn write_document(&mut self, out: &mut Vec<u8>, document: &[u8]) {
-        let before_login = matches!(self.stage, Stage::Negotiating);
+        let before_login = matches!(self.stage, Stage::Negotiating | Stage::Authenticating);
         if before_login && Kind::of(document) == Some(Kind::Features) {
             let offer = match self.start_tls {
                 StartTls::Optional => Offer::Optional,
@@ -65,11 +66,15 @@ impl Client {
         match self.writer.write(out, document) {
             Some(Kind::Close { .. }) => self.ending = Some(Ending::Close),
             Some(kind) if before_login && kind.shows_login() => {
-                // The client begins its stream anew (RFC 6120, section 6.4.6).
+                // Both sides begin their streams anew (RFC 6120, section 6.4.6).
                 if kind == Kind::Success {
                     self.reader.restart();
+                    self.writer = Writer::new();
                 }
                 self.logged_in();
+            }
+            Some(Kind::Challenge | Kind::Failure) if before_login => {
+                self.stage = Stage::Negotiating;
             }
             Some(_) => {}
             None => tracing::error!(peer = %self.peer, "ejabberd sent what is no document"),

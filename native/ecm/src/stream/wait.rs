@@ -73,7 +73,7 @@ impl Client {
             _ if self.held.is_some() => Expected::Stalled,
             Stage::Header => Expected::Header,
             Stage::Queued => Expected::Turn,
-            Stage::BeforeTls | Stage::Negotiating => Expected::Login,
+            Stage::BeforeTls | Stage::Negotiating | Stage::Authenticating => Expected::Login,
             Stage::Established if self.reader.is_within_document() => {
                 Expected::Document(self.documents)
             }
