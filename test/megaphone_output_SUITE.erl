@@ -6,7 +6,8 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([answers_that_nobody_reads/1, trunk_that_takes_nothing/1, trunk_of_version_1_that_takes_nothing/1,
-         senders_wait_no_longer_than_send_timeout/1, last_bytes_that_nobody_reads/1]).
+         trunk_that_is_lost_while_it_is_full/1, senders_wait_no_longer_than_send_timeout/1,
+         last_bytes_that_nobody_reads/1]).
 
 -import(megaphone_test_listeners, [call/4, connect/2, address/2, ejabberd/1, trunk_status/2]).
 
@@ -22,7 +23,7 @@ suite() ->
 
 all() ->
     [answers_that_nobody_reads, trunk_that_takes_nothing, trunk_of_version_1_that_takes_nothing,
-     senders_wait_no_longer_than_send_timeout, last_bytes_that_nobody_reads].
+     trunk_that_is_lost_while_it_is_full, senders_wait_no_longer_than_send_timeout, last_bytes_that_nobody_reads].
 
 init_per_suite(Config) ->
     Started = megaphone_test_listeners:start(
@@ -88,14 +89,32 @@ trunk_of_version_1_that_takes_nothing(Config) ->
     Trunk = #{socket := Socket} = megaphone_test_trunk:connect(address(Config, default)),
     Ids = [megaphone_test_trunk:id(Number) || Number <- lists:seq(1, ?CLIENTS)],
     ok = megaphone_test_trunk:send(Trunk, [megaphone_test_trunk:frame(Id, request("/echo/file/file")) || Id <- Ids]),
-    _ = await_full(Config, Socket),
+    Number = await_full(Config, Socket),
     File = proplists:get_value(file, Config),
     _ = lists:foldl(fun(Id, Before) ->
                             {ok, 200, Body, After} = megaphone_test_trunk:recv_response(Before, Id),
                             ?assert(Body =:= File, Id),
                             After
                     end, Trunk, Ids),
+    ?assertMatch({ok, #{unsent := 0}}, call(Config, megaphone, status, [Number])),
     megaphone_test_trunk:close(Trunk).
+
+%% Confirms that what a trunk held is not there any more once it is gone.
+trunk_that_is_lost_while_it_is_full(Config) ->
+    Trunk = #{socket := Socket} = megaphone_test_trunk:connect(address(Config, default)),
+    ok = megaphone_test_trunk:send(Trunk, [megaphone_test_trunk:frame(megaphone_test_trunk:id(Number),
+                                                                      request("/echo/file/file"))
+                                           || Number <- lists:seq(1, ?CLIENTS)]),
+    _ = await_full(Config, Socket),
+    megaphone_test_trunk:close(Trunk),
+    megaphone_test_wait:until(
+      fun() -> io_lib:format("nothing that waits, there is ~0p", [megaphone_test_listeners:status(Config)]) end,
+      fun() ->
+              #{trunks := Trunks, unsent := Unsent} = megaphone_test_listeners:status(Config),
+              {Trunks, Unsent} =:= {0, 0}
+      end),
+    megaphone_test_wait:until("the end of all processes",
+                              fun() -> call(Config, megaphone_test_process, memory, [ejabberd_http]) =:= {0, 0} end).
 
 %% Confirms that who finds no room waits no longer than before a shut window.
 senders_wait_no_longer_than_send_timeout(Config) ->

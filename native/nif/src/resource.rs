@@ -134,6 +134,7 @@ impl SharedTrunk {
         let mut status = self.trunk.status();
         status.connections = 0;
         status.buffered = 0;
+        status.unsent = 0;
         status.waiters = 0;
         ENDED.lock().get_or_insert_default().add(&status);
     }
