@@ -73,11 +73,15 @@ fn fed<'a>(env: Env<'a>, trunk: &Trunk, data: &[u8]) -> Term<'a> {
 
 #[rustler::nif]
 fn take_output<'a>(env: Env<'a>, trunk: Trunk, limit: usize) -> Term<'a> {
+    let started = Instant::now();
     let mut mailbox = Mailbox::new(env, &trunk);
     let batch = trunk
         .0
         .trunk
         .take_output(limit, &mut mailbox, |batch| binary(env, batch));
+    // It may have many to wake.
+    drop(mailbox);
+    charge(env, started.elapsed());
     batch.unwrap_or_else(|| atoms::none().encode(env))
 }
 

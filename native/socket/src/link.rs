@@ -39,6 +39,17 @@ pub(crate) enum Key {
 }
 
 impl Link {
+    /// The trunk is lost: what waits on it goes nowhere.
+    pub(crate) fn abandon(&self) {
+        match self {
+            Link::V1(v1) => {
+                *v1.names.lock() = Names::default();
+                v1.outbox.clear();
+            }
+            Link::V2(v2) => v2.session.lock().abandon(),
+        }
+    }
+
     /// Ends a connection towards the peer; with version 2, after what is queued for it.
     pub(crate) fn close(&self, key: &Key, counters: &Counters) {
         match (self, key) {

@@ -143,6 +143,13 @@ impl Outbox {
         self.frames.lock().room.remove(bytes, 0);
     }
 
+    /// Drops all that there is.
+    pub(crate) fn clear(&self) {
+        let mut frames = self.frames.lock();
+        frames.framed = Vec::new();
+        frames.turns = VecDeque::new();
+    }
+
     /// Those for whose writes there is room again.
     pub(crate) fn callers(&self) -> Vec<Handle> {
         let mut frames = self.frames.lock();

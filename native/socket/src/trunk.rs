@@ -764,7 +764,8 @@ impl<P: Process> Trunk<P> {
         serving
     }
 
-    /// The trunk is lost: all connections end with `econnreset`. Gives the owners at work.
+    /// The trunk is lost: all connections end with `econnreset`. Gives the owners at work. What processes
+    /// still know of it, for as long as a session waits to be resumed, say, is an empty one.
     pub fn lose<S: Sink<P>>(&self, sink: &mut S) -> Vec<P> {
         self.draining.store(true, Relaxed);
         let mut busy = Vec::new();
@@ -774,6 +775,10 @@ impl<P: Process> Trunk<P> {
                 self.owner_at_work(connection, busy)
             }));
         }
+        if let Some(link) = self.link.get() {
+            link.abandon();
+        }
+        *self.spare.lock() = Vec::new();
         busy
     }
 

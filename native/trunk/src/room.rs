@@ -21,7 +21,7 @@ const SHARE: usize = 64;
 pub const RESERVED: usize = 64 << 10;
 
 /// How many writers are called at most before the next output is taken.
-const MOST_CALLED: usize = 1024;
+const MOST_CALLED: usize = 256;
 
 /// What of a stream's bytes would wait after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

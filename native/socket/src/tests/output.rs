@@ -294,6 +294,27 @@ fn room_is_kept_until_the_next_send_or_the_end() {
 }
 
 #[test]
+fn a_trunk_that_is_lost_holds_nothing() {
+    let mut world = World::new(raw());
+    let handles = [1, 2, 3].map(|n| world.open(n, OWNER, b"a"));
+    for handle in handles {
+        world.send(handle, OWNER, &[0; A_LOT]);
+    }
+    world.close(handles[0]);
+    assert!(world.trunk.status().unsent > A_LOT);
+    world.trunk.lose(&mut world.sink);
+    world.trunk.audit();
+    assert_eq!(world.trunk.status().unsent, 0);
+    let closed = Send::Failed(Reason::ConnectionReset);
+    assert_eq!(world.send(handles[1], OWNER, b"more"), closed);
+    assert_eq!(world.take_all(), []);
+    for handle in handles {
+        world.close(handle);
+    }
+    assert_eq!(world.trunk.audit().connections, 0);
+}
+
+#[test]
 fn a_peer_that_reads_none_of_its_closes_loses_the_trunk() {
     let mut world = World::new(Config {
         max_connections: 1000,

@@ -8,6 +8,7 @@ use megaphone_trunk::v2::{self, Event, Session, StreamId};
 
 use super::{OWNER, READER, World, raw};
 use crate::config::Config;
+use crate::link::Link;
 use crate::origin::Protocol;
 use crate::sink::Reason;
 use crate::{Direction, Handle, Recv, Send};
@@ -248,6 +249,30 @@ fn a_send_waits_while_the_window_is_shut() {
     ecm.exchange(&mut world);
     assert!(world.wakes().contains(&(OWNER, wait)));
     assert_eq!(world.send(handle, OWNER, b"on"), Send::Done);
+}
+
+#[test]
+fn a_trunk_that_is_lost_holds_nothing() {
+    let (mut world, mut ecm, _, handle) = raw_stream();
+    let others: Vec<_> = (0..100)
+        .map(|_| ecm.open(&mut world, "xmpp-client").1)
+        .collect();
+    world.send(handle, OWNER, &vec![7; 1 << 20]);
+    world.close(handle);
+    assert!(world.trunk.status().unsent >= 1 << 20);
+    world.trunk.lose(&mut world.sink);
+    world.trunk.audit();
+    assert_eq!(world.trunk.status().unsent, 0);
+    let Some(Link::V2(v2)) = world.trunk.link.get() else {
+        panic!("a trunk of version 2");
+    };
+    let allocated = v2.session.lock().allocated();
+    assert!(allocated < 64 << 10, "{allocated} bytes");
+    for other in others {
+        world.close(other);
+    }
+    assert_eq!(world.trunk.audit().connections, 0);
+    assert!(world.take_bytes().is_empty());
 }
 
 #[test]

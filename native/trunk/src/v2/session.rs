@@ -163,6 +163,13 @@ impl Session {
         }
     }
 
+    /// The trunk is gone: its streams are, and nothing of what they held is kept.
+    pub fn abandon(&mut self) {
+        self.table = Table::new();
+        self.output = Output::new(0);
+        self.leaving = Leaving::default();
+    }
+
     /// When the next tick is due at the latest, in milliseconds. Ticks may come more often: the
     /// part of the ceilings that time earns is only as fresh as the last one.
     #[must_use]
