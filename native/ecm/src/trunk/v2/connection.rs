@@ -109,8 +109,10 @@ impl Connection {
             }
             Stream::Aborted => return Err(TrunkLost),
         };
-        if matches!(written, Written::Taken) && state.waiting_since.is_none() {
-            state.waiting_since = Some(Instant::now());
+        if matches!(written, Written::Taken) {
+            state.waiting_since.get_or_insert_with(Instant::now);
+            // Nobody takes output while the trunk itself stands still.
+            self.link.count_queued(&mut state);
         }
         drop(state);
         match written {

@@ -330,6 +330,9 @@ mod tests {
                 batch.clear();
             }
         };
+        // While the trunk stands still, all of it waits.
+        let all = 3 * u64::from(INITIAL_WINDOW);
+        assert!(counted() > all / 2, "{}", counted());
         write();
         assert_eq!(counted(), 6_000);
         // One whose client has left goes on, and counts.
