@@ -210,7 +210,8 @@ impl Layer {
     ) -> Result<(), HandshakeError> {
         let mut backlog = Backlog::default();
         let mut received = input.len();
-        self.take(input, &mut |bytes| plaintext.extend_from_slice(bytes))?;
+        self.take(input, &mut |bytes| plaintext.extend_from_slice(bytes))
+            .1?;
         loop {
             self.flush(stream)?;
             if !self.connection.is_handshaking() {
@@ -235,7 +236,7 @@ impl Layer {
             })
             .await?;
             received += length;
-            taken?;
+            taken.1?;
             if length == 0 {
                 return Err(HandshakeError::Left(received));
             }
@@ -263,46 +264,49 @@ impl Layer {
                     break;
                 }
                 let bytes = buffer.get_mut(..length).unwrap_or_default();
-                let taken = self.take(bytes, feed);
-                // Alerts, and what the protocol answers by itself.
-                self.flush(reader.as_ref())?;
-                let plaintext = taken.map_err(io::Error::other)?;
+                let (plaintext, result) = self.take(bytes, feed);
+                // Alerts, and what the protocol answers by itself. If it can't be sent, what came can be
+                // read all the same, and who writes learns it.
+                let _ = self.flush(reader.as_ref());
                 if plaintext > 0 {
+                    // What came before a fault counts, and the end is told next time.
                     return Poll::Ready(Ok(plaintext));
                 }
+                result.map_err(io::Error::other)?;
             }
             Poll::Ready(Ok(0))
         })
     }
 
-    /// Takes bytes of the client; gives what they say to `feed`, and how much that was.
+    /// Takes bytes of the client; gives what they say to `feed`, and how much that was before what is wrong
+    /// with them, if something is.
     fn take(
         &mut self,
         bytes: &mut [u8],
         feed: &mut dyn FnMut(&[u8]),
-    ) -> Result<usize, rustls::Error> {
+    ) -> (usize, Result<(), rustls::Error>) {
         if self.unread.is_empty() {
-            let (used, result) = self.process(bytes, feed);
+            let (used, fed, result) = self.process(bytes, feed);
             self.unread = bytes.get(used..).unwrap_or_default().to_vec();
-            return result;
+            return (fed, result);
         }
         let mut unread = std::mem::take(&mut self.unread);
         unread.extend_from_slice(bytes);
-        let (used, result) = self.process(&mut unread, feed);
+        let (used, fed, result) = self.process(&mut unread, feed);
         if used < unread.len() {
             unread.drain(..used);
             unread.shrink_to_fit();
             self.unread = unread;
         }
-        result
+        (fed, result)
     }
 
-    /// How many of the bytes are done with, and how many they gave to `feed`.
+    /// How many of the bytes are done with, how many they gave to `feed`, and what is wrong with the rest.
     fn process(
         &mut self,
         bytes: &mut [u8],
         feed: &mut dyn FnMut(&[u8]),
-    ) -> (usize, Result<usize, rustls::Error>) {
+    ) -> (usize, usize, Result<(), rustls::Error>) {
         let (mut used, mut fed) = (0, 0);
         let mut result = Ok(());
         loop {
@@ -348,7 +352,7 @@ impl Layer {
             };
             used += discard;
             if !goes_on || (result.is_err() && !self.connection.wants_write()) {
-                return (used, result.map(|()| fed));
+                return (used, fed, result);
             }
         }
     }
