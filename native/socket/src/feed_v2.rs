@@ -10,7 +10,7 @@ use megaphone_trunk::v2::{Event, Events, StreamId, Tag};
 use crate::connection::{Connection, Received};
 use crate::handle::Handle;
 use crate::link::{Key, V2};
-use crate::sink::{Process, Reason, Sink};
+use crate::sink::{Process, Sink};
 use crate::slab::TOGETHER;
 use crate::trunk::{Fed, Trunk, TrunkError};
 
@@ -137,7 +137,7 @@ impl<P: Process> Trunk<P> {
                     return;
                 };
                 let busy = self.visit(handle, sink, |connection, around| {
-                    let busy = connection.lose(around, Reason::ConnectionReset);
+                    let busy = connection.break_off(around);
                     self.owner_at_work(connection, busy)
                 });
                 fed.busy.extend(busy.flatten());

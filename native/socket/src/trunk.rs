@@ -764,14 +764,15 @@ impl<P: Process> Trunk<P> {
         serving
     }
 
-    /// The trunk is lost: all connections end with `econnreset`. Gives the owners at work. What processes
-    /// still know of it, for as long as a session waits to be resumed, say, is an empty one.
+    /// The trunk is lost: all connections end with `econnreset`, streams behind what has come. Gives the
+    /// owners at work. What processes still know of it, for as long as a session waits to be resumed, say, is
+    /// an empty one.
     pub fn lose<S: Sink<P>>(&self, sink: &mut S) -> Vec<P> {
         self.draining.store(true, Relaxed);
         let mut busy = Vec::new();
         for shard in 0..SHARDS {
             busy.extend(self.visit_shard(shard, sink, |connection, around| {
-                let busy = connection.lose(around, Reason::ConnectionReset);
+                let busy = connection.lose(around);
                 self.owner_at_work(connection, busy)
             }));
         }

@@ -62,27 +62,37 @@ impl<P: Copy + Eq> Connection<P> {
         busy
     }
 
-    /// The connection ends by no fault of its peer: the trunk is lost (`Link` goes too), or it
-    /// holds too much. True if the owner is busy and won't notice.
-    pub(crate) fn lose<S: Sink<P>>(
-        &mut self,
-        around: &mut Surroundings<'_, S>,
-        reason: Reason,
-    ) -> bool {
+    /// The trunk is lost, and `Link` with it. What has come on a stream can still be read, and the end
+    /// comes behind it; of a request nobody is left to hear the answer. True if the owner is busy and
+    /// won't notice.
+    pub(crate) fn lose<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        if !self.protocol.is_xmpp() {
+            return self.break_off(around);
+        }
         let busy = self.is_busy();
         self.lose_link(around);
-        self.clear_input(around);
-        self.end_input(around, Incoming::Broken(reason));
+        self.end_input(around, Incoming::Broken(Reason::ConnectionReset));
         busy
     }
 
-    /// Resets the connection alone: the peer is told by RST, or a close frame in version 1.
+    /// The peer has reset it, or it was reset from here: that overtakes whatever came, and whatever was
+    /// to go. True if the owner is busy and won't notice.
+    pub(crate) fn break_off<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+        let busy = self.is_busy();
+        self.lose_link(around);
+        self.clear_input(around);
+        self.end_input(around, Incoming::Broken(Reason::ConnectionReset));
+        busy
+    }
+
+    /// Resets the connection alone, which is at fault: the peer is told by RST, or a close frame in
+    /// version 1.
     pub(crate) fn reset<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
         if self.linked != Linked::Gone {
             around.link.reset(&self.key, around.counters);
             around.wrote = true;
         }
-        self.lose(around, Reason::ConnectionReset)
+        self.break_off(around)
     }
 
     /// The peer is gone: output has nowhere to go.

@@ -132,6 +132,38 @@ fn a_session_may_idle_and_a_raw_stream_may_not() {
     assert!(!world.trunk.is_serving());
 }
 
+/// What is half a document to its reader is left to it too. Of a request nobody is left to hear the answer.
+#[test]
+fn a_trunk_that_is_lost_takes_nothing_along_that_came_on_a_stream() {
+    let mut world = World::new(raw());
+    let mut ecm = Ecm::new();
+    let handles = ["xmpp-framing", "xmpp-client"].map(|protocol| {
+        let (id, handle) = ecm.open(&mut world, protocol);
+        world.own(handle, OWNER);
+        let _ = ecm.session.write(id, b"two and a half").unwrap();
+        ecm.exchange(&mut world);
+        assert_eq!(world.recv(handle, OWNER, 3), Recv::Taken(b"two".to_vec()));
+        handle
+    });
+    let (id, request) = ecm.open(&mut world, "http/1.1");
+    world.own(request, OWNER);
+    let _ = ecm.session.write(id, GET).unwrap();
+    ecm.exchange(&mut world);
+    world.trunk.lose(&mut world.sink);
+    world.trunk.audit();
+    for handle in handles {
+        assert_eq!(world.recv(handle, OWNER, 4), Recv::Taken(b" and".to_vec()));
+        for end in [Reason::ConnectionReset, Reason::Closed] {
+            assert_eq!(world.recv(handle, OWNER, 100), Recv::Failed(end));
+        }
+        world.close(handle);
+    }
+    let end = Recv::Failed(Reason::ConnectionReset);
+    assert_eq!(world.recv(request, OWNER, 0), end);
+    world.close(request);
+    world.assert_empty();
+}
+
 #[test]
 fn bytes_go_both_ways_and_a_close_is_a_fin() {
     let (mut world, mut ecm, id, handle) = raw_stream();
