@@ -357,7 +357,8 @@ shaper_holds_the_window(Config) ->
     ?assert(Buffered > ?WINDOW - 2 * 4000),
     megaphone_test_yamux:close(Slow).
 
-%% Confirms that a client that reads nothing is given up after send_timeout, and disturbs nobody.
+%% Confirms that a client that reads nothing is given up after send_timeout, disturbs nobody, and that who wrote
+%% to it learns what it did not get, where nobody keeps it.
 slow_client(Config) ->
     Trunk = connect(Config, strict),
     Slow = login_over(Config, Trunk, #{}),
@@ -368,7 +369,9 @@ slow_client(Config) ->
                                megaphone_test_xmpp:send_message(Client, megaphone_test_xmpp:jid(Slow), Text)
                        end, Alice, lists:seq(1, 45)),
     await_session_end(Config, Slow, Pid),
-    {_, _} = megaphone_test_xmpp:chat(Sent, login_over(Config, Trunk, #{}), 3),
+    {{From, Text}, _} = megaphone_test_xmpp:recv_message(Sent),
+    ?assertEqual(megaphone_test_xmpp:jid(Slow), From),
+    {_, _} = megaphone_test_xmpp:chat(login(Config), login_over(Config, Trunk, #{}), 3),
     megaphone_test_yamux:close(Trunk).
 
 %% Confirms that a session with more messages than max_fsm_queue ends, and its connection with it.

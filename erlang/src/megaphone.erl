@@ -36,7 +36,7 @@
 -export([setopts/2, getopts/2, peername/1, sockname/1, socknames/1, getstat/2,
          monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
 %% For the trunk, and for owners that do not wait
--export([socket/2, recv_nowait/2, transport/1, reset/1]).
+-export([socket/2, recv_nowait/2, send_waiting/2, transport/1, reset/1]).
 
 -export_type([socket/0]).
 
@@ -119,32 +119,45 @@ recv_once(Trunk, Handle, Length) ->
 %% @doc gen_tcp:send/2. Waits while 64 KiB of the connection's output are unwritten, or too much of the
 %% trunk's, up to `send_timeout'.
 -spec send(socket(), iodata()) -> ok | {error, atom()}.
-send(?SOCKET(Trunk, Handle), Data) ->
+send(Socket, Data) ->
+    case send_waiting(Socket, Data) of
+        {ok, _Waited} -> ok;
+        Error -> Error
+    end.
+
+%% @doc The same; says whether it had to wait.
+-spec send_waiting(socket(), iodata()) -> {ok, Waited :: boolean()} | {error, atom()}.
+send_waiting(?SOCKET(Trunk, Handle), Data) ->
     try iolist_size(Data) of
         Size when Size =< ?PIECE -> send_piece(Trunk, Handle, Data, none);
-        _ -> send_pieces(Trunk, Handle, iolist_to_binary(Data))
+        _ -> send_pieces(Trunk, Handle, iolist_to_binary(Data), false)
     catch
         error:badarg -> {error, einval}
     end.
 
-send_pieces(Trunk, Handle, <<Piece:?PIECE/binary, Rest/binary>>) when Rest =/= <<>> ->
+send_pieces(Trunk, Handle, <<Piece:?PIECE/binary, Rest/binary>>, Waited) when Rest =/= <<>> ->
     case send_piece(Trunk, Handle, Piece, none) of
-        ok -> send_pieces(Trunk, Handle, Rest);
+        {ok, Again} -> send_pieces(Trunk, Handle, Rest, Waited orelse Again);
         {error, _} = Error -> Error
     end;
-send_pieces(Trunk, Handle, Piece) ->
-    send_piece(Trunk, Handle, Piece, none).
+send_pieces(Trunk, Handle, Piece, Waited) ->
+    case send_piece(Trunk, Handle, Piece, none) of
+        {ok, Again} -> {ok, Waited orelse Again};
+        {error, _} = Error -> Error
+    end.
 
 send_piece(Trunk, Handle, Data, Deadline) ->
     case megaphone_nif:send(Trunk, Handle, Data) of
+        ok ->
+            {ok, Deadline =/= none};
         {wait, Wait, Timeout} ->
             Until = send_deadline(Deadline, Timeout),
             case wait(Trunk, Handle, Wait, Until) of
                 ok -> send_piece(Trunk, Handle, Data, Until);
                 timeout -> {error, timeout}
             end;
-        Answer ->
-            Answer
+        Error ->
+            Error
     end.
 
 %% @doc file:sendfile/5's part for a socket: `Count' bytes of the open raw file from `Offset',

@@ -13,11 +13,14 @@
 %%% works. What is added here: documents are read, one at a time and only as the shaper allows, so a
 %%% client's window is returned as its stanzas are handled; and after `hibernate_after' without a
 %%% message the process hibernates with its state packed ({@link megaphone_session_state}).
+%%%
+%%% A session that had to wait for its client looks at once whether the ECM says that it is gone, which
+%%% stands behind what the client sent: else it would send all that is queued for the client, for nobody.
 -module(megaphone_session).
 
 -behaviour(p1_server).
 
--export([start/2, accept/1, redirect/2, shut_down/1]).
+-export([start/2, accept/1, redirect/2, shut_down/1, client_stuck/0]).
 %% p1_server's callbacks
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
@@ -31,6 +34,7 @@
 -record(session, {stream :: xmpp_stream_in:state() | megaphone_session_state:packed(),
                   socket :: megaphone:socket(),
                   due = header :: due(),
+                  pace = in_turn :: pace(),
                   wait = none :: none | megaphone_nif:wait(),
                   login :: login(),
                   max_bytes :: pos_integer(),
@@ -42,6 +46,9 @@
 
 %% What is read next: a length, a document of such a length, or nothing more.
 -type due() :: header | non_neg_integer() | nothing.
+%% How it is read: a document at a time, between the messages that others send; not before the shaper's pause
+%% is over; or so many bytes at once.
+-type pace() :: in_turn | paused | {at_once, integer()}.
 -type answer() :: {noreply, #session{}, timeout() | hibernate} | {stop, term(), #session{}}.
 
 -define(NS_TLS, <<"urn:ietf:params:xml:ns:xmpp-tls">>).
@@ -58,11 +65,18 @@
 %% What a document leaves behind is many times its size. Before a login, where most are some hundred bytes
 %% long, that of one above this is given back at once (bytes).
 -define(LARGE_BEFORE_LOGIN, 1024).
-%% To itself: there is more to read.
+%% To itself: there is more to read; the shaper's pause is over.
 -define(READ, {'$megaphone', read}).
+-define(PAUSED, {'$megaphone', paused}).
+%% What a client can have sent before its end is said (bytes): a window, and what the ECM writes ahead of it.
+-define(MOST_BEFORE_THE_END, 327680).
+%% To itself: the client takes nothing.
+-define(STUCK, {'$megaphone', stuck}).
 %% How long a client's undelivered documents may take to come back: meanwhile what is for it is kept
-%% (milliseconds). An ECM takes half of that.
+%% (milliseconds). A client that takes nothing the ECM gives up by a limit of its own, which is longer than
+%% `send_timeout': so many times.
 -define(GIVE_BACK_TIMEOUT, 60000).
+-define(STUCK_TIMES, 4).
 -define(OVERDUE, {'$megaphone', overdue}).
 
 %% @doc Starts a session, from its trunk's process; {@link accept/1} follows.
@@ -92,6 +106,12 @@ shut_down(Session) ->
             end,
     ok = ejabberd_c2s:send(Session, Error),
     ejabberd_c2s:stop_async(Session).
+
+%% @doc Says, in the session's process, that a document could not be sent in time.
+-spec client_stuck() -> ok.
+client_stuck() ->
+    self() ! ?STUCK,
+    ok.
 
 -spec init({Trunk :: pid(), megaphone:socket(), options()}) -> {ok, #session{}, timeout()}.
 init({Trunk, Socket, #{c2s := Opts, limits := Limits, hibernate_after := HibernateAfter}}) ->
@@ -129,8 +149,18 @@ handle_cast(Cast, Session) ->
 -spec handle_info(term(), #session{}) -> answer().
 handle_info(?WAKE(Wait), #session{wait = Wait} = Session) ->
     read(wake(Session#session{wait = none}));
+handle_info(?READ, #session{pace = paused} = Session) ->
+    rest(Session);
 handle_info(?READ, Session) ->
     read(wake(Session));
+handle_info(?PAUSED, Session) ->
+    read(wake(Session#session{pace = in_turn}));
+handle_info(?STUCK, #session{socket = Socket} = Session) ->
+    Awake = wake(Session),
+    ok = client_gone(stuck_timeout(megaphone:getopts(Socket, [send_timeout])), Awake),
+    rest(Awake);
+handle_info(?OVERDUE, #session{due = nothing} = Session) ->
+    rest(Session);
 handle_info(?OVERDUE, Session) ->
     refuse(wake(Session));
 handle_info(?WAKE(_), Session) ->
@@ -155,7 +185,7 @@ handle_info(Info, Session) ->
 terminate(Reason, Session) ->
     #session{stream = Stream, max_elements = MaxElements} = wake(Session),
     Terminated = xmpp_stream_in:terminate(Reason, Stream),
-    ok = megaphone_undelivered:route(MaxElements),
+    ok = megaphone_undelivered:route(Stream, MaxElements),
     Terminated.
 
 -spec code_change(term(), #session{}, term()) -> {ok, #session{}} | {error, term()}.
@@ -216,31 +246,38 @@ read_given_back(Size, #session{stream = Stream, socket = Socket} = Session) ->
         Other -> unread(Other, Session)
     end.
 
-%% The first one says that the client is gone: this side ends behind what is on its way, and that comes
-%% back as well.
 given_back(Document, Session) ->
-    ok = client_gone(megaphone_undelivered:is_client_gone(), Session),
+    ok = case megaphone_undelivered:is_client_gone() of
+             true -> ok;
+             false -> client_gone(?GIVE_BACK_TIMEOUT, Session)
+         end,
     case megaphone_undelivered:given_back(Document) of
         ok -> read_after(0, Session#session{due = header});
         {error, too_many} -> refuse(Session)
     end.
 
-client_gone(true, _Session) ->
-    ok;
-client_gone(false, #session{stream = Stream, socket = Socket}) ->
+%% This side ends behind what is on its way, which comes back as well if the client does not get it. What the
+%% client sent is read to its end, which comes from the ECM.
+client_gone(Timeout, #session{stream = Stream, socket = Socket}) ->
     ok = megaphone_undelivered:client_gone(Stream),
-    _ = erlang:send_after(?GIVE_BACK_TIMEOUT, self(), ?OVERDUE),
+    _ = erlang:send_after(Timeout, self(), ?OVERDUE),
     %% A connection that is lost says so when it is read.
     _ = megaphone:shutdown(Socket, write),
     ok.
 
-%% No ECM sends such a thing.
+stuck_timeout({ok, [{send_timeout, Timeout}]}) when is_integer(Timeout) -> ?STUCK_TIMES * Timeout;
+stuck_timeout(_) -> ?GIVE_BACK_TIMEOUT.
+
+%% No ECM sends such a thing, or takes so long: what it still says counts for nothing.
 refuse(#session{socket = Socket} = Session) ->
     ok = megaphone:reset(Socket),
     unread({error, econnreset}, Session).
 
 unread({wait, Wait}, Session) ->
     rest(Session#session{wait = Wait});
+%% It waits already.
+unread({error, ealready}, Session) ->
+    rest(Session);
 unread({error, Reason}, #session{stream = Stream, socket = Socket} = Session) ->
     Message = case Reason of
                   closed -> {tcp_closed, Socket};
@@ -251,13 +288,18 @@ unread({error, Reason}, #session{stream = Stream, socket = Socket} = Session) ->
 document(Document, #session{max_elements = MaxElements} = Session) ->
     Size = byte_size(Document),
     Pause = megaphone_session_socket:pause(?HEADER_SIZE + Size),
-    case event(megaphone_framing:decode(Document, MaxElements), Session#session{due = header}) of
+    case event(megaphone_framing:decode(Document, MaxElements), read_so_much(Size, Session#session{due = header})) of
         {noreply, #session{due = header} = Next, _} ->
             ok = collect(Size, Next),
             read_after(Pause, Next);
         Answer ->
             Answer
     end.
+
+read_so_much(Size, #session{pace = {at_once, Left}} = Session) when Left > Size ->
+    Session#session{pace = {at_once, Left - Size}};
+read_so_much(_Size, Session) ->
+    Session#session{pace = in_turn}.
 
 %% Before a login hardly anything follows that would do so.
 collect(Size, #session{login = {due, _}}) when Size > ?LARGE_BEFORE_LOGIN ->
@@ -267,6 +309,8 @@ collect(_Size, _Session) ->
     ok.
 
 %% One document at a time: what others have sent meanwhile has its turn.
+read_after(0, #session{pace = {at_once, _}} = Session) ->
+    read(Session);
 read_after(0, #session{socket = Socket} = Session) ->
     case megaphone:recv_nowait(Socket, ?HEADER_SIZE) of
         {ok, <<Size:32>>} ->
@@ -276,7 +320,18 @@ read_after(0, #session{socket = Socket} = Session) ->
             unread(Other, Session)
     end;
 read_after(Pause, Session) ->
-    _ = erlang:send_after(Pause, self(), ?READ),
+    _ = erlang:send_after(Pause, self(), ?PAUSED),
+    rest(Session#session{pace = paused}).
+
+%% Reads what is there, as far as the shaper allows, unless it is at it.
+catch_up(#session{pace = in_turn, due = Due} = Session) when Due =/= nothing ->
+    case read(Session#session{pace = {at_once, ?MOST_BEFORE_THE_END}}) of
+        {noreply, #session{pace = {at_once, _}} = Read, Timeout} ->
+            {noreply, Read#session{pace = in_turn}, Timeout};
+        Answer ->
+            Answer
+    end;
+catch_up(Session) ->
     rest(Session).
 
 %% What xmpp_stream_in leaves to its parser and its socket: a stream opens where that makes sense, and
@@ -323,7 +378,11 @@ leave(Uri, #session{stream = Stream, socket = Socket} = Session) ->
 continue({noreply, #{stream_authenticated := true} = Stream, _Timeout},
          #session{login = {due, {MaxBytes, MaxElements}}} = Session) ->
     rest(Session#session{stream = Stream, login = fresh, max_bytes = MaxBytes, max_elements = MaxElements});
-continue({noreply, Stream, _Timeout}, Session) -> rest(Session#session{stream = Stream});
+continue({noreply, Stream, _Timeout}, Session) ->
+    case megaphone_session_socket:has_waited() of
+        false -> rest(Session#session{stream = Stream});
+        true -> catch_up(Session#session{stream = Stream})
+    end;
 continue({stop, Reason, Stream}, Session) -> {stop, Reason, Session#session{stream = Stream}}.
 
 rest(#session{stream = #{stream_state := disconnected}, due = Due} = Session) when Due =/= nothing ->

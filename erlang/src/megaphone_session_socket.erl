@@ -8,7 +8,7 @@
 
 -behaviour(xmpp_socket).
 
--export([new/2, pause/1, redirect/2]).
+-export([new/2, pause/1, redirect/2, has_waited/0]).
 %% xmpp_socket's callbacks
 -export([send_xml/2, get_owner/1, get_transport/1, change_shaper/2, controlling_process/2, close/1,
          sockname/1, peername/1, setopts/2, reset_stream/1]).
@@ -22,6 +22,8 @@
 
 %% Where the shaper is: most sessions have none, and no room for it.
 -define(SHAPER, {?MODULE, shaper}).
+%% That a document had to wait for the client.
+-define(WAITED, {?MODULE, waited}).
 
 %% @doc The socket of a session that has just started.
 -spec new(Trunk :: pid(), megaphone:socket()) -> socket().
@@ -51,23 +53,35 @@ redirect(Socket, Uri) ->
     _ = send_document(Socket, megaphone_framing:encode({redirect, Uri})),
     megaphone:close(Socket).
 
-%% @doc Sends a document, unless the client is gone.
+%% @doc Sends a document, unless the client is gone. One that takes nothing for too long is: it may have a
+%% part of the document, which is no document, and nothing that followed would be understood.
 -spec send_xml(socket(), megaphone_framing:element()) -> ok | {error, atom()}.
 send_xml({_, _, Socket}, Element) ->
     case megaphone_undelivered:is_client_gone() of
-        false -> send_document(Socket, megaphone_framing:encode(Element));
-        true -> megaphone_undelivered:unsent(Element)
+        true ->
+            megaphone_undelivered:unsent(Element);
+        false ->
+            case send_document(Socket, megaphone_framing:encode(Element)) of
+                {ok, false} ->
+                    ok;
+                {ok, true} ->
+                    _ = put(?WAITED, true),
+                    ok;
+                {error, timeout} ->
+                    ok = megaphone_session:client_stuck(),
+                    megaphone_undelivered:unsent(Element);
+                {error, _} = Error ->
+                    Error
+            end
     end.
 
 send_document(Socket, Document) ->
-    case megaphone:send(Socket, [<<(byte_size(Document)):32>>, Document]) of
-        {error, timeout} = Error ->
-            %% A part of it may be out: nothing that follows would be understood.
-            megaphone:reset(Socket),
-            Error;
-        Answer ->
-            Answer
-    end.
+    megaphone:send_waiting(Socket, [<<(byte_size(Document)):32>>, Document]).
+
+%% @doc Whether a document had to wait for the client since this was asked last.
+-spec has_waited() -> boolean().
+has_waited() ->
+    erase(?WAITED) =/= undefined.
 
 %% @doc The process that is shown in logs. xmpp_socket makes a parser, and reads, where this is the
 %% caller: not yet as the session starts.

@@ -1,18 +1,20 @@
 %%% @doc Stanzas that a client never got: what the ECM gives back of a client that is gone, and what ejabberd
 %%% would have sent to it after that.
 %%%
-%%% When a BOSH client is silent for too long, stanzas for it may wait in the ECM, or be on their way. As
+%%% When a client's connection ends, however it does, stanzas for it may wait in the ECM, or be on their way. As
 %%% mod_bosh does with its buffer, they are routed again once the session has ended: a message then goes to
 %%% another resource of the user, or becomes an offline message. With stream management that is
-%%% mod_stream_mgmt's, which keeps what the client did not acknowledge; here it is dropped.
+%%% mod_stream_mgmt's, which keeps what the client did not acknowledge; here it is dropped. As there, presence and
+%%% carbon copies are dropped: the one is out of date by then, and of the others the user has the original.
 %%%
 %%% All is in the dictionary of the session's process, since hardly any session has such stanzas.
 -module(megaphone_undelivered).
 
--export([is_client_gone/0, client_gone/1, longest/1, given_back/1, unsent/1, route/1]).
+-export([is_client_gone/0, client_gone/1, longest/1, given_back/1, unsent/1, route/2]).
 
 -define(KEPT, {?MODULE, kept}).
 -define(NS_CLIENT, <<"jabber:client">>).
+-define(NS_CARBONS, <<"urn:xmpp:carbons:2">>).
 %% More is not kept, and the ECM never has so much: the windows of both sides (bytes, without the last
 %% document) ...
 -define(MOST, 2097152).
@@ -23,10 +25,15 @@
 %% ... and before a login, when nothing is kept.
 -define(LONGEST_BEFORE_LOGIN, 65536).
 
+%% More is not kept of what came too late for the client, which was in the session's queue, or comes until the
+%% session has ended (bytes, without the last document).
+-define(MOST_UNSENT, 16777216).
+
 %% The newest is the first.
--record(kept, {bytes = 0 :: non_neg_integer(),
-               given_back = [] :: [Document :: binary()],
-               unsent = [] :: [fxml:xmlel()]}).
+-record(kept, {given_back = {0, []} :: documents(),
+               unsent = {0, []} :: documents()}).
+
+-type documents() :: {Bytes :: non_neg_integer(), [Document :: binary()]}.
 
 %% @doc Whether nothing more is to be sent.
 -spec is_client_gone() -> boolean().
@@ -35,12 +42,14 @@ is_client_gone() ->
 
 %% @doc Says so, of the session with this state. Before a login there is nobody whose stanzas they are.
 -spec client_gone(xmpp_stream_in:state()) -> ok.
-client_gone(Stream) ->
-    _ = put(?KEPT, case Stream of
-                       #{mgmt_state := State} when State =/= inactive -> dropped;
-                       #{stream_authenticated := true} -> #kept{};
-                       _ -> dropped
-                   end),
+client_gone(#{mgmt_state := State}) when State =/= inactive ->
+    _ = put(?KEPT, dropped),
+    ok;
+client_gone(#{stream_authenticated := true}) ->
+    _ = is_client_gone() orelse put(?KEPT, #kept{}),
+    ok;
+client_gone(_) ->
+    _ = put(?KEPT, dropped),
     ok.
 
 %% @doc How long a document may be that comes back to the session with this state (bytes).
@@ -51,39 +60,43 @@ longest(_) -> ?LONGEST_BEFORE_LOGIN.
 %% @doc Keeps a document that came back.
 -spec given_back(binary()) -> ok | {error, too_many}.
 given_back(Document) ->
-    case get(?KEPT) of
-        #kept{bytes = Bytes} when Bytes > ?MOST ->
-            {error, too_many};
-        #kept{bytes = Bytes, given_back = GivenBack} = Kept when Document =/= <<>> ->
-            _ = put(?KEPT, Kept#kept{bytes = Bytes + byte_size(Document) + ?BESIDE,
-                                     given_back = [Document | GivenBack]}),
-            ok;
-        _ ->
-            ok
-    end.
+    keep(Document, #kept.given_back, ?MOST).
 
-%% @doc Keeps what would have been sent.
--spec unsent(megaphone_framing:element()) -> ok.
-unsent({xmlstreamelement, Element}) ->
-    case get(?KEPT) of
-        #kept{unsent = Unsent} = Kept ->
-            _ = put(?KEPT, Kept#kept{unsent = [Element | Unsent]}),
-            ok;
-        dropped ->
-            ok
-    end;
+%% @doc Keeps what would have been sent, or could not be: then the client is gone from here on.
+-spec unsent(megaphone_framing:element()) -> ok | {error, too_many}.
+unsent({xmlstreamelement, _} = Element) ->
+    _ = is_client_gone() orelse put(?KEPT, #kept{}),
+    keep(megaphone_framing:encode(Element), #kept.unsent, ?MOST_UNSENT);
 unsent(_) ->
     ok.
 
-%% @doc Routes the stanzas that were kept, in their order; of those that came back none that has more
-%% elements. The session has to be closed.
--spec route(MaxElements :: pos_integer()) -> ok.
-route(MaxElements) ->
+keep(<<>>, _Where, _Most) ->
+    ok;
+keep(Document, Where, Most) ->
+    case get(?KEPT) of
+        dropped ->
+            ok;
+        Kept ->
+            case element(Where, Kept) of
+                {Bytes, _} when Bytes > Most ->
+                    {error, too_many};
+                {Bytes, Documents} ->
+                    More = {Bytes + byte_size(Document) + ?BESIDE, [Document | Documents]},
+                    _ = put(?KEPT, setelement(Where, Kept, More)),
+                    ok
+            end
+    end.
+
+%% @doc Routes the stanzas that were kept, in their order, of the session that had this state; of those that
+%% came back none that has more elements. The session has to be closed.
+-spec route(xmpp_stream_in:state(), MaxElements :: pos_integer()) -> ok.
+route(Stream, MaxElements) ->
+    _ = is_client_gone() andalso client_gone(Stream),
     case erase(?KEPT) of
-        #kept{given_back = GivenBack, unsent = Unsent} ->
+        #kept{given_back = {_, GivenBack}, unsent = {_, Unsent}} ->
             %% One at a time: the terms of all at once would be many times as large.
-            lists:foreach(fun(Document) -> route_document(Document, MaxElements) end, lists:reverse(GivenBack)),
-            lists:foreach(fun route_element/1, lists:reverse(Unsent));
+            Documents = lists:reverse(GivenBack, lists:reverse(Unsent)),
+            lists:foreach(fun(Document) -> route_document(Document, MaxElements) end, Documents);
         _ ->
             ok
     end.
@@ -103,10 +116,17 @@ route_element(Element) ->
     end.
 
 route_decoded(Decoded) ->
-    case xmpp:is_stanza(Decoded)
+    case is_worth_routing(xmpp:get_name(Decoded), Decoded)
         andalso xmpp:get_from(Decoded) =/= undefined
         andalso xmpp:get_to(Decoded) =/= undefined
     of
         true -> ejabberd_router:route(Decoded);
         false -> ok
     end.
+
+is_worth_routing(<<"iq">>, _) ->
+    true;
+is_worth_routing(<<"message">>, Message) ->
+    lists:all(fun(Child) -> xmpp:get_ns(Child) =/= ?NS_CARBONS end, xmpp:get_els(Message));
+is_worth_routing(_, _) ->
+    false.
