@@ -767,7 +767,7 @@ fn the_programs_end_is_told() {
     assert_eq!(last.field("Connection"), Some("close"));
     assert_eq!(session.client.rest(), "");
     for stream in [session.stream, idle.stream] {
-        assert_eq!(ejabberd.given_back(stream), "");
+        ejabberd.expect_client_gone(stream);
     }
     assert!(ecm.wait_for_exit().success());
 }

@@ -6,8 +6,8 @@
 mod common;
 
 use common::metrics::{METRICS, ask, scrape, wait_for};
-use common::sessions::Sessions;
-use common::v2::{Peer2, Seen};
+use common::sessions::{Sessions, gone};
+use common::v2::Peer2;
 use common::{Client, get, ok, status};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
@@ -80,7 +80,7 @@ fn a_session_shows_in_the_numbers() {
     assert!(samples["megaphone_ecm_trunk_bytes_total{direction=\"in\"}"] > documents_in);
     assert!(samples["megaphone_ecm_trunk_bytes_total{direction=\"out\"}"] > documents_out);
     drop(client);
-    assert_eq!(sessions.trunk.next(), Seen::Reset(id));
+    assert_eq!(sessions.said_to_the_end(id), gone(&[]));
     wait_for(
         &mut ecm,
         "megaphone_ecm_sessions{transport=\"websocket\"}",
@@ -90,6 +90,9 @@ fn a_session_shows_in_the_numbers() {
     let samples = scrape(&mut ecm);
     let name = "megaphone_ecm_sessions_total{transport=\"websocket\"}";
     assert_eq!(samples[name], 1.0);
+    // That the client is gone is no document.
+    let name = "megaphone_ecm_documents_total{direction=\"in\"}";
+    assert_eq!(samples[name], 3.0);
 }
 
 #[test]

@@ -8,10 +8,10 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::authority::{Authority, TlsClient};
-use common::sessions::{Said, Sessions};
+use common::sessions::{Said, Sessions, documents, gone, gone_for_good};
 use common::v2::{Peer2, Trunk2, source};
 use common::{Client, Ecm};
 use megaphone_trunk::proxy::Transport;
@@ -234,8 +234,7 @@ fn a_stream_does_not_begin_anew_without_a_login() {
     sessions.send(id, &[failure]);
     client.expect(failure);
     assert!(client.rest().contains("<restricted-xml "));
-    assert_eq!(sessions.document(id), CLOSE);
-    assert_eq!(sessions.next(id), Said::Finished);
+    assert_eq!(sessions.said_to_the_end(id), gone_for_good());
     // With one, nothing else may begin, and the error is in a stream of its own.
     let (mut client, id) = open(&ecm, &mut sessions);
     client.send(&format!("{AUTH}<iq>"));
@@ -243,13 +242,14 @@ fn a_stream_does_not_begin_anew_without_a_login() {
     sessions.send(id, &[SUCCESS]);
     client.expect(SUCCESS);
     assert_eq!(condition(&client.rest()), "invalid-namespace");
-    assert_eq!(sessions.document(id), CLOSE);
-    assert_eq!(sessions.next(id), Said::Finished);
+    assert_eq!(sessions.said_to_the_end(id), gone_for_good());
     // One that leaves meanwhile, with a word or without.
     let (mut client, id) = open(&ecm, &mut sessions);
     client.send(&format!("{AUTH}{HEADER}"));
     assert_eq!(sessions.document(id), AUTH);
-    leave(client, &mut sessions, id);
+    drop(client);
+    let opened = documents(&[OPEN]);
+    assert_eq!(sessions.said_to_the_end(id), [opened, gone(&[])].concat());
     let (mut client, id) = open(&ecm, &mut sessions);
     client.send(&format!("{AUTH} "));
     assert_eq!(sessions.document(id), AUTH);
@@ -261,7 +261,7 @@ fn a_stream_does_not_begin_anew_without_a_login() {
 #[track_caller]
 fn leave(client: Client, sessions: &mut Sessions, id: u32) {
     drop(client);
-    assert_eq!(sessions.next(id), Said::Reset);
+    assert_eq!(sessions.said_to_the_end(id), gone(&[]));
 }
 
 #[test]
@@ -303,15 +303,13 @@ fn what_is_wrong_in_a_stream_ends_it_with_the_error_that_says_so() {
         let rest = format!("{SERVER_HEADER}{}", client.rest());
         assert_eq!(condition(&rest), expected, "{input}");
         // Nothing of it went on to ejabberd, and the session ended in order.
-        assert_eq!(sessions.document(id), CLOSE, "{input}");
-        assert_eq!(sessions.next(id), Said::Finished, "{input}");
-        sessions.trunk.finish(id);
+        assert_eq!(sessions.said_to_the_end(id), gone_for_good(), "{input}");
     }
     let (mut client, id) = open(&ecm, &mut sessions);
     client.stream.write_all(b"<message>\xff</message>").unwrap();
     let rest = format!("{SERVER_HEADER}{}", client.rest());
     assert_eq!(condition(&rest), "not-well-formed");
-    assert_eq!(sessions.document(id), CLOSE);
+    assert_eq!(sessions.said_to_the_end(id), gone_for_good());
 }
 
 #[test]
@@ -323,8 +321,7 @@ fn who_has_not_logged_in_may_send_less() {
     client.send(&stanza);
     let rest = format!("{SERVER_HEADER}{}", client.rest());
     assert_eq!(condition(&rest), "policy-violation");
-    assert_eq!(sessions.document(id), CLOSE);
-    assert_eq!(sessions.next(id), Said::Finished);
+    assert_eq!(sessions.said_to_the_end(id), gone_for_good());
     // By SASL, and by SASL2, after which no stream begins.
     let (mut client, id) = log_in(&ecm, &mut sessions);
     client.send(&stanza);
@@ -486,8 +483,7 @@ fn optional_starttls_is_one_of_ejabberds_features() {
     client.send(STARTTLS);
     let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
     assert_eq!(client.rest(), format!("{failure}{END}"));
-    assert_eq!(sessions.document(id), CLOSE);
-    assert_eq!(sessions.next(id), Said::Finished);
+    assert_eq!(sessions.said_to_the_end(id), gone_for_good());
     // Who does without logs in as ever, and is offered nothing after it.
     let mut plain = ecm.client();
     plain.send(HEADER);
@@ -557,7 +553,7 @@ fn direct_tls_needs_no_starttls() {
         client.expect(SERVER_HEADER);
         client.expect(&features_on_stream(MECHANISMS));
         client.0.sock.shutdown(Shutdown::Both).unwrap();
-        assert_eq!(sessions.next(id), Said::Reset);
+        assert_eq!(sessions.said_to_the_end(id), gone(&[]));
     }
     let config = Arc::new(authority.client(&TLS13, &["http/1.1"]));
     assert!(TlsClient::connect(ecm.address, &config, "a.example").is_err());
@@ -595,12 +591,12 @@ fn who_vanishes_may_resume_and_who_says_goodbye_may_not() {
     let (_peer, ecm, mut sessions) = start(PLAIN, "");
     let (client, id) = log_in(&ecm, &mut sessions);
     drop(client);
-    assert_eq!(sessions.next(id), Said::Reset);
+    assert_eq!(sessions.said_to_the_end(id), gone(&[]));
     // In the middle of a stanza.
     let (mut client, id) = log_in(&ecm, &mut sessions);
     client.send("<message><body>ha");
     drop(client);
-    assert_eq!(sessions.next(id), Said::Reset);
+    assert_eq!(sessions.said_to_the_end(id), gone(&[]));
     let (mut client, id) = log_in(&ecm, &mut sessions);
     client.send(END);
     assert_eq!(sessions.document(id), CLOSE);
@@ -654,12 +650,17 @@ fn sigterm_is_a_system_shutdown() {
     let mut half = ecm.client();
     half.send("<?xml version='1.0'?><stream:str");
     // They are there once a third one is served.
-    open(&ecm, &mut sessions);
+    let (third, last) = open(&ecm, &mut sessions);
+    drop(third);
     ecm.signal("TERM");
     let rest = format!("{SERVER_HEADER}{}", client.rest());
     assert_eq!(condition(&rest), "system-shutdown");
-    // Who has stream management comes back somewhere else.
-    assert_eq!(sessions.next(id), Said::Reset);
+    // Who has stream management comes back somewhere else. What it sent before it knew counts.
+    client.send("<message/></stream:stream>");
+    drop(client);
+    let message = documents(&["<message xmlns='jabber:client'/>"]);
+    assert_eq!(sessions.said_to_the_end(id), [message, gone(&[])].concat());
+    assert_eq!(sessions.said_to_the_end(last), gone(&[]));
     for client in [&mut silent, &mut half] {
         let rest = client.rest();
         if !rest.is_empty() {
@@ -686,27 +687,26 @@ fn who_takes_too_long_is_told_so() {
     let rest = format!("{SERVER_HEADER}{}", client.rest());
     assert_eq!(condition(&rest), "connection-timeout");
     assert!(rest.contains("the login took too long"), "{rest}");
-    assert_eq!(sessions.document(id), CLOSE);
-    assert_eq!(sessions.next(id), Said::Finished);
-    for (input, text, broken) in [
-        ("<message><body>", "a stanza took too long to arrive", false),
-        ("<message/>", "nothing was sent for too long", true),
+    assert_eq!(sessions.said_to_the_end(id), gone_for_good());
+    let message = documents(&["<message xmlns='jabber:client'/>"]);
+    for (input, text, said) in [
+        (
+            "<message/><message><body>",
+            "a stanza took too long to arrive",
+            [message.clone(), gone_for_good()].concat(),
+        ),
+        (
+            "<message/>",
+            "nothing was sent for too long",
+            [message, gone(&[])].concat(),
+        ),
     ] {
         let (mut client, id) = log_in(&ecm, &mut sessions);
         client.send(input);
         let rest = format!("{SERVER_HEADER}{}", client.rest());
         assert_eq!(condition(&rest), "connection-timeout", "{input}");
         assert!(rest.contains(text), "{rest}");
-        match broken {
-            false => {
-                assert_eq!(sessions.document(id), CLOSE);
-                assert_eq!(sessions.next(id), Said::Finished);
-            }
-            true => {
-                assert_eq!(sessions.document(id), "<message xmlns='jabber:client'/>");
-                assert_eq!(sessions.next(id), Said::Reset);
-            }
-        }
+        assert_eq!(sessions.said_to_the_end(id), said, "{input}");
     }
 }
 
@@ -796,6 +796,173 @@ fn a_client_that_reads_nothing_is_closed_and_may_resume() {
     ecm.wait_for_log("a deadline passed: Output");
     let (_, end) = client.drain();
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// Twenty stanzas of so many bytes and more, and the documents that they are.
+fn twenty(size: usize) -> (Vec<String>, Vec<String>) {
+    let body = "x".repeat(size);
+    let stanza = |n| format!("<message id='{n}'>{body}</message>");
+    let document = |n| format!("<message xmlns='jabber:client' id='{n}'>{body}</message>");
+    (
+        (1..=20).map(stanza).collect(),
+        (1..=20).map(document).collect(),
+    )
+}
+
+/// The documents of the client's alone.
+fn only_documents(said: Vec<Said>) -> Vec<String> {
+    let documents = said.into_iter().filter_map(|said| match said {
+        Said::Document(document) => Some(document),
+        _ => None,
+    });
+    documents.collect()
+}
+
+/// A trunk on which nothing happens for so long has a client that takes nothing.
+const STUCK: Duration = Duration::from_millis(300);
+
+/// Sends documents to a client that reads none, until no more are taken; how many that were.
+fn fill(sessions: &mut Sessions, id: u32) -> usize {
+    let body = "x".repeat(15_000);
+    for number in 0.. {
+        let document = format!("<message xmlns='jabber:client' n='{number}'>{body}</message>");
+        let mut message = Vec::new();
+        megaphone_xmpp::framing::put_message(&mut message, document.as_bytes()).unwrap();
+        loop {
+            match sessions.trunk.session.write(StreamId::new(id), &message) {
+                Ok(Written::Taken) => {
+                    sessions.trunk.flush();
+                    break;
+                }
+                Ok(Written::Refused) => {
+                    let before = Instant::now();
+                    sessions.trunk.read(STUCK);
+                    if before.elapsed() >= STUCK {
+                        return number;
+                    }
+                }
+                Err(error) => panic!("the session ends: {error}"),
+            }
+        }
+    }
+    0
+}
+
+#[test]
+fn what_a_client_sent_counts_whatever_becomes_of_its_output() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    let sent = fill(&mut sessions, id);
+    let (stanzas, documents) = twenty(10);
+    client.send(&stanzas.concat());
+    // What it has not read makes its end a reset: it can be read still, but not written.
+    drop(client);
+    let said = sessions.said_to_the_end(id);
+    let back = said
+        .iter()
+        .filter(|said| matches!(said, Said::GivenBack(_)));
+    // All that the window held, and what ejabberd had behind it.
+    let back = back.count();
+    assert!(
+        back * 15_000 > 256 * 1024 && back < sent,
+        "{back} of {sent}"
+    );
+    assert!(
+        said[documents.len()..]
+            .iter()
+            .all(|said| matches!(said, Said::GivenBack(_)))
+    );
+    assert_eq!(only_documents(said), documents);
+}
+
+/// A script says all that it has to say, and closes.
+#[test]
+fn what_came_behind_a_login_counts_if_the_login_does() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "");
+    let (mut client, id) = open(&ecm, &mut sessions);
+    client.send(&format!("{AUTH}{HEADER}<iq id='1'/><message/><mess"));
+    drop(client);
+    let expected = documents(&[
+        AUTH,
+        OPEN,
+        "<iq xmlns='jabber:client' id='1'/>",
+        "<message xmlns='jabber:client'/>",
+    ]);
+    assert_eq!(sessions.said_to_the_end(id), [expected, gone(&[])].concat());
+    let (mut client, id) = open(&ecm, &mut sessions);
+    client.send(&format!("{AUTH}{END}"));
+    drop(client);
+    assert_eq!(sessions.document(id), AUTH);
+    assert_eq!(sessions.document(id), CLOSE);
+    sessions.send(id, &[CLOSE]);
+    sessions.trunk.finish(id);
+    assert_eq!(sessions.next(id), Said::Finished);
+}
+
+#[test]
+fn what_waits_for_a_busy_ejabberd_counts_when_its_client_is_given_up() {
+    let limits = "[limits]\nsend_timeout = \"2s\"\n";
+    let (_peer, mut ecm, mut sessions) = start(PLAIN, limits);
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    sessions.trunk.consumes = false;
+    let (stanzas, documents) = twenty(20_000);
+    // More than a window, so that some of it stays in the program.
+    client.send(&stanzas.concat());
+    fill(&mut sessions, id);
+    ecm.wait_for_log("a deadline passed: Output");
+    sessions.trunk.consumes = true;
+    let window = 256 * 1024;
+    // A little of it was taken before.
+    let held = window - 10_000;
+    let consumed = sessions.trunk.session.consumed(StreamId::new(id), held);
+    assert_eq!(consumed, Ok(()));
+    let got = only_documents(sessions.said_to_the_end(id));
+    assert!(got.len() > window / 20_000, "{} of 20", got.len());
+    assert_eq!(got, documents[..got.len()]);
+}
+
+/// Each row: what comes by TLS behind the stanzas, in the same write.
+#[test]
+fn what_came_before_the_end_of_its_tls_counts() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let (_peer, ecm, mut sessions) = start("kind = \"xmpps\"\n", &pair.table());
+    for version in [&TLS12, &TLS13] {
+        let forged = [&[23, 3, 3, 0, 40][..], &[0; 40]].concat();
+        for end in ["close_notify", "nothing", "half a record", "forged"] {
+            let config = Arc::new(authority.client(version, &[]));
+            let mut client = TlsClient::connect(ecm.address, &config, "a.example").unwrap();
+            client.send(HEADER);
+            let (id, ..) = sessions.opened();
+            sessions.send(id, &[EJABBERD_OPEN, SUCCESS]);
+            client.expect(&format!("{SERVER_HEADER}{SUCCESS}"));
+            client.send(HEADER);
+            assert_eq!(sessions.document(id), OPEN);
+            let (stanzas, documents) = twenty(1000);
+            let connection = &mut client.0.conn;
+            connection
+                .writer()
+                .write_all(stanzas.concat().as_bytes())
+                .unwrap();
+            if end == "close_notify" {
+                connection.send_close_notify();
+            }
+            let mut bytes = Vec::new();
+            while connection.wants_write() {
+                connection.write_tls(&mut bytes).unwrap();
+            }
+            match end {
+                "half a record" => bytes.extend_from_slice(&forged[..20]),
+                "forged" => bytes.extend_from_slice(&forged),
+                _ => {}
+            }
+            client.0.sock.write_all(&bytes).unwrap();
+            drop(client);
+            let said = sessions.said_to_the_end(id);
+            assert_eq!(said[documents.len()..], gone(&[]), "{end}");
+            assert_eq!(only_documents(said), documents, "{end}");
+        }
+    }
 }
 
 #[test]

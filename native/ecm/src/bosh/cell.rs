@@ -8,13 +8,12 @@ use megaphone_xmpp::bosh::{Condition, Request};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::answer::Answer;
-use super::give_back::give_back;
 use super::pump::{Coming, Sending, Stream, pump};
 use super::queued::{Next, Queued};
 use super::session::{Abandoned, Session, Taken};
 use super::sid::Sid;
 use crate::backlog::{Backlog, Backlogs, Evicted};
-use crate::session;
+use crate::session::{self, Cause};
 
 /// A session, its stream in a trunk, and who waits for answers.
 ///
@@ -199,16 +198,16 @@ impl Cell {
             // It does not know the session, and won't come back to it.
             (Abandoned::Unattended, Way::Queued(_)) if !shared.session.is_known() => {
                 shared.session.expire(now);
-                shared.stream = Way::Closed;
+                shared.leave_stream();
             }
             (Abandoned::Unattended, _) => {}
         }
     }
 
     /// Ends the session.
-    pub fn terminate(&self, condition: Condition, now: Instant) {
+    pub fn terminate(&self, condition: Condition, cause: Cause, now: Instant) {
         let mut shared = self.shared.lock();
-        shared.session.terminate(condition, now);
+        shared.session.terminate(condition, cause, now);
         shared.pump(now);
         wake(shared);
     }
@@ -221,7 +220,7 @@ impl Cell {
 
     fn evict(&self, now: Instant) {
         tracing::debug!(sid = ?self.sid, "ending a session: {Evicted}");
-        self.terminate(Condition::InternalServerError, now);
+        self.terminate(Condition::InternalServerError, Cause::Flooded, now);
     }
 
     /// How long its client may have no request here.
@@ -279,12 +278,16 @@ impl Shared {
             .count(self.session.waiting_input(), &self.backlogs);
     }
 
-    /// Leaves the stream of a session that is over; what its client never got goes back.
+    /// Leaves the stream of a session that is over, with what is left. Whose turn had not come has sent
+    /// nothing that counts.
     fn leave_stream(&mut self) {
-        if let Way::Open(stream) = std::mem::replace(&mut self.stream, Way::Closed)
-            && let Some(documents) = self.session.take_undelivered()
-        {
-            give_back(stream, documents);
+        let way = std::mem::replace(&mut self.stream, Way::Closed);
+        if let Way::Closed = way {
+            return;
+        }
+        let (cause, left) = self.session.take_left();
+        if let Way::Open(stream) = way {
+            stream.leave(cause, left, &self.backlogs);
         }
     }
 

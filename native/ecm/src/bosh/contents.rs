@@ -3,7 +3,7 @@
 use megaphone_xmpp::Open;
 use megaphone_xmpp::bosh::{Request, Type};
 
-use super::documents::Documents;
+use crate::session::Documents;
 
 /// A request's contents, kept while a request before it is missing.
 #[derive(Debug)]

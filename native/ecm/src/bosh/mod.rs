@@ -13,8 +13,6 @@ mod activity;
 mod answer;
 mod cell;
 mod contents;
-mod documents;
-mod give_back;
 mod http;
 mod keys;
 mod pump;

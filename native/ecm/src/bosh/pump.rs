@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use megaphone_xmpp::bosh::Condition;
 
 use super::session::Session;
 
@@ -56,7 +55,7 @@ pub fn pump(session: &mut Session, stream: &mut impl Stream, now: Instant) {
             }
         }
         if lost {
-            session.terminate(Condition::RemoteConnectionFailed, now);
+            session.lose(now);
         }
         let answered = session.settle(now);
         if !(advanced || flushed || answered) {

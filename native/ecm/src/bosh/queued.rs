@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use megaphone_xmpp::bosh::Condition;
-
 use super::session::Session;
 use crate::logins::Login;
 use crate::metrics::{REFUSALS, Reason};
@@ -84,6 +82,6 @@ impl Queued {
 fn give_up(reason: Reason, session: &mut Session, now: Instant) -> Next {
     REFUSALS.of(reason).add(1);
     tracing::debug!(sid = ?session.sid(), ?reason, "a BOSH session is refused");
-    session.terminate(Condition::RemoteConnectionFailed, now);
+    session.lose(now);
     Next::Over
 }

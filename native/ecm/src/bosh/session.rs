@@ -20,17 +20,16 @@ use bytes::Bytes;
 use megaphone_xmpp::Document;
 use megaphone_xmpp::bosh::{Condition, Request, Type};
 
-use self::end::{Parting, Stage};
+use self::end::Stage;
 use self::output::Opened;
 use super::activity::Activity;
 use super::answer::Answer;
 use super::contents::open;
-use super::documents::Documents;
 use super::keys::Keys;
 use super::requests::{Entry, Requests};
 use super::sid::Sid;
 use super::terms::{Policy, Terms};
-use crate::session::MAX_BEFORE_LOGIN;
+use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN};
 
 /// How long a client that polls waits for `<stream:features/>`, which ejabberd gives at once.
 const FEATURES: Duration = Duration::from_secs(1);
@@ -58,7 +57,8 @@ pub struct Session {
     /// Whether the client knows of the session.
     told: Told,
     stage: Stage,
-    parting: Parting,
+    /// Why its stream is left, once it is over.
+    departure: Cause,
     /// When a request came, an answer was given or a connection broke for the last time.
     active: Instant,
     /// The pause that the client asked for, in seconds.
@@ -154,7 +154,7 @@ impl Session {
             login: Login::Pending(None),
             told: Told::No,
             stage: Stage::Open,
-            parting: Parting::Abrupt,
+            departure: Cause::Left,
             active: now,
             pause: None,
         })

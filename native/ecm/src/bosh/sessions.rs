@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::cell::Cell;
 use super::sid::Sid;
 use crate::metrics::{REFUSALS, Reason};
+use crate::session::Cause;
 use crate::shutdown::Phase;
 
 /// Parts of the table, each behind a lock of its own.
@@ -104,7 +105,7 @@ impl Sessions {
             if cell.login_due(now).is_some_and(|due| due <= now) {
                 REFUSALS.of(Reason::Timeout).add(1);
                 tracing::debug!(sid = ?cell.sid(), "a session's client took too long to log in");
-                cell.terminate(Condition::PolicyViolation, now);
+                cell.terminate(Condition::PolicyViolation, Cause::Refused, now);
             }
             match cell.inactive_at() {
                 Some(at) if at <= now => self.remove(&cell, now),
@@ -114,12 +115,12 @@ impl Sessions {
         }
     }
 
-    /// Ends all sessions. Those whose clients have no request here learn it with their next one.
+    /// Ends all sessions, since this program ends. Those whose clients have no request here learn it with their next one.
     pub fn terminate_all(&self, condition: Condition, now: Instant) {
         for part in &self.parts {
             let cells: Vec<_> = part.lock().values().cloned().collect();
             for cell in cells {
-                cell.terminate(condition, now);
+                cell.terminate(condition, Cause::Shutdown, now);
             }
         }
     }

@@ -28,8 +28,9 @@ thread_local! {
 }
 
 /// How long a client may take to close its side, and how much it may still send until then.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+pub const LINGER: Duration = Duration::from_secs(2);
+/// As above.
+pub const LINGER_BYTES: usize = 1024 * 1024;
 
 /// A client that is gone without a word (no power, no network) is noticed after about this.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(120);
@@ -296,8 +297,11 @@ pub async fn close_gently(mut socket: Socket) {
     let _ = timeout(LINGER, close).await;
 }
 
-/// Sends what waits and then the end.
-async fn send_end(socket: &mut Socket) -> io::Result<()> {
+/// Sends what waits and then the end; the client may go on sending.
+///
+/// # Errors
+/// Why the socket failed.
+pub async fn send_end(socket: &mut Socket) -> io::Result<()> {
     let stream = match socket {
         Socket::Plain(stream) => stream,
         Socket::Tls(socket) => {

@@ -77,6 +77,11 @@ impl Counted {
         }
     }
 
+    /// The client is gone: nobody waits for its login.
+    pub fn client_left(&mut self) {
+        self.login = None;
+    }
+
     fn look_for_login(&mut self, document: &[u8]) {
         match Kind::of(document) {
             Some(Kind::Success) => self.logged_in(),

@@ -9,7 +9,10 @@
 //! holds no buffer.
 
 mod counted;
+mod departure;
+mod documents;
 mod incoming;
+pub mod outlet;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -20,6 +23,8 @@ use megaphone_xmpp::Document;
 use megaphone_xmpp::framing::{MessageError, put_document, put_given_back, put_message};
 
 use self::counted::Counted;
+pub use self::departure::{Cause, Left};
+pub use self::documents::Documents;
 use self::incoming::Incoming;
 use crate::config::Protocol;
 use crate::logins::Login;
@@ -40,7 +45,7 @@ thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A client's session. Dropping it ends it in order, behind what was sent.
+/// A client's session, which [`leave`](Self::leave) ends.
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
@@ -125,7 +130,7 @@ impl Session {
     /// # Errors
     /// [`SendError`].
     pub fn try_send(&mut self, document: &[u8]) -> Result<Sent, SendError> {
-        self.send_message(|out| put_message(out, document))
+        self.send_document(|out| put_message(out, document))
     }
 
     /// Sends a document of the client's, all of it or nothing.
@@ -133,17 +138,15 @@ impl Session {
     /// # Errors
     /// [`SendError`].
     pub fn try_send_checked(&mut self, document: &Document<'_>) -> Result<Sent, SendError> {
-        self.send_message(|out| put_document(out, document))
+        self.send_document(|out| put_document(out, document))
     }
 
     /// Gives a document of ejabberd's back that the client never got: ejabberd may have another place for
     /// it. The first one says that the client is gone, and may be empty; from then on ejabberd sends no more,
     /// and ends its side.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub fn try_give_back(&mut self, document: &[u8]) -> Result<Sent, SendError> {
-        self.send_message(|out| put_given_back(out, document))
+    fn try_give_back(&mut self, document: &[u8]) -> Result<Sent, SendError> {
+        let (sent, _) = self.send_message(|out| put_given_back(out, document))?;
+        Ok(sent)
     }
 
     /// The next document from ejabberd. The window is returned with it, so it is to be asked for only when
@@ -186,15 +189,26 @@ impl Session {
         self.connection.poll_changed(context)
     }
 
-    /// Ends it as if the client's connection had broken: with stream management it can be resumed.
-    pub fn abort(self) {
-        self.connection.abort();
-    }
-
-    fn send_message(
+    fn send_document(
         &mut self,
         put: impl FnOnce(&mut Vec<u8>) -> Result<(), MessageError>,
     ) -> Result<Sent, SendError> {
+        let (sent, length) = self.send_message(put)?;
+        match sent {
+            Sent::Sent => {
+                let length = length.saturating_sub(LENGTH_PREFIX);
+                self.counted.client_sent(length);
+            }
+            Sent::Refused => WINDOWS_SHUT.add(1),
+        }
+        Ok(sent)
+    }
+
+    /// Gives the message's length too.
+    fn send_message(
+        &mut self,
+        put: impl FnOnce(&mut Vec<u8>) -> Result<(), MessageError>,
+    ) -> Result<(Sent, usize), SendError> {
         MESSAGE.with_borrow_mut(|message| {
             message.clear();
             put(message)?;
@@ -202,17 +216,11 @@ impl Session {
             let length = message.len();
             message.clear();
             message.shrink_to(KEPT);
-            Ok(match result? {
-                SendResult::Sent => {
-                    self.counted
-                        .client_sent(length.saturating_sub(LENGTH_PREFIX));
-                    Sent::Sent
-                }
-                SendResult::WindowShut | SendResult::NoRoom(_) => {
-                    WINDOWS_SHUT.add(1);
-                    Sent::Refused
-                }
-            })
+            let sent = match result? {
+                SendResult::Sent => Sent::Sent,
+                SendResult::WindowShut | SendResult::NoRoom(_) => Sent::Refused,
+            };
+            Ok((sent, length))
         })
     }
 }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use megaphone_trunk::proxy::Transport;
 use megaphone_trunk::v2::INITIAL_WINDOW;
 use proptest::prelude::*;
 
 use super::*;
+use crate::backlog::Backlogs;
 use crate::logins::Logins;
-use crate::trunk::testing::{Ejabberd, Stream};
+use crate::trunk::testing::{Ejabberd, Said, Stream, documents, gone};
 use crate::trunk::{Binding, Content};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
@@ -23,6 +25,10 @@ fn opening() -> Opening {
         content: Content::XmppFraming(Binding::WebSocket),
         tls: None,
     }
+}
+
+fn backlogs() -> Arc<Backlogs> {
+    Arc::new(Backlogs::new(1 << 20))
 }
 
 fn open(trunks: &Trunks) -> Option<Session> {
@@ -120,7 +126,7 @@ fn a_message_that_is_too_long_ends_the_session() {
 }
 
 #[test]
-fn the_end_of_the_client_is_a_fin_and_a_break_a_reset() {
+fn a_session_that_is_dropped_ends_with_a_fin() {
     let finished = Stream {
         finished: true,
         ..Stream::default()
@@ -128,9 +134,6 @@ fn the_end_of_the_client_is_a_fin_and_a_break_a_reset() {
     let (session, mut ejabberd, id) = start();
     drop(session);
     assert_eq!(ejabberd.received(id), finished);
-    let (session, mut ejabberd, id) = start();
-    session.abort();
-    assert!(ejabberd.received(id).reset);
 }
 
 #[test]
@@ -186,6 +189,180 @@ fn the_window_returns_as_documents_are_taken_and_a_larger_one_comes_through() {
     for n in 0..2000 {
         assert!(next().starts_with(&format!("<b n='{n}'>")));
     }
+}
+
+/// What is left of a client: what it sent, and what it did not get.
+fn left(unsent: &[&str], undelivered: &[&'static str]) -> Left {
+    let mut documents = Documents::default();
+    for document in unsent {
+        documents.push(document.as_bytes().to_vec());
+    }
+    Left {
+        unsent: documents,
+        undelivered: undelivered.iter().map(|it| Bytes::from(*it)).collect(),
+    }
+}
+
+/// Lets the tasks go on that can.
+async fn others_go_on() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Each row: the cause, whether the client is said to be gone, and whether the stream is closed. Only of a
+/// client that sent too much it is not all that it sent.
+const CAUSES: [(Cause, bool, bool); 7] = [
+    (Cause::Closed, false, false),
+    (Cause::Left, true, false),
+    (Cause::Silent, true, false),
+    (Cause::SlowReader, true, false),
+    (Cause::Unreadable, true, false),
+    (Cause::Refused, true, true),
+    (Cause::Shutdown, true, false),
+];
+
+#[tokio::test]
+async fn however_a_client_leaves_its_end_is_said_behind_what_it_sent() {
+    for (cause, is_gone, is_closed) in CAUSES {
+        let (mut session, mut ejabberd, id) = start();
+        assert_eq!(session.try_send(b"<sent/>"), Ok(Sent::Sent));
+        ejabberd.send_document(id, "<on-its-way/>");
+        session.leave(
+            cause,
+            left(&["<unsent/>"], &["<undelivered/>"]),
+            &backlogs(),
+        );
+        let mut expected = documents(&["<sent/>", "<unsent/>"]);
+        if is_gone {
+            expected.extend(gone(&["<undelivered/>", "<on-its-way/>"]));
+        }
+        if is_closed {
+            expected.extend(documents(&[
+                "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>",
+            ]));
+        }
+        assert_eq!(ejabberd.said_to_the_end(id).await, expected, "{cause:?}");
+        ejabberd.finish(id);
+        others_go_on().await;
+        assert!(ejabberd.is_gone(id), "something is left of it: {cause:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_room_comes_before_the_end_when_there_is_some() {
+    for (cause, ..) in CAUSES {
+        let (mut session, mut ejabberd, id) = start();
+        let stanza = format!("<a>{}</a>", "x".repeat(1000));
+        let mut sent = 0;
+        while session.try_send(stanza.as_bytes()) == Ok(Sent::Sent) {
+            sent += 1;
+            ejabberd.exchange_unconsumed();
+        }
+        session.leave(cause, left(&[&stanza, "<last/>"], &[]), &backlogs());
+        others_go_on().await;
+        ejabberd.exchange_unconsumed();
+        assert!(ejabberd.unread(id) <= INITIAL_WINDOW as usize);
+        ejabberd.consume(id, INITIAL_WINDOW as usize - 1000);
+        others_go_on().await;
+        let said = ejabberd.said_to_the_end(id).await;
+        let said = said.iter().filter(|said| matches!(said, Said::Document(_)));
+        let said: Vec<_> = said.take(sent + 2).collect();
+        assert_eq!(said.len(), sent + 2, "{cause:?}");
+        assert_eq!(said[sent + 1], &Said::Document("<last/>".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn ejabberd_does_not_wait_for_a_client_that_is_gone() {
+    for (cause, ..) in CAUSES {
+        let (session, mut ejabberd, id) = start();
+        let body = "x".repeat(10_000);
+        for number in 0..400 {
+            ejabberd.send_document(id, &format!("<a n='{number}'>{body}</a>"));
+        }
+        assert!(ejabberd.queued(id) > INITIAL_WINDOW as usize);
+        session.leave(cause, Left::default(), &backlogs());
+        let said = ejabberd.said_to_the_end(id).await;
+        for _ in 0..100 {
+            others_go_on().await;
+            ejabberd.exchange();
+        }
+        assert_eq!(ejabberd.queued(id), 0, "{cause:?}");
+        // No more than a bound of it comes back, the first ones, in order.
+        let back = said.iter().filter_map(|said| match said {
+            Said::GivenBack(document) if !document.is_empty() => Some(document.as_str()),
+            _ => None,
+        });
+        let back: Vec<_> = back.collect();
+        let bytes: usize = back.iter().map(|document| document.len()).sum();
+        assert!(bytes < 1100 * 1024, "{bytes}");
+        for (number, document) in back.iter().enumerate() {
+            assert!(document.starts_with(&format!("<a n='{number}'>")));
+        }
+        assert_eq!(back.is_empty(), cause == Cause::Closed);
+    }
+}
+
+#[tokio::test]
+async fn of_a_session_that_ejabberd_ended_or_a_trunk_that_is_lost_nothing_stays() {
+    type End = fn(&mut Ejabberd, u32);
+    let ends: [End; 3] = [
+        |ejabberd, id| ejabberd.finish(id),
+        |ejabberd, id| ejabberd.reset(id),
+        |ejabberd, _| ejabberd.cut(),
+    ];
+    for end in ends {
+        let (session, mut ejabberd, id) = start();
+        end(&mut ejabberd, id);
+        session.leave(
+            Cause::Left,
+            left(&["<unsent/>"], &["<undelivered/>"]),
+            &backlogs(),
+        );
+        others_go_on().await;
+        assert!(ejabberd.is_gone(id));
+    }
+}
+
+/// It counts what it has while ejabberd has no room for it.
+#[tokio::test]
+async fn who_is_gone_with_too_much_of_all_input_that_waits_goes_for_good() {
+    for cause in [Cause::Left, Cause::Flooded] {
+        let (mut session, mut ejabberd, id) = start();
+        let stanza = format!("<a>{}</a>", "x".repeat(1000));
+        while session.try_send(stanza.as_bytes()) == Ok(Sent::Sent) {
+            ejabberd.exchange_unconsumed();
+        }
+        let backlogs = backlogs();
+        session.leave(cause, left(&[&stanza, &stanza], &[]), &backlogs);
+        others_go_on().await;
+        if cause == Cause::Flooded {
+            assert_eq!(backlogs.budget().held(), 0);
+            ejabberd.consume(id, INITIAL_WINDOW as usize - 1000);
+            let said = ejabberd.said_to_the_end(id).await;
+            assert_eq!(said.last(), gone(&[]).first());
+            continue;
+        }
+        assert!(backlogs.budget().held() > 2000);
+        for holder in backlogs.holders() {
+            holder.evict();
+        }
+        others_go_on().await;
+        assert!(ejabberd.received(id).reset);
+        assert!(ejabberd.is_gone(id) && backlogs.holders().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ejabberd_that_does_nothing_is_not_waited_for_forever() {
+    let (session, mut ejabberd, id) = start();
+    session.leave(Cause::Left, Left::default(), &backlogs());
+    tokio::time::sleep(Duration::from_secs(290)).await;
+    assert!(!ejabberd.received(id).reset);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(ejabberd.received(id).reset);
+    assert!(ejabberd.is_gone(id));
 }
 
 /// Each client has one for as long as it is connected.

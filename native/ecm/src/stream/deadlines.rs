@@ -23,6 +23,9 @@ pub enum Expected {
     Anything(u64),
     /// ejabberd's end of the stream.
     Close,
+    /// That ejabberd takes the document after so many, of a client that takes nothing more and is gone once
+    /// it was read to its end.
+    Room(u64),
     /// Nothing that has a deadline.
     Nothing,
     /// What was expected before, but the client is not read now: that time is not its own.
@@ -125,7 +128,7 @@ impl Deadlines {
             Expected::Login => Some(limits.auth_timeout),
             Expected::Document(_) => Some(limits.body_time(bytes as u64)),
             Expected::Anything(_) => xmpp.idle_timeout,
-            Expected::Close => Some(limits.send_timeout),
+            Expected::Close | Expected::Room(_) => Some(limits.send_timeout),
             Expected::Nothing | Expected::Stalled => None,
         }
     }
@@ -160,6 +163,7 @@ mod tests {
             (Expected::Login, 2),
             (Expected::Document(1), 3),
             (Expected::Close, 4),
+            (Expected::Room(1), 4),
             (Expected::Anything(1), 5),
             (Expected::Turn, 6),
         ] {

@@ -7,10 +7,10 @@ use super::features::TLS_IS_REQUIRED;
 use super::{Client, Ending, MAX_BEFORE_LOGIN, Moved, Queued, Stage};
 use crate::config::StartTls;
 use crate::metrics::Reason;
-use crate::session::{SendError, Sent, Session};
+use crate::session::{Cause, Left, SendError, Sent, Session};
 
 /// What the next of a client's bytes say.
-enum Heard {
+pub(super) enum Heard {
     /// Nothing whole.
     Nothing,
     /// The header of its stream, as a document, with the host and whether it knows of features.
@@ -37,7 +37,7 @@ enum Heard {
 
 /// Which XMPP a client speaks (RFC 6120, section 4.7.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     /// 1.0, or another one of the same kind.
     One,
     /// One from before RFC 3920, or from the future.
@@ -59,12 +59,9 @@ impl Client {
         let input = std::mem::take(&mut self.input);
         let mut rest = &input[..];
         while self.takes_input() && !self.depends_on_answer(rest) {
-            let heard = hear(
-                &mut self.reader,
-                self.stage,
-                self.session.as_mut(),
-                &mut rest,
-            );
+            let session = &mut self.session;
+            let mut send = |document: &Document<'_>| pass_on(document, session.as_mut());
+            let heard = hear(&mut self.reader, self.stage, &mut send, &mut rest);
             if let Heard::Nothing = heard {
                 break;
             }
@@ -137,21 +134,25 @@ impl Client {
     }
 
     fn require_tls(&mut self, host: Option<String>) {
-        let mut out = Vec::from(std::mem::take(&mut self.output));
+        let mut out = Vec::new();
         let open = Open {
             from: host.map(Into::into),
             ..Open::default()
         };
         self.write_header(&mut out, &open);
-        self.writer.write(&mut out, TLS_IS_REQUIRED);
-        self.output = out.into();
+        self.outlet.append(&out);
+        self.say(TLS_IS_REQUIRED);
         self.stage = Stage::BeforeTls;
     }
 
     fn begin_login(&mut self, header: Vec<u8>, host: Option<String>) {
         if let Err(too_many) = self.settings.begin_login(self.peer.ip()) {
-            let condition = Condition::PolicyViolation;
-            self.fail_for(Some(too_many.reason()), condition, &too_many.to_string());
+            self.fail_for(
+                Some(too_many.reason()),
+                Cause::Refused,
+                Condition::PolicyViolation,
+                &too_many.to_string(),
+            );
             return;
         }
         let queued = Queued {
@@ -183,6 +184,7 @@ impl Client {
             }
             None => self.fail_for(
                 Some(Reason::NoTrunk),
+                Cause::Refused,
                 Condition::RemoteConnectionFailed,
                 "the server can't be reached at the moment; try again",
             ),
@@ -214,29 +216,20 @@ impl Client {
             | Stage::Established
             | Stage::Closing => false,
         };
-        let mut out = Vec::from(std::mem::take(&mut self.output));
         if !is_offered {
             tracing::debug!(peer = %self.peer, "STARTTLS, which was not offered");
-            let _kind = self.writer.write(
-                &mut out,
-                b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
-            );
-            self.output = out.into();
-            self.end();
+            self.say(b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+            self.end(Cause::Refused);
         } else if !rest.trim_ascii().is_empty() {
             // What came in clear is never to be read as if it had come by TLS.
-            self.output = out.into();
             self.fail(
                 Condition::PolicyViolation,
                 "something follows <starttls/>; wait for <proceed/>",
             );
         } else {
-            let _kind = self.writer.write(
-                &mut out,
-                b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
-            );
-            self.output = out.into();
-            if self.session.take().is_some() {
+            self.say(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+            if let Some(session) = self.session.take() {
+                session.leave(Cause::Closed, Left::default(), &self.settings.backlogs);
                 self.settings.forget_login(self.peer.ip());
             }
             self.ending = Some(Ending::HandOver);
@@ -251,16 +244,16 @@ impl Client {
             self.send(close.into());
             self.stage = Stage::Closing;
         } else {
-            self.end();
+            self.end(Cause::Closed);
         }
     }
 }
 
-/// Reads on, and sends what is read if there is nothing to be done with it here.
-fn hear(
+/// Reads on, and sends a document if there is nothing to be done with it here.
+pub(super) fn hear(
     reader: &mut Reader,
     stage: Stage,
-    session: Option<&mut Session>,
+    send: &mut impl FnMut(&Document<'_>) -> Heard,
     input: &mut &[u8],
 ) -> Heard {
     match reader.read(input) {
@@ -271,17 +264,13 @@ fn hear(
         Ok(Some(Event::Document(document))) if document.is("starttls", namespace::TLS) => {
             Heard::StartTls
         }
-        Ok(Some(Event::Document(document))) => match (stage, session) {
-            (Stage::BeforeTls, _) => Heard::TooEarly,
-            (Stage::Negotiating, Some(session)) if is_step(&document) => {
-                match pass_on(&document, session) {
-                    Heard::Held(document) => Heard::Step(Some(document)),
-                    _ => Heard::Step(None),
-                }
+        Ok(Some(Event::Document(_))) if stage == Stage::BeforeTls => Heard::TooEarly,
+        Ok(Some(Event::Document(document))) => match send(&document) {
+            Heard::Sent if stage == Stage::Negotiating && is_step(&document) => Heard::Step(None),
+            Heard::Held(held) if stage == Stage::Negotiating && is_step(&document) => {
+                Heard::Step(Some(held))
             }
-            (_, Some(session)) => pass_on(&document, session),
-            // The session has just ended, and the client is about to hear of it.
-            (_, None) => Heard::Sent,
+            heard => heard,
         },
     }
 }
@@ -310,11 +299,11 @@ fn heard_open(open: &Open<'_>) -> Heard {
     }
 }
 
-fn pass_on(document: &Document<'_>, session: &mut Session) -> Heard {
-    match session.try_send_checked(document) {
-        Ok(Sent::Sent) => Heard::Sent,
-        Ok(Sent::Refused) => Heard::Held(document.to_vec().into()),
-        // The session's end says what becomes of the client.
-        Err(SendError::TrunkLost(_) | SendError::Message(_)) => Heard::Sent,
+pub(super) fn pass_on(document: &Document<'_>, session: Option<&mut Session>) -> Heard {
+    match session.map(|session| session.try_send_checked(document)) {
+        Some(Ok(Sent::Sent)) => Heard::Sent,
+        Some(Ok(Sent::Refused)) => Heard::Held(document.to_vec().into()),
+        // The session's end says what becomes of the client, or it was just told.
+        Some(Err(SendError::TrunkLost(_) | SendError::Message(_))) | None => Heard::Sent,
     }
 }

@@ -10,18 +10,17 @@
 mod deadlines;
 mod features;
 mod input;
+mod leaving;
 mod output;
 mod wait;
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use megaphone_trunk::proxy::Tls;
+use megaphone_xmpp::Limits;
 use megaphone_xmpp::stream::{Reader, Writer};
-use megaphone_xmpp::{Condition, Limits, Open, framing};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -33,8 +32,8 @@ use crate::client::{self, Arrival, Introduction, Socket};
 use crate::clients::Place;
 use crate::config::{Service, StartTls};
 use crate::logins::Login;
-use crate::metrics::{REFUSALS, Reason};
-use crate::session::{MAX_BEFORE_LOGIN, Session};
+use crate::session::outlet::Outlet;
+use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN, Session};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening, Trunks, canonical};
@@ -47,15 +46,20 @@ pub fn serve(arrival: Arrival, start_tls: StartTls) -> impl Future<Output = ()> 
     let mut phase = arrival.phase.clone();
     let mut client = Client::new(arrival, start_tls);
     async move {
-        let ending = task::run(&mut client, &mut phase).await;
-        client.leave_session(ending);
+        let mut ending = task::run(&mut client, &mut phase).await;
+        let mut unsent = Documents::default();
+        if client.hears_on(ending) {
+            // In boxes, these two, or they would take room beside the client as long as that is served.
+            unsent = Box::pin(client.hear_on(&mut phase)).await;
+            ending = Ending::ClientLeft;
+        }
+        client.leave_session(unsent);
         if ending == Ending::HandOver {
             tokio::spawn(client::go_on_with_tls(client.into_arrival(phase)));
             return;
         }
         // All else goes at once.
         let (socket, _place) = client.into_socket();
-        // In a box, or it would take room beside the client as long as that is served.
         Box::pin(task::close(socket, ending, phase)).await;
     }
 }
@@ -100,10 +104,12 @@ struct Client {
     /// A document that waits until ejabberd takes more.
     held: Option<Box<[u8]>>,
     /// What the client's socket is to take next.
-    output: Bytes,
+    outlet: Outlet,
     /// How to end once the output is written; nothing more is read. What goes on does so with TLS.
     ending: Option<Ending>,
     backlog: Backlog,
+    /// Why the session ends, if that was decided here.
+    cause: Option<Cause>,
     deadlines: Deadlines,
     /// Fires at the next deadline or before it; there is none while there is none.
     timer: Timer,
@@ -133,7 +139,7 @@ impl Task for Client {
 
     fn step(&mut self) -> Result<Moved, Ending> {
         Ok(Moved::any([
-            self.write_output()?,
+            self.write_output(),
             self.open_session(),
             self.next_output(),
             self.next_input(),
@@ -147,12 +153,12 @@ impl Task for Client {
         let counted = self
             .backlog
             .count(read + held + queued, &self.settings.backlogs);
-        counted.map_err(|evicted| task::evict(self.peer, evicted))
+        counted.map_err(|evicted| self.evict(evicted))
     }
 
     fn is_done(&self) -> Option<Ending> {
-        let is_written = self.output.is_empty() && !self.socket.has_unsent();
-        self.ending.filter(|_| is_written)
+        self.ending
+            .filter(|_| !self.outlet.has_unsent(&self.socket))
     }
 
     async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
@@ -180,9 +186,10 @@ impl Client {
             queued: None,
             session: None,
             held: None,
-            output: Bytes::new(),
+            outlet: Outlet::default(),
             ending: None,
             backlog: Backlog::default(),
+            cause: None,
             deadlines: Deadlines::new(Instant::now()),
             timer: Timer::default(),
             documents: 0,
@@ -200,64 +207,6 @@ impl Client {
             client.start_tls = StartTls::Off;
         }
         client
-    }
-
-    /// The program ends: the client is told, and with stream management it may go on elsewhere.
-    fn shut_down(&mut self) {
-        if self.ending.is_some() {
-            return;
-        }
-        if let Some(session) = self.session.take() {
-            session.abort();
-        }
-        if self.stage == Stage::Header && self.input.is_empty() {
-            self.ending = Some(Ending::Close);
-        } else {
-            self.fail(Condition::SystemShutdown, "");
-        }
-    }
-
-    /// Ends the stream with an error (RFC 6120, section 4.9), after what is being written. A session that
-    /// is still there ends in order: there is nothing to come back to for who breaks the protocol.
-    fn fail(&mut self, condition: Condition, text: &str) {
-        self.fail_for(Reason::of(condition), condition, text);
-    }
-
-    /// As [`fail`](Self::fail), but counted for this reason.
-    fn fail_for(&mut self, reason: Option<Reason>, condition: Condition, text: &str) {
-        if let Some(reason) = reason {
-            REFUSALS.of(reason).add(1);
-        }
-        tracing::debug!(peer = %self.peer, condition = condition.name(), "stream error: {text}");
-        let mut out = Vec::from(std::mem::take(&mut self.output));
-        if self.writer == Writer::new() {
-            self.write_header(&mut out, &Open::default());
-        }
-        let mut close = Vec::new();
-        framing::write_close(&mut close);
-        self.writer.write(&mut out, &condition.document(text));
-        self.writer.write(&mut out, &close);
-        self.output = out.into();
-        self.queued = None;
-        if let Some(mut session) = self.session.take() {
-            // If it is refused, the end of the connection says it too.
-            let _ = session.try_send(&close);
-        }
-        self.ending = Some(Ending::Close);
-    }
-
-    /// Gives the session up: as one that broke, unless its end was said.
-    fn leave_session(&mut self, ending: Ending) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        let is_broken = match ending {
-            Ending::ClientLeft | Ending::Reset => self.stage != Stage::Closing,
-            Ending::Close | Ending::HandOver => false,
-        };
-        if is_broken {
-            session.abort();
-        }
     }
 
     /// What ejabberd is told of the session.
@@ -302,11 +251,6 @@ impl Client {
     fn logged_in(&mut self) {
         self.stage = Stage::Established;
         self.reader.set_limits(limits(&self.settings, self.stage));
-    }
-
-    fn left(&self, error: &io::Error) -> Ending {
-        tracing::debug!(peer = %self.peer, "a client left: {error}");
-        Ending::ClientLeft
     }
 }
 

@@ -1,14 +1,13 @@
 //! From the session to its client.
 
-use bytes::Bytes;
-use megaphone_xmpp::framing::{self, Kind};
+use megaphone_xmpp::framing::Kind;
 use megaphone_xmpp::stream::Writer;
 use megaphone_xmpp::{Condition, Open};
 
 use super::features::{Offer, with_offer};
 use super::{Client, Ending, Moved, Stage};
 use crate::config::StartTls;
-use crate::session::Received;
+use crate::session::{Cause, Received, outlet};
 use crate::trunk::End;
 
 /// How much is written at once, if there is so much.
@@ -16,41 +15,55 @@ const BATCH: usize = 16 * 1024;
 
 impl Client {
     /// Gives the socket what is due.
-    pub(super) fn write_output(&mut self) -> Result<Moved, Ending> {
-        let written = self.socket.write_due(&mut self.output);
-        let written = written.map_err(|error| self.left(&error))?;
+    pub(super) fn write_output(&mut self) -> Moved {
+        let written = self.outlet.flush(&mut self.socket);
         self.deadlines.output(written);
-        Ok(written.moved())
+        written.moved()
     }
 
     /// Takes what comes next for the client, once its socket has taken all before.
     pub(super) fn next_output(&mut self) -> Moved {
-        if !self.output.is_empty() || self.socket.has_unsent() || self.ending.is_some() {
+        if self.outlet.has_unsent(&self.socket) || self.ending.is_some() {
             return Moved::No;
         }
-        let mut out = Vec::new();
-        while out.len() < BATCH && self.ending.is_none() {
-            match self
-                .session
-                .as_mut()
-                .map_or(Received::Nothing, |it| it.next())
-            {
-                Received::Document(document) => self.write_document(&mut out, &document),
-                Received::End(end) => {
-                    self.output = out.into();
-                    self.session_ended(end);
-                    return Moved::Yes;
+        outlet::with_batch(|batch| {
+            let mut taken = Moved::No;
+            let mut end = None;
+            while batch.bytes.len() < BATCH && self.ending.is_none() {
+                match self
+                    .session
+                    .as_mut()
+                    .map_or(Received::Nothing, |it| it.next())
+                {
+                    Received::Document(document) => {
+                        self.write_document(&mut batch.bytes, &document);
+                        batch.ends(document);
+                    }
+                    Received::End(received) => {
+                        end = Some(received);
+                        break;
+                    }
+                    Received::Nothing => break,
                 }
-                Received::Nothing => break,
+                taken = Moved::Yes;
             }
-        }
-        match out.is_empty() {
-            true => Moved::No,
-            false => {
-                self.output = out.into();
-                Moved::Yes
+            if taken == Moved::Yes {
+                let written = self.outlet.write(&mut self.socket, batch);
+                self.deadlines.output(written);
             }
-        }
+            if let Some(end) = end {
+                self.session_ended(end);
+                taken = Moved::Yes;
+            }
+            taken
+        })
+    }
+
+    /// A document of this program's own.
+    pub(super) fn say(&mut self, document: &[u8]) {
+        let mut out = Vec::new();
+        self.writer.write(&mut out, document);
+        self.outlet.append(&out);
     }
 
     fn write_document(&mut self, out: &mut Vec<u8>, document: &[u8]) {
@@ -64,7 +77,10 @@ impl Client {
             return;
         }
         match self.writer.write(out, document) {
-            Some(Kind::Close { .. }) => self.ending = Some(Ending::Close),
+            Some(Kind::Close { .. }) => {
+                self.cause = Some(Cause::Closed);
+                self.ending = Some(Ending::Close);
+            }
             Some(kind) if before_login && kind.shows_login() => {
                 // Both sides begin their streams anew (RFC 6120, section 6.4.6).
                 if kind == Kind::Success {
@@ -83,9 +99,14 @@ impl Client {
 
     fn session_ended(&mut self, end: End) {
         tracing::debug!(peer = %self.peer, "the session ended: {end:?}");
-        self.session = None;
+        if end == End::Overflowed {
+            // The others end on ejabberd's side; this was done here.
+            self.cause = Some(Cause::SlowReader);
+        } else {
+            self.session = None;
+        }
         match end {
-            End::Closed if self.stage == Stage::Closing => self.end(),
+            End::Closed if self.stage == Stage::Closing => self.end(Cause::Closed),
             // ejabberd closes the stream first if all is well: no client may take this for that.
             End::Closed => self.fail(
                 Condition::RemoteConnectionFailed,
@@ -98,24 +119,10 @@ impl Client {
         }
     }
 
-    /// Closes the stream, if that was not done, and then the connection.
-    pub(super) fn end(&mut self) {
-        let mut close = Vec::new();
-        framing::write_close(&mut close);
-        let mut out = Vec::from(std::mem::take(&mut self.output));
-        self.writer.write(&mut out, &close);
-        self.output = out.into();
-        if let Some(mut session) = self.session.take() {
-            // If it is refused, the end of the connection says it too.
-            let _ = session.try_send(&close);
-        }
-        self.ending = Some(Ending::Close);
-    }
-
     /// A keepalive (RFC 6120, section 4.6.1).
     pub(super) fn write_keepalive(&mut self) {
-        if self.output.is_empty() {
-            self.output = Bytes::from_static(b" ");
+        if self.outlet.is_empty() {
+            self.outlet.append(b" ");
         }
     }
 

@@ -13,7 +13,7 @@ use super::{Client, Ending, Queued, Stage};
 use crate::backlog::Evicted;
 use crate::client::task;
 use crate::metrics::{REFUSALS, Reason};
-use crate::session::Session;
+use crate::session::{Cause, Session};
 use crate::shutdown::Phase;
 
 /// What a client waited for.
@@ -53,12 +53,17 @@ impl Client {
                 self.reads += 1;
                 Ok(())
             }
-            Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
+            Happened::Read(Err(error)) => Err(self.left(&error)),
+            Happened::CanWrite(Err(error)) => {
+                tracing::debug!(peer = %self.peer, "a client takes nothing more: {error}");
+                self.outlet.shut();
+                Ok(())
+            }
             Happened::Timer => match deadline {
                 Some((deadline, missed)) if deadline <= Instant::now() => self.missed(missed),
                 _ => Ok(()),
             },
-            Happened::Evicted(evicted) => Err(task::evict(self.peer, evicted)),
+            Happened::Evicted(evicted) => Err(self.evict(evicted)),
             Happened::CanWrite(Ok(())) | Happened::Session | Happened::Phase => Ok(()),
         }
     }
@@ -70,7 +75,10 @@ impl Client {
         match self.stage {
             Stage::Closing => Expected::Close,
             // ejabberd has to take what it has.
-            _ if self.held.is_some() => Expected::Stalled,
+            _ if self.held.is_some() => match self.outlet.is_shut() {
+                true => Expected::Room(self.documents),
+                false => Expected::Stalled,
+            },
             Stage::Header => Expected::Header,
             Stage::Queued => Expected::Turn,
             Stage::BeforeTls | Stage::Negotiating | Stage::Authenticating => Expected::Login,
@@ -87,7 +95,7 @@ impl Client {
         phase: &mut watch::Receiver<Phase>,
     ) -> Happened {
         let wants_input = self.wants_input();
-        let has_output = !self.output.is_empty() || self.socket.has_unsent();
+        let has_output = self.outlet.has_unsent(&self.socket);
         let (mut reader, writer) = self.socket.split();
         // Deadlines come before input, so that a client which always has some can't outrun them.
         tokio::select! {
@@ -115,11 +123,15 @@ impl Client {
             Missed::Output => {
                 tracing::debug!(peer = %self.peer, "a deadline passed: {missed:?}");
                 REFUSALS.of(Reason::SlowReader).add(1);
+                self.cause = Some(Cause::SlowReader);
                 return Err(Ending::Reset);
             }
             Missed::Input(Expected::Close) => return Err(Ending::Close),
+            // What lies unread in its socket is lost.
+            Missed::Input(Expected::Room(_)) => return Err(Ending::ClientLeft),
             Missed::Input(Expected::Turn) => self.fail_for(
                 Some(Reason::LoginWait),
+                Cause::Refused,
                 Condition::ResourceConstraint,
                 "too many clients log in at the moment; try again later",
             ),
@@ -130,13 +142,12 @@ impl Client {
                     Expected::Document(_) => "a stanza took too long to arrive",
                     _ => "nothing was sent for too long",
                 };
-                // A client that is silent may have lost its network, and come back.
-                if matches!(expected, Expected::Anything(_))
-                    && let Some(session) = self.session.take()
-                {
-                    session.abort();
-                }
-                self.fail(Condition::ConnectionTimeout, text);
+                let cause = match expected {
+                    // It may have lost its network, and come back.
+                    Expected::Anything(_) => Cause::Silent,
+                    _ => Cause::Refused,
+                };
+                self.fail_as(cause, Condition::ConnectionTimeout, text);
             }
         }
         Ok(())

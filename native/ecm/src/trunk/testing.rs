@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use megaphone_trunk::proxy::{self, Header};
 use megaphone_trunk::v2::{Config, Event, Session, StreamId, Written};
@@ -20,6 +21,36 @@ pub struct Ejabberd {
     session: Session,
     streams: HashMap<u32, Stream>,
     opened: Vec<u32>,
+}
+
+/// Far longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The bit in the length of a document that is given back.
+const GIVEN_BACK: u32 = 1 << 31;
+
+/// A message on a session's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    Document(String),
+    /// A document of ejabberd's that its client never got; the first one may be empty.
+    GivenBack(String),
+}
+
+/// Documents that were said.
+pub fn documents(texts: &[&str]) -> Vec<Said> {
+    let texts = texts.iter();
+    texts
+        .map(|text| Said::Document((*text).to_owned()))
+        .collect()
+}
+
+/// That the client is gone, and documents that it never got.
+pub fn gone(undelivered: &[&str]) -> Vec<Said> {
+    let texts = [""].iter().chain(undelivered);
+    texts
+        .map(|text| Said::GivenBack((*text).to_owned()))
+        .collect()
 }
 
 /// What came on a stream and was not looked at.
@@ -105,6 +136,56 @@ impl Ejabberd {
             documents.push(String::from_utf8(document.to_vec()).unwrap());
         }
         documents
+    }
+
+    /// The same with those among them that were given back.
+    pub fn said(&mut self, id: u32) -> Vec<Said> {
+        let bytes = self.received(id).bytes;
+        let mut rest = &bytes[..];
+        let mut said = Vec::new();
+        while let Some((prefix, after)) = rest.split_first_chunk() {
+            let length = u32::from_be_bytes(*prefix);
+            let (document, after) = after.split_at((length & !GIVEN_BACK) as usize);
+            let document = String::from_utf8(document.to_vec()).unwrap();
+            said.push(match length & GIVEN_BACK {
+                0 => Said::Document(document),
+                _ => Said::GivenBack(document),
+            });
+            rest = after;
+        }
+        assert!(rest.is_empty(), "a part of a message: {rest:?}");
+        said
+    }
+
+    /// Everything that is said on a session's stream from here to its FIN. ejabberd answers by its own when it
+    /// hears that the client is gone.
+    pub async fn said_to_the_end(&mut self, id: u32) -> Vec<Said> {
+        let mut all = Vec::new();
+        let listen = async {
+            loop {
+                let said = self.said(id);
+                if said.contains(&Said::GivenBack(String::new())) {
+                    self.finish(id);
+                }
+                all.extend(said);
+                let stream = self.received(id);
+                assert!(!stream.reset, "the end overtakes what was said");
+                if stream.finished {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, listen).await.is_ok();
+        assert!(ended, "no FIN came, but {all:?}");
+        all
+    }
+
+    /// Whether nothing is left of a stream, on either side.
+    pub fn is_gone(&mut self, id: u32) -> bool {
+        self.exchange();
+        let is_open = self.session.streams().any(|(open, _)| open.get() == id);
+        !is_open && self.link.stream_count() == 0
     }
 
     /// Sends bytes on a stream; what its window does not take waits here.

@@ -69,12 +69,12 @@ impl StreamState {
         self.login == Login::Done
     }
 
-    /// Whether one of the two sides has closed the stream: then nothing of it can be resumed.
-    pub fn is_closed(&self) -> bool {
-        self.client == Side::Closed || self.server == Side::Closed
+    /// Whether the client has closed the stream: then nothing of it can be resumed.
+    pub fn is_closed_by_client(&self) -> bool {
+        self.client == Side::Closed
     }
 
-    /// Whether the server has closed the stream.
+    /// Whether the server has closed the stream, ejabberd or this program for it.
     pub fn is_closed_by_server(&self) -> bool {
         self.server == Side::Closed
     }
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(from_client(&mut state, "<iq/>"), Ok(Purpose::Continue));
         assert_eq!(from_client(&mut state, OPEN), Ok(Purpose::Continue));
         assert_eq!(from_client(&mut state, CLOSE), Ok(Purpose::Continue));
-        assert!(state.is_closed() && !state.is_closed_by_server());
+        assert!(state.is_closed_by_client() && !state.is_closed_by_server());
         assert_eq!(from_client(&mut state, "<iq/>"), Ok(Purpose::Ignore));
     }
 

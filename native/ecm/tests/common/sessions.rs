@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use megaphone_trunk::proxy::Header;
-use megaphone_xmpp::framing::{Messages, put_message};
+use megaphone_xmpp::framing::put_message;
 
 use super::v2::{Seen, Trunk2};
 
@@ -13,10 +13,15 @@ pub struct Sessions {
     unread: HashMap<u32, Vec<u8>>,
 }
 
+/// The bit in the length of a document that is given back.
+const GIVEN_BACK: u32 = 1 << 31;
+
 /// What happened on a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     Document(String),
+    /// A document that the client never got; the first one may be empty.
+    GivenBack(String),
     Finished,
     Reset,
 }
@@ -52,18 +57,42 @@ impl Sessions {
     pub fn next(&mut self, id: u32) -> Said {
         loop {
             let unread = self.unread.entry(id).or_default();
-            let mut rest = &unread[..];
-            let mut messages = Messages::new(usize::MAX);
-            if let Some(document) = messages.read(&mut rest).unwrap() {
-                let document = String::from_utf8(document.to_vec()).unwrap();
-                *unread = rest.to_vec();
-                return Said::Document(document);
+            if let Some((prefix, rest)) = unread.split_first_chunk() {
+                let length = u32::from_be_bytes(*prefix);
+                let size = (length & !GIVEN_BACK) as usize;
+                if let Some(document) = rest.get(..size) {
+                    let document = String::from_utf8(document.to_vec()).unwrap();
+                    unread.drain(..prefix.len() + size);
+                    return match length & GIVEN_BACK {
+                        0 => Said::Document(document),
+                        _ => Said::GivenBack(document),
+                    };
+                }
             }
             match self.trunk.next_on(id) {
                 Seen::Data(_, bytes) => unread.extend_from_slice(&bytes),
                 Seen::Finished(_) => return Said::Finished,
                 Seen::Reset(_) => return Said::Reset,
                 other => panic!("expected something on {id}, got {other:?}"),
+            }
+        }
+    }
+
+    /// What is said on a session from here to its FIN. ejabberd ends its side when it hears that the client is
+    /// gone.
+    #[track_caller]
+    pub fn said_to_the_end(&mut self, id: u32) -> Vec<Said> {
+        let mut all = Vec::new();
+        loop {
+            match self.next(id) {
+                Said::Finished => return all,
+                Said::Reset => panic!("the end overtakes what was said: {all:?}"),
+                said => {
+                    if said == Said::GivenBack(String::new()) {
+                        self.trunk.finish(id);
+                    }
+                    all.push(said);
+                }
             }
         }
     }
@@ -82,4 +111,26 @@ impl Sessions {
         }
         self.trunk.send(id, &out);
     }
+}
+
+/// Documents that were said.
+pub fn documents(texts: &[&str]) -> Vec<Said> {
+    let texts = texts.iter();
+    texts
+        .map(|text| Said::Document((*text).to_owned()))
+        .collect()
+}
+
+/// That the client is gone, and documents that it never got.
+pub fn gone(undelivered: &[&str]) -> Vec<Said> {
+    let texts = [""].iter().chain(undelivered);
+    texts
+        .map(|text| Said::GivenBack((*text).to_owned()))
+        .collect()
+}
+
+/// The same of a client that was refused: there is nothing to come back to.
+pub fn gone_for_good() -> Vec<Said> {
+    let close = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
+    [gone(&[]), documents(&[close])].concat()
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use megaphone_xmpp::bosh::{Condition, Outcome, Request};
 
 use super::{Session, Taken};
+use crate::session::{self, Left};
 
 /// How far a session has come.
 #[derive(Debug)]
@@ -34,31 +35,35 @@ pub(super) enum Cause {
     Closed,
     /// ejabberd sends the client elsewhere.
     SeeOther(Box<str>),
-    /// Something here.
-    Here(Condition),
-}
-
-/// How the session's stream is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parting {
-    /// One of its two sides has closed it.
-    InOrder,
-    /// It breaks off, and ejabberd may have another place for what is on its way.
-    Abrupt,
+    /// Something here, which ends the stream as that.
+    Here(Condition, session::Cause),
 }
 
 impl Cause {
-    const fn parting(&self) -> Parting {
+    /// The same to ejabberd.
+    const fn departure(&self) -> session::Cause {
         match self {
-            Self::Client | Self::StreamError | Self::Closed | Self::SeeOther(_) => Parting::InOrder,
-            Self::Violation(..) | Self::Refused(_) | Self::Here(_) => Parting::Abrupt,
+            Self::Client | Self::StreamError | Self::Closed | Self::SeeOther(_) => {
+                session::Cause::Closed
+            }
+            Self::Violation(..) | Self::Refused(_) => session::Cause::Unreadable,
+            Self::Here(_, cause) => *cause,
+        }
+    }
+
+    /// Whether the requests count that came in order behind those that ejabberd has taken.
+    fn takes_all(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Here(_, cause) => *cause != session::Cause::Flooded,
+            _ => false,
         }
     }
 
     fn outcome(&self) -> Outcome<'_> {
         match self {
             Self::Client => Outcome::Terminate,
-            Self::Violation(condition, _) | Self::Refused(condition) | Self::Here(condition) => {
+            Self::Violation(condition, _) | Self::Refused(condition) | Self::Here(condition, _) => {
                 Outcome::TerminateWith(*condition)
             }
             Self::StreamError | Self::Closed => {
@@ -80,20 +85,30 @@ impl Cause {
 }
 
 impl Session {
-    /// Ends it for a reason that is neither the client's nor ejabberd's: the way to ejabberd is lost, or
-    /// this program ends.
-    pub fn terminate(&mut self, condition: Condition, now: Instant) {
+    /// Ends it for a reason that is neither the client's nor ejabberd's: this program ends, say.
+    pub fn terminate(&mut self, condition: Condition, cause: session::Cause, now: Instant) {
         match self.stage {
-            Stage::Open => self.end(Cause::Here(condition), now),
-            // Nobody is left to take the client's last words.
-            Stage::Closing => self.outgoing.clear(),
+            Stage::Open => self.end(Cause::Here(condition, cause), now),
+            // Its last words go with the rest of what ejabberd has not taken.
+            Stage::Closing => self.end(Cause::Client, now),
             Stage::Over | Stage::Untold(_) => {}
         }
     }
 
-    /// Whether nothing more goes to ejabberd, nor comes from there.
+    /// The way to ejabberd is lost, or it has ended there.
+    pub fn lose(&mut self, now: Instant) {
+        if let Stage::Open = self.stage {
+            let condition = Condition::RemoteConnectionFailed;
+            self.end(Cause::Here(condition, session::Cause::Left), now);
+        }
+        // Nobody is left to take it.
+        self.outgoing.clear();
+    }
+
+    /// Whether nothing more comes from ejabberd. What [`take_unsent`](Self::take_unsent) gives still goes
+    /// there.
     pub fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Over | Stage::Untold(_)) && self.outgoing.is_empty()
+        matches!(self.stage, Stage::Over | Stage::Untold(_))
     }
 
     /// Ends it: every request that waits is answered, in order. The first of them takes what has come
@@ -102,10 +117,11 @@ impl Session {
         if matches!(self.stage, Stage::Over | Stage::Untold(_)) {
             return;
         }
-        if !matches!(cause, Cause::Client) {
-            // What ejabberd has not taken by now it won't, or must not.
-            self.outgoing.clear();
-        }
+        let cause = match cause.takes_all() {
+            true => self.take_all(cause, now),
+            false => cause,
+        };
+        self.departure = cause.departure();
         let waiting: Vec<u64> = self
             .requests
             .iter()
@@ -138,7 +154,6 @@ impl Session {
         }
         self.active = now;
         self.pause = None;
-        self.parting = cause.parting();
         self.stage = match cause {
             Cause::Client | Cause::Violation(..) | Cause::Refused(_) => Stage::Over,
             _ if told => Stage::Over,
@@ -146,25 +161,45 @@ impl Session {
         };
     }
 
+    /// Takes the requests whose turn it is, though ejabberd has not taken what came before them: they were
+    /// sent, and no predecessor of theirs is missing. The last of them may end the session in order.
+    fn take_all(&mut self, cause: Cause, now: Instant) -> Cause {
+        while let Some((rid, contents)) = self.requests.take_next() {
+            if self.take(rid, contents, now).is_err() {
+                break;
+            }
+            if let Stage::Closing = self.stage {
+                return Cause::Client;
+            }
+        }
+        cause
+    }
+
     /// Ends it because the client is gone, and won't ask.
     pub fn expire(&mut self, now: Instant) {
-        self.terminate(Condition::ItemNotFound, now);
+        self.terminate(Condition::ItemNotFound, session::Cause::Silent, now);
         self.stage = Stage::Over;
     }
 
-    /// Of a session that is over: the documents that the client never got and never will, in order, unless
-    /// its stream was closed, and nobody is left to take them.
-    pub fn take_undelivered(&mut self) -> Option<Vec<Bytes>> {
-        if self.parting == Parting::InOrder {
-            return None;
+    /// Of a session that is over: why it ended, and what is left of it, in order.
+    pub fn take_left(&mut self) -> (session::Cause, Left) {
+        let left = Left {
+            unsent: std::mem::take(&mut self.outgoing),
+            undelivered: self.take_undelivered(),
+        };
+        (self.departure, left)
+    }
+
+    /// The documents that the client never got and never will.
+    fn take_undelivered(&mut self) -> Vec<Bytes> {
+        // It may ask for the others, but not for long if this program ends.
+        let is_gone = matches!(self.stage, Stage::Over);
+        if !is_gone && self.departure != session::Cause::Shutdown {
+            return Vec::new();
         }
-        // It may ask for the others.
-        let mut documents = Vec::new();
-        if matches!(self.stage, Stage::Over) {
-            documents = self.requests.take_unfetched();
-            documents.append(&mut self.take_pending());
-        }
-        Some(documents)
+        let mut documents = self.requests.take_unfetched();
+        documents.append(&mut self.take_pending());
+        documents
     }
 
     /// A new request in a session that is over.

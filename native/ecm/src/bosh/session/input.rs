@@ -82,7 +82,12 @@ impl Session {
     }
 
     /// Takes a request whose turn it is.
-    fn take(&mut self, rid: u64, contents: Contents, now: Instant) -> Result<(), Condition> {
+    pub(super) fn take(
+        &mut self,
+        rid: u64,
+        contents: Contents,
+        now: Instant,
+    ) -> Result<(), Condition> {
         self.keys
             .accept(contents.key.as_deref(), contents.newkey.as_deref())
             .map_err(|_wrong| Condition::ItemNotFound)?;

@@ -3,6 +3,7 @@
 use megaphone_xmpp::bosh::Condition;
 
 use super::*;
+use crate::session::Cause;
 
 const CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
 const ERROR: &str = "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
@@ -158,12 +159,12 @@ fn section_17_2_this_programs_end_is_a_system_shutdown() {
     world.ask(101, "", "");
     world
         .session
-        .terminate(Condition::SystemShutdown, world.now);
+        .terminate(Condition::SystemShutdown, Cause::Shutdown, world.now);
     world.expect(101, &terminated("system-shutdown"));
     let mut world = established(HOLD_ONE);
     world
         .session
-        .terminate(Condition::SystemShutdown, world.now);
+        .terminate(Condition::SystemShutdown, Cause::Shutdown, world.now);
     world.ask(101, "", &message(1));
     world.expect(101, &terminated("system-shutdown"));
     assert!(world.taken().is_empty());
@@ -192,15 +193,22 @@ fn a_request_that_can_not_create_a_session_is_a_bad_request() {
 }
 
 /// What is left of a session whose client is gone.
-fn undelivered(world: &mut World) -> Option<Vec<String>> {
+fn left(world: &mut World) -> (Cause, Vec<String>, Vec<String>) {
     world.session.expire(world.now);
-    let documents = world.session.take_undelivered()?;
-    let texts = documents.iter();
-    Some(
-        texts
-            .map(|document| String::from_utf8(document.to_vec()).unwrap())
-            .collect(),
-    )
+    left_of_the_end(world)
+}
+
+fn left_of_the_end(world: &mut World) -> (Cause, Vec<String>, Vec<String>) {
+    let text = |document: &[u8]| String::from_utf8(document.to_vec()).unwrap();
+    let (cause, mut left) = world.session.take_left();
+    let mut unsent = Vec::new();
+    while let Some(document) = left.unsent.first() {
+        unsent.push(text(document));
+        left.unsent.pop();
+    }
+    let undelivered = left.undelivered.iter();
+    let undelivered = undelivered.map(|document| text(document)).collect();
+    (cause, unsent, undelivered)
 }
 
 #[test]
@@ -213,9 +221,10 @@ fn what_no_connection_has_fetched_is_undelivered_and_what_one_has_is_not() {
     world.says(&[&message(2), &message(3)]);
     // Its connection breaks before it gets the answer that is there.
     assert_eq!(world.session.abandon(102, world.now), Abandoned::Unattended);
-    assert_eq!(undelivered(&mut world), Some(vec![message(2), message(3)]));
+    let undelivered = vec![message(2), message(3)];
+    assert_eq!(left(&mut world), (Cause::Silent, vec![], undelivered));
     // Nobody gets it twice.
-    assert_eq!(undelivered(&mut world), Some(Vec::new()));
+    assert_eq!(left(&mut world), (Cause::Silent, vec![], vec![]));
     assert_eq!(world.answer(102).unwrap(), EMPTY);
 }
 
@@ -224,7 +233,7 @@ fn an_answer_that_a_connection_is_about_to_fetch_is_delivered() {
     let mut world = established(HOLD_ONE);
     world.ask(101, "", "");
     world.says(&[&message(1)]);
-    assert_eq!(undelivered(&mut world), Some(Vec::new()));
+    assert_eq!(left(&mut world), (Cause::Silent, vec![], vec![]));
     world.expect(101, &carrying(&message(1)));
 }
 
@@ -232,21 +241,80 @@ fn an_answer_that_a_connection_is_about_to_fetch_is_delivered() {
 fn of_a_stream_that_was_closed_nothing_is_given_back() {
     let mut world = established(HOLD_ONE);
     world.ask(101, "type='terminate'", "");
-    assert_eq!(undelivered(&mut world), None);
+    assert_eq!(left(&mut world), (Cause::Closed, vec![], vec![]));
     let mut world = established(HOLD_ONE);
     world.ask(101, "", "");
     assert_eq!(world.session.abandon(101, world.now), Abandoned::Unattended);
     world.says(&[&message(1), CLOSE]);
     world.ask(102, "", "");
-    assert_eq!(undelivered(&mut world), None);
+    assert_eq!(left(&mut world), (Cause::Closed, vec![], vec![]));
 }
 
 #[test]
-fn a_client_that_may_ask_for_what_there_is_gets_it() {
+fn as_this_program_ends_what_its_clients_did_not_get_is_given_back_at_once() {
     let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.says(&[&message(1)]);
+    assert_eq!(world.session.abandon(101, world.now), Abandoned::Unattended);
     world
         .session
-        .terminate(Condition::SystemShutdown, world.now);
-    assert_eq!(world.session.take_undelivered(), Some(Vec::new()));
-    assert_eq!(undelivered(&mut world), Some(Vec::new()));
+        .terminate(Condition::SystemShutdown, Cause::Shutdown, world.now);
+    let undelivered = vec![message(1)];
+    assert_eq!(
+        left_of_the_end(&mut world),
+        (Cause::Shutdown, vec![], undelivered)
+    );
+    world.ask(102, "", "");
+    world.expect(102, &terminated("system-shutdown"));
+}
+
+/// Each row: how the session ends.
+#[test]
+fn what_ejabberd_has_not_taken_is_left_however_the_session_ends() {
+    type End = fn(&mut World);
+    let ends: [(End, Cause); 3] = [
+        (|world| world.session.expire(world.now), Cause::Silent),
+        (
+            |world| {
+                world
+                    .session
+                    .terminate(Condition::SystemShutdown, Cause::Shutdown, world.now);
+            },
+            Cause::Shutdown,
+        ),
+        (
+            |world| assert_eq!(world.refused(199, ""), terminated("item-not-found")),
+            Cause::Unreadable,
+        ),
+    ];
+    for (end, cause) in ends {
+        let mut world = established("to='a' hold='3' ver='1.6' xmpp:version='1.0'");
+        world.ejabberd.window = Window::Shut;
+        let two = format!("{}{}", message(1), message(2));
+        world.ask(101, "", &two);
+        world.ask(102, "", &message(3));
+        // Between these one is missing: nobody can know what it was.
+        world.ask(104, "", &message(5));
+        end(&mut world);
+        let unsent = vec![message(1), message(2), message(3)];
+        assert_eq!(left_of_the_end(&mut world), (cause, unsent, vec![]));
+    }
+}
+
+#[test]
+fn last_words_that_ejabberd_has_not_taken_are_left_with_the_streams_end() {
+    for shut in [true, false] {
+        let mut world = established(HOLD_ONE);
+        world.ejabberd.window = Window::Shut;
+        world.ask(101, "", &message(1));
+        world.ask(102, "type='terminate'", &message(2));
+        match shut {
+            true => world
+                .session
+                .terminate(Condition::SystemShutdown, Cause::Shutdown, world.now),
+            false => world.session.expire(world.now),
+        }
+        let unsent = vec![message(1), message(2), CLOSE.to_owned()];
+        assert_eq!(left_of_the_end(&mut world), (Cause::Closed, unsent, vec![]));
+    }
 }

@@ -235,6 +235,16 @@ impl Link {
         self.lose();
     }
 
+    /// How many streams are open, for tests.
+    #[cfg(test)]
+    pub fn stream_count(&self) -> usize {
+        let state = self.state.lock();
+        match state.stage {
+            Stage::Lost => state.streams.iter().count(),
+            Stage::Serving | Stage::Finishing => state.session.stream_count(),
+        }
+    }
+
     fn wear_out(&self) {
         self.worn.store(true, Relaxed);
         self.retired.notify_waiters();

@@ -1,19 +1,27 @@
 //! How a client's connection comes to its end.
 //!
-//! | what happens | the client gets | ejabberd gets |
+//! | what happens | the client gets | the session ends as |
 //! |---|---|---|
-//! | `<close/>` both ways | close 1000 | FIN |
-//! | a close frame alone, or the client's TCP connection breaks | its close frame back | a reset: a stream that can be resumed |
-//! | frames that can't be read | close 1002 or 1007 | a reset |
-//! | documents that can't be taken, deadlines | a stream error, `<close/>`, close 1007, 1008 or 1009 | `<close/>`, FIN |
-//! | silence | a stream error, `<close/>`, close 1001 | a reset |
+//! | `<close/>` both ways | close 1000 | [`Cause::Closed`] |
+//! | a close frame alone | its close frame back | [`Cause::Left`] |
+//! | the client's TCP connection breaks | | [`Cause::Left`] |
+//! | frames that can't be read | close 1002 or 1007 | [`Cause::Unreadable`] |
+//! | documents that can't be taken, deadlines | a stream error, `<close/>`, close 1007, 1008 or 1009 | [`Cause::Refused`] |
+//! | silence | a stream error, `<close/>`, close 1001 | [`Cause::Silent`] |
+//! | output is not taken | a reset | [`Cause::SlowReader`] |
+//! | it has to go with what it sent | a reset | [`Cause::Flooded`] |
+//! | the program ends | `<system-shutdown/>`, `<close/>`, close 1001 | [`Cause::Shutdown`] |
 //! | the session or its trunk is lost | `<remote-connection-failed/>`, `<close/>`, close 1001 or 1011 | |
-//! | the program ends | `<system-shutdown/>`, `<close/>`, close 1001 | a reset |
+//!
+//! The session is left when the client has got what was due to it, or as the connection ends: what the client
+//! did not get goes back to ejabberd. A client that did nothing wrong may not know of the end yet: what it
+//! sends until it does is still taken.
 
-use megaphone_xmpp::{Condition, framing};
+use megaphone_xmpp::Condition;
 
-use super::{Client, Stage};
+use super::{Client, Moved, Stage};
 use crate::metrics::{REFUSALS, Reason};
+use crate::session::{Cause, Left};
 use crate::trunk::End;
 use crate::websocket::close::{CloseCode, put_close};
 use crate::websocket::error::FrameError;
@@ -35,12 +43,7 @@ impl Client {
     ) {
         count(reason);
         tracing::debug!("a WebSocket client is refused: {text}");
-        if let Some(mut session) = self.session.take() {
-            let mut close = Vec::new();
-            framing::write_close(&mut close);
-            // If it can't be sent, the end of the connection has to do.
-            let _ = session.try_send(&close);
-        }
+        self.cause.get_or_insert(Cause::Refused);
         self.say_error(condition, text, code);
     }
 
@@ -48,7 +51,7 @@ impl Client {
     pub(super) fn fail(&mut self, error: &FrameError) {
         count(Some(Reason::BadFrame));
         tracing::debug!("a WebSocket client is refused: {error}");
-        self.break_session();
+        self.cause.get_or_insert(Cause::Unreadable);
         let mut last = Vec::new();
         put_close(&mut last, error.close_code(), &error.to_string());
         self.say_last(&last);
@@ -58,14 +61,14 @@ impl Client {
     /// The client is not there any more, or was not heard of.
     pub(super) fn give_up(&mut self, text: &str) {
         count(Some(Reason::Timeout));
-        self.break_session();
+        self.cause.get_or_insert(Cause::Silent);
         self.say_error(Condition::ConnectionTimeout, text, CloseCode::GOING_AWAY);
     }
 
     /// The program ends.
     pub(super) fn shut_down(&mut self) {
         if self.stage == Stage::Serving {
-            self.break_session();
+            self.cause.get_or_insert(Cause::Shutdown);
             let text = "this server goes down; connect again";
             self.say_error(Condition::SystemShutdown, text, CloseCode::GOING_AWAY);
         }
@@ -73,8 +76,13 @@ impl Client {
 
     /// ejabberd sends no more.
     pub(super) fn session_ended(&mut self, end: End) {
-        self.session = None;
-        self.held = None;
+        if end == End::Overflowed {
+            // The others end on ejabberd's side; this was done here.
+            self.cause = Some(Cause::SlowReader);
+        } else {
+            self.session = None;
+            self.held = None;
+        }
         if self.xmpp.is_closed_by_server() {
             let mut last = Vec::new();
             put_close(&mut last, CloseCode::NORMAL, "");
@@ -97,7 +105,6 @@ impl Client {
     /// The client has sent a close frame: it gets the same.
     pub(super) fn answer_close(&mut self, code: Option<CloseCode>) {
         if self.stage == Stage::Serving {
-            self.leave_session();
             let mut last = Vec::new();
             match code {
                 Some(code) => put_close(&mut last, code, ""),
@@ -108,18 +115,34 @@ impl Client {
         self.stage = Stage::Closed;
     }
 
-    /// Gives the session up: in order if the stream was closed, else as broken, so that it can be resumed.
-    pub(super) fn leave_session(&mut self) {
-        match self.session.take() {
-            Some(session) if !self.xmpp.is_closed() => session.abort(),
-            _ => {}
+    /// Leaves the session of a client that has got what was due to it, and whose words count no more.
+    pub(super) fn leave_if_done(&mut self) -> Moved {
+        let hears_on = self.cause.is_none_or(Cause::hears_on);
+        if self.stage == Stage::Serving || hears_on || !self.outlet.is_empty() {
+            return Moved::No;
         }
+        self.leave_session()
     }
 
-    fn break_session(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.abort();
-        }
+    /// Leaves the session, if there is one.
+    pub(super) fn leave_session(&mut self) -> Moved {
+        let unsent = self.take_unsent();
+        let Some(session) = self.session.take() else {
+            return Moved::No;
+        };
+        let undelivered = self.outlet.take_undelivered();
+        let cause = match self.cause {
+            _ if self.xmpp.is_closed_by_client() => Cause::Closed,
+            Some(cause) => cause,
+            None if self.xmpp.is_closed_by_server() => Cause::Closed,
+            None => Cause::Left,
+        };
+        let left = Left {
+            unsent,
+            undelivered,
+        };
+        session.leave(cause, left, &self.settings.backlogs);
+        Moved::Yes
     }
 
     fn say_error(&mut self, condition: Condition, text: &str, code: CloseCode) {
@@ -132,9 +155,8 @@ impl Client {
     }
 
     fn say_last(&mut self, bytes: &[u8]) {
-        self.queue(bytes);
+        self.outlet.append(bytes);
         self.unopened = None;
-        self.held = None;
         self.pong = None;
         self.stage = Stage::Closing;
         self.timing.closing();

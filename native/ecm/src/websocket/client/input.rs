@@ -2,12 +2,12 @@
 
 use std::task::{Context, Poll};
 
-use megaphone_xmpp::{Condition, framing};
+use megaphone_xmpp::{Condition, Document, Limits, framing, namespace};
 
 use super::{Client, Ending, Moved, Queued, Stage, Unopened};
 use crate::client::socket;
 use crate::metrics::Reason;
-use crate::session::{MAX_BEFORE_LOGIN, Sent, Session};
+use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN, Sent, Session};
 use crate::websocket::close::{CloseCode, read_close};
 use crate::websocket::error::FrameError;
 use crate::websocket::reader::{Event, MessageReader};
@@ -142,11 +142,13 @@ impl Client {
     /// A whole message, which has to be one document (RFC 7395, section 3.3).
     fn text(&mut self, text: &[u8]) -> Flow {
         // White space is no document, and as a sign of life it does no harm.
-        if self.stage != Stage::Serving || text.trim_ascii().is_empty() {
+        if text.trim_ascii().is_empty() {
             return Flow::GoOn;
         }
-        let limits = self.settings.limits.of_document(self.max_stanza_size());
-        let document = match framing::check(text, &limits) {
+        if self.stage != Stage::Serving {
+            return self.late_text(text);
+        }
+        let document = match framing::check(text, &self.limits()) {
             Ok(document) => document,
             Err(error) => {
                 let code = match error.condition() {
@@ -161,13 +163,8 @@ impl Client {
             Ok(Purpose::Begin) => self.begin_login(document.to_vec()),
             Ok(Purpose::Continue) if self.is_queued() => return Flow::Hold(document.to_vec()),
             Ok(Purpose::Continue) => {
-                let sent = self
-                    .session
-                    .as_mut()
-                    .map(|it| it.try_send_checked(&document));
-                // If the session is gone, it says so itself.
-                if let Some(Ok(Sent::Refused)) = sent {
-                    return Flow::Hold(document.to_vec());
+                if let Some(session) = &mut self.session {
+                    return pass_on(session, &document);
                 }
             }
             Ok(Purpose::Ignore) => {}
@@ -177,6 +174,47 @@ impl Client {
             }
         }
         Flow::GoOn
+    }
+
+    /// A message of a client that was told that its stream is over, and may not have known.
+    fn late_text(&mut self, text: &[u8]) -> Flow {
+        let limits = self.limits();
+        match (&mut self.session, framing::check(text, &limits)) {
+            (Some(session), Ok(document))
+                if self.cause.is_some_and(Cause::hears_on) && !is_framing(&document) =>
+            {
+                pass_on(session, &document)
+            }
+            _ => Flow::GoOn,
+        }
+    }
+
+    /// The documents that were read and ejabberd has not taken. What is half a document is none, and who
+    /// had no turn to log in has sent nothing that counts.
+    pub(super) fn take_unsent(&mut self) -> Documents {
+        let mut unsent = Documents::default();
+        let Some(mut held) = self.held.take().filter(|_| self.session.is_some()) else {
+            return unsent;
+        };
+        if let Some(document) = held.document.take() {
+            unsent.push(document);
+        }
+        let limits = self.limits();
+        let mut rest = &mut held.rest[..];
+        while let Ok(Some(event)) = self.reader.next(&mut rest, limits.max_document) {
+            let document = match event {
+                Event::Text(text) if text.trim_ascii().is_empty() => continue,
+                Event::Text(text) => framing::check(text, &limits),
+                Event::Ping(_) | Event::Pong => continue,
+                Event::Close(_) => break,
+            };
+            match document.map(|document| (self.xmpp.client_sent(&document), document)) {
+                Ok((Ok(Purpose::Continue), document)) => unsent.push(document.to_vec()),
+                Ok((Ok(Purpose::Begin | Purpose::Ignore), _)) => {}
+                Ok((Err(_), _)) | Err(_) => break,
+            }
+        }
+        unsent
     }
 
     fn begin_login(&mut self, open: Vec<u8>) {
@@ -266,6 +304,10 @@ impl Client {
         }
     }
 
+    fn limits(&self) -> Limits {
+        self.settings.limits.of_document(self.max_stanza_size())
+    }
+
     fn max_stanza_size(&self) -> usize {
         let limit = self.settings.limits.max_stanza_size;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -274,4 +316,17 @@ impl Client {
             false => limit.min(MAX_BEFORE_LOGIN),
         }
     }
+}
+
+fn pass_on(session: &mut Session, document: &Document<'_>) -> Flow {
+    match session.try_send_checked(document) {
+        Ok(Sent::Refused) => Flow::Hold(document.to_vec()),
+        // If the session is gone, it says so itself.
+        Ok(Sent::Sent) | Err(_) => Flow::GoOn,
+    }
+}
+
+/// Whether it is one of the stream's own tags.
+fn is_framing(document: &Document<'_>) -> bool {
+    document.is("open", namespace::FRAMING) || document.is("close", namespace::FRAMING)
 }

@@ -18,7 +18,6 @@ use std::task::{Context, Poll};
 use tokio::sync::watch;
 
 use self::input::Held;
-use self::output::Unsent;
 use self::timing::Timing;
 use super::reader::MessageReader;
 use super::stream::StreamState;
@@ -26,7 +25,8 @@ use crate::backlog::{Backlog, Evicted};
 use crate::client::{Handover, Socket, socket};
 use crate::clients::Place;
 use crate::logins::Login;
-use crate::session::Session;
+use crate::session::outlet::Outlet;
+use crate::session::{Cause, Session};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening, Trunks};
@@ -84,12 +84,14 @@ struct Client {
     /// From then on, until it ends.
     session: Option<Session>,
     stage: Stage,
+    /// Why the session ends, if that was decided here.
+    cause: Option<Cause>,
     xmpp: StreamState,
     reader: MessageReader,
     /// What was read and could not be sent.
     held: Option<Box<Held>>,
     /// What the client's socket did not take.
-    unsent: Option<Box<Unsent>>,
+    outlet: Outlet,
     /// What the client's last ping is to be answered with.
     pong: Option<Box<[u8]>>,
     timing: Timing,
@@ -152,9 +154,11 @@ impl Client {
                 let _ = later.wait_for(|phase| *phase != Phase::Serving).await;
             }),
         };
+        let mut outlet = Outlet::default();
+        outlet.append(answer);
         Self {
             timing: Timing::new(&settings),
-            unsent: Unsent::of(answer),
+            outlet,
             // It should have waited for the answer, but did not.
             held: Held::of(&input.take()),
             stream,
@@ -164,6 +168,7 @@ impl Client {
             unopened: Some(Box::new(unopened)),
             session: None,
             stage: Stage::Serving,
+            cause: None,
             xmpp: StreamState::new(),
             reader: MessageReader::default(),
             pong: None,
@@ -189,6 +194,7 @@ impl Client {
         }
         if let Err(evicted) = self.count_backlog(context) {
             tracing::debug!("closing a WebSocket client: {evicted}");
+            self.cause = Some(Cause::Flooded);
             return Poll::Ready(Ending::Reset);
         }
         if moved == Moved::Yes {
@@ -217,14 +223,15 @@ impl Client {
         self.look_at_clock(context)?;
         self.look_at_phase(context)?;
         let moved = [
-            self.write_unsent(context)?,
-            self.write_documents()?,
+            self.write_unsent(context),
+            self.write_documents(),
             self.take_turn(context),
             self.send_held(),
             self.read(context)?,
             self.session_changed(context),
+            self.leave_if_done(),
         ];
-        if self.stage == Stage::Closed && self.unsent.is_none() {
+        if self.stage == Stage::Closed && self.outlet.is_empty() {
             return Err(Ending::Close);
         }
         Ok(match moved.contains(&Moved::Yes) {

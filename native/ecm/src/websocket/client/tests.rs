@@ -14,12 +14,13 @@ use super::*;
 use crate::client::Routes;
 use crate::clients::Clients;
 use crate::config::Config;
-use crate::trunk::testing::Ejabberd;
+use crate::trunk::testing::{Ejabberd, Said, documents, gone};
 use crate::websocket::Handshake;
 use crate::websocket::frame::{Opcode, put_frame, unmask};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
 const CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
+const IQ: &str = "<iq xmlns='jabber:client' id='1'/>";
 const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
 const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: Example.org\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -225,6 +226,12 @@ async fn opened(ejabberd: &mut Ejabberd) -> u32 {
     ejabberd.opened().0
 }
 
+/// ejabberd hears that the client is gone, and has nothing to come back to.
+async fn refused(ejabberd: &mut Ejabberd, id: u32) {
+    let expected = [gone(&[]), documents(&[CLOSE])].concat();
+    assert_eq!(ejabberd.said_to_the_end(id).await, expected);
+}
+
 async fn document(ejabberd: &mut Ejabberd, id: u32) -> String {
     let documents = until(|| Some(ejabberd.documents(id)).filter(|all| !all.is_empty())).await;
     assert_eq!(documents.len(), 1, "{documents:?}");
@@ -331,10 +338,15 @@ async fn frames_that_can_not_be_read_close_with_their_code_and_break_the_session
         (frame(0x82, b"<iq>\xff</iq>"), 1007),
     ] {
         let (mut browser, mut ejabberd, id) = start().await;
+        let bytes = [frame(0x81, IQ.as_bytes()), bytes].concat();
         browser.stream.write_all(&bytes).await.unwrap();
         assert_eq!(browser.see().await, Seen::Close(Some(code)), "{bytes:x?}");
         browser.see_end().await;
-        assert!(ejabberd.received(id).reset, "{bytes:x?}");
+        assert_eq!(
+            ejabberd.said_to_the_end(id).await,
+            [documents(&[IQ]), gone(&[])].concat(),
+            "{bytes:x?}"
+        );
     }
 }
 
@@ -355,13 +367,16 @@ async fn documents_that_can_not_be_taken_end_the_stream_with_an_error() {
         (&long, "policy-violation", 1009),
     ] {
         let (mut browser, mut ejabberd, id) = start_with(&config).await;
-        browser.say(message).await;
+        let bytes = [IQ, message].map(|text| frame(0x81, text.as_bytes()));
+        browser.stream.write_all(&bytes.concat()).await.unwrap();
         browser.see_error(condition, code).await;
         browser.send(0x88, b"").await;
         browser.see_end().await;
-        assert_eq!(ejabberd.documents(id), [CLOSE], "{condition}");
-        let end = ejabberd.received(id);
-        assert!(end.finished && !end.reset, "{condition}: {end:?}");
+        assert_eq!(
+            ejabberd.said_to_the_end(id).await,
+            [documents(&[IQ]), gone(&[]), documents(&[CLOSE])].concat(),
+            "{condition}"
+        );
     }
 }
 
@@ -376,7 +391,7 @@ async fn more_may_come_at_once_after_the_login() {
     let (mut browser, mut ejabberd, id) = start().await;
     browser.say(&long).await;
     browser.see_error("policy-violation", 1009).await;
-    assert_eq!(document(&mut ejabberd, id).await, CLOSE);
+    refused(&mut ejabberd, id).await;
 }
 
 #[tokio::test]
@@ -432,22 +447,38 @@ async fn a_stream_that_ejabberd_closes_ends_in_order() {
     browser.see_end().await;
 }
 
+/// Each row: what a client sends behind its documents, and the close code that it gets.
 #[tokio::test]
-async fn a_client_that_leaves_without_close_breaks_its_session() {
-    let (mut browser, mut ejabberd, id) = start().await;
-    browser.send(0x88, b"\x03\xe9").await;
-    assert_eq!(browser.see().await, Seen::Close(Some(1001)));
-    browser.see_end().await;
-    assert!(ejabberd.received(id).reset, "it can be resumed");
-    let (mut browser, mut ejabberd, id) = start().await;
-    browser.send(0x88, b"").await;
-    assert_eq!(browser.see().await, Seen::Close(None));
-    browser.see_end().await;
-    assert!(ejabberd.received(id).reset, "it can be resumed");
-    let (browser, mut ejabberd, id) = start().await;
-    drop(browser.stream);
-    browser.task.await.unwrap();
-    assert!(ejabberd.received(id).reset, "it can be resumed");
+async fn a_client_that_leaves_without_close_breaks_its_session_behind_what_it_sent() {
+    for (last, code) in [
+        (Some(frame(0x88, b"\x03\xe9")), Some(1001)),
+        (Some(frame(0x88, b"")), None),
+        (None, None),
+        // A part of a frame, and of a message.
+        (Some(frame(0x81, b"<iq/>")[..8].to_vec()), None),
+        (Some(frame(0x01, b"<iq/>")), None),
+    ] {
+        let (mut browser, mut ejabberd, id) = start().await;
+        let iqs: Vec<_> = (0..20).map(|n| IQ.replace('1', &n.to_string())).collect();
+        let mut bytes = Vec::new();
+        for iq in &iqs {
+            bytes.extend(frame(0x81, iq.as_bytes()));
+        }
+        bytes.extend(last.as_deref().unwrap_or_default());
+        browser.stream.write_all(&bytes).await.unwrap();
+        if last.as_deref().is_some_and(|last| last[0] == 0x88) {
+            assert_eq!(browser.see().await, Seen::Close(code));
+            browser.see_end().await;
+        } else {
+            drop(browser.stream);
+            browser.task.await.unwrap();
+        }
+        let iqs: Vec<_> = iqs.iter().map(String::as_str).collect();
+        assert_eq!(
+            ejabberd.said_to_the_end(id).await,
+            [documents(&iqs), gone(&[])].concat()
+        );
+    }
 }
 
 #[tokio::test]
@@ -475,9 +506,15 @@ async fn the_programs_end_is_told_and_breaks_the_session() {
     trunks.wake_all();
     browser.see_error("system-shutdown", 1001).await;
     waiting.see_error("system-shutdown", 1001).await;
+    // It had not read that yet.
+    browser.say(IQ).await;
+    browser.say(CLOSE).await;
     browser.send(0x88, b"\x03\xe9").await;
     browser.see_end().await;
-    assert!(ejabberd.received(id).reset, "it can be resumed");
+    assert_eq!(
+        ejabberd.said_to_the_end(id).await,
+        [documents(&[OPEN, IQ]), gone(&[])].concat()
+    );
     // A client that does not answer is closed in the end.
     waiting.see_end().await;
 }
@@ -496,7 +533,7 @@ async fn a_client_that_does_not_log_in_is_closed() {
     let id = opened(&mut ejabberd).await;
     assert_eq!(ejabberd.documents(id), [OPEN]);
     browser.see_error("connection-timeout", 1008).await;
-    assert_eq!(document(&mut ejabberd, id).await, CLOSE);
+    refused(&mut ejabberd, id).await;
 }
 
 #[tokio::test]
@@ -527,8 +564,13 @@ async fn a_silent_client_gets_pings_and_is_given_up() {
     );
     assert_eq!(browser.see().await, text(CLOSE));
     browser.see_close(1001).await;
+    // It was not dead at all.
+    browser.say(IQ).await;
     browser.see_end().await;
-    assert!(ejabberd.received(id).reset, "it can be resumed");
+    assert_eq!(
+        ejabberd.said_to_the_end(id).await,
+        [documents(&[IQ]), gone(&[])].concat()
+    );
 }
 
 #[tokio::test]
@@ -567,23 +609,41 @@ async fn a_slow_client_slows_ejabberd_and_is_closed_in_the_end() {
     let mut config = Config::default();
     config.limits.send_timeout = Duration::from_millis(300);
     let (mut browser, mut ejabberd, id) = start_with(&config).await;
-    let message = format!("<message>{}</message>", "x".repeat(1000));
+    let body = "x".repeat(1000);
+    let message = |number: usize| format!("<message id='{number}'>{body}</message>");
     // More than the kernel's buffers take.
-    let total = 40_000;
-    for _ in 0..total {
-        ejabberd.send_document(id, &message);
+    for number in 0..40_000 {
+        ejabberd.send_document(id, &message(number));
     }
     let window = INITIAL_WINDOW as usize;
     assert!(ejabberd.queued(id) > window, "all of it was taken");
     // It reads slowly, for longer than its time in all.
-    for _ in 0..1000 {
-        assert_eq!(browser.see().await, text(&message));
+    let read = 1000;
+    for number in 0..read {
+        assert_eq!(browser.see().await, text(&message(number)));
         ejabberd.exchange();
     }
     assert!(ejabberd.queued(id) > window, "all of it was taken");
-    // And then not at all.
-    until(|| Some(ejabberd.received(id)).filter(|it| it.reset)).await;
+    // And then not at all: what its socket had no room for comes back, the document too that it has in part.
+    let said = ejabberd.said_to_the_end(id).await;
     browser.task.await.unwrap();
+    let mut rest = Vec::new();
+    let _ = browser.stream.read_to_end(&mut rest).await;
+    let Some(Said::GivenBack(first)) = said.get(1) else {
+        panic!("nothing came back");
+    };
+    let number = |document: &str| -> usize {
+        let number = document.split('\'').nth(1).unwrap();
+        number.parse().unwrap()
+    };
+    let (first, count) = (number(first), said.len() - 1);
+    assert!(
+        first >= read && count * body.len() > window,
+        "{first} {count}"
+    );
+    for (place, said) in said[1..].iter().enumerate() {
+        assert_eq!(said, &Said::GivenBack(message(first + place)));
+    }
 }
 
 #[tokio::test]

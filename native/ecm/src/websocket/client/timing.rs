@@ -10,9 +10,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Client, Ending, Stage};
 use crate::metrics::{REFUSALS, Reason};
+use crate::session::Cause;
 use crate::settings::Settings;
 use crate::websocket::close::CloseCode;
-use crate::websocket::frame::{Opcode, put_frame};
 
 /// How long a client may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -131,8 +131,8 @@ impl Client {
             let time = limits.body_time(self.reader.held() as u64);
             sooner(since + time, Missed::Message);
         }
-        if let Some(unsent) = &self.unsent {
-            sooner(unsent.stuck_since + limits.send_timeout, Missed::Output);
+        if let Some(since) = self.outlet.stuck_since() {
+            sooner(since + limits.send_timeout, Missed::Output);
         }
         next
     }
@@ -142,9 +142,10 @@ impl Client {
         match missed {
             Missed::Output => {
                 REFUSALS.of(Reason::SlowReader).add(1);
+                self.cause = Some(Cause::SlowReader);
                 return Err(Ending::Reset);
             }
-            Missed::Close if self.unsent.is_some() => return Err(Ending::Reset),
+            Missed::Close if !self.outlet.is_empty() => return Err(Ending::Reset),
             Missed::Close => return Err(Ending::Close),
             Missed::Login => self.refuse(
                 Condition::ConnectionTimeout,
@@ -175,11 +176,7 @@ impl Client {
         }
         self.timing.pings = self.timing.pings.saturating_add(1);
         // One that takes no output has no use for it.
-        if self.unsent.is_none() {
-            let mut ping = Vec::new();
-            put_frame(&mut ping, Opcode::Ping, b"");
-            self.write(&ping)?;
-        }
+        self.ping();
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 const EACH: usize = size_of::<Vec<u8>>() + 16;
 
 /// Documents in the order in which they came.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Documents {
     queue: VecDeque<Vec<u8>>,
     bytes: usize,
@@ -20,6 +20,11 @@ impl Documents {
             queue: VecDeque::with_capacity(count),
             bytes: 0,
         }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.queue.len()
     }
 
     /// Adds one at the end.
