@@ -38,6 +38,11 @@ end_per_suite(Config) ->
     megaphone_test_ejabberd:stop(ejabberd(Config)).
 
 %% Each case reloads its own listeners, at a port that no case had before.
+init_per_testcase(Case, Config) when Case =:= unix_port; Case =:= ecm_over_unix_port ->
+    case megaphone_test_ejabberd:unix_sockets() of
+        ok -> init_per_testcase(any, Config);
+        Skip -> Skip
+    end;
 init_per_testcase(_, Config) ->
     [{port, megaphone_test_port:free()} | Config].
 

@@ -44,6 +44,11 @@ end_per_suite(Config) ->
     _ = file:delete(proplists:get_value(unix_socket, Config)),
     ok.
 
+init_per_testcase(unix_socket, Config) ->
+    case megaphone_test_ejabberd:unix_sockets() of
+        ok -> Config;
+        Skip -> Skip
+    end;
 init_per_testcase(_, Config) ->
     Config.
 

@@ -12,7 +12,9 @@
 %% @doc A new authority.
 -spec ca(Name :: string()) -> authority().
 ca(Name) ->
-    public_key:pkix_test_root_cert(Name, [{key, key()}, {digest, sha256}]).
+    Key = public_key:generate_key(key()),
+    public_key:pkix_test_root_cert(Name, [{key, Key}, {digest, sha256},
+                                          {extensions, [extension(?'id-ce-subjectKeyIdentifier', identifier(Key))]}]).
 
 %% @doc A certificate for `localhost' that is good now, and its key.
 -spec sign(authority(), Name :: string()) -> signed().
@@ -21,14 +23,15 @@ sign(Ca, Name) ->
 
 %% @doc With other options of public_key:pkix_test_data/1, such as `{validity, {From, To}}'.
 -spec sign(authority(), Name :: string(), [term()]) -> signed().
-sign(Ca, Name, Options) ->
-    Extension = #'Extension'{extnID = ?'id-ce-subjectAltName', critical = false,
-                             extnValue = [{dNSName, Name}]},
+sign(#{key := CaKey} = Ca, Name, Options) ->
+    Extensions = [extension(?'id-ce-subjectAltName', [{dNSName, Name}]),
+                  extension(?'id-ce-authorityKeyIdentifier',
+                            #'AuthorityKeyIdentifier'{keyIdentifier = identifier(CaKey)})],
     [{cert, Cert}, {key, {Type, Key}}, {cacerts, Cas}] =
         lists:sort(fun order/2, public_key:pkix_test_data(
                                   #{root => Ca, intermediates => [],
                                     peer => [{key, key()}, {digest, sha256},
-                                             {extensions, [Extension]} | Options]})),
+                                             {extensions, Extensions} | Options]})),
     #{cert => Cert, key => public_key:der_decode(Type, Key), cas => Cas}.
 
 %% @doc Writes a certificate with its key, and the one of its authority, as PEM.
@@ -53,6 +56,13 @@ write_pem(File, Entries) ->
 
 key() ->
     {namedCurve, secp256r1}.
+
+extension(Id, Value) ->
+    #'Extension'{extnID = Id, critical = false, extnValue = Value}.
+
+%% RFC 5280, section 4.2.1.2, the first way. Some clients want it, Python 3.13's among them.
+identifier(#'ECPrivateKey'{publicKey = PublicKey}) ->
+    crypto:hash(sha, PublicKey).
 
 order({A, _}, {B, _}) ->
     Place = fun(cert) -> 1; (key) -> 2; (cacerts) -> 3 end,

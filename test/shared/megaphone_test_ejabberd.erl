@@ -6,7 +6,7 @@
 -behaviour(gen_server).
 
 -export([start/1, start_node/1, stop/1, halt/1, start_halt/1, await_halt/1, kill/1, restart/1, call/4, call/5, peer/1,
-         register_users/2, configure/2, reload/2, log/1, await_log/2, await_log/3, os_pid/1, dir/1]).
+         unix_sockets/0, register_users/2, configure/2, reload/2, log/1, await_log/2, await_log/3, os_pid/1, dir/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([ejabberd/0, settings/0]).
@@ -89,6 +89,19 @@ call(Ejabberd, Module, Function, Arguments, Timeout) ->
 -spec peer(ejabberd()) -> pid().
 peer(Ejabberd) ->
     gen_server:call(Ejabberd, peer).
+
+%% @doc Whether this ejabberd can listen on a Unix socket. From 23.10 to 24.12 its listener crashes at each
+%% connection there, as it logs it.
+-spec unix_sockets() -> ok | {skip, Reason :: string()}.
+unix_sockets() ->
+    _ = application:load(ejabberd),
+    {ok, Version} = application:get_key(ejabberd, vsn),
+    case [list_to_integer(Part) || Part <- lists:sublist(string:lexemes(Version, ".-+~"), 2)] of
+        Number when Number >= [23, 10], Number =< [24, 12] ->
+            {skip, "ejabberd " ++ Version ++ " can't listen on a Unix socket"};
+        _ ->
+            ok
+    end.
 
 %% @doc Makes accounts at localhost, and the same at impatient.localhost, password `megaphone'.
 -spec register_users(ejabberd(), [binary()]) -> ok.
