@@ -80,7 +80,7 @@ xmpp(Config) ->
 %% Confirms that what a client finds by asking there is what is printed.
 host_meta(Config) ->
     Url = line("host-meta", run(Config)),
-    #{<<"links">> := Links} = jiffy:decode(curl([Url ++ ".json"], Config), [return_maps]),
+    #{<<"links">> := Links} = megaphone_test_json:decode(curl([Url ++ ".json"], Config)),
     Xml = curl([Url], Config),
     [begin
          Printed = list_to_binary(line(Name, run(Config))),

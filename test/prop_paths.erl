@@ -44,7 +44,7 @@ who_answers(Server, Target) ->
     who(Answer).
 
 who(#{status := 200, body := <<"{", _/binary>> = Echo}) ->
-    maps:with([<<"path">>], jiffy:decode(Echo, [return_maps]));
+    maps:with([<<"path">>], megaphone_test_json:decode(Echo));
 who(#{status := 200, body := Body}) ->
     [Who] = [Who || {Who, Text} <- [{{ejabberd, websocket}, <<"ejabberd ejabberd_http_ws">>},
                                     {{ejabberd, bosh}, <<"ejabberd mod_bosh">>},
