@@ -25,6 +25,13 @@ request(Client, Service, Name, Size) ->
                     "' size='", integer_to_list(Size), "'/>"]}),
     Slot = megaphone_test_xml:child(<<"slot">>, Answer),
     Url = fun(Element) ->
-                  binary_to_list(megaphone_test_xml:attribute(<<"url">>, megaphone_test_xml:child(Element, Slot)))
+                  uri(megaphone_test_xml:attribute(<<"url">>, megaphone_test_xml:child(Element, Slot)))
           end,
     {#{put => Url(<<"put">>), get => Url(<<"get">>)}, Answered}.
+
+%% Newer ejabberds write an IRI, of which a client makes a URI (RFC 3987, 3.1).
+uri(Iri) ->
+    lists:append([case Byte < 128 of
+                      true -> [Byte];
+                      false -> [$% | binary_to_list(binary:encode_hex(<<Byte>>))]
+                  end || <<Byte>> <= Iri]).
