@@ -45,7 +45,7 @@ init_per_suite(Config) ->
 end_per_suite(Config) ->
     megaphone_test_stage:stop(Config).
 
-%% No package has JSJaC.
+%% No package of Debian or npm has JSJaC.
 init_per_testcase(jsjac, Config) ->
     case {jsjac_folder(), megaphone_test_clients:missing([{"chromium", "chromium"}])} of
         {false, _} -> {skip, "JSJaC isn't here; the environment variable JSJAC says where its folder src is"};

@@ -84,7 +84,8 @@ host_meta(Config) ->
     Xml = curl([Url], Config),
     [begin
          Printed = list_to_binary(line(Name, run(Config))),
-         ?assert(lists:member(#{<<"rel">> => <<"urn:xmpp:alt-connections:", Kind/binary>>, <<"href">> => Printed}, Links)),
+         Link = #{<<"rel">> => <<"urn:xmpp:alt-connections:", Kind/binary>>, <<"href">> => Printed},
+         ?assert(lists:member(Link, Links)),
          ?assertMatch({_, _}, binary:match(Xml, <<"href='", Printed/binary, "'">>))
      end || {Name, Kind} <- [{"BOSH", <<"xbosh">>}, {"WebSocket", <<"websocket">>}]].
 

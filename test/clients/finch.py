@@ -126,7 +126,7 @@ def chat(folder, jid, password, friend, port, certificate, bosh_url=""):
             stderr=output,
             env=dict(os.environ, HOME=str(folder)),
         )
-    GLib.child_watch_add(program.pid, lambda _, status: finch.fail(f"Finch ended with status {os.waitstatus_to_exitcode(status)}"))
+    GLib.child_watch_add(program.pid, lambda _, status: finch.fail(f"Finch ended; its wait status is {status}"))
     loop.run()
     program.terminate()
     program.wait()

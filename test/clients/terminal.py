@@ -23,7 +23,8 @@ def main(command):
     if pid == 0:
         # Whoever starts this in the background may have made it deaf to SIGINT.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.environ.setdefault("TERM", "xterm")
+        # Whatever kind the one is that this was started from.
+        os.environ["TERM"] = "xterm"
         try:
             os.execvp(command[0], command)
         except OSError as error:

@@ -92,5 +92,6 @@ await(Program, Pattern) ->
       end, ?PATIENCE).
 
 lines(Output) ->
-    {match, Lines} = re:run(Output, "^  (\\S.*?) {2,}(\\S.*?)\r?$", [multiline, global, {capture, all_but_first, list}]),
+    {match, Lines} = re:run(Output, "^  (\\S.*?) {2,}(\\S.*?)\r?$",
+                            [multiline, global, {capture, all_but_first, list}]),
     [{Name, Value} || [Name, Value] <- Lines].

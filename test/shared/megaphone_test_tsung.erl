@@ -45,7 +45,8 @@ stop(#{program := Program, folder := Folder, epmd := Epmd}) ->
         0 = megaphone_test_program:await_exit(Program, 40_000),
         [Log] = filelib:wildcard(filename:join([Folder, "*", "tsung.log"])),
         {ok, Text} = file:read_file(Log),
-        {match, Counted} = re:run(Text, "^stats: (\\w+) \\d+ (\\d+)$", [multiline, global, {capture, all_but_first, list}]),
+        {match, Counted} = re:run(Text, "^stats: (\\w+) \\d+ (\\d+)$",
+                                  [multiline, global, {capture, all_but_first, list}]),
         %% The last ones count.
         maps:from_list([{Name, list_to_integer(Total)} || [Name, Total] <- Counted])
     after
