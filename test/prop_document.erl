@@ -46,10 +46,13 @@ in_stream(Document) ->
     Stream = fxml_stream:parse(fxml_stream:new(self(), infinity, [no_gen_server]),
                                <<Header/binary, Element/binary>>),
     true = fxml_stream:close(Stream),
-    receive {xmlstreamstart, _, _} -> ok end,
+    %% It sends what it has found while it is called.
+    receive {xmlstreamstart, _, _} -> ok after 0 -> ok end,
     receive
         {xmlstreamelement, Theirs} -> Theirs;
         {xmlstreamerror, Reason} -> {error, Reason}
+    after 0 ->
+        {error, unfinished}
     end.
 
 %% An element with the default namespace that it is in, which is said where it changes and may be said

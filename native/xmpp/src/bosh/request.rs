@@ -8,9 +8,7 @@ use crate::error::XmlError;
 use crate::escape::{means, unescape};
 use crate::limits::Limits;
 use crate::namespace;
-use crate::xml::{
-    Attribute, Document, Encoding, Progress, Scanner, Scope, Until, skip_space, start,
-};
+use crate::xml::{Attribute, Document, Progress, Scanner, Scope, Until, skip_space, start};
 
 /// The largest request id. XEP-0124 (7.1) has 2^53-1, what a double can count to; there are clients that
 /// count further.
@@ -223,9 +221,7 @@ pub(super) fn first_tag<'a>(
     limits: &Limits,
 ) -> Result<(&'a [u8], Scanner, Progress), XmlError> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let bytes = bytes
-        .get(start(bytes, Encoding::Given)?..)
-        .unwrap_or_default();
+    let bytes = bytes.get(start(bytes)?..).unwrap_or_default();
     let mut scanner = Scanner::new();
     let progress = scanner.scan(bytes, &Scope::NONE, limits, Until::RootTag)?;
     Ok((bytes, scanner, progress))

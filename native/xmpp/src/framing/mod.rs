@@ -313,6 +313,11 @@ mod tests {
             ),
             (" <a xmlns='b'/> \n", "<a xmlns='b'/>"),
             ("<?xml version='1.0'?>\n<a xmlns=''/>", "<a xmlns=''/>"),
+            // WebSocket says that it is UTF-8 (RFC 6455, 5.6).
+            (
+                "<?xml version='1.0' encoding='ISO-8859-1'?><a xmlns='b'/>",
+                "<a xmlns='b'/>",
+            ),
         ] {
             let checked = check(message.as_bytes(), &LIMITS).unwrap();
             assert_eq!(String::from_utf8(checked.to_vec()).unwrap(), document);
@@ -328,6 +333,7 @@ mod tests {
             ("</a>", NoElement { at: 0 }),
             ("<stream:stream>", UnboundPrefix { at: 15 }),
             ("<a/><!-- -->", AfterRoot { at: 4 }),
+            ("\u{feff}<a/>", NoElement { at: 0 }),
         ] {
             assert_eq!(
                 check(message.as_bytes(), &LIMITS).unwrap_err(),

@@ -2,9 +2,10 @@
 //!
 //! [`Document`] is what comes out; [`check`] makes one of bytes that are there whole, the readers of
 //! [`stream`](crate::stream) and [`bosh`](crate::bosh) of what arrives in pieces or in a `<body/>`.
-//! [`build`] takes a document apart, for who wants its elements.
+//! [`build`] takes a document apart, for who wants its elements: those have names as ejabberd spells them.
 //!
-//! What is checked: XML 1.0 and Namespaces in XML 1.0 as far as a document without document type can
+//! Names are compared by what they mean, a namespace and a local part, here and wherever a document is
+//! looked at. What is checked: XML 1.0 and Namespaces in XML 1.0 as far as a document without document type can
 //! break them, UTF-8, no comments, no processing instructions, no entities but the five, and
 //! [`Limits`]. The first thing wrong from the left is what is reported, in any chunking.
 
@@ -50,7 +51,7 @@ pub(crate) fn check_in<'a>(
     scope: Scope<'a, '_>,
     limits: &Limits,
 ) -> Result<Document<'a>, XmlError> {
-    let start = start(bytes, Encoding::Declared)?;
+    let start = start(bytes)?;
     let document = bytes.get(start..).unwrap_or_default();
     let mut scanner = Scanner::new();
     match scanner.scan(document, &scope, limits, Until::End)? {
@@ -68,9 +69,10 @@ pub(crate) fn check_in<'a>(
     }
 }
 
-/// Where the document starts, after an XML declaration and white space.
-pub(crate) fn start(bytes: &[u8], encoding: Encoding) -> Result<usize, XmlError> {
-    match declaration(bytes, encoding)? {
+/// Where the document starts, after an XML declaration and white space. It is in UTF-8, since whoever it
+/// comes from says so: HTTP, WebSocket and a trunk.
+pub(crate) fn start(bytes: &[u8]) -> Result<usize, XmlError> {
+    match declaration(bytes, Encoding::Given)? {
         Declaration::None => Ok(skip_space(bytes, 0)),
         Declaration::Ends(end) => Ok(skip_space(bytes, end)),
         Declaration::Partial => Err(XmlError::Unfinished { at: bytes.len() }),

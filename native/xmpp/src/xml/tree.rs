@@ -40,9 +40,7 @@ pub fn build(
 ) -> Result<(), XmlError> {
     let document = super::check(bytes, limits)?;
     let is_plain = !document.is_prefixed() && document.namespace() != namespace::STREAM;
-    let text = bytes
-        .get(super::start(bytes, super::Encoding::Declared)?..)
-        .unwrap_or_default();
+    let text = bytes.get(super::start(bytes)?..).unwrap_or_default();
     if Parts::may_pass(max_elements, text) {
         let mut parts = Parts::default();
         tell(text, is_plain, &mut parts)?;
