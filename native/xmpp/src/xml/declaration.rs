@@ -63,17 +63,28 @@ fn check(mut rest: &[u8], given: Encoding) -> Result<(), XmlError> {
     if minor.is_empty() || !minor.iter().all(u8::is_ascii_digit) {
         return Err(XmlError::MalformedDeclaration);
     }
-    if let Some(encoding) = pseudo_attribute(&mut rest, b"encoding")?
-        && given == Encoding::Declared
-        && !UTF_8.iter().any(|name| encoding.eq_ignore_ascii_case(name))
-    {
-        return Err(XmlError::UnsupportedEncoding);
+    if let Some(encoding) = pseudo_attribute(&mut rest, b"encoding")? {
+        let is_utf_8 = UTF_8.iter().any(|name| encoding.eq_ignore_ascii_case(name));
+        match given {
+            Encoding::Declared if !is_utf_8 => return Err(XmlError::UnsupportedEncoding),
+            Encoding::Given if !is_name(encoding) => return Err(XmlError::MalformedDeclaration),
+            Encoding::Declared | Encoding::Given => {}
+        }
     }
     let standalone = pseudo_attribute(&mut rest, b"standalone")?;
     if !matches!(standalone, None | Some(b"yes" | b"no")) || skip_space(rest, 0) < rest.len() {
         return Err(XmlError::MalformedDeclaration);
     }
     Ok(())
+}
+
+/// Whether it is the name of an encoding (XML 1.0, 4.3.3).
+fn is_name(encoding: &[u8]) -> bool {
+    let (first, rest) = encoding.split_first().unwrap_or((&b' ', b""));
+    first.is_ascii_alphabetic()
+        && rest
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
 /// Takes ` name='value'` from the start of `rest`, if it's there.
