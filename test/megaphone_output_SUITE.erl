@@ -7,7 +7,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([answers_that_nobody_reads/1, trunk_that_takes_nothing/1, trunk_of_version_1_that_takes_nothing/1,
          trunk_that_is_lost_while_it_is_full/1, senders_wait_no_longer_than_send_timeout/1,
-         last_bytes_that_nobody_reads/1]).
+         last_bytes_that_nobody_reads/1, what_requests_leave/1]).
 
 -import(megaphone_test_listeners, [call/4, connect/2, address/2, ejabberd/1, trunk_status/2]).
 
@@ -23,7 +23,8 @@ suite() ->
 
 all() ->
     [answers_that_nobody_reads, trunk_that_takes_nothing, trunk_of_version_1_that_takes_nothing,
-     trunk_that_is_lost_while_it_is_full, senders_wait_no_longer_than_send_timeout, last_bytes_that_nobody_reads].
+     trunk_that_is_lost_while_it_is_full, senders_wait_no_longer_than_send_timeout, last_bytes_that_nobody_reads,
+     what_requests_leave].
 
 init_per_suite(Config) ->
     Started = megaphone_test_listeners:start(
@@ -142,6 +143,27 @@ last_bytes_that_nobody_reads(Config) ->
               end
       end),
     ?assertEqual({error, econnreset}, megaphone_test_yamux:recv(Unread, ?WINDOW + 1)),
+    megaphone_test_yamux:close(Trunk).
+
+%% Confirms that what requests make of their bytes is not kept by processes that wait for the next one.
+what_requests_leave(Config) ->
+    Trunk = connect(Config, default),
+    [begin
+         Streams = [open(Trunk, Head) || _ <- lists:seq(1, 20)],
+         [ok = megaphone_test_yamux:send(Stream, Body) || Stream <- Streams],
+         _ = [answer(Stream) || Stream <- Streams],
+         megaphone_test_wait:until("processes that wait",
+                                   fun() -> maps:get(waiters, trunk_status(Config, Trunk)) =:= 20 end),
+         {20, Memory} = call(Config, megaphone_test_process, memory, [ejabberd_http]),
+         ?assert(Memory < 20 * 150_000, {Name, Memory}),
+         [ok = megaphone_test_yamux:reset(Stream) || Stream <- Streams],
+         megaphone_test_wait:until("the end of all processes",
+                                   fun() -> call(Config, megaphone_test_process, memory, [ejabberd_http]) =:= {0, 0} end)
+     end || {Name, Head, Body} <- [{"a path", request(["/nowhere", lists:duplicate(3900, "/a")]), ""},
+                                   {"a query", request(["/nowhere?", lists:duplicate(2600, "a=&")]), ""},
+                                   {"JSON", "POST /api/status HTTP/1.1\r\nHost: localhost\r\n"
+                                            "Content-Type: application/json\r\nContent-Length: 200000\r\n\r\n",
+                                    [lists:duplicate(100_000, $[), lists:duplicate(100_000, $])]}]],
     megaphone_test_yamux:close(Trunk).
 
 %% Helpers.

@@ -52,6 +52,8 @@
 -define(TOO_LONG, 16#ffffffff).
 %% A send above this is made in pieces, each of which may have to wait (bytes).
 -define(PIECE, 65536).
+%% A process with a larger heap collects its garbage before it waits for more (words, 128 KiB).
+-define(MUCH, 16384).
 %% A wake that was sent as its wait was cancelled is here at once; this long is never.
 -define(WAKE_UNDERWAY, 5000).
 
@@ -96,6 +98,7 @@ recv(?SOCKET(_, _), _Length, _Timeout) ->
 recv_until(Trunk, Handle, Length, Deadline) ->
     case recv_once(Trunk, Handle, Length) of
         {wait, Wait} ->
+            ok = collect_much(),
             case wait(Trunk, Handle, Wait, Deadline) of
                 ok -> recv_until(Trunk, Handle, Length, Deadline);
                 timeout -> {error, timeout}
@@ -314,6 +317,14 @@ info(?SOCKET(Trunk, Handle) = Socket) ->
 socket_to_list(?SOCKET(Trunk, Handle)) ->
     Numbers = [integer_to_list(megaphone_nif:number(Trunk)), ".", integer_to_list(Handle)],
     lists:flatten(["#Megaphone<", Numbers, ">"]).
+
+%% A process of ejabberd_http never collects what a request has left while it waits for the next one, and
+%% that may be twenty times the bytes that were sent.
+collect_much() ->
+    case process_info(self(), total_heap_size) of
+        {total_heap_size, Words} when Words > ?MUCH -> true = garbage_collect(), ok;
+        _ -> ok
+    end.
 
 %% Waits for a wake. No wait outlives its call: on a timeout it is cancelled, and a wake that
 %% was sent meanwhile is received, so that it never reaches the caller's own receive.
