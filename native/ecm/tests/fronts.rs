@@ -6,11 +6,14 @@
 mod common;
 
 use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use common::v2::{Peer2, Seen, Trunk2, source};
 use common::{Client, Ecm, get, ok};
 use megaphone_trunk::proxy::{Addresses, Header, Transport};
+use megaphone_trunk::v2::{StreamId, Written};
 use ppp::v2::{Builder, Command, Protocol, Type, Version};
+use socket2::SockRef;
 
 /// A program with a listener of this kind alone.
 fn start(top: &str, listener: &str, more: &str) -> (Peer2, Ecm, Trunk2) {
@@ -248,4 +251,40 @@ fn a_lost_trunk_closes_xmpp_clients() {
     trunk.opened();
     drop(trunk);
     assert_eq!(client.rest(), "");
+}
+
+/// What a client has not read makes its end a reset, which it may be as well by itself.
+#[test]
+fn what_an_xmpp_client_sent_counts_though_its_connection_is_reset() {
+    let (_peer, ecm, mut trunk) = start("", RELAY, "");
+    for unread in [false, true] {
+        let mut client = ecm.client();
+        client.send("<stream>");
+        let (id, ..) = trunk.opened();
+        if unread {
+            // More than the kernel takes, so that the program notices as it writes.
+            let more = vec![b'x'; 8 << 20];
+            for piece in more.chunks(64 << 10) {
+                while trunk.session.write(StreamId::new(id), piece) == Ok(Written::Refused) {
+                    trunk.read(Duration::from_millis(20));
+                    if trunk.session.queued(StreamId::new(id)) >= 64 << 10 {
+                        break;
+                    }
+                }
+                trunk.flush();
+            }
+        }
+        client.send("<tail/>");
+        // It is there: the peer's kernel keeps what it has, ours nothing.
+        assert_eq!(trunk.next_on(id), Seen::Data(id, b"<tail/>".to_vec()));
+        client.send("<last/>");
+        SockRef::from(&client.stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(client);
+        assert_eq!(trunk.next_on(id), Seen::Data(id, b"<last/>".to_vec()));
+        assert_eq!(trunk.next_on(id), Seen::Finished(id));
+        let _ = trunk.session.finish(StreamId::new(id));
+        trunk.flush();
+    }
 }

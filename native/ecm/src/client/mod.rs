@@ -138,6 +138,9 @@ struct Client {
     room: Option<RoomToCome>,
     /// What the client's socket is to take next.
     output: Bytes,
+    /// The client takes nothing more of a raw connection: what comes for it is dropped, and what it sent is
+    /// still read, to its end.
+    takes_nothing: bool,
     /// The answer to give once those of ejabberd that are due are complete.
     refusal: Option<Box<Bytes>>,
     /// A request that is not for ejabberd, until those before it are answered.
@@ -188,7 +191,7 @@ impl Task for Client {
     }
 
     fn is_done(&self) -> Option<Ending> {
-        if !self.output.is_empty() || self.socket.has_unsent() {
+        if self.has_output() {
             return None;
         }
         if self.ending.is_some() {
@@ -240,6 +243,7 @@ impl Client {
             outgoing: None,
             room: None,
             output: Bytes::new(),
+            takes_nothing: false,
             refusal: None,
             routed: None,
             ending: None,
@@ -265,6 +269,29 @@ impl Client {
         }
         self.input = Input::Ended;
         Ok(())
+    }
+
+    /// The client's socket can't be read any more. What came before on a raw connection counts: to ejabberd its
+    /// end comes behind that.
+    fn input_failed(&mut self, error: &io::Error) -> Result<(), Ending> {
+        match self.answers.is_raw() {
+            true => self.input_ended(),
+            false => Err(self.left(error)),
+        }
+    }
+
+    /// The client's socket can't be written any more, but be read to its end.
+    fn output_failed(&mut self, error: &io::Error) -> Result<(), Ending> {
+        if !self.answers.is_raw() {
+            return Err(self.left(error));
+        }
+        self.output = Bytes::new();
+        self.takes_nothing = true;
+        Ok(())
+    }
+
+    fn has_output(&self) -> bool {
+        !self.takes_nothing && (!self.output.is_empty() || self.socket.has_unsent())
     }
 
     /// Tells ejabberd that the client sends no more, once all that it sent is on its way.

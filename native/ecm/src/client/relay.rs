@@ -16,8 +16,16 @@ impl Client {
         {
             return Err(self.overflowed());
         }
-        let written = self.socket.write_due(&mut self.output);
-        let written = written.map_err(|error| self.left(&error))?;
+        if self.takes_nothing {
+            return Ok(Moved::No);
+        }
+        let written = match self.socket.write_due(&mut self.output) {
+            Ok(written) => written,
+            Err(error) => {
+                self.output_failed(&error)?;
+                return Ok(Moved::Yes);
+            }
+        };
         if let (Written::Some(bytes), Some(connection)) = (written, &mut self.connection) {
             connection.delivered(bytes);
         }
@@ -35,6 +43,12 @@ impl Client {
             .as_ref()
             .map_or(Delivery::Nothing, Connection::take)
         {
+            Delivery::Content(content) if self.takes_nothing => {
+                if let Some(connection) = &mut self.connection {
+                    connection.delivered(content.len());
+                }
+                Ok(Moved::Yes)
+            }
             Delivery::Content(content) => {
                 self.relay(content);
                 Ok(Moved::Yes)

@@ -47,7 +47,8 @@ impl Client {
         }
         match self.next_event(deadline, phase).await {
             Happened::Read(Ok(0)) => self.input_ended(),
-            Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
+            Happened::Read(Err(error)) => self.input_failed(&error),
+            Happened::CanWrite(Err(error)) => self.output_failed(&error),
             Happened::Room(room) => {
                 self.use_room(room);
                 Ok(())
@@ -86,7 +87,7 @@ impl Client {
         phase: &mut watch::Receiver<Phase>,
     ) -> Happened {
         let wants_input = self.wants_input();
-        let has_output = !self.output.is_empty() || self.socket.has_unsent();
+        let has_output = self.has_output();
         let (mut reader, writer) = self.socket.split();
         // Deadlines come before input, so that a client which always has some can't outrun them.
         tokio::select! {
