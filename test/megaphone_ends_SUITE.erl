@@ -215,7 +215,7 @@ a_client_that_reads_nothing(Config) ->
      end || {Kind, {Name, Alice, Bodies}} <- Clients],
     ok.
 
-%% Confirms that presence and carbon copies that a client did not get come to no other client of the user.
+%% Confirms that presence, carbon copies and what a room says come to no other client of the user.
 output_that_is_no_message(Config) ->
     Name = megaphone_test_stage:user(Config, <<"alice">>),
     Bob = login_bob(Config),
@@ -225,7 +225,9 @@ output_that_is_no_message(Config) ->
     Here = megaphone_test_xmpp:send_presence(megaphone_test_entrances:login(Config, http, Name)),
     Bare = <<Name/binary, "@localhost">>,
     Filled = fill(Config, Bob, jid(Away1)),
-    Bob1 = megaphone_test_xmpp:send(Bob, ["<presence xmlns='jabber:client' to='", jid(Away1), "'/>"]),
+    Bob0 = megaphone_test_xmpp:send(Bob, ["<presence xmlns='jabber:client' to='", jid(Away1), "'/>"]),
+    Bob1 = megaphone_test_xmpp:send(Bob0, ["<message xmlns='jabber:client' type='groupchat' to='", jid(Away1),
+                                           "'><body>in a room</body></message>"]),
     Here1 = megaphone_test_xmpp:send_message(Here, jid(Bob1), <<"a copy is for all of mine">>),
     {{_, <<"a copy is for all of mine">>}, Bob2} = megaphone_test_xmpp:recv_message(Bob1),
     Pid = session(Config, jid(Away1)),
@@ -468,6 +470,7 @@ stanzas_to_the_last(Client, Stanzas) ->
 
 is_plain_message(Stanza) ->
     megaphone_test_xml:name(Stanza) =:= <<"message">>
+        andalso megaphone_test_xml:attribute(<<"type">>, Stanza) =:= <<"chat">>
         andalso megaphone_test_xml:child(<<"body">>, Stanza) =/= undefined.
 
 session(Config, Jid) ->

@@ -4,8 +4,9 @@
 %%% When a client's connection ends, however it does, stanzas for it may wait in the ECM, or be on their way. As
 %%% mod_bosh does with its buffer, they are routed again once the session has ended: a message then goes to
 %%% another resource of the user, or becomes an offline message. With stream management that is
-%%% mod_stream_mgmt's, which keeps what the client did not acknowledge; here it is dropped. As there, presence and
-%%% carbon copies are dropped: the one is out of date by then, and of the others the user has the original.
+%%% mod_stream_mgmt's, which keeps what the client did not acknowledge; here it is dropped. What would harm is
+%%% dropped as well: presence, which is out of date by then; carbon copies, of which the user has the original;
+%%% what a room said, which its history has; and answers, for which nobody waits any more.
 %%%
 %%% All is in the dictionary of the session's process, since hardly any session has such stanzas.
 -module(megaphone_undelivered).
@@ -124,9 +125,10 @@ route_decoded(Decoded) ->
         false -> ok
     end.
 
-is_worth_routing(<<"iq">>, _) ->
-    true;
+is_worth_routing(<<"iq">>, Iq) ->
+    lists:member(xmpp:get_type(Iq), [get, set]);
 is_worth_routing(<<"message">>, Message) ->
-    lists:all(fun(Child) -> xmpp:get_ns(Child) =/= ?NS_CARBONS end, xmpp:get_els(Message));
+    xmpp:get_type(Message) =/= groupchat
+        andalso lists:all(fun(Child) -> xmpp:get_ns(Child) =/= ?NS_CARBONS end, xmpp:get_els(Message));
 is_worth_routing(_, _) ->
     false.
