@@ -3,8 +3,8 @@
 -module(megaphone_test_xmpp).
 
 -export([login/3, login/4, connect/4, authenticate/4, transport/1, jid/1, update/2,
-         send/2, recv/1, recv/2, recv_until/3, request/2, send_presence/1, send_message/3, recv_message/1,
-         recv_message/2, chat/3, logout/1, drop/1]).
+         send/2, recv/1, recv/2, poll/2, recv_until/3, request/2, send_presence/1, send_message/3, recv_message/1,
+         recv_message/2, message/1, chat/3, logout/1, drop/1]).
 
 -export_type([client/0, transport/0]).
 
@@ -92,6 +92,14 @@ recv(#{transport := Transport, state := State} = Client, Timeout) ->
         {error, Reason} -> ct:fail("~ts expected a stanza, got ~p", [jid(Client), Reason])
     end.
 
+%% @doc The same if it comes in time.
+-spec poll(client(), timeout()) -> {megaphone_test_xml:element(), client()} | timeout.
+poll(#{transport := Transport, state := State} = Client, Timeout) ->
+    case Transport:recv(State, Timeout) of
+        {ok, Stanza, Received} -> {Stanza, update(Client, Received)};
+        {error, timeout} -> timeout
+    end.
+
 %% @doc Sends an IQ (RFC 6120, 8.2.3) and waits for its result; other stanzas are passed over.
 %% Attributes are those beside `id' and `type'.
 -spec request(client(), {Type :: string(), Attributes :: iodata(), Payload :: iodata()}) ->
@@ -131,14 +139,22 @@ recv_message(Client) ->
 %% @doc The next message; stanzas of other kinds are passed over.
 -spec recv_message(client(), timeout()) -> {{From :: binary(), Body :: binary()}, client()}.
 recv_message(Client, Timeout) ->
-    {Message, Received} = recv_until(Client, fun(Stanza) ->
-                                                     megaphone_test_xml:name(Stanza) =:= <<"message">>
-                                             end, Timeout),
-    Body = case megaphone_test_xml:child(<<"body">>, Message) of
-               undefined -> <<>>;
-               Element -> megaphone_test_xml:text(Element)
-           end,
-    {{megaphone_test_xml:attribute(<<"from">>, Message), Body}, Received}.
+    {Stanza, Received} = recv_until(Client, fun(Stanza) -> message(Stanza) =/= none end, Timeout),
+    {message(Stanza), Received}.
+
+%% @doc Whose message a stanza is, and its body.
+-spec message(megaphone_test_xml:element()) -> {From :: binary(), Body :: binary()} | none.
+message(Stanza) ->
+    case megaphone_test_xml:name(Stanza) of
+        <<"message">> ->
+            Body = case megaphone_test_xml:child(<<"body">>, Stanza) of
+                       undefined -> <<>>;
+                       Element -> megaphone_test_xml:text(Element)
+                   end,
+            {megaphone_test_xml:attribute(<<"from">>, Stanza), Body};
+        _ ->
+            none
+    end.
 
 %% @doc Each sends the other `Count' messages, by turns; all arrive once and in order.
 -spec chat(client(), client(), pos_integer()) -> {client(), client()}.
