@@ -47,16 +47,12 @@ end_per_suite(Config) ->
 
 %% No package of Debian or npm has JSJaC.
 init_per_testcase(jsjac, Config) ->
-    case {jsjac_folder(), megaphone_test_clients:missing([{"chromium", "chromium"}])} of
-        {false, _} -> {skip, "JSJaC isn't here; the environment variable JSJAC says where its folder src is"};
-        {_, none} -> Config;
-        {_, Skip} -> Skip
+    case jsjac_folder() of
+        false -> {skip, "JSJaC isn't here; the environment variable JSJAC says where its folder src is"};
+        _ -> megaphone_test_clients:need([{"chromium", "chromium"}], Config)
     end;
 init_per_testcase(Case, Config) ->
-    case megaphone_test_clients:missing(needed(Case)) of
-        none -> Config;
-        Skip -> Skip
-    end.
+    megaphone_test_clients:need(needed(Case), Config).
 
 end_per_testcase(_Case, _Config) ->
     ok.

@@ -35,10 +35,7 @@ end_per_suite(Config) ->
     megaphone_test_run:stop(run(Config)).
 
 init_per_testcase(Case, Config) ->
-    case megaphone_test_clients:missing(needed(Case)) of
-        none -> Config;
-        Skip -> Skip
-    end.
+    megaphone_test_clients:need(needed(Case), Config).
 
 end_per_testcase(_Case, _Config) ->
     ok.

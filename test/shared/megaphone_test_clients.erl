@@ -1,7 +1,7 @@
 %% @doc The clients that other people wrote, as the tests run them: where they are, and what is missing.
 -module(megaphone_test_clients).
 
--export([folder/0, missing/1, run/4, with/4]).
+-export([folder/0, need/2, run/4, with/4]).
 
 -export_type([language/0]).
 
@@ -15,13 +15,14 @@
 folder() ->
     filename:join(megaphone_test_program:repository(), "test/clients").
 
-%% @doc What init_per_testcase/2 answers if one of these isn't here that the case needs: programs, or files by their
-%% paths, each with the Debian package that has it.
--spec missing([{Needed :: file:name(), Package :: string()}]) -> none | {skip, Reason :: string()}.
-missing(All) ->
+%% @doc What init_per_testcase/2 answers of a case that needs these: programs, or files by their paths, each with
+%% the Debian package that has it.
+-spec need([{Needed :: file:name(), Package :: string()}], Config) -> Config | {skip, Reason :: string()}
+              when Config :: [{atom(), term()}].
+need(All, Config) ->
     case [Needed ++ " isn't installed (Debian's package " ++ Package ++ ")"
           || {Needed, Package} <- All, not is_there(Needed)] of
-        [] -> none;
+        [] -> Config;
         Missing -> {skip, string:join(Missing, ", ")}
     end.
 
