@@ -76,10 +76,10 @@ run: deps-run
 status:
 	@bash test/run/status.sh "$$RUN_DIR"
 
-# Each part is quiet when it passes and shows all it has when it doesn't.
 # SUITES: names of suites, as in SUITES="megaphone_socket_SUITE megaphone_bosh_SUITE"; by default all.
 suites = $(if $(SUITES),--suite $(shell echo $(SUITES:%=test/%) | tr ' ' ','))
 
+# Each part is quiet when it passes and shows all it has when it doesn't.
 test: deps
 	@$(MAKE) --no-print-directory build test-rust test-bench test-clients
 	@$(MAKE) --no-print-directory test-erlang

@@ -10,7 +10,7 @@
 # it is the mirror of this machine.
 set -euo pipefail
 
-# As a value of SUITE: its release, and whether ejabberd comes from that release's backports.
+# The release of each SUITE. Where the two differ, ejabberd comes from the release's backports.
 declare -A releases=([bookworm]=bookworm [trixie]=trixie [trixie-backports]=trixie [forky]=forky)
 
 say() { printf 'debian: %s\n' "$*"; }
