@@ -54,7 +54,8 @@ init_per_suite(Config) ->
                    "    c2s:\n"
                    "      shaper: by_name\n",
         more_listeners => [megaphone_test_config:listener(megaphone_listener, BobsPort, "    ip: \"127.0.0.1\"\n")],
-        modules => "  mod_offline: {}\n"
+        modules => "  mod_last: {}\n"
+                   "  mod_offline: {}\n"
                    "  mod_carboncopy: {}\n",
         ecm => "[bosh]\nmax_inactivity = \"1s\"\n[limits]\nsend_timeout = \"8s\"\n"}).
 
@@ -90,6 +91,7 @@ messages_before(Config, Kind, Way, Pieces, Bob) ->
     ok = say(Alice, jid(Bob), Bodies, Pieces),
     ok = leave(Way, Alice),
     hear(Bob, jid(Alice), Bodies),
+    ?assertEqual(call(Config, xmpp_stream_in, format_error, [reason(Way)]), last_status(Config, jid(Alice))),
     ok = megaphone_test_xmpp:drop(Alice).
 
 %% Confirms the same of a client with stream management: the server has handled all, and it can be resumed.
@@ -302,6 +304,10 @@ ways(Kind) when Kind =:= xmpp; Kind =:= xmpps -> [close, reset, half_a_message, 
 ways(http) -> [close, half_close, reset, half_a_message, no_frame, no_xml, end_of_stream, close_frame];
 ways(https) -> [close, reset, half_a_message, no_frame, no_xml, end_of_stream, close_frame].
 
+%% What ejabberd says of it, as of a client of its own.
+reason(Way) when Way =:= no_xml; Way =:= end_of_stream -> {stream, reset};
+reason(_) -> {socket, closed}.
+
 leave(close, Client) ->
     megaphone_test_xmpp:drop(Client);
 leave(half_close, #{state := #{socket := Socket}}) ->
@@ -472,6 +478,11 @@ is_plain_message(Stanza) ->
     megaphone_test_xml:name(Stanza) =:= <<"message">>
         andalso megaphone_test_xml:attribute(<<"type">>, Stanza) =:= <<"chat">>
         andalso megaphone_test_xml:child(<<"body">>, Stanza) =/= undefined.
+
+last_status(Config, Jid) ->
+    [User, _] = binary:split(Jid, <<"@">>),
+    {ok, _Seconds, Status} = call(Config, mod_last, get_last_info, [User, <<"localhost">>]),
+    Status.
 
 session(Config, Jid) ->
     [User, Rest] = binary:split(Jid, <<"@">>),
