@@ -74,7 +74,7 @@ tcp_init(ListenSocket, Opts) ->
         ok ->
             add_hooks(),
             %% A trunk drains when the listener that accepted it is stopped.
-            [{acceptor, self()} | send_timeout(ListenSocket, Opts)];
+            [{acceptor, self()} | megaphone_ejabberd:send_timeout(ListenSocket, Opts)];
         {error, Text} ->
             ?LOG_ERROR("megaphone_listener at ~ts does not start: ~ts",
                        [megaphone_address:format(Address), Text]),
@@ -84,26 +84,11 @@ tcp_init(ListenSocket, Opts) ->
 %% Here, and as the module is loaded: the first listener may be one that a reload can't open.
 -spec add_hooks() -> ok.
 add_hooks() ->
-    try
-        ejabberd_hooks:add(ejabberd_stopping, ?MODULE, ejabberd_stopping, 50),
-        %% Before and behind ejabberd_listener's own, which closes and opens ports.
-        ejabberd_hooks:add(config_reloaded, ?MODULE, config_reloaded, 10),
-        ejabberd_hooks:add(config_reloaded, ?MODULE, ports_reopened, 90)
-    catch
-        %% ejabberd reads its configuration before it starts.
-        exit:{noproc, _} -> ok;
-        %% It isn't there: this module is loaded for something else.
-        error:undef -> ok
-    end.
-
-%% ejabberd 26.01 and newer has this option on the port's socket alone, older ones among ours alone.
-send_timeout(ListenSocket, Opts) ->
-    case {lists:keymember(send_timeout, 1, Opts), inet:getopts(ListenSocket, [send_timeout])} of
-        {false, {ok, [{send_timeout, Timeout}]}} when is_integer(Timeout) ->
-            [{send_timeout, Timeout} | Opts];
-        _ ->
-            Opts
-    end.
+    _ = megaphone_ejabberd:add_hook(ejabberd_stopping, {?MODULE, ejabberd_stopping}, 50),
+    %% Before and behind ejabberd's own, which closes and opens ports.
+    _ = megaphone_ejabberd:add_hook(config_reloaded, {?MODULE, config_reloaded}, 10),
+    _ = megaphone_ejabberd:add_hook(config_reloaded, {?MODULE, ports_reopened}, 90),
+    ok.
 
 check(Address, Opts) ->
     Checks = [fun() -> check_nif() end,
@@ -168,7 +153,7 @@ acceptor(Opts) ->
 %% @doc Whether a trunk begins with a PROXY header.
 -spec takes_proxy_header([{atom(), term()}]) -> boolean().
 takes_proxy_header(Opts) ->
-    proplists:get_value(use_proxy_protocol, Opts, false) =:= by_trunk.
+    megaphone_ejabberd:is_proxy_header_left(Opts).
 
 %% @doc The ceilings that the listener sets, as megaphone_nif:open/1 takes them.
 -spec ceilings([{atom(), term()}]) -> #{megaphone_nif:ceiling() => #{most | per_second => non_neg_integer()}}.
@@ -191,10 +176,8 @@ listen_opt_type(handshake_timeout) ->
     econf:timeout(second, infinity);
 listen_opt_type(frame_timeout) ->
     econf:timeout(second, infinity);
-%% ejabberd's acceptor would read the header itself, wait for each peer that sends none, and fall over
-%% some: what is not `true' keeps it from that.
 listen_opt_type(use_proxy_protocol) ->
-    econf:and_then(econf:bool(), fun(true) -> by_trunk; (false) -> false end);
+    econf:and_then(econf:bool(), fun megaphone_ejabberd:leave_proxy_header/1);
 listen_opt_type(max_trunk_buffer) ->
     econf:pos_int();
 listen_opt_type(max_trunk_output) ->
@@ -216,19 +199,13 @@ listen_opt_type(protocols) ->
 listen_opt_type(hibernate_after) ->
     econf:timeout(second, infinity);
 listen_opt_type(c2s) ->
-    Types = maps:from_list([{Name, c2s_opt_type(Name)} || {Name, _} <- ejabberd_c2s:listen_options(), Name =/= tls]),
+    Types = maps:from_list([{Name, megaphone_ejabberd:c2s_option_type(Name)}
+                            || {Name, _} <- megaphone_ejabberd:c2s_options(), Name =/= tls]),
     Limits = maps:from_list([{Name, megaphone_stanza_limits:opt_type(Name)}
                              || Name <- megaphone_stanza_limits:names()]),
     econf:options(maps:merge(Types, Limits), [unique]);
 listen_opt_type(Option) ->
-    ejabberd_http:listen_opt_type(Option).
-
-c2s_opt_type(Name) ->
-    try
-        ejabberd_c2s:listen_opt_type(Name)
-    catch
-        error:_ -> ejabberd_listener:listen_opt_type(Name)
-    end.
+    megaphone_ejabberd:http_option_type(Option).
 
 %% @doc The options and their defaults; times in milliseconds, sizes in bytes.
 -spec listen_options() -> [{atom(), term()}].
@@ -254,7 +231,7 @@ listen_options() ->
            {ip, {127, 0, 0, 1}},
            %% A fleet comes back at once; ejabberd's own default may be 5.
            {backlog, 1024}],
-    Own ++ [Option || {Name, _} = Option <- ejabberd_http:listen_options(),
+    Own ++ [Option || {Name, _} = Option <- megaphone_ejabberd:http_options(),
                       not lists:keymember(Name, 1, Own)].
 
 %% @doc ejabberd is about to stop: answers in flight may finish, up to `shutdown_timeout', and
@@ -264,11 +241,8 @@ ejabberd_stopping() ->
     megaphone_ports:leave(),
     %% Before the ports close, so that no trunk takes it for a reload.
     megaphone_drain:begin_all(),
-    lists:foreach(fun({EndPoint, Module, _Opts}) when Module =:= ?MODULE ->
-                          ejabberd_listener:delete_listener(EndPoint, Module);
-                     (_Other) ->
-                          ok
-                  end, ejabberd_option:listen()),
+    lists:foreach(fun({EndPoint, Module, _Opts}) -> megaphone_ejabberd:close_listener(EndPoint, Module) end,
+                  megaphone_ejabberd:listeners(?MODULE)),
     megaphone_drain:all().
 
 %% @doc The configuration was read again: so are certificates, at the next handshake.
@@ -276,7 +250,7 @@ ejabberd_stopping() ->
 config_reloaded() ->
     ssl:clear_pem_cache().
 
-%% @doc ejabberd_listener has opened what it could.
+%% @doc ejabberd has opened what it could.
 -spec ports_reopened() -> ok.
 ports_reopened() ->
     megaphone_ports:look(?MODULE).

@@ -20,7 +20,7 @@
 -spec options([{atom(), term()}]) -> options().
 options(Opts) ->
     %% Our own options mean nothing to ejabberd_http, and TLS is the trunk's.
-    Http = [Name || {Name, _} <- ejabberd_http:listen_options(), Name =/= tls],
+    Http = [Name || {Name, _} <- megaphone_ejabberd:http_options(), Name =/= tls],
     C2s = megaphone_listener:option(c2s, Opts),
     #{protocols => megaphone_listener:option(protocols, Opts),
       http => [Opt || {Name, _} = Opt <- Opts, lists:member(Name, Http)],
@@ -51,15 +51,15 @@ start(Trunk, Handle, #{protocols := Protocols} = Options) ->
     end.
 
 start_owner(http, Socket, #{http := Opts}) ->
-    ejabberd_http:start(gen_tcp, Socket, Opts);
+    megaphone_ejabberd:start_http(Socket, Opts);
 start_owner('xmpp-client', Socket, #{xml_stream := Opts}) ->
-    ejabberd_c2s:start(gen_tcp, Socket, Opts);
+    megaphone_ejabberd:start_xml_stream(Socket, Opts);
 start_owner('xmpp-framing', Socket, #{session := Options}) ->
     megaphone_session:start(Socket, Options).
 
 %% ejabberd_http reads by itself; the others wait for the word.
 accept(http, _Owner) -> ok;
-accept('xmpp-client', Owner) -> ejabberd_c2s:accept(Owner), ok;
+accept('xmpp-client', Owner) -> megaphone_ejabberd:accept_xml_stream(Owner);
 accept('xmpp-framing', Owner) -> megaphone_session:accept(Owner).
 
 reason({error, {[_ | _] = Format, Arguments}}) -> {Format, Arguments};

@@ -47,7 +47,7 @@ begin_retries(Module) ->
 retry(Module, Pause) ->
     timer:sleep(Pause),
     Before = closed(Module),
-    ok = open(),
+    ok = megaphone_ejabberd:open_listeners(),
     After = closed(Module),
     lists:foreach(fun(EndPoint) -> ?LOG_NOTICE("megaphone: ~ts is open again", [name(EndPoint)]) end,
                   Before -- After),
@@ -56,20 +56,10 @@ retry(Module, Pause) ->
         _ -> retry(Module, min(2 * Pause, ?LONGEST_PAUSE))
     end.
 
-%% As a reload does, which may come at the same time: then the newer configuration has the last word.
-open() ->
-    Listeners = ejabberd_option:listen(),
-    _ = ejabberd_listener:config_reloaded(),
-    case ejabberd_option:listen() of
-        Listeners -> ok;
-        _ -> open()
-    end.
-
-%% A listener that has refused its own options is one of the supervisor's still, without a process.
+%% One that has refused its own options is none of them.
 closed(Module) ->
-    Started = [EndPoint || {EndPoint, _, _, _} <- supervisor:which_children(ejabberd_listener)],
-    [EndPoint || {EndPoint, Of, _} <- ejabberd_option:listen(),
-                 Of =:= Module, not lists:member(EndPoint, Started)].
+    Open = megaphone_ejabberd:open_end_points(),
+    [EndPoint || {EndPoint, _, _} <- megaphone_ejabberd:listeners(Module), not lists:member(EndPoint, Open)].
 
 name({<<"unix:", _/binary>> = Path, _, _}) -> Path;
 name({Port, _, _}) -> ["port ", integer_to_list(Port)].

@@ -58,8 +58,6 @@ is_left(Owner) ->
 -spec is_held(pid()) -> boolean().
 is_held(Pid) ->
     case process_info(Pid, [status, current_stacktrace]) of
-        [{status, waiting}, {current_stacktrace, Stack}] ->
-            lists:any(fun({Module, _, _, _}) -> Module =:= ejabberd_bosh end, Stack);
-        _ ->
-            false
+        [{status, waiting}, {current_stacktrace, Stack}] -> megaphone_ejabberd:is_held(Stack);
+        _ -> false
     end.

@@ -4,12 +4,12 @@
 %%% ({@link megaphone_undelivered}).
 %%%
 %%% ```
-%%%   connection -> length, document -> megaphone_framing -> xmpp_stream_in -> ejabberd_c2s
+%%%   connection -> length, document -> megaphone_framing -> megaphone_ejabberd_c2s -> ejabberd_c2s
 %%%   connection <- length, document <- megaphone_framing <- megaphone_session_socket <-'
 %%% '''
 %%%
-%%% The process is xmpp_stream_in's in all but its loop: each message that it gets goes to that
-%%% module's callbacks, with ejabberd_c2s behind them, so whatever ejabberd does with a c2s process
+%%% The process is ejabberd's in all but its loop: each message that it gets goes to the callbacks of
+%%% ejabberd's c2s ({@link megaphone_ejabberd_c2s}), so whatever ejabberd does with a c2s process
 %%% works. What is added here: documents are read, one at a time and only as the shaper allows, so a
 %%% client's window is returned as its stanzas are handled; and after `hibernate_after' without a
 %%% message the process hibernates with its state packed ({@link megaphone_session_state}).
@@ -31,7 +31,7 @@
                      limits := megaphone_stanza_limits:limits(),
                      hibernate_after := timeout()}.
 
--record(session, {stream :: xmpp_stream_in:state() | megaphone_session_state:packed(),
+-record(session, {stream :: megaphone_ejabberd_c2s:state() | megaphone_session_state:packed(),
                   socket :: megaphone:socket(),
                   due = header :: due(),
                   pace = in_turn :: pace(),
@@ -83,12 +83,12 @@
 -spec start(megaphone:socket(), options()) -> {ok, pid()} | ignore | {error, term()}.
 start(Socket, #{c2s := Opts} = Options) ->
     p1_server:start(?MODULE, {self(), Socket, Options},
-                    [{spawn_opt, ?SPAWN_OPTIONS} | ejabberd_config:fsm_limit_opts(Opts)]).
+                    [{spawn_opt, ?SPAWN_OPTIONS} | megaphone_ejabberd_c2s:process_options(Opts)]).
 
 %% @doc The session owns its connection now and reads.
 -spec accept(pid()) -> ok.
 accept(Session) ->
-    xmpp_stream_in:accept(Session).
+    megaphone_ejabberd_c2s:accept(Session).
 
 %% @doc Sends the client to another URI, by `<close see-other-uri=.../>' (RFC 7395, 3.6.1). To ejabberd
 %% it is a connection that broke: with stream management the client may resume.
@@ -96,16 +96,10 @@ accept(Session) ->
 redirect(Session, Uri) ->
     p1_server:cast(Session, {?MODULE, redirect, Uri}).
 
-%% @doc Ends the session with the stream error that ejabberd has for the end of a node: with others in
-%% its cluster the client is to come back at once.
+%% @doc Ends the session, as ejabberd stops.
 -spec shut_down(pid()) -> ok.
 shut_down(Session) ->
-    Error = case ejabberd_cluster:get_nodes() of
-                [_] -> xmpp:serr_system_shutdown();
-                _ -> xmpp:serr_reset()
-            end,
-    ok = ejabberd_c2s:send(Session, Error),
-    ejabberd_c2s:stop_async(Session).
+    megaphone_ejabberd_c2s:shut_down(Session).
 
 %% @doc Says, in the session's process, that a document could not be sent in time.
 -spec client_stuck() -> ok.
@@ -118,8 +112,7 @@ init({Trunk, Socket, #{c2s := Opts, limits := Limits, hibernate_after := Hiberna
     #{before_login := {MaxBytes, MaxElements}, logged_in := LoggedIn} = Limits,
     %% Made here, the connection stands in the state once.
     SessionSocket = megaphone_session_socket:new(Trunk, Socket),
-    {ok, Stream, Timeout} =
-        xmpp_stream_in:init([ejabberd_c2s, {megaphone_session_socket, SessionSocket}, Opts]),
+    {ok, Stream, Timeout} = megaphone_ejabberd_c2s:new(megaphone_session_socket, SessionSocket, Opts),
     {ok, #session{stream = Stream,
                   socket = Socket,
                   login = {due, LoggedIn},
@@ -130,21 +123,20 @@ init({Trunk, Socket, #{c2s := Opts, limits := Limits, hibernate_after := Hiberna
 -spec handle_call(term(), {pid(), term()}, #session{}) -> answer().
 handle_call(Call, From, Session) ->
     #session{stream = Stream} = Awake = wake(Session),
-    continue(xmpp_stream_in:handle_call(Call, From, Stream), Awake).
+    continue(megaphone_ejabberd_c2s:handle_call(Call, From, Stream), Awake).
 
 -spec handle_cast(term(), #session{}) -> answer().
-handle_cast(accept, #session{stream = #{socket_mod := _} = Stream} = Session) ->
-    case xmpp_stream_in:handle_cast(accept, Stream) of
-        {noreply, Accepted, _Timeout} -> read(open(Accepted, Session));
+handle_cast(accept, #session{stream = Stream} = Session) ->
+    case megaphone_ejabberd_c2s:accepted(Stream) of
+        {ok, Accepted} -> read(open(Accepted, Session));
+        not_due -> stray({cast, accept}, Session);
         Stop -> continue(Stop, Session)
     end;
-handle_cast(accept, Session) ->
-    stray({cast, accept}, Session);
 handle_cast({?MODULE, redirect, Uri}, Session) ->
     leave(Uri, wake(Session));
 handle_cast(Cast, Session) ->
     #session{stream = Stream} = Awake = wake(Session),
-    continue(xmpp_stream_in:handle_cast(Cast, Stream), Awake).
+    continue(megaphone_ejabberd_c2s:handle_cast(Cast, Stream), Awake).
 
 -spec handle_info(term(), #session{}) -> answer().
 handle_info(?WAKE(Wait), #session{wait = Wait} = Session) ->
@@ -165,53 +157,42 @@ handle_info(?OVERDUE, Session) ->
     refuse(wake(Session));
 handle_info(?WAKE(_), Session) ->
     rest(Session);
-handle_info(timeout, #session{stream = #{stream_timeout := infinity}} = Session) ->
-    idle(Session);
-%% What has no timeout gets none, and what reads by itself gets no input: to xmpp_stream_in each of
-%% these would be an end.
+%% What has no timeout gets none.
 handle_info(timeout, #session{stream = Packed} = Session) when not is_map(Packed) ->
     stray(timeout, Session);
-handle_info({tcp, _, _} = Message, Session) ->
-    stray(Message, Session);
-handle_info({tcp_closed, _} = Message, Session) ->
-    stray(Message, Session);
-handle_info({tcp_error, _, _} = Message, Session) ->
-    stray(Message, Session);
+handle_info(timeout, #session{stream = Stream} = Session) ->
+    case megaphone_ejabberd_c2s:timeout(Stream) of
+        infinity -> idle(Session);
+        _ -> continue(megaphone_ejabberd_c2s:handle_info(timeout, Stream), Session)
+    end;
 handle_info(Info, Session) ->
-    #session{stream = Stream} = Awake = wake(Session),
-    continue(xmpp_stream_in:handle_info(Info, Stream), Awake).
+    case megaphone_ejabberd_c2s:is_input(Info) of
+        false ->
+            #session{stream = Stream} = Awake = wake(Session),
+            continue(megaphone_ejabberd_c2s:handle_info(Info, Stream), Awake);
+        true ->
+            %% It reads by itself: this would be an end.
+            stray(Info, Session)
+    end.
 
 -spec terminate(term(), #session{}) -> term().
 terminate(Reason, Session) ->
     #session{stream = Stream, max_elements = MaxElements} = wake(Session),
-    Terminated = xmpp_stream_in:terminate(Reason, Stream),
+    Terminated = megaphone_ejabberd_c2s:terminate(Reason, Stream),
     ok = megaphone_undelivered:route(Stream, MaxElements),
     Terminated.
 
 -spec code_change(term(), #session{}, term()) -> {ok, #session{}} | {error, term()}.
 code_change(OldVersion, Session, Extra) ->
     #session{stream = Stream} = Awake = wake(Session),
-    case xmpp_stream_in:code_change(OldVersion, Stream, Extra) of
+    case megaphone_ejabberd_c2s:code_change(OldVersion, Stream, Extra) of
         {ok, Changed} -> {ok, Awake#session{stream = Changed}};
         Error -> Error
     end.
 
-%% What ejabberd_c2s can't do here: TLS is the ECM's, and so is whatever needs its keys (client
-%% certificates, channel binding). A client that came by TLS needs no more of it; one that did not
-%% can't get it, and is refused where TLS is required.
-open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted,
-     #session{socket = Socket} = Session) ->
-    %% The connection itself says that it broke.
-    true = demonitor(Monitor, [flush]),
-    Stream = Accepted#{socket := xmpp_socket:reset_stream(XmppSocket),
-                       tls_enabled => false,
-                       tls_verify => false,
-                       zlib => false},
-    Session#session{stream = case megaphone:transport(Socket) of
-                                 {_, tls} -> Stream#{tls_required => false,
-                                                     allow_unencrypted_sasl2 => true};
-                                 {_, plain} -> Stream
-                             end}.
+open(Accepted, #session{socket = Socket} = Session) ->
+    {_, Tls} = megaphone:transport(Socket),
+    Session#session{stream = megaphone_ejabberd_c2s:open(Accepted, Tls)}.
 
 stray(Message, Session) ->
     megaphone_log:stray("a session", Message),
@@ -279,11 +260,7 @@ unread({wait, Wait}, Session) ->
 unread({error, ealready}, Session) ->
     rest(Session);
 unread({error, Reason}, #session{stream = Stream, socket = Socket} = Session) ->
-    Message = case Reason of
-                  closed -> {tcp_closed, Socket};
-                  _ -> {tcp_error, Socket, Reason}
-              end,
-    continue(xmpp_stream_in:handle_info(Message, Stream), Session#session{due = nothing}).
+    continue(megaphone_ejabberd_c2s:lost(Reason, Socket, Stream), Session#session{due = nothing}).
 
 document(Document, #session{max_elements = MaxElements} = Session) ->
     Size = byte_size(Document),
@@ -334,69 +311,63 @@ catch_up(#session{pace = in_turn, due = Due} = Session) when Due =/= nothing ->
 catch_up(Session) ->
     rest(Session).
 
-%% What xmpp_stream_in leaves to its parser and its socket: a stream opens where that makes sense, and
-%% nobody starts TLS inside of a session.
-event({xmlstreamstart, _, _} = Start, #session{stream = #{stream_state := State} = Stream} = Session)
-  when State =/= wait_for_stream ->
-    case may_reopen(State) of
-        true -> event(Start, Session#session{stream = reopen(Stream)});
-        false -> rest(Session)
+%% What is left to the parser and the socket of a stream: it opens where that makes sense, and nobody starts
+%% TLS inside of a session.
+event({xmlstreamstart, _, _} = Start, #session{stream = Stream} = Session) ->
+    case megaphone_ejabberd_c2s:reopen(Stream) of
+        {ok, Open} -> handle(Start, Session#session{stream = Open});
+        {error, not_now} -> rest(Session)
     end;
-event({xmlstreamelement, {xmlel, <<"starttls">>, Attributes, _}} = Event,
-      #session{stream = #{stream_state := State} = Stream} = Session) when State =/= wait_for_stream ->
+event({xmlstreamelement, {xmlel, <<"starttls">>, Attributes, _}} = Event, #session{stream = Stream} = Session) ->
     case lists:keyfind(<<"xmlns">>, 1, Attributes) of
-        {_, ?NS_TLS} ->
-            Refused = xmpp_stream_in:send(Stream, {starttls_failure}),
-            continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Refused), Session);
-        _ ->
-            handle(Event, Session)
+        {_, ?NS_TLS} -> continue(megaphone_ejabberd_c2s:starttls(Event, Stream), Session);
+        _ -> handle(Event, Session)
     end;
 event(Event, Session) ->
     handle(Event, Session).
 
 handle(Event, #session{stream = Stream} = Session) ->
-    continue(xmpp_stream_in:handle_info({'$gen_event', Event}, Stream), Session).
-
-%% A stream that is opened again gets its header and features again, as long as nothing was agreed on but
-%% who the client is. There are clients that restart once too often; ejabberd_c2s drops that, and they wait.
-%% What it would undo later (a second step of the login, a resource) it doesn't, and it is dropped here too.
-may_reopen(State) ->
-    lists:member(State, [wait_for_starttls, wait_for_sasl_request, wait_for_sasl_response,
-                         wait_for_sasl2_response, wait_for_bind]).
-
-%% As xmpp_stream_in does after SASL. A login that was under way is forgotten.
-reopen(Stream) ->
-    maps:without([sasl_state, sasl_mech],
-                 Stream#{stream_id := xmpp_stream:new_id(),
-                         stream_header_sent := false,
-                         stream_state := wait_for_stream}).
+    continue(megaphone_ejabberd_c2s:event(Event, Stream), Session).
 
 leave(Uri, #session{stream = Stream, socket = Socket} = Session) ->
     ok = megaphone_session_socket:redirect(Socket, Uri),
-    continue(xmpp_stream_in:handle_info({'$gen_event', closed}, Stream), Session#session{due = nothing}).
+    continue(megaphone_ejabberd_c2s:event(closed, Stream), Session#session{due = nothing}).
 
-continue({noreply, #{stream_authenticated := true} = Stream, _Timeout},
-         #session{login = {due, {MaxBytes, MaxElements}}} = Session) ->
-    rest(Session#session{stream = Stream, login = fresh, max_bytes = MaxBytes, max_elements = MaxElements});
-continue({noreply, Stream, _Timeout}, Session) ->
-    case megaphone_session_socket:has_waited() of
-        false -> rest(Session#session{stream = Stream});
-        true -> catch_up(Session#session{stream = Stream})
+continue({noreply, Stream, _Timeout}, #session{login = {due, LoggedIn}} = Session) ->
+    case megaphone_ejabberd_c2s:has_logged_in(Stream) of
+        true ->
+            {MaxBytes, MaxElements} = LoggedIn,
+            rest(Session#session{stream = Stream, login = fresh, max_bytes = MaxBytes, max_elements = MaxElements});
+        false ->
+            go_on(Session#session{stream = Stream})
     end;
-continue({stop, Reason, Stream}, Session) -> {stop, Reason, Session#session{stream = Stream}}.
+continue({noreply, Stream, _Timeout}, Session) ->
+    go_on(Session#session{stream = Stream});
+continue({stop, Reason, Stream}, Session) ->
+    {stop, Reason, Session#session{stream = Stream}}.
 
-rest(#session{stream = #{stream_state := disconnected}, due = Due} = Session) when Due =/= nothing ->
-    rest(Session#session{due = nothing});
-rest(#session{stream = #{stream_timeout := infinity}, login = fresh,
-              hibernate_after = HibernateAfter} = Session) ->
-    {noreply, Session, min(?COLLECT_AFTER, HibernateAfter)};
-rest(#session{stream = #{stream_timeout := infinity}, hibernate_after = HibernateAfter} = Session) ->
-    {noreply, Session, HibernateAfter};
-%% Not logged in yet: how long that may take is what counts.
-rest(#session{stream = #{stream_timeout := {Timeout, Since}}} = Session) ->
-    {noreply, Session, max(0, Since + Timeout - erlang:monotonic_time(millisecond))};
+go_on(Session) ->
+    case megaphone_session_socket:has_waited() of
+        false -> rest(Session);
+        true -> catch_up(Session)
+    end.
+
+rest(#session{stream = Stream, due = Due} = Session) when is_map(Stream) ->
+    Next = case Due =/= nothing andalso megaphone_ejabberd_c2s:has_ended(Stream) of
+               true -> Session#session{due = nothing};
+               false -> Session
+           end,
+    {noreply, Next, longest_rest(megaphone_ejabberd_c2s:timeout(Stream), Session)};
 rest(Session) ->
     {noreply, Session, hibernate}.
+
+longest_rest(infinity, #session{login = fresh, hibernate_after = HibernateAfter}) ->
+    min(?COLLECT_AFTER, HibernateAfter);
+longest_rest(infinity, #session{hibernate_after = HibernateAfter}) ->
+    HibernateAfter;
+%% Not logged in yet: how long that may take is what counts.
+longest_rest(Timeout, _Session) ->
+    Timeout.
 
 idle(#session{login = fresh, hibernate_after = HibernateAfter} = Session)
   when HibernateAfter > ?COLLECT_AFTER ->

@@ -1,6 +1,6 @@
 %%% @doc A c2s state made small while its session sleeps.
 %%%
-%%% Most of the some fifty values in xmpp_stream_in's state are those of the host and the listener,
+%%% Most of its some fifty values are those of the host and the listener,
 %%% the same in all sessions. One copy of them is a persistent term, and a packed state keeps what
 %%% differs from it, with each term once: the same JID stands in a c2s state four times. Whatever
 %%% differs, unpack/1 gives back exactly what was packed.
@@ -10,17 +10,9 @@
 
 -export_type([packed/0]).
 
--type state() :: xmpp_stream_in:state().
+-type state() :: megaphone_ejabberd_c2s:state().
 -opaque packed() :: {packed, Shared :: map(), Own :: map(), Missing :: [term()]}.
 
-%% What may be shared: no client's own, and without pids, references or text of a client.
--define(SHARED,
-        [access, allow_unencrypted_sasl2, auth_module, codec_options, conn, csi_state, lang, lserver,
-         mgmt_ack_timeout, mgmt_max_queue, mgmt_max_timeout, mgmt_queue_type, mgmt_resend, mgmt_state,
-         mgmt_stanzas_in, mgmt_stanzas_out, mgmt_stanzas_req, mgmt_timeout, mod, pres_a, server,
-         shaper, stream_authenticated, stream_compressed, stream_direction, stream_encrypted,
-         stream_header_sent, stream_restarted, stream_state, stream_timeout, stream_version,
-         tls_enabled, tls_options, tls_required, tls_verify, xmlns, zlib]).
 %% Binaries up to this lie in the heap, if they are no part of a larger one (bytes).
 -define(HEAP_BINARY, 64).
 %% The most terms that are looked at: a queue of stanzas is left as it is.
@@ -47,12 +39,13 @@ unpack({packed, Shared, Own, Missing}) ->
 
 %% Each host has its own, made by the first session that sleeps: it stays as it is, since changing a
 %% persistent term makes the VM look at all processes.
-template(#{lserver := Host} = State) ->
-    Name = {?MODULE, Host},
+template(State) ->
+    Name = {?MODULE, megaphone_ejabberd_c2s:host(State)},
     case persistent_term:get(Name, none) of
         none ->
-            Keys = maps:from_keys(maps:keys(maps:without(?SHARED, State)), none),
-            ok = persistent_term:put(Name, {maps:with(?SHARED, State), Keys}),
+            Shared = megaphone_ejabberd_c2s:shared_keys(),
+            Keys = maps:from_keys(maps:keys(maps:without(Shared, State)), none),
+            ok = persistent_term:put(Name, {maps:with(Shared, State), Keys}),
             persistent_term:get(Name);
         Template ->
             Template

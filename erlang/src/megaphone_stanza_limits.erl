@@ -58,4 +58,4 @@ xml_stream(Opts) ->
     end.
 
 ejabberds(Name, Default) ->
-    proplists:get_value(Name, ejabberd_c2s:listen_options(), Default).
+    proplists:get_value(Name, megaphone_ejabberd:c2s_options(), Default).

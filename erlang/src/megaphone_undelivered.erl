@@ -42,21 +42,23 @@ is_client_gone() ->
     get(?KEPT) =/= undefined.
 
 %% @doc Says so, of the session with this state. Before a login there is nobody whose stanzas they are.
--spec client_gone(xmpp_stream_in:state()) -> ok.
-client_gone(#{mgmt_state := State}) when State =/= inactive ->
-    _ = put(?KEPT, dropped),
-    ok;
-client_gone(#{stream_authenticated := true}) ->
-    _ = is_client_gone() orelse put(?KEPT, #kept{}),
-    ok;
-client_gone(_) ->
-    _ = put(?KEPT, dropped),
+-spec client_gone(megaphone_ejabberd_c2s:state()) -> ok.
+client_gone(State) ->
+    KeepsThem = megaphone_ejabberd_c2s:has_logged_in(State)
+        andalso not megaphone_ejabberd_c2s:has_stream_management(State),
+    _ = case KeepsThem of
+            true -> is_client_gone() orelse put(?KEPT, #kept{});
+            false -> put(?KEPT, dropped)
+        end,
     ok.
 
 %% @doc How long a document may be that comes back to the session with this state (bytes).
--spec longest(xmpp_stream_in:state()) -> pos_integer().
-longest(#{stream_authenticated := true}) -> ?LONGEST;
-longest(_) -> ?LONGEST_BEFORE_LOGIN.
+-spec longest(megaphone_ejabberd_c2s:state()) -> pos_integer().
+longest(State) ->
+    case megaphone_ejabberd_c2s:has_logged_in(State) of
+        true -> ?LONGEST;
+        false -> ?LONGEST_BEFORE_LOGIN
+    end.
 
 %% @doc Keeps a document that came back.
 -spec given_back(binary()) -> ok | {error, too_many}.
@@ -90,7 +92,7 @@ keep(Document, Where, Most) ->
 
 %% @doc Routes the stanzas that were kept, in their order, of the session that had this state; of those that
 %% came back none that has more elements. The session has to be closed.
--spec route(xmpp_stream_in:state(), MaxElements :: pos_integer()) -> ok.
+-spec route(megaphone_ejabberd_c2s:state(), MaxElements :: pos_integer()) -> ok.
 route(Stream, MaxElements) ->
     _ = is_client_gone() andalso client_gone(Stream),
     case erase(?KEPT) of
@@ -109,7 +111,7 @@ route_document(Document, MaxElements) ->
     end.
 
 route_element(Element) ->
-    try xmpp:decode(Element, ?NS_CLIENT, ejabberd_config:codec_options()) of
+    try xmpp:decode(Element, ?NS_CLIENT, megaphone_ejabberd:codec_options()) of
         Decoded -> route_decoded(Decoded)
     catch
         %% It can't be routed, nor can its sender be told.
@@ -121,7 +123,7 @@ route_decoded(Decoded) ->
         andalso xmpp:get_from(Decoded) =/= undefined
         andalso xmpp:get_to(Decoded) =/= undefined
     of
-        true -> ejabberd_router:route(Decoded);
+        true -> megaphone_ejabberd:route(Decoded);
         false -> ok
     end.
 

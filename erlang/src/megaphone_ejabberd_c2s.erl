@@ -1,0 +1,234 @@
+%%% @doc The state of a client's c2s: the map of xmpp_stream_in, with ejabberd_c2s as its module, and what a
+%%% session does with it. No other module knows a key of it.
+%%%
+%%% xmpp_stream_in is a p1_server whose process is the client's. Here it is given each message by another
+%%% module, {@link megaphone_session}, in the same process, which is all that it looks at (`owner').
+%%%
+%%% ```
+%%%   new -> accept -> open -> event, handle_call, handle_cast, handle_info ... -> terminate
+%%% '''
+%%%
+%%% Read in ejabberd 23.01 (xmpp 1.6.1), 24.12 (xmpp 1.9.1) and 26.07 (xmpp 1.13.4), and the same in all of
+%%% them where nothing else is said. From 26.04 on xmpp_stream_in also gives the socket new limits once the
+%%% client has logged in (`post_auth_stanza_limits'); a socket without a parser, as a session's is, has none.
+-module(megaphone_ejabberd_c2s).
+
+-export([process_options/1, accept/1, shut_down/1]).
+-export([new/3, accepted/1, open/2, event/2, starttls/2, reopen/1, lost/3, handle_call/3, handle_cast/2,
+         handle_info/2, terminate/2, code_change/3]).
+-export([is_input/1, timeout/1, has_ended/1, has_logged_in/1, has_stream_management/1, host/1]).
+-export([shared_keys/0, keys/1]).
+
+-export_type([state/0, result/0]).
+
+-type state() :: xmpp_stream_in:state().
+-type result() :: {noreply, state(), timeout()} | {stop, term(), state()}.
+
+%% By process.
+
+%% @doc What p1_server is to do for `max_fsm_queue'.
+-spec process_options(megaphone_ejabberd:options()) -> [{max_queue, pos_integer()}].
+process_options(Opts) ->
+    ejabberd_config:fsm_limit_opts(Opts).
+
+%% @doc The process gets the cast `accept'; {@link accepted/1} follows.
+-spec accept(pid()) -> ok.
+accept(Pid) ->
+    xmpp_stream_in:accept(Pid).
+
+%% @doc Ends a c2s with the stream error that ejabberd has for the end of a node: with others in its cluster the
+%% client is to come back at once.
+-spec shut_down(pid()) -> ok.
+shut_down(Pid) ->
+    Error = case megaphone_ejabberd:is_alone() of
+                true -> xmpp:serr_system_shutdown();
+                false -> xmpp:serr_reset()
+            end,
+    ok = ejabberd_c2s:send(Pid, Error),
+    ejabberd_c2s:stop_async(Pid).
+
+%% The steps of a state.
+
+%% @doc The state of a connection that nothing was read of. The socket module is one of xmpp_socket's behaviour.
+-spec new(module(), Socket :: term(), megaphone_ejabberd:options()) -> {ok, state(), timeout()}.
+new(SocketModule, Socket, Opts) ->
+    xmpp_stream_in:init([ejabberd_c2s, {SocketModule, Socket}, Opts]).
+
+%% @doc The state once the process owns its connection; of one that was accepted before, `not_due'.
+-spec accepted(state() | term()) -> {ok, state()} | {stop, term(), state()} | not_due.
+accepted(#{socket_mod := _} = State) ->
+    case xmpp_stream_in:handle_cast(accept, State) of
+        {noreply, Accepted, _Timeout} -> {ok, Accepted};
+        {stop, _, _} = Stop -> Stop
+    end;
+accepted(_) ->
+    not_due.
+
+%% @doc Makes the state one of a session: TLS is the ECM's, and so is whatever needs its keys (client
+%% certificates, channel binding), and compression is nobody's. A client that came by TLS needs no more of it;
+%% one that did not can't get it, and is refused where TLS is required.
+%%
+%% ejabberd_c2s knows `allow_unencrypted_sasl2' from 24.10 on.
+-spec open(state(), tls | plain) -> state().
+open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted, Tls) ->
+    %% The connection itself says that it broke.
+    true = demonitor(Monitor, [flush]),
+    State = Accepted#{socket := xmpp_socket:reset_stream(XmppSocket),
+                      tls_enabled => false,
+                      tls_verify => false,
+                      zlib => false},
+    case Tls of
+        tls -> State#{tls_required => false, allow_unencrypted_sasl2 => true};
+        plain -> State
+    end.
+
+%% @doc Handles what a parser would have found, or that the connection has ended.
+-spec event(megaphone_framing:event() | closed, state()) -> result().
+event(Event, State) ->
+    xmpp_stream_in:handle_info({'$gen_event', Event}, State).
+
+%% @doc The same of an element that asks for TLS, which nobody starts inside of a session: xmpp_stream_in would
+%% ask the socket for it.
+-spec starttls(megaphone_framing:event(), state()) -> result().
+starttls(Event, #{stream_state := wait_for_stream} = State) ->
+    event(Event, State);
+starttls(_Event, State) ->
+    event(closed, xmpp_stream_in:send(State, {starttls_failure})).
+
+%% @doc The state in which a stream may begin, again: xmpp_stream_in leaves to its parser that it does only
+%% where that makes sense.
+%%
+%% A stream that is opened again gets its header and features again, as long as nothing was agreed on but who
+%% the client is. There are clients that restart once too often; ejabberd_c2s drops that, and they wait. What
+%% it would undo later (a second step of the login, a resource) it doesn't, and it is dropped here too.
+-spec reopen(state()) -> {ok, state()} | {error, not_now}.
+reopen(#{stream_state := wait_for_stream} = State) ->
+    {ok, State};
+reopen(#{stream_state := StreamState} = State) ->
+    case may_reopen(StreamState) of
+        true -> {ok, begin_again(State)};
+        false -> {error, not_now}
+    end.
+
+%% 24.12 and 26.07 know `wait_for_sasl2_response'.
+may_reopen(StreamState) ->
+    lists:member(StreamState, [wait_for_starttls, wait_for_sasl_request, wait_for_sasl_response,
+                               wait_for_sasl2_response, wait_for_bind]).
+
+%% As xmpp_stream_in does after SASL. A login that was under way is forgotten.
+begin_again(State) ->
+    maps:without([sasl_state, sasl_mech],
+                 State#{stream_id := xmpp_stream:new_id(),
+                        stream_header_sent := false,
+                        stream_state := wait_for_stream}).
+
+%% @doc Handles that the connection has ended (`closed'), or is lost.
+-spec lost(Reason :: atom(), megaphone:socket(), state()) -> result().
+lost(closed, Socket, State) ->
+    xmpp_stream_in:handle_info({tcp_closed, Socket}, State);
+lost(Reason, Socket, State) ->
+    xmpp_stream_in:handle_info({tcp_error, Socket, Reason}, State).
+
+%% @doc p1_server's callback.
+-spec handle_call(term(), {pid(), term()}, state()) -> result().
+handle_call(Call, From, State) ->
+    xmpp_stream_in:handle_call(Call, From, State).
+
+%% @doc p1_server's callback.
+-spec handle_cast(term(), state()) -> result().
+handle_cast(Cast, State) ->
+    xmpp_stream_in:handle_cast(Cast, State).
+
+%% @doc p1_server's callback. `timeout' is for a state that has one ({@link timeout/1}) alone: to others it
+%% would be an end.
+-spec handle_info(term(), state()) -> result().
+handle_info(Info, State) ->
+    xmpp_stream_in:handle_info(Info, State).
+
+%% @doc p1_server's callback: says to the client and to ejabberd that the session ends, and closes the
+%% connection.
+-spec terminate(term(), state()) -> term().
+terminate(Reason, State) ->
+    xmpp_stream_in:terminate(Reason, State).
+
+%% @doc p1_server's callback.
+-spec code_change(term(), state(), term()) -> {ok, state()} | {error, term()}.
+code_change(OldVersion, State, Extra) ->
+    xmpp_stream_in:code_change(OldVersion, State, Extra).
+
+%% What a state, or a message for it, says.
+
+%% @doc Whether xmpp_stream_in would take a message for one of the socket's.
+-spec is_input(term()) -> boolean().
+is_input({tcp, _, _}) -> true;
+is_input({tcp_closed, _}) -> true;
+is_input({tcp_error, _, _}) -> true;
+is_input(_) -> false.
+
+%% @doc How long the client may take from here on for what is next (milliseconds). It is `infinity' once it
+%% has logged in.
+-spec timeout(state()) -> timeout().
+timeout(#{stream_timeout := infinity}) ->
+    infinity;
+timeout(#{stream_timeout := {Timeout, Since}}) when is_integer(Timeout), is_integer(Since) ->
+    max(0, Since + Timeout - erlang:monotonic_time(millisecond)).
+
+%% @doc Whether the stream has ended, which is before the process ends.
+-spec has_ended(state()) -> boolean().
+has_ended(#{stream_state := disconnected}) -> true;
+has_ended(_) -> false.
+
+%% @doc Whether the client has said who it is: by SASL, or as in XEP-0078, which is the same here.
+-spec has_logged_in(state()) -> boolean().
+has_logged_in(#{stream_authenticated := true}) -> true;
+has_logged_in(_) -> false.
+
+%% @doc Whether what the client did not acknowledge is mod_stream_mgmt's, or was. Where the module is not
+%% loaded, or no stream has begun, the key is not there.
+-spec has_stream_management(state()) -> boolean().
+has_stream_management(#{mgmt_state := State}) -> State =/= inactive;
+has_stream_management(_) -> false.
+
+%% @doc The host that the client named, or the first of the configuration.
+-spec host(state()) -> binary().
+host(#{lserver := Host}) ->
+    Host.
+
+%% Keys.
+
+%% @doc Keys whose values may be the same in the states of many sessions: no client's own, and without pids,
+%% references or text of a client. A state need not have any of them.
+%%
+%% Those of `mgmt' are mod_stream_mgmt's; `allow_unencrypted_sasl2' came with 24.10.
+-spec shared_keys() -> [atom()].
+shared_keys() ->
+    [access, allow_unencrypted_sasl2, auth_module, codec_options, conn, csi_state, lang, lserver,
+     mgmt_ack_timeout, mgmt_max_queue, mgmt_max_timeout, mgmt_queue_type, mgmt_resend, mgmt_state,
+     mgmt_stanzas_in, mgmt_stanzas_out, mgmt_stanzas_req, mgmt_timeout, mod, pres_a, server,
+     shaper, stream_authenticated, stream_compressed, stream_direction, stream_encrypted,
+     stream_header_sent, stream_restarted, stream_state, stream_timeout, stream_version,
+     tls_enabled, tls_options, tls_required, tls_verify, xmlns, zlib].
+
+%% @doc The keys without which a session can't work, in a new state and in one that was accepted, with what
+%% their values may be: a state that has others is made in another way.
+-spec keys(new | accepted) -> #{atom() => fun((term()) -> boolean())}.
+keys(new) ->
+    #{socket_mod => fun is_atom/1};
+keys(accepted) ->
+    #{lserver => fun is_binary/1,
+      socket => fun is_any/1,
+      socket_monitor => fun is_reference/1,
+      stream_authenticated => fun is_boolean/1,
+      stream_header_sent => fun is_boolean/1,
+      stream_id => fun is_binary/1,
+      stream_state => fun(StreamState) -> StreamState =:= wait_for_stream end,
+      stream_timeout => fun is_timeout/1,
+      tls_enabled => fun is_boolean/1,
+      tls_required => fun is_boolean/1,
+      tls_verify => fun is_boolean/1}.
+
+is_any(_) -> true.
+
+is_timeout(infinity) -> true;
+is_timeout({Timeout, Since}) -> is_integer(Timeout) andalso is_integer(Since);
+is_timeout(_) -> false.
