@@ -56,7 +56,7 @@ init_per_group(Group, Config) ->
     megaphone_test_stage:start(Path, with_dir(Group, Config),
                                #{options => "    shutdown_timeout: 3\n",
                                  ecm => "[limits]\n"
-                                        "head_timeout = \"500ms\"\n"
+                                        "head_timeout = \"2s\"\n"
                                         "shutdown_timeout = \"2s\"\n"
                                         "max_connections = 100\n"}).
 
@@ -242,13 +242,18 @@ slow_request(Config) ->
 
 %% Confirms that past the ECM's max_connections a client gets 503, and is served once others have left.
 too_many_clients(Config) ->
-    Connections = [connect(Config) || _ <- lists:seq(1, 100)],
-    [#{status := 200} = megaphone_test_http:request(C, "GET", "/echo", []) || C <- Connections],
+    Connections = [served(Config) || _ <- lists:seq(1, 100)],
     Late = connect(Config),
     ?assertMatch(#{status := 503}, megaphone_test_http:recv(Late)),
     ?assertEqual(ok, megaphone_test_http:recv_close(Late)),
     lists:foreach(fun megaphone_test_http:close/1, Connections),
     await_service(Config).
+
+%% A connection that has been served once, for which head_timeout is over.
+served(Config) ->
+    Connection = connect(Config),
+    #{status := 200} = megaphone_test_http:request(Connection, "GET", "/echo", []),
+    Connection.
 
 %% Confirms that while ejabberd is down the ECM answers 503 with Retry-After, and serves again, without
 %% a restart, once it is back.

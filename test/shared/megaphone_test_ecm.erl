@@ -42,7 +42,7 @@ restart(Ecm) ->
 %% @doc Starts it again unless it runs.
 -spec ensure_running(ecm()) -> ok | {error, {not_started, Output :: binary()}}.
 ensure_running(Ecm) ->
-    case gen_server:call(Ecm, is_running) of
+    case gen_server:call(Ecm, is_running, infinity) of
         true -> ok;
         false -> restart(Ecm)
     end.
@@ -71,11 +71,11 @@ stop(Ecm) ->
 %% @doc What it has printed since its last start.
 -spec output(ecm()) -> binary().
 output(Ecm) ->
-    gen_server:call(Ecm, output).
+    gen_server:call(Ecm, output, infinity).
 
 -spec os_pid(ecm()) -> string().
 os_pid(Ecm) ->
-    gen_server:call(Ecm, os_pid).
+    gen_server:call(Ecm, os_pid, infinity).
 
 %% @doc Waits until its output matches the regular expression, and answers the match.
 -spec await_output(ecm(), Pattern :: iodata()) -> binary().

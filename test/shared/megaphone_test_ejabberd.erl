@@ -88,7 +88,7 @@ call(Ejabberd, Module, Function, Arguments, Timeout) ->
 %% @doc OTP's peer process, for calls while ejabberd stops.
 -spec peer(ejabberd()) -> pid().
 peer(Ejabberd) ->
-    gen_server:call(Ejabberd, peer).
+    gen_server:call(Ejabberd, peer, infinity).
 
 %% @doc Whether this ejabberd can listen on a Unix socket. From 23.10 to 24.12 its listener crashes at each
 %% connection there, as it logs it.
@@ -114,7 +114,7 @@ register_users(Ejabberd, Users) ->
 %% @doc Writes another configuration; restart/1 or reload/2 puts it in force.
 -spec configure(ejabberd(), #{listeners => [iodata()], top => iodata(), modules => iodata()}) -> ok.
 configure(Ejabberd, Settings) ->
-    gen_server:call(Ejabberd, {configure, Settings}).
+    gen_server:call(Ejabberd, {configure, Settings}, infinity).
 
 %% @doc Writes another configuration and has it reloaded, as `ejabberdctl reload_config' does.
 -spec reload(ejabberd(), #{listeners => [iodata()], top => iodata(), modules => iodata()}) -> term().
@@ -150,11 +150,11 @@ await_log(Ejabberd, Pattern, Offset) ->
 
 -spec os_pid(ejabberd()) -> string().
 os_pid(Ejabberd) ->
-    gen_server:call(Ejabberd, os_pid).
+    gen_server:call(Ejabberd, os_pid, infinity).
 
 -spec dir(ejabberd()) -> file:name().
 dir(Ejabberd) ->
-    gen_server:call(Ejabberd, dir).
+    gen_server:call(Ejabberd, dir, infinity).
 
 init(#{dir := Dir} = Settings) ->
     [ok = filelib:ensure_dir(filename:join([Dir, Folder, "."]))

@@ -12,9 +12,10 @@
 
 -type program() :: pid().
 
-%% The shell starts the program in a process group of its own, says its id, and kills the group when its own input
-%% ends.
--define(LEASH, "exec 3<&0; setsid \"$@\" </dev/null 3<&- & child=$!; echo \"pid $child\"; "
+%% The shell starts the program in a process group of its own and kills the group when its own input ends. The
+%% program's own process says its id before it becomes the program, so that this comes before all that it prints.
+-define(LEASH, "exec 3<&0; setsid /bin/sh -c 'echo \"pid $$\"; exec \"$@\"' leash \"$@\" </dev/null 3<&- & "
+               "child=$!; "
                "( while read -r _ <&3; do :; done; kill -KILL -$child ) >/dev/null 2>&1 & leash=$!; "
                "wait $child; status=$?; kill $leash; exit $status").
 
@@ -47,16 +48,16 @@ signal(OsPid, Signal) ->
 %% @doc The program's own OS process, not the shell's.
 -spec os_pid(program()) -> string().
 os_pid(Program) ->
-    gen_server:call(Program, os_pid).
+    gen_server:call(Program, os_pid, infinity).
 
 %% @doc What the program has printed, standard output and error together.
 -spec output(program()) -> binary().
 output(Program) ->
-    gen_server:call(Program, output).
+    gen_server:call(Program, output, infinity).
 
 -spec status(program()) -> running | non_neg_integer().
 status(Program) ->
-    gen_server:call(Program, status).
+    gen_server:call(Program, status, infinity).
 
 %% @doc Waits for the program's end.
 -spec await_exit(program(), timeout()) -> Status :: non_neg_integer().
