@@ -7,7 +7,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([bytes_before_login/1, parts_before_login/1, while_logging_in/1, after_a_wrong_password/1,
          memory_before_login/1]).
--export([logged_in_by_sasl/1, logged_in_without_sasl/1, logged_in_and_resumed/1, parts_once_logged_in/1]).
+-export([logged_in_by_sasl/1, logged_in_by_sasl2/1, logged_in_without_sasl/1, logged_in_and_resumed/1, parts_once_logged_in/1]).
 -export([options_of_the_listener/1, infinity_is_none/1, whole_stream_counts/1, xml_stream/1]).
 
 -import(megaphone_test_listeners, [call/4, connect/2]).
@@ -22,7 +22,7 @@ suite() ->
 
 all() ->
     [bytes_before_login, parts_before_login, while_logging_in, after_a_wrong_password, memory_before_login,
-     logged_in_by_sasl, logged_in_without_sasl, logged_in_and_resumed, parts_once_logged_in,
+     logged_in_by_sasl, logged_in_by_sasl2, logged_in_without_sasl, logged_in_and_resumed, parts_once_logged_in,
      options_of_the_listener, infinity_is_none, whole_stream_counts, xml_stream].
 
 init_per_suite(Config) ->
@@ -124,6 +124,31 @@ memory_before_login(Config) ->
 logged_in_by_sasl(Config) ->
     sends_more(login(Config, trunk(Config))).
 
+%% Confirms the same for who did so by SASL2 (XEP-0388), which ends with a session and no new stream.
+logged_in_by_sasl2(Config) ->
+    case lists:keymember(allow_unencrypted_sasl2, 1, call(Config, ejabberd_c2s, listen_options, [])) of
+        true -> sends_more(login_by_sasl2(Config));
+        false -> {skip, "this ejabberd has no SASL2"}
+    end.
+
+login_by_sasl2(Config) ->
+    User = megaphone_test_stage:user(Config, <<"second">>),
+    Jid = <<User/binary, "@localhost">>,
+    Header = megaphone_test_session:header(#{tls => <<"TLSv1.3">>}),
+    State = megaphone_test_session:connect(trunk(Config), Header),
+    ok = megaphone_test_session:send_document(
+           State, ["<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' from='", Jid,
+                   "' to='localhost' version='1.0'/>"]),
+    {ok, {xmlel, <<"open">>, _, _}} = megaphone_test_session:recv_document(State),
+    {ok, _Features} = megaphone_test_session:recv_document(State),
+    ok = megaphone_test_session:send_document(
+           State, ["<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'><initial-response>",
+                   base64:encode(<<0, User/binary, 0, "megaphone">>), "</initial-response>"
+                   "<bind xmlns='urn:xmpp:bind:0'/></authenticate>"]),
+    {ok, {xmlel, <<"success">>, _, _} = Success} = megaphone_test_session:recv_document(State),
+    Bound = megaphone_test_xml:text(megaphone_test_xml:child(<<"authorization-identifier">>, Success)),
+    megaphone_test_xmpp:send_presence(#{transport => megaphone_test_session, state => State, jid => Bound}).
+
 %% Confirms the same for who did so as in XEP-0078, without a new stream.
 logged_in_without_sasl(Config) ->
     User = megaphone_test_stage:user(Config, <<"legacy">>),
@@ -178,17 +203,30 @@ whole_stream_counts(Config) ->
     refused(Trunk, of_size(501)),
     refused(Trunk, auth(elements(4))).
 
-%% Confirms that an XML stream, which ejabberd reads by itself, has a limit too.
+%% Confirms that an XML stream, which ejabberd reads by itself, has a limit too: that of ejabberd before the
+%% login, or one for the whole stream where ejabberd, before 26.04, knows no other. ejabberd refuses a stanza
+%% as large as its limit; were it larger, the rest would lie unread, and reset the stream as it does with TCP.
 xml_stream(Config) ->
-    Trunk = connect(Config, unset),
-    Target = megaphone_test_stream:target(Trunk, megaphone_test_proxy:client({{192, 0, 2, 7}, 4711},
-                                                                             <<"xmpp-client">>)),
-    {ok, Client} = megaphone_test_c2s:open(Target, <<"localhost">>, #{}),
-    {ok, _Features, Greeted} = megaphone_test_c2s:recv(Client, 10_000),
-    %% The stream may end before all of it is sent.
-    _ = megaphone_test_c2s:send_bytes(Greeted, auth(elements(100_000))),
-    {ok, Error, _} = megaphone_test_c2s:recv(Greeted, 10_000),
-    ?assertMatch({xmlel, _, _, _}, megaphone_test_xml:child(<<"policy-violation">>, Error)).
+    [begin
+         Target = megaphone_test_stream:target(connect(Config, Listener),
+                                               megaphone_test_proxy:client({{192, 0, 2, 7}, 4711},
+                                                                           <<"xmpp-client">>)),
+         {ok, Client} = megaphone_test_c2s:open(Target, <<"localhost">>, #{}),
+         {ok, _Features, Greeted} = megaphone_test_c2s:recv(Client, 10_000),
+         ok = megaphone_test_c2s:send_bytes(Greeted, Document),
+         {ok, Error, _} = megaphone_test_c2s:recv(Greeted, 10_000),
+         ?assertMatch({xmlel, _, _, _}, megaphone_test_xml:child(<<"policy-violation">>, Error))
+     end || {Listener, Document} <- too_much_for_ejabberd(Config)].
+
+too_much_for_ejabberd(Config) ->
+    case of_ejabberd(Config, pre_auth_max_stanza_size, none) of
+        none ->
+            [{unset, of_size(262_144)}, {own, of_size(10_000)}];
+        Bytes ->
+            Elements = of_ejabberd(Config, pre_auth_max_stanza_elements, none),
+            [{unset, of_size(Bytes)}, {unset, auth(elements(Elements - 1))},
+             {own, of_size(1000)}, {own, auth(elements(4))}]
+    end.
 
 %% Helpers.
 
