@@ -19,8 +19,6 @@
 pub mod config;
 mod connection;
 mod counters;
-mod feed_v1;
-mod feed_v2;
 mod handle;
 mod id_table;
 mod input;

@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use megaphone_trunk::v2::{Event, Events, StreamId, Tag};
 
+use super::{Fed, Trunk, TrunkError};
 use crate::connection::{Connection, Received};
 use crate::handle::Handle;
 use crate::link::{Key, V2};
 use crate::sink::{Process, Sink};
 use crate::slab::TOGETHER;
-use crate::trunk::{Fed, Trunk, TrunkError};
 
 /// The tag of a stream whose connection isn't there yet; no handle is 0, generations begin at 1.
 const NO_TAG: Tag = 0;

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use megaphone_trunk::v1::{ConnectionId, Event, FrameError, FramePart, HEADER_LEN};
 
+use super::{Fed, Trunk, TrunkError};
 use crate::config::Content;
 use crate::connection::Connection;
 use crate::handle::Handle;
@@ -11,7 +12,6 @@ use crate::link::{Key, V1};
 use crate::names::Name;
 use crate::sink::{Process, Sink};
 use crate::slab::TOGETHER;
-use crate::trunk::{Fed, Trunk, TrunkError};
 
 /// What an HTTP client gets when there is no room for its connection.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
