@@ -12,6 +12,7 @@ use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, ResourceAr
 use crate::address::Address;
 use crate::atoms;
 use crate::document;
+use crate::handle::SocketHandle;
 use crate::mailbox::{Mailbox, piece_term, reason_atom};
 use crate::resource::{self, TrunkResource};
 use crate::settings::{Milliseconds, Settings, SocketOption, active_term, mode_term};
@@ -41,7 +42,7 @@ fn open(env: Env<'_>, settings: Settings) -> NifResult<Trunk> {
 #[rustler::nif]
 fn set_writer(env: Env<'_>, trunk: Trunk, writer: LocalPid) -> Atom {
     let mut mailbox = Mailbox::new(env, &trunk);
-    trunk.0.trunk.set_writer(writer, &mut mailbox);
+    trunk.set_writer(writer, &mut mailbox);
     atoms::ok()
 }
 
@@ -59,7 +60,7 @@ fn feed_dirty<'a>(env: Env<'a>, trunk: Trunk, data: Binary<'a>) -> Term<'a> {
 }
 
 fn fed<'a>(env: Env<'a>, trunk: &Trunk, data: &[u8]) -> Term<'a> {
-    let fed = trunk.0.trunk.feed(data, &mut Mailbox::new(env, trunk));
+    let fed = trunk.feed(data, &mut Mailbox::new(env, trunk));
     let opened: Vec<u64> = fed.opened.into_iter().map(Handle::raw).collect();
     let ended = fed.busy.iter().map(|owner| owner.encode(env));
     let half_closed = fed.half_closed.iter();
@@ -75,10 +76,7 @@ fn fed<'a>(env: Env<'a>, trunk: &Trunk, data: &[u8]) -> Term<'a> {
 fn take_output<'a>(env: Env<'a>, trunk: Trunk, limit: usize) -> Term<'a> {
     let started = Instant::now();
     let mut mailbox = Mailbox::new(env, &trunk);
-    let batch = trunk
-        .0
-        .trunk
-        .take_output(limit, &mut mailbox, |batch| binary(env, batch));
+    let batch = trunk.take_output(limit, &mut mailbox, |batch| binary(env, batch));
     // It may have many to wake.
     drop(mailbox);
     charge(env, started.elapsed());
@@ -86,43 +84,34 @@ fn take_output<'a>(env: Env<'a>, trunk: Trunk, limit: usize) -> Term<'a> {
 }
 
 #[rustler::nif]
-fn own(env: Env<'_>, trunk: Trunk, handle: u64, owner: LocalPid) -> Atom {
-    let owned = trunk.0.trunk.own(
-        Handle::from_raw(handle),
-        owner,
-        &mut Mailbox::new(env, &trunk),
-    );
+fn own(env: Env<'_>, trunk: Trunk, handle: SocketHandle, owner: LocalPid) -> Atom {
+    let owned = trunk.own(handle.0, owner, &mut Mailbox::new(env, &trunk));
     if owned { atoms::ok() } else { atoms::closed() }
 }
 
 #[rustler::nif]
-fn owner(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
-    match trunk.0.trunk.owner(Handle::from_raw(handle)) {
+fn owner(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.owner(handle.0) {
         Some(owner) => owner.encode(env),
         None => atoms::closed().encode(env),
     }
 }
 
 #[rustler::nif]
-fn recv(env: Env<'_>, trunk: Trunk, handle: u64, length: usize) -> Term<'_> {
+fn recv(env: Env<'_>, trunk: Trunk, handle: SocketHandle, length: usize) -> Term<'_> {
     charge_bytes(env, length);
-    received(env, &trunk, handle, length)
+    received(env, &trunk, handle.0, length)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn recv_dirty(env: Env<'_>, trunk: Trunk, handle: u64, length: usize) -> Term<'_> {
-    received(env, &trunk, handle, length)
+fn recv_dirty(env: Env<'_>, trunk: Trunk, handle: SocketHandle, length: usize) -> Term<'_> {
+    received(env, &trunk, handle.0, length)
 }
 
-fn received<'a>(env: Env<'a>, trunk: &Trunk, handle: u64, length: usize) -> Term<'a> {
+fn received<'a>(env: Env<'a>, trunk: &Trunk, handle: Handle, length: usize) -> Term<'a> {
     let mut mailbox = Mailbox::new(env, trunk);
-    let handle = Handle::from_raw(handle);
     let take = |piece: megaphone_socket::sink::Piece<'_>| piece_term(env, piece);
-    match trunk
-        .0
-        .trunk
-        .recv(handle, env.pid(), length, &mut mailbox, take)
-    {
+    match trunk.recv(handle, env.pid(), length, &mut mailbox, take) {
         Recv::Taken(data) => (atoms::ok(), data).encode(env),
         Recv::Wait(number) => (atoms::wait(), number).encode(env),
         Recv::Failed(reason) => failed(env, reason),
@@ -130,39 +119,33 @@ fn received<'a>(env: Env<'a>, trunk: &Trunk, handle: u64, length: usize) -> Term
 }
 
 #[rustler::nif]
-fn send<'a>(env: Env<'a>, trunk: Trunk, handle: u64, data: Term<'a>) -> NifResult<Term<'a>> {
+fn send<'a>(
+    env: Env<'a>,
+    trunk: Trunk,
+    handle: SocketHandle,
+    data: Term<'a>,
+) -> NifResult<Term<'a>> {
     let data = match Binary::from_term(data) {
         Ok(data) => data,
         Err(_) => Binary::from_iolist(data)?,
     };
     charge_bytes(env, data.len());
     let mut mailbox = Mailbox::new(env, &trunk);
-    let handle = Handle::from_raw(handle);
-    let sent = trunk
-        .0
-        .trunk
-        .send(handle, env.pid(), data.as_slice(), &mut mailbox);
-    Ok(send_answer(env, &trunk, handle, sent))
+    let sent = trunk.send(handle.0, env.pid(), data.as_slice(), &mut mailbox);
+    Ok(send_answer(env, &trunk, handle.0, sent))
 }
 
 #[rustler::nif]
-fn reserve(env: Env<'_>, trunk: Trunk, handle: u64, length: usize) -> Term<'_> {
+fn reserve(env: Env<'_>, trunk: Trunk, handle: SocketHandle, length: usize) -> Term<'_> {
     let mut mailbox = Mailbox::new(env, &trunk);
-    let handle = Handle::from_raw(handle);
-    let reserved = trunk
-        .0
-        .trunk
-        .reserve(handle, env.pid(), length, &mut mailbox);
-    send_answer(env, &trunk, handle, reserved)
+    let reserved = trunk.reserve(handle.0, env.pid(), length, &mut mailbox);
+    send_answer(env, &trunk, handle.0, reserved)
 }
 
 #[rustler::nif]
-fn unreserve(env: Env<'_>, trunk: Trunk, handle: u64) -> Atom {
+fn unreserve(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Atom {
     let mut mailbox = Mailbox::new(env, &trunk);
-    trunk
-        .0
-        .trunk
-        .unreserve(Handle::from_raw(handle), &mut mailbox);
+    trunk.unreserve(handle.0, &mut mailbox);
     atoms::ok()
 }
 
@@ -170,7 +153,7 @@ fn send_answer<'a>(env: Env<'a>, trunk: &Trunk, handle: Handle, answer: Send) ->
     match answer {
         Send::Done => atoms::ok().encode(env),
         Send::Wait(number) => {
-            let options = trunk.0.trunk.options(handle);
+            let options = trunk.options(handle);
             let timeout = options.and_then(|options| options.send_timeout);
             (atoms::wait(), number, Milliseconds(timeout)).encode(env)
         }
@@ -179,14 +162,11 @@ fn send_answer<'a>(env: Env<'a>, trunk: &Trunk, handle: Handle, answer: Send) ->
 }
 
 #[rustler::nif]
-fn cancel(env: Env<'_>, trunk: Trunk, handle: u64, number: u64) -> NifResult<Atom> {
+fn cancel(env: Env<'_>, trunk: Trunk, handle: SocketHandle, number: u64) -> NifResult<Atom> {
     if number == WRITER {
         return Err(Error::BadArg);
     }
-    let cancelled = trunk
-        .0
-        .trunk
-        .cancel(Handle::from_raw(handle), env.pid(), number);
+    let cancelled = trunk.cancel(handle.0, env.pid(), number);
     Ok(if cancelled {
         atoms::cancelled()
     } else {
@@ -195,16 +175,13 @@ fn cancel(env: Env<'_>, trunk: Trunk, handle: u64, number: u64) -> NifResult<Ato
 }
 
 #[rustler::nif]
-fn close(env: Env<'_>, trunk: Trunk, handle: u64) -> Atom {
-    trunk
-        .0
-        .trunk
-        .close(Handle::from_raw(handle), &mut Mailbox::new(env, &trunk));
+fn close(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Atom {
+    trunk.close(handle.0, &mut Mailbox::new(env, &trunk));
     atoms::ok()
 }
 
 #[rustler::nif]
-fn shutdown(env: Env<'_>, trunk: Trunk, handle: u64, how: Atom) -> NifResult<Atom> {
+fn shutdown(env: Env<'_>, trunk: Trunk, handle: SocketHandle, how: Atom) -> NifResult<Atom> {
     let how = if how == atoms::read() {
         Direction::Read
     } else if how == atoms::write() {
@@ -214,28 +191,28 @@ fn shutdown(env: Env<'_>, trunk: Trunk, handle: u64, how: Atom) -> NifResult<Ato
     } else {
         return Err(Error::BadArg);
     };
-    let handle = Handle::from_raw(handle);
-    let open = trunk
-        .0
-        .trunk
-        .shutdown(handle, how, &mut Mailbox::new(env, &trunk));
+    let open = trunk.shutdown(handle.0, how, &mut Mailbox::new(env, &trunk));
     Ok(if open { atoms::ok() } else { atoms::closed() })
 }
 
 #[rustler::nif]
-fn setopts<'a>(env: Env<'a>, trunk: Trunk, handle: u64, options: Vec<SocketOption>) -> Term<'a> {
+fn setopts<'a>(
+    env: Env<'a>,
+    trunk: Trunk,
+    handle: SocketHandle,
+    options: Vec<SocketOption>,
+) -> Term<'a> {
     let changes: Vec<_> = options.into_iter().map(|option| option.0).collect();
-    let handle = Handle::from_raw(handle);
     let mut mailbox = Mailbox::new(env, &trunk);
-    match trunk.0.trunk.set_options(handle, &changes, &mut mailbox) {
+    match trunk.set_options(handle.0, &changes, &mut mailbox) {
         Ok(()) => atoms::ok().encode(env),
         Err(reason) => failed(env, reason),
     }
 }
 
 #[rustler::nif]
-fn getopts(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
-    match trunk.0.trunk.options(Handle::from_raw(handle)) {
+fn getopts(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.options(handle.0) {
         None => atoms::closed().encode(env),
         Some(options) => [
             (atoms::active(), active_term(env, options.active)),
@@ -251,8 +228,8 @@ fn getopts(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
 }
 
 #[rustler::nif]
-fn getstat(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
-    match trunk.0.trunk.statistics(Handle::from_raw(handle)) {
+fn getstat(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.statistics(handle.0) {
         None => atoms::closed().encode(env),
         Some(statistics) => {
             let traffic = |traffic: megaphone_socket::Traffic| {
@@ -266,34 +243,30 @@ fn getstat(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
 }
 
 #[rustler::nif]
-fn is_open(trunk: Trunk, handle: u64) -> bool {
-    trunk.0.trunk.is_open(Handle::from_raw(handle))
+fn is_open(trunk: Trunk, handle: SocketHandle) -> bool {
+    trunk.is_open(handle.0)
 }
 
 #[rustler::nif]
-fn watch(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
+fn watch(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
     let mut mailbox = Mailbox::new(env, &trunk);
-    match trunk
-        .0
-        .trunk
-        .watch(Handle::from_raw(handle), env.pid(), &mut mailbox)
-    {
+    match trunk.watch(handle.0, env.pid(), &mut mailbox) {
         Some(number) => (atoms::wait(), number).encode(env),
         None => atoms::closed().encode(env),
     }
 }
 
 #[rustler::nif]
-fn protocol(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
-    match trunk.0.trunk.protocol(Handle::from_raw(handle)) {
+fn protocol(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.protocol(handle.0) {
         Some(protocol) => protocol_atom(protocol).encode(env),
         None => atoms::closed().encode(env),
     }
 }
 
 #[rustler::nif]
-fn transport(trunk: Trunk, handle: u64) -> (Atom, Atom) {
-    let Some(origin) = trunk.0.trunk.origin(Handle::from_raw(handle)) else {
+fn transport(trunk: Trunk, handle: SocketHandle) -> (Atom, Atom) {
+    let Some(origin) = trunk.origin(handle.0) else {
         return (atoms::tcp(), atoms::plain());
     };
     let transport = match origin.transport {
@@ -309,44 +282,43 @@ fn transport(trunk: Trunk, handle: u64) -> (Atom, Atom) {
 }
 
 #[rustler::nif]
-fn reset(env: Env<'_>, trunk: Trunk, handle: u64) -> Atom {
-    let handle = Handle::from_raw(handle);
-    trunk.0.trunk.reset(handle, &mut Mailbox::new(env, &trunk));
+fn reset(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Atom {
+    trunk.reset(handle.0, &mut Mailbox::new(env, &trunk));
     atoms::ok()
 }
 
 #[rustler::nif]
 fn version(trunk: Trunk) -> u8 {
-    trunk.0.trunk.version()
+    trunk.version()
 }
 
 #[rustler::nif]
-fn peername(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
-    match trunk.0.trunk.origin(Handle::from_raw(handle)) {
+fn peername(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.origin(handle.0) {
         Some(origin) => Address::from(origin.source).encode(env),
-        None => trunk.0.peername().encode(env),
+        None => trunk.peername().encode(env),
     }
 }
 
 #[rustler::nif]
-fn sockname(env: Env<'_>, trunk: Trunk, handle: u64) -> Term<'_> {
-    match trunk.0.trunk.origin(Handle::from_raw(handle)) {
+fn sockname(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.origin(handle.0) {
         Some(origin) => Address::from(origin.destination).encode(env),
-        None => trunk.0.sockname.encode(env),
+        None => trunk.sockname.encode(env),
     }
 }
 
 #[rustler::nif]
 fn sweep(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
     let started = Instant::now();
-    let busy = trunk.0.trunk.sweep(&mut Mailbox::new(env, &trunk));
+    let busy = trunk.sweep(&mut Mailbox::new(env, &trunk));
     charge(env, started.elapsed());
     busy
 }
 
 #[rustler::nif]
 fn tick<'a>(env: Env<'a>, trunk: Trunk) -> Term<'a> {
-    match trunk.0.trunk.tick(&mut Mailbox::new(env, &trunk)) {
+    match trunk.tick(&mut Mailbox::new(env, &trunk)) {
         Ok(()) => atoms::ok().encode(env),
         Err(error) => (atoms::error(), text(env, &error.to_string())).encode(env),
     }
@@ -354,39 +326,39 @@ fn tick<'a>(env: Env<'a>, trunk: Trunk) -> Term<'a> {
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn drain(env: Env<'_>, trunk: Trunk) -> Atom {
-    trunk.0.trunk.drain(&mut Mailbox::new(env, &trunk));
+    trunk.drain(&mut Mailbox::new(env, &trunk));
     atoms::ok()
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn in_flight(trunk: Trunk) -> Vec<LocalPid> {
-    trunk.0.trunk.in_flight()
+    trunk.in_flight()
 }
 
 #[rustler::nif]
 fn has_output(trunk: Trunk) -> bool {
-    trunk.0.trunk.has_output()
+    trunk.has_output()
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn sessions(trunk: Trunk) -> Vec<LocalPid> {
-    trunk.0.trunk.owners(Protocol::XmppFraming)
+    trunk.owners(Protocol::XmppFraming)
 }
 
 #[rustler::nif]
 fn held_up(trunk: Trunk) -> u64 {
-    trunk.0.trunk.held_up()
+    trunk.held_up()
 }
 
 #[rustler::nif]
 fn is_serving(trunk: Trunk) -> bool {
-    trunk.0.trunk.is_serving()
+    trunk.is_serving()
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn lose(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
-    let busy = trunk.0.trunk.lose(&mut Mailbox::new(env, &trunk));
-    trunk.0.retire();
+    let busy = trunk.lose(&mut Mailbox::new(env, &trunk));
+    trunk.retire();
     busy
 }
 
@@ -397,13 +369,13 @@ fn admit(listener: LocalPid, most: usize) -> bool {
 
 #[rustler::nif]
 fn set_peername(trunk: Trunk, peername: Address) -> Atom {
-    trunk.0.set_peername(peername);
+    trunk.set_peername(peername);
     atoms::ok()
 }
 
 #[rustler::nif]
 fn status(env: Env<'_>, trunk: Trunk) -> Term<'_> {
-    status_term(env, &trunk.0.trunk.status())
+    status_term(env, &trunk.status())
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -429,7 +401,7 @@ fn ended(env: Env<'_>) -> Term<'_> {
 
 #[rustler::nif]
 fn number(trunk: Trunk) -> u64 {
-    trunk.0.number
+    trunk.number
 }
 
 #[rustler::nif]

@@ -1,6 +1,7 @@
 //! The trunk as an Erlang reference, and the list of all trunks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::panic::RefUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
@@ -14,15 +15,31 @@ use crate::address::Address;
 use crate::mailbox::Mailbox;
 
 /// What an Erlang reference to a trunk holds.
-pub(crate) struct TrunkResource(pub(crate) Arc<SharedTrunk>);
+pub(crate) struct TrunkResource(Arc<SharedTrunk>);
+
+impl Deref for TrunkResource {
+    type Target = SharedTrunk;
+
+    fn deref(&self) -> &SharedTrunk {
+        &self.0
+    }
+}
 
 /// A trunk and what its sockets tell of it.
 pub(crate) struct SharedTrunk {
     pub(crate) number: u64,
-    pub(crate) trunk: Trunk<LocalPid>,
+    trunk: Trunk<LocalPid>,
     pub(crate) sockname: Address,
     peername: Mutex<Address>,
     listener: LocalPid,
+}
+
+impl Deref for SharedTrunk {
+    type Target = Trunk<LocalPid>;
+
+    fn deref(&self) -> &Trunk<LocalPid> {
+        &self.trunk
+    }
 }
 
 // A call that panics leaves a connection half changed at worst, and its trunk's process crashes

@@ -33,10 +33,10 @@ struct TrunkMap<'a> {
 pub(crate) fn trunk_term<'a>(env: Env<'a>, shared: &SharedTrunk) -> Term<'a> {
     TrunkMap {
         number: shared.number,
-        reader: shared.trunk.reader(),
+        reader: shared.reader(),
         peername: shared.peername(),
         sockname: shared.sockname.clone(),
-        status: status_term(env, &shared.trunk.status()),
+        status: status_term(env, &shared.status()),
     }
     .encode(env)
 }
