@@ -113,3 +113,33 @@ fn origin(header: &Header) -> Option<Origin> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of protocols in doc/protocol.md has all of them, and no other.
+    #[test]
+    fn the_document_says_which_protocols_there_are() {
+        let document = include_str!("../../../doc/protocol.md");
+        let rows = document
+            .lines()
+            .skip_while(|line| !line.starts_with("| ALPN protocol |"))
+            .skip(2)
+            .map_while(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let protocols: Vec<_> = rows
+            .map(|(id, row)| {
+                let owner = row.rsplit('|').map(str::trim).find(|cell| !cell.is_empty());
+                (Protocol::from_alpn(id.as_bytes()), owner)
+            })
+            .collect();
+        assert_eq!(
+            protocols,
+            [
+                (Some(Protocol::Http), Some("ejabberd_http")),
+                (Some(Protocol::XmppClient), Some("ejabberd_c2s")),
+                (Some(Protocol::XmppFraming), Some("a Megaphone session")),
+            ]
+        );
+    }
+}
