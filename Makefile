@@ -39,7 +39,7 @@ help:
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck, py_compile'
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins;'
 	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
-	@echo 'make bench-full the same for an hour; writes the table and the plots of the README'
+	@echo 'make bench-full the same for an hour; writes doc/measured.md and the table of the README'
 	@echo 'make million    USERS users (1000000 by default) log in at one ejabberd, talk, and lose a trunk'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
 	@echo 'make bench-flow what 200 MiB cost ejabberd beside plain TCP, and who waits for a slow client'
@@ -163,7 +163,7 @@ bench: deps-bench build-bench
 	@python3 test/bench/bench.py --quick $(BENCH)
 
 bench-full: deps-bench build-bench
-	@python3 test/bench/bench.py --full --readme $(BENCH)
+	@python3 test/bench/bench.py --full --publish $(BENCH)
 	@python3 test/bench/million.py --users 50000 --output _build/bench/full/crowd
 
 # USERS: how many. BENCH: options of test/bench/million.py.

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from lab import command, ecm, ejabberd, fronts, machine, readme, report
+from lab import command, documents, ecm, ejabberd, fronts, machine, report
 from lab.context import Context
 from lab.lab import ROOT, Lab
 from lab.names import COLUMNS
@@ -46,11 +46,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="ROW", help="measure only these rows")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds of each measurement")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results go [_build/bench/quick or full]")
-    parser.add_argument("--readme", action="store_true", help="put the results into README.md and doc/bench")
+    parser.add_argument("--publish", action="store_true", help="put the results into doc/ and README.md")
     command.add_programs(parser)
     arguments = parser.parse_args()
-    if arguments.readme and (arguments.only or arguments.plan == "tiny"):
-        parser.error("--readme takes all rows, of --quick or --full")
+    if arguments.publish and (arguments.only or arguments.plan == "tiny"):
+        parser.error("--publish takes all rows, of --quick or --full")
     return arguments
 
 
@@ -83,10 +83,10 @@ def _bench(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
     if results.rows:
         print(f"== Summary\n\n{report.summary(results.rows, COLUMNS)}\n")
         print("   × is the ratio to the first number of the line; ≈: it differs by no more than the rounds spread")
-    if arguments.readme and results.failed:
-        context.say(f"README.md stays as it is, as these could not be measured: {', '.join(results.failed)}")
-    elif arguments.readme:
-        readme.publish(ROOT, results.rows, results.machine)
+    if arguments.publish and results.failed:
+        context.say(f"doc/measured.md stays as it is, as these could not be measured: {', '.join(results.failed)}")
+    elif arguments.publish:
+        documents.publish(ROOT, results.rows, results.machine)
     context.say(f"done after {results.seconds() / 60:.1f} minutes; {output} has all of it")
     return 1 if results.failed else 0
 

@@ -62,8 +62,8 @@ login_part(Trunk, Number, Count) ->
     login_part(Trunk, Number + ?WORKERS, Count).
 
 report(Count, LoginTime, Before, After) ->
-    io:format("~b users online and idle; ~b logins a second~n~n", [Count, Count * 1000000 div LoginTime]),
-    io:format("~-24s ~12s ~12s ~10s~n", ["", "before", "after", "a user"]),
+    io:format("~b users online and idle; ~b logins per second~n~n", [Count, Count * 1000000 div LoginTime]),
+    io:format("~-24s ~12s ~12s ~10s~n", ["", "before", "after", "per user"]),
     [io:format("~-24s ~12b ~12b ~10b~n", [Name, B, A, (A - B) div Count])
      || {Name, A} <- After, {Same, B} <- Before, Name =:= Same].
 

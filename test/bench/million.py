@@ -43,17 +43,17 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         epilog="First the users come in trunks that megaphone-swarm speaks itself, as they need no sockets; then with\n"
         "sockets of their own, by WebSocket through ECMs, as many as the limit of open files allows. Prints a\n"
-        "line a minute and a summary; results.json and pictures are in the output folder.",
+        "line per minute and a summary; results.json and pictures are in the output folder.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     users = "how many; 0 is only those with sockets [1000000]"
     parser.add_argument("--users", type=int, default=1_000_000, metavar="N", help=users)
     parser.add_argument("--sockets", type=int, metavar="N", help="how many with sockets; 0 is none [all that can]")
     parser.add_argument("--at-once", type=int, default=200, metavar="N", help="logins at work at once [200]")
-    parser.add_argument("--messages", type=float, default=1000, metavar="N", help="messages a second [1000]")
+    parser.add_argument("--messages", type=float, default=1000, metavar="N", help="messages per second [1000]")
     parser.add_argument("--seconds", type=float, default=60, metavar="S", help="for so long [60]")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results go [_build/bench/million]")
-    parser.add_argument("--readme", action="store_true", help="put the pictures into doc/bench")
+    parser.add_argument("--publish", action="store_true", help="put the pictures into doc/bench")
     command.add_programs(parser)
     arguments = parser.parse_args()
     if 0 < arguments.users < TRUNKS:
@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
         rise, samples = _thinned(summary.rise), _thinned(summary.samples)
         memory.lines.append(Line(name, colour, [(one.online / 1000, one.grown / 1e9) for one in rise]))
         online.lines.append(Line(name, colour, [(one.seconds / 60, one.online / 1000) for one in samples]))
-        for folder in [output, *([ROOT / "doc/bench"] if arguments.readme else [])]:
+        for folder in [output, *([ROOT / "doc/bench"] if arguments.publish else [])]:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "million-memory.svg").write_text(memory.to_svg())
             (folder / "million-online.svg").write_text(online.to_svg())

@@ -58,20 +58,20 @@ class Summary:
         assert self.idle
         traffic = self.traffic
         cpu = ", ".join(f"{part} {cost:.0f}" for part, cost in self.cpu_per_login.items())
-        ecms = f"\n  ECMs                  {_gb(self.idle.ecms)}, {self.idle.ecms / self.users:.0f} B a user"
+        ecms = f"\n  ECMs                  {_gb(self.idle.ecms)}, {self.idle.ecms / self.users:.0f} B per user"
         return (
             f"== {self.users:,} users online, {self.name}\n"
-            f"  logins                {self.logins_per_second:,.0f} a second, {self.login_seconds / 60:.1f} minutes; "
-            f"CPU a login (us): {cpu}\n"
+            f"  logins                {self.logins_per_second:,.0f} per second, {self.login_seconds / 60:.1f} minutes; "
+            f"CPU per login (us): {cpu}\n"
             f"  ejabberd              {_gb(self.idle.grown)} over its start, "
-            f"{self.idle.grown / self.users:.0f} B a user (RSS); "
+            f"{self.idle.grown / self.users:.0f} B per user (RSS); "
             f"{self.erlang_memory / self.users:.0f} B by erlang:memory"
             f"{ecms if self.idle.ecms else ''}\n"
-            f"  messages              {traffic['sent'] / traffic['seconds']:.0f} a second, latency p50 "
+            f"  messages              {traffic['sent'] / traffic['seconds']:.0f} per second, latency p50 "
             f"{traffic['p50'] / 1000:.1f} ms, p99 {traffic['p99'] / 1000:.1f} ms; {traffic['lost']:.0f} lost, "
             f"{traffic['doubled']:.0f} doubled\n"
             f"  one trunk of 8 cut    {self.cut_users:,} users lost it; all were back after {self.back_seconds:.0f} s, "
-            f"{self.cut_users / max(self.back_seconds, 1e-9):,.0f} a second"
+            f"{self.cut_users / max(self.back_seconds, 1e-9):,.0f} per second"
         )
 
 
@@ -108,7 +108,7 @@ class Crowd:
         summary.idle = self._look(users)
         summary.erlang_memory = self._ejabberd.memory()["total"] - self._erlang_start
         summary.rise.append(summary.idle)
-        self._say(f"{messages:.0f} messages a second for {seconds:.0f} s")
+        self._say(f"{messages:.0f} messages per second for {seconds:.0f} s")
         self._talk(summary, messages, seconds)
         self._say("cutting a trunk")
         summary.cut_users = self._ejabberd.cut_trunk()
@@ -146,7 +146,7 @@ class Crowd:
         parts = ", ".join(f"{part} {use:.0%}" for part, use in cpu.items() if use)
         ecms = f", ECMs {_gb(sample.ecms)}" if sample.ecms else ""
         self._say(
-            f"{what}: {sample.online:,} online, {came / passed:,.0f} a second; ejabberd {_gb(sample.ejabberd)}{ecms}, "
+            f"{what}: {sample.online:,} online, {came / passed:,.0f} per second; ejabberd {_gb(sample.ejabberd)}{ecms}, "
             f"swarm {_gb(sample.swarms)}; CPU {parts}"
         )
 

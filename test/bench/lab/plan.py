@@ -20,7 +20,7 @@ class Plan:
     quiet: float = 60
     traffic_users: int = 400
     traffic_rate: float = 500
-    """Messages a second."""
+    """Messages per second."""
     traffic_seconds: float = 4
     traffic_variants: tuple[str, ...] = (PLAIN, NGINX, MEGAPHONE_HTTP, MEGAPHONE)
     idle_seconds: float = 1

@@ -1,4 +1,4 @@
-"""What a bench came to: on a terminal, as JSON, and as Markdown for the README."""
+"""What a bench came to: on a terminal, as JSON, and as Markdown for the documents."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ class Figure:
     unit: str
     remark: str = ""
     is_headline: bool = False
-    """Whether the README has it."""
+    """Whether doc/measured.md has it."""
 
 
 @dataclass

@@ -35,9 +35,11 @@ class Comparison:
     """The variant that the others are compared with."""
     better: Better = Better.LOWER
     samples: dict[str, list[float]] = field(default_factory=dict)
-    """Of each variant, one number a round."""
+    """Of each variant, one number per round."""
     is_headline: bool = True
-    """Whether the summary and the README have it."""
+    """Whether the summary and doc/measured.md have it."""
+    is_prominent: bool = False
+    """Whether the README has it."""
 
     def add(self, variant: str, value: float) -> None:
         """Notes what a round came to."""

@@ -29,7 +29,7 @@ class Swarm(Program):
         at_once: int = 1_000_000,
         more: tuple[str, ...] = (),
     ) -> None:
-        """`rate` logins a second are begun, 0 is all at once, and no more than `at_once` are at work.
+        """`rate` logins per second are begun, 0 is all at once, and no more than `at_once` are at work.
 
         `more` are further options of megaphone-swarm.
         """
@@ -85,7 +85,7 @@ class Swarm(Program):
         return online, time.monotonic() - self._started
 
     def traffic(self, rate: float, seconds: float) -> Event:
-        """Messages between partners, so many a second over all. Says how many came, and their latency."""
+        """Messages between partners, so many per second over all. Says how many came, and their latency."""
         self.begin_traffic(rate, seconds)
         return self.end_traffic(seconds + 30)
 

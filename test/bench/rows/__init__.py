@@ -21,12 +21,12 @@ class Measurement:
 
 
 MEASUREMENTS = (
-    Measurement("memory", "ejabberd's memory an idle user", memory.run),
-    Measurement("front-memory", "memory an idle client of the ECM, nginx and HAProxy", front_memory.run),
+    Measurement("memory", "ejabberd's memory per idle user", memory.run),
+    Measurement("front-memory", "memory per idle client of the ECM, nginx and HAProxy", front_memory.run),
     Measurement("messages", "CPU and latency of a message", messages.run),
-    Measurement("logins", "logins a second", logins.run),
+    Measurement("logins", "logins per second", logins.run),
     Measurement("storm", "a crowd that logs in at once", storm.run),
-    Measurement("requests", "HTTP requests a second", requests.run),
-    Measurement("load", "latency against messages a second", load.run),
+    Measurement("requests", "HTTP requests per second", requests.run),
+    Measurement("load", "latency against messages per second", load.run),
     Measurement("native", "the benchmarks of the Rust crates and of the NIF", native.run, is_quick=False),
 )

@@ -1,4 +1,4 @@
-"""Memory an idle WebSocket client of what stands in front of ejabberd: the ECM, nginx, HAProxy."""
+"""Memory per idle WebSocket client of what stands in front of ejabberd: the ECM, nginx, HAProxy."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,11 @@ def run(context: Context) -> Row:
     names = {False: "WebSocket", True: "WebSocket with TLS"}
     comparisons = {
         (tls, moment): Comparison(
-            f"RSS of the front a client, {names[tls]}, {moment}", "KB", NGINX, is_headline=moment == _MOMENTS[1]
+            f"RSS of the front per client, {names[tls]}, {moment}",
+            "KB",
+            NGINX,
+            is_headline=moment == _MOMENTS[1],
+            is_prominent=moment == _MOMENTS[1],
         )
         for moment in reversed(_MOMENTS)
         for tls in names
@@ -52,7 +56,7 @@ def run(context: Context) -> Row:
     interleave(measurements(), context.ejabberds_at_once(), apart=_START)
     return Row(
         "front-memory",
-        "Memory an idle client of what stands in front of ejabberd",
+        "Memory per idle client of what stands in front of ejabberd",
         list(comparisons.values()),
         settings={"clients": plan.memory_users, "quiet seconds": plan.quiet, "rounds": plan.rounds},
     )

@@ -1,4 +1,4 @@
-"""Latency and CPU of a message against messages a second."""
+"""Latency and CPU of a message against messages per second."""
 
 import statistics
 
@@ -27,7 +27,9 @@ def run(context: Context) -> Row:
     for transport, variant in cases:
         context.warm_up(ejabberd, fronts[variant], transport)
     comparisons = {
-        transport: Comparison(f"CPU a message at {plan.busy_rate:,.0f} a second, {TRANSPORTS[transport]}", "us", PLAIN)
+        transport: Comparison(
+            f"CPU per message at {plan.busy_rate:,.0f} per second, {TRANSPORTS[transport]}", "us", PLAIN, is_prominent=True
+        )
         for transport in plan.load_transports
     }
     measured: dict[tuple[str, str, str], dict[float, list[float]]] = {}
@@ -60,7 +62,7 @@ def run(context: Context) -> Row:
 
     charts = {}
     for transport in plan.load_transports:
-        name, against = TRANSPORTS[transport], "messages a second"
+        name, against = TRANSPORTS[transport], "messages per second"
         latency = Chart(f"Latency of a message against load, {name}", against, "ms", is_logarithmic=True)
         latency.lines = [
             line(transport, variant, quantile, f"{variant}, {quantile}", quantile == "p50")
@@ -73,8 +75,8 @@ def run(context: Context) -> Row:
         charts[f"cpu-{transport}"] = cpu
     return Row(
         "load",
-        "Latency and CPU of a message against messages a second",
+        "Latency and CPU of a message against messages per second",
         [comparison for comparison in comparisons.values() if comparison.samples],
         charts=charts,
-        settings={"users": plan.traffic_users, "seconds a point": plan.load_seconds, "rounds": plan.rounds},
+        settings={"users": plan.traffic_users, "seconds per point": plan.load_seconds, "rounds": plan.rounds},
     )

@@ -1,4 +1,4 @@
-"""Logins a second, one after the other as fast as they go."""
+"""Logins per second, one after the other as fast as they go."""
 
 from lab.context import Context, cpu_seconds
 from lab.ejabberd import Ejabberd
@@ -15,11 +15,13 @@ def run(context: Context) -> Row:
     """As soon as one of so many logins at work is done, the next one begins."""
     plan = context.plan
     rates = {
-        transport: Comparison(f"logins a second, {name}", "", PLAIN, Better.HIGHER)
+        transport: Comparison(
+            f"logins per second, {name}", "", PLAIN, Better.HIGHER, is_prominent=transport == "websocket"
+        )
         for transport, name in TRANSPORTS.items()
     }
     costs = {
-        transport: Comparison(f"CPU a login, {name}", "us", PLAIN, is_headline=False)
+        transport: Comparison(f"CPU per login, {name}", "us", PLAIN, is_headline=False)
         for transport, name in TRANSPORTS.items()
     }
     ejabberd = Ejabberd(context.lab, plan.logins).ready()
@@ -38,7 +40,7 @@ def run(context: Context) -> Row:
     context.lab.end(*fronts.values())
     return Row(
         "logins",
-        "Logins a second",
+        "Logins per second",
         [*rates.values(), *costs.values()],
         notes=["the clients log in on the same CPUs"],
         settings={"users": plan.logins, "at once": _AT_ONCE, "rounds": plan.rounds},

@@ -1,4 +1,4 @@
-"""ejabberd's memory an idle user."""
+"""ejabberd's memory per idle user."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -57,10 +57,11 @@ def run(context: Context) -> Row:
     plan = context.plan
     comparisons = {
         (transport, environment, moment, kind): Comparison(
-            f"{kind} an idle user, {name}, {moment}" + (f"; plain with {environment}" if environment else ""),
+            f"{kind} per idle user, {name}, {moment}" + (f"; plain with {environment}" if environment else ""),
             "KB",
             PLAIN,
             is_headline=moment == _MOMENTS[1],
+            is_prominent=(environment, moment, kind) == ("", _MOMENTS[1], _KINDS[0]),
         )
         for moment in reversed(_MOMENTS)
         for kind in _KINDS
@@ -94,7 +95,7 @@ def run(context: Context) -> Row:
     interleave(measurements(), context.ejabberds_at_once(), apart=_START)
     return Row(
         "memory",
-        "ejabberd's memory an idle user",
+        "ejabberd's memory per idle user",
         list(comparisons.values()),
         {"memory": chart},
         notes=["users first take what ejabberd's start had freed and kept, so with few users RSS grows by less"],

@@ -20,10 +20,10 @@ class _Case:
 
 
 _QUANTITIES = {
-    "CPU a message": "us",
+    "CPU per message": "us",
     "latency p50": "ms",
     "latency p99": "ms",
-    "CPU while all are idle": "ms a second",
+    "CPU while all are idle": "ms per second",
 }
 
 
@@ -66,7 +66,7 @@ def run(context: Context) -> Row:
                 f"{traffic['doubled']} came twice"
             )
         for quantity, value in {
-            "CPU a message": used / traffic["received"] * 1e6,
+            "CPU per message": used / traffic["received"] * 1e6,
             "latency p50": traffic["latency"]["p50"] / 1e3,
             "latency p99": traffic["latency"]["p99"] / 1e3,
             "CPU while all are idle": (before - start) / plan.idle_seconds * 1e3,
@@ -80,7 +80,7 @@ def run(context: Context) -> Row:
         list(comparisons.values()),
         settings={
             "users": plan.traffic_users,
-            "messages a second": plan.traffic_rate,
+            "messages per second": plan.traffic_rate,
             "seconds": plan.traffic_seconds,
             "rounds": plan.rounds,
         },

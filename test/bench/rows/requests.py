@@ -1,4 +1,4 @@
-"""HTTP requests a second."""
+"""HTTP requests per second."""
 
 import re
 
@@ -19,9 +19,9 @@ _VARIANTS = (PLAIN, NGINX, HAPROXY, MEGAPHONE)
 def run(context: Context) -> Row:
     """wrk asks for the same thing on connections that stay open."""
     plan = context.plan
-    rates = {path: Comparison(f"requests a second, {name}", "", PLAIN, Better.HIGHER) for path, name in _PATHS.items()}
+    rates = {path: Comparison(f"requests per second, {name}", "", PLAIN, Better.HIGHER) for path, name in _PATHS.items()}
     costs = {
-        path: Comparison(f"CPU a request, {name}", "us", PLAIN, is_headline=False) for path, name in _PATHS.items()
+        path: Comparison(f"CPU per request, {name}", "us", PLAIN, is_headline=False) for path, name in _PATHS.items()
     }
     cases = [(path, variant) for path in _PATHS for variant in _VARIANTS]
     ejabberd = Ejabberd(context.lab, 0).ready()
@@ -38,7 +38,7 @@ def run(context: Context) -> Row:
     context.lab.end(*fronts.values())
     return Row(
         "requests",
-        "HTTP requests a second",
+        "HTTP requests per second",
         [*rates.values(), *costs.values()],
         notes=["wrk runs on the same CPUs"],
         settings={"connections": _CONNECTIONS, "seconds": plan.requests_seconds, "rounds": plan.rounds},
@@ -50,7 +50,7 @@ def _url(front: Server, path: str) -> str:
 
 
 def _load(url: str, seconds: float) -> tuple[int, float]:
-    """How many answers came, and how many a second. One that isn't a success is a LabError."""
+    """How many answers came, and how many per second. One that isn't a success is a LabError."""
     said = command(
         *("wrk", "--threads", "1", "--connections", str(_CONNECTIONS), "--duration", f"{seconds:.0f}s"),
         *("--header", "Host: localhost", url),

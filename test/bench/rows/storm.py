@@ -25,7 +25,12 @@ def run(context: Context) -> Row:
         for transport in crowds
         for backlog, but in backlogs.items()
     }
-    took = {transport: Comparison(f"{name(transport)}: time, {within} at most", "s", PLAIN) for transport in crowds}
+    took = {
+        transport: Comparison(
+            f"{name(transport)}: time, {within} at most", "s", PLAIN, is_prominent=transport == "websocket"
+        )
+        for transport in crowds
+    }
     cases = [
         (transport, variant, backlog)
         for transport in crowds

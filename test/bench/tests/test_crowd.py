@@ -25,11 +25,11 @@ class TheSummary(unittest.TestCase):
         text = summary.text()
         for part in (
             "1,000 users online, through ECMs",
-            "2,500 a second, 5.0 minutes; CPU a login (us): ejabberd 700, ECMs 200",
-            "0.01 GB over its start, 6000 B a user (RSS); 4000 B by erlang:memory",
-            "0.00 GB, 1500 B a user",
-            "1000 a second, latency p50 0.7 ms, p99 2.5 ms; 0 lost, 0 doubled",
-            "125 users lost it; all were back after 0 s, 250 a second",
+            "2,500 per second, 5.0 minutes; CPU per login (us): ejabberd 700, ECMs 200",
+            "0.01 GB over its start, 6000 B per user (RSS); 4000 B by erlang:memory",
+            "0.00 GB, 1500 B per user",
+            "1000 per second, latency p50 0.7 ms, p99 2.5 ms; 0 lost, 0 doubled",
+            "125 users lost it; all were back after 0 s, 250 per second",
         ):
             self.assertIn(part, text)
 

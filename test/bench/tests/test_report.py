@@ -1,11 +1,14 @@
 """Tables."""
 
 import json
+import tempfile
 import unittest
+from pathlib import Path
 
+from lab.names import MEGAPHONE, PLAIN
 from lab.plot import Chart, Colour, Line
 from lab.program import LabError
-from lab.readme import END, START, replaced
+from lab.documents import END, START, publish, replaced
 from lab.report import Figure, Row, markdown, number, summary, terminal
 from lab.rounds import Comparison
 
@@ -14,17 +17,18 @@ ROW = Row(
     "A message",
     [
         Comparison(
-            "CPU a message",
+            "CPU per message",
             "us",
             "plain",
             samples={"plain": [200.0, 220.0, 210.0], "front": [230.0, 200.0, 210.0], "ours": [80.0, 88.0, 84.0]},
+            is_prominent=True,
         ),
         Comparison("detail", "", "plain", samples={"plain": [1.0]}, is_headline=False),
     ],
     settings={"users": 500},
     notes=["2 messages were lost"],
     figures=[Figure("a frame", 12.5, "ns", "80 MiB/s")],
-    charts={"latency": Chart("Latency", "messages a second", "ms", [Line("ours", Colour.BLUE, [(100, 0.5)])])},
+    charts={"latency": Chart("Latency", "messages per second", "ms", [Line("ours", Colour.BLUE, [(100, 0.5)])])},
 )
 
 
@@ -45,13 +49,13 @@ class Reports(unittest.TestCase):
     def test_the_summary_has_headlines_in_the_order_of_the_columns(self) -> None:
         lines = [line.split() for line in summary([ROW], ["ours", "none", "plain", "front"]).splitlines()]
         self.assertEqual(
-            lines, ["ours plain front".split(), "CPU a message, us 84.0 (×0.40) 210 210 (×1.00) ≈".split()]
+            lines, ["ours plain front".split(), "CPU per message, us 84.0 (×0.40) 210 210 (×1.00) ≈".split()]
         )
 
     def test_markdown_is_the_summary(self) -> None:
         self.assertEqual(
             markdown([ROW], ["plain", "ours"]).splitlines(),
-            ["|  | plain | ours |", "| --- | ---: | ---: |", "| CPU a message, us | 210 | 84.0 (×0.40) |"],
+            ["|  | plain | ours |", "| --- | ---: | ---: |", "| CPU per message, us | 210 | 84.0 (×0.40) |"],
         )
 
     def test_json_can_be_written(self) -> None:
@@ -68,6 +72,30 @@ class Reports(unittest.TestCase):
         self.assertEqual(replaced(text, "new"), f"before\n{START}\n\nnew\n\n{END}\nafter\n")
         with self.assertRaises(LabError):
             replaced("no markers", "new")
+
+    def test_the_documents_get_the_tables_and_the_pictures(self) -> None:
+        plain = Comparison("latency", "ms", PLAIN, samples={PLAIN: [1.0], MEGAPHONE: [2.0]})
+        prominent = Comparison("memory", "KB", PLAIN, samples={PLAIN: [4.0], MEGAPHONE: [1.0]}, is_prominent=True)
+        headline = Figure("NIF, recv", 317, "ns", is_headline=True)
+        row = Row("row", "Row", [plain, prominent], figures=[headline, *ROW.figures], charts=ROW.charts)
+        machine = dict.fromkeys(("cpu", "cores", "kernel", "ejabberd", "otp", "nginx", "haproxy", "rustc"), "1")
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            (root / "doc").mkdir()
+            for document in ("README.md", "doc/measured.md"):
+                (root / document).write_text(f"# Title\n\n{START}\n{END}\n\nThe end.\n")
+            publish(root, [row], machine)
+            self.assertTrue((root / "doc/bench/latency.svg").read_text().startswith("<svg"))
+            measured = (root / "doc/measured.md").read_text().splitlines()
+            self.assertIn("| latency, ms | 1.00 | 2.00 (×2.00) ≈ |", measured)
+            self.assertIn("| memory, KB | 4.00 | 1.00 (×0.25) ≈ |", measured)
+            self.assertIn("![latency](bench/latency.svg)", measured)
+            self.assertIn("- NIF, recv: 317 ns", measured)
+            self.assertEqual(measured[-1], "The end.")
+            readme = (root / "README.md").read_text().splitlines()
+            rows = [line for line in readme if line.startswith("| ")][2:]
+            self.assertEqual(rows, ["| memory, KB | 4.00 | 1.00 (×0.25) ≈ |"])
+            self.assertNotIn("![", "".join(readme))
 
 
 if __name__ == "__main__":
