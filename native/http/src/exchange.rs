@@ -36,9 +36,10 @@ use bytes::{Bytes, BytesMut};
 use crate::edit::HeadEdit;
 use crate::error::RequestError;
 use crate::framing::{BodyLength, Framing};
-use crate::head::{Head, ValueEnds, leading_empty_lines, read_head};
+use crate::head::{Head, leading_empty_lines, read_head};
 use crate::inbox::{ChunkedRequest, Inbox};
 use crate::limits::Limits;
+use crate::line::ValueEnds;
 use crate::response::{Progress, RequestKind, ResponseTracker};
 
 /// One connection between a client and a reader that can hold one request.

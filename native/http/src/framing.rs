@@ -1,8 +1,9 @@
 //! What a head says about its body and its connection (RFC 9112, sections 3.2, 6 and 9).
 
 use crate::authority::Authority;
+use crate::connection::Connection;
 use crate::error::RequestError;
-use crate::head::{ValueEnds, offset};
+use crate::line::{ValueEnds, offset};
 use crate::response::RequestKind;
 use crate::target::Target;
 
@@ -91,26 +92,6 @@ struct Fields<'a> {
     connection: Connection,
     has_upgrade: bool,
     expects_continue: bool,
-}
-
-/// The tokens of `Connection` that matter here.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Connection {
-    pub close: bool,
-    pub keep_alive: bool,
-    pub upgrade: bool,
-}
-
-impl Connection {
-    /// Adds the tokens of one `Connection` field; there may be several.
-    pub fn note(&mut self, value: &[u8]) {
-        for token in value.split(|byte| *byte == b',') {
-            let token = token.trim_ascii();
-            self.close |= token.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-            self.upgrade |= token.eq_ignore_ascii_case(b"upgrade");
-        }
-    }
 }
 
 impl<'a> Fields<'a> {

@@ -16,6 +16,7 @@
 
 mod authority;
 mod chunk;
+mod connection;
 mod edit;
 mod error;
 mod exchange;

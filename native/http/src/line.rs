@@ -131,3 +131,50 @@ fn check_version(
         },
     }
 }
+
+/// What stands behind the values in a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ValueEnds {
+    /// Line ends alone.
+    Tidy,
+    /// Somewhere whitespace, which is no part of a value (RFC 9112, section 5.1), though
+    /// erlang:decode_packet/3 leaves it in.
+    Whitespace,
+}
+
+/// Looks at what httparse steps over: each line has to end in CR LF. `None`: one doesn't.
+pub(crate) fn line_ends(
+    head: &[u8],
+    target: &str,
+    headers: &[httparse::Header<'_>],
+) -> Option<ValueEnds> {
+    const VERSION: usize = " HTTP/1.1".len();
+    let last_line = head.len().checked_sub(2)?;
+    let mut line_end = offset(head, target.as_bytes()) + target.len() + VERSION;
+    let mut ends = ValueEnds::Tidy;
+    for header in headers {
+        let name = offset(head, header.name.as_bytes());
+        if !ends_line(head, &mut ends, line_end, name) {
+            return None;
+        }
+        line_end = offset(head, header.value) + header.value.len();
+    }
+    let whole = head[last_line..] == *b"\r\n" && ends_line(head, &mut ends, line_end, last_line);
+    whole.then_some(ends)
+}
+
+fn ends_line(head: &[u8], ends: &mut ValueEnds, from: usize, next_line: usize) -> bool {
+    match head.get(from..next_line) {
+        Some(b"\r\n") => true,
+        Some([.., b'\r', b'\n']) => {
+            *ends = ValueEnds::Whitespace;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Where `part`, a piece of `whole`, starts in it.
+pub(crate) fn offset(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr().saturating_sub(whole.as_ptr().addr())
+}

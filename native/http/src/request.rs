@@ -8,8 +8,9 @@ use crate::chunk::{ChunkDecoder, ChunkStep};
 use crate::edit::{Field, HeadEdit, HeadFields};
 use crate::error::RequestError;
 use crate::framing::{BodyLength, Framing, Version};
-use crate::head::{Head, HeadScan, leading_empty_lines, offset, read_head};
+use crate::head::{Head, HeadScan, leading_empty_lines, read_head};
 use crate::limits::Limits;
+use crate::line::offset;
 use crate::response::RequestKind;
 
 /// What came next on a connection.

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use crate::chunk::{ChunkDecoder, ChunkStep};
-use crate::framing::Connection;
+use crate::connection::Connection;
 
 /// What about a request decides how its answer is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod address;
 mod atoms;
 mod calls;
 mod document;
+mod down;
 mod handle;
 mod mailbox;
 mod packet;

@@ -9,10 +9,9 @@ use std::sync::{Arc, LazyLock, Weak};
 use megaphone_socket::config::Config;
 use megaphone_socket::{Status, Trunk};
 use parking_lot::Mutex;
-use rustler::{Env, LocalPid, Monitor, Resource};
+use rustler::LocalPid;
 
 use crate::address::Address;
-use crate::mailbox::Mailbox;
 
 /// What an Erlang reference to a trunk holds.
 pub(crate) struct TrunkResource(Arc<SharedTrunk>);
@@ -160,15 +159,5 @@ impl SharedTrunk {
 impl Drop for SharedTrunk {
     fn drop(&mut self) {
         self.retire();
-    }
-}
-
-#[rustler::resource_impl]
-impl Resource for TrunkResource {
-    const IMPLEMENTS_DOWN: bool = true;
-
-    fn down<'a>(&'a self, env: Env<'a>, pid: LocalPid, _monitor: Monitor) {
-        let mut mailbox = Mailbox::of_callback(env);
-        self.0.trunk.down(pid, &mut mailbox);
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use megaphone_socket::Change;
-use megaphone_socket::config::{Config, Content};
+use megaphone_socket::config::Config;
 use megaphone_socket::options::{Active, ActiveChange, Line, Mode};
+use megaphone_socket::origin::Content;
 use megaphone_socket::sink::Text;
 use megaphone_trunk::v1::MaxFrameSize;
 use megaphone_trunk::v2::{Allowance, Ceiling, Ceilings};

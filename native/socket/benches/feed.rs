@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use megaphone_socket::config::{Config, Content};
+use megaphone_socket::config::Config;
+use megaphone_socket::origin::Content;
 use megaphone_socket::sink::{Delivery, Piece};
 use megaphone_socket::{Handle, Monitor, Recv, Send, Sink, Trunk};
 use megaphone_trunk::proxy;

@@ -7,25 +7,7 @@ use megaphone_http::Limits;
 use megaphone_trunk::v1::MaxFrameSize;
 use megaphone_trunk::v2::Ceilings;
 
-use crate::origin::Protocol;
-
-/// What a new connection's bytes are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Content {
-    /// HTTP/1.1: the reader gets one request at a time.
-    Http,
-    /// Anything: the reader gets the bytes as they come.
-    Raw,
-}
-
-impl Content {
-    pub(crate) fn protocol(self) -> Protocol {
-        match self {
-            Content::Http => Protocol::Http,
-            Content::Raw => Protocol::Raw,
-        }
-    }
-}
+use crate::origin::Content;
 
 /// The settings of one trunk.
 #[derive(Clone, Debug)]

@@ -13,11 +13,22 @@ use std::hint::black_box;
 use megaphone_trunk::v1::{CONNECTION_ID_LEN, ConnectionId};
 
 use crate::handle::Handle;
-use crate::names::Name;
 use crate::slab::TOGETHER;
 
 const SHARDS: usize = 64;
 const SMALLEST: usize = 8;
+
+/// What an id on the trunk stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Name {
+    /// An open connection.
+    Live(Handle),
+    /// One that we closed; its frames are dropped.
+    Ended {
+        /// The second after which the id is forgotten.
+        until: u32,
+    },
+}
 
 /// Names by their id.
 pub(crate) struct IdTable {

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use megaphone_http::{Exchange, Limits};
 use megaphone_trunk::copy::append;
 
-use crate::config::Content;
+use crate::origin::Content;
 
 /// A connection's input. An idle connection has no buffer: it is made by the first byte and
 /// given back after the last.

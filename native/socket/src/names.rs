@@ -5,23 +5,11 @@ use std::collections::VecDeque;
 use megaphone_trunk::v1::ConnectionId;
 
 use crate::handle::Handle;
-use crate::id_table::IdTable;
+use crate::id_table::{IdTable, Name};
 use crate::slab::TOGETHER;
 
 /// After our close, frames for an id are dropped this long (seconds), or until the peer's close.
 pub(crate) const LINGER: u32 = 30;
-
-/// What an id on the trunk stands for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Name {
-    /// An open connection.
-    Live(Handle),
-    /// One that we closed; its frames are dropped.
-    Ended {
-        /// The second after which the id is forgotten.
-        until: u32,
-    },
-}
 
 #[derive(Default)]
 pub(crate) struct Names {

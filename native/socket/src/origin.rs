@@ -6,9 +6,25 @@ use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
 
 pub use megaphone_trunk::proxy::Transport;
 
-use crate::config::Content;
+/// What a new connection's bytes are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// HTTP/1.1: the reader gets one request at a time.
+    Http,
+    /// Anything: the reader gets the bytes as they come.
+    Raw,
+}
 
-/// What a connection carries, and so who owns it.
+impl Content {
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Content::Http => Protocol::Http,
+            Content::Raw => Protocol::Raw,
+        }
+    }
+}
+
+/// What a connection carries, and so which module of ejabberd owns it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
     /// `http/1.1`: ejabberd_http.

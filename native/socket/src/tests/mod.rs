@@ -19,8 +19,9 @@ use std::time::Duration;
 use megaphone_http::packet::Packet;
 use megaphone_trunk::v1::{ConnectionId, Decoder, Event, FramePart, MaxFrameSize, put_frame};
 
-use crate::config::{Config, Content};
+use crate::config::Config;
 use crate::options::{Active, ActiveChange};
+use crate::origin::Content;
 use crate::sink::{Delivery, Piece, Reason, Sink};
 use crate::trunk::audit::Holdings;
 use crate::{Change, Fed, Handle, Monitor, Recv, Send, Trunk};

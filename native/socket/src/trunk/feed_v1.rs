@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use megaphone_trunk::v1::{ConnectionId, Event, FrameError, FramePart, HEADER_LEN};
 
 use super::{Fed, Trunk, TrunkError};
-use crate::config::Content;
 use crate::connection::Connection;
 use crate::handle::Handle;
+use crate::id_table::Name;
 use crate::link::{Key, V1};
-use crate::names::Name;
+use crate::origin::Content;
 use crate::sink::{Process, Sink};
 use crate::slab::TOGETHER;
 
