@@ -16,7 +16,7 @@
 -export([process_options/1, accept/1, shut_down/1]).
 -export([new/3, accepted/1, open/2, event/2, starttls/2, reopen/1, lost/3, handle_call/3, handle_cast/2,
          handle_info/2, terminate/2, code_change/3]).
--export([is_input/1, timeout/1, has_ended/1, has_logged_in/1, has_stream_management/1, host/1]).
+-export([is_input/1, timeout/1, has_ended/1, has_logged_in/1, forget_login/1, has_stream_management/1, host/1]).
 -export([shared_keys/0, keys/1]).
 
 -export_type([state/0, result/0]).
@@ -182,6 +182,13 @@ has_ended(_) -> false.
 -spec has_logged_in(state()) -> boolean().
 has_logged_in(#{stream_authenticated := true}) -> true;
 has_logged_in(_) -> false.
+
+%% @doc The state of who has logged in without what only the login needed. Before xmpp_stream_in offers
+%% SASL2 it looks up the user's password, or its hashes, which from 25.08 on it keeps for good: hundreds of
+%% bytes.
+-spec forget_login(state()) -> state().
+forget_login(State) ->
+    maps:remove(sasl2_password_fun, State).
 
 %% @doc Whether what the client did not acknowledge is mod_stream_mgmt's, or was. Where the module is not
 %% loaded, or no stream has begun, the key is not there.

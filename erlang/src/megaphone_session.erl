@@ -369,10 +369,11 @@ longest_rest(infinity, #session{hibernate_after = HibernateAfter}) ->
 longest_rest(Timeout, _Session) ->
     Timeout.
 
-idle(#session{login = fresh, hibernate_after = HibernateAfter} = Session)
+idle(#session{login = fresh, stream = Stream, hibernate_after = HibernateAfter} = Session)
   when HibernateAfter > ?COLLECT_AFTER ->
+    LoggedIn = Session#session{login = collected, stream = megaphone_ejabberd_c2s:forget_login(Stream)},
     true = garbage_collect(),
-    {noreply, Session#session{login = collected}, later(HibernateAfter)};
+    {noreply, LoggedIn, later(HibernateAfter)};
 idle(#session{stream = Stream} = Session) ->
     {noreply, Session#session{stream = megaphone_session_state:pack(Stream)}, hibernate}.
 

@@ -34,9 +34,10 @@
           answer := megaphone_test_xml:element()}.
 
 %% @doc Creates a session (XEP-0124, 7). Options: `wait' in seconds, and `hold'; the `prefix' of bodies and
-%% what else they `declare'.
+%% what else they `declare'; who the client says it is (`from').
 -spec open(megaphone_test_http:target(), binary(),
-           #{wait => pos_integer(), hold => 0 | 1, prefix => string(), declare => iodata()}) ->
+           #{wait => pos_integer(), hold => 0 | 1, prefix => string(), declare => iodata(),
+             from => binary()}) ->
           {ok, session()} | {error, term()}.
 open(Target, Host, Options) ->
     Session = #{target => Target, host => Host, rid => 1 + rand:uniform(1 bsl 40), sid => <<>>,
@@ -45,7 +46,7 @@ open(Target, Host, Options) ->
     Attributes = [{"to", Host}, {"ver", "1.11"}, {"xml:lang", "en"},
                   {"wait", integer_to_list(maps:get(wait, Options, 30))},
                   {"hold", integer_to_list(maps:get(hold, Options, 1))},
-                  {"xmpp:version", "1.0"}],
+                  {"xmpp:version", "1.0"} | [{"from", From} || #{from := From} <- [Options]]],
     case await(post(Session, Attributes, [])) of
         {ok, Body, Opened} ->
             {ok, Opened#{sid := megaphone_test_xml:attribute(<<"sid">>, Body), answer := Body}};

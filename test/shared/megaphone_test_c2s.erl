@@ -13,6 +13,8 @@
 -type client() :: #{module := gen_tcp | fast_tls | ezlib, socket := term(), host := binary(),
                     %% The prefix of the stream's own elements, and what else is declared around all others.
                     prefix := string(), declare := iodata(),
+                    %% Who the client says it is, in the stream's header.
+                    from := binary() | none,
                     %% Whether it is to be compressed, once the user is known.
                     compress := boolean(),
                     parser := term(), elements := [term()],
@@ -21,13 +23,15 @@
 
 %% @doc Opens a stream; with `starttls' it is encrypted first, with `compress' it will be compressed.
 -spec open(megaphone_test_http:target(), binary(),
-           #{starttls => boolean(), compress => boolean(), prefix => string(), declare => iodata()}) ->
+           #{starttls => boolean(), compress => boolean(), prefix => string(), declare => iodata(),
+             from => binary()}) ->
           {ok, client()} | {error, term()}.
 open(Target, Host, Options) ->
     Socket = megaphone_test_http:connect(Target),
     Opened = start(#{module => gen_tcp, socket => Socket, host => Host,
                      prefix => maps:get(prefix, Options, "stream"),
                      declare => maps:get(declare, Options, ""),
+                     from => maps:get(from, Options, none),
                      compress => maps:get(compress, Options, false), parser => none,
                      elements => [], header => []}),
     case {Opened, Options} of
@@ -108,9 +112,9 @@ starttls(Client) ->
     end.
 
 %% Opens a stream and waits for the server's.
-start(#{host := Host, prefix := Prefix, declare := Declare} = Client) ->
+start(#{host := Host, prefix := Prefix, declare := Declare, from := From} = Client) ->
     Stream = ["<?xml version='1.0'?><", Prefix, ":stream xmlns='jabber:client' xmlns:", Prefix, "='" ?NS_STREAM "'",
-              Declare, " version='1.0' to='", Host, "'>"],
+              Declare, [[" from='", From, "'"] || From =/= none], " version='1.0' to='", Host, "'>"],
     Parser = fxml_stream:new(self(), infinity, [no_gen_server]),
     Fresh = Client#{parser := Parser, elements := []},
     case send_bytes(Fresh, Stream) of

@@ -20,7 +20,9 @@
                         %% The attributes of the server's <open/>.
                         header => [{binary(), binary()}],
                         %% The prefix of <open/> and <close/>, if they are to have one.
-                        prefix => string()}.
+                        prefix => string(),
+                        %% Who the client says it is, as it opens its stream.
+                        from => binary()}.
 %% RFC 6455, 5.2.
 -type opcode() :: continuation | text | binary | close | ping | pong | 0..15.
 
@@ -28,14 +30,15 @@
 -spec open(megaphone_test_http:target(), binary(), map()) -> {ok, connection()} | {error, term()}.
 open(Target, Host, Options) ->
     case connect(Target, ?PATH, "xmpp") of
-        {ok, Connection} -> restart(maps:merge(Connection#{host := Host}, maps:with([prefix], Options)));
+        {ok, Connection} -> restart(maps:merge(Connection#{host := Host}, maps:with([prefix, from], Options)));
         {error, _} = Error -> Error
     end.
 
 %% @doc Opens a stream anew, as after SASL (RFC 7395, 3.7), and waits for the server's.
 -spec restart(connection()) -> {ok, connection()} | {error, term()}.
 restart(#{host := Host} = Connection) ->
-    {ok, Asked} = send(Connection, framing("open", Connection, [" to='", Host, "' version='1.0'"])),
+    From = [[" from='", From, "'"] || #{from := From} <- [Connection]],
+    {ok, Asked} = send(Connection, framing("open", Connection, [From, " to='", Host, "' version='1.0'"])),
     case recv(Asked, ?TIMEOUT) of
         {ok, {xmlel, <<"open">>, Attributes, _}, Opened} -> {ok, Opened#{header => Attributes}};
         {ok, Other, _} -> {error, {expected_open, Other}};
