@@ -300,7 +300,7 @@ port_in_use_and_removed(Config) ->
 send_timeout_of_the_port(_Config) ->
     Timeout = fun(SocketOptions, Opts) ->
                       {ok, Port} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}} | SocketOptions]),
-                      Complete = megaphone_listener:tcp_init(Port, Opts),
+                      Complete = megaphone_ejabberd:send_timeout(Port, Opts),
                       ok = gen_tcp:close(Port),
                       megaphone_listener:option(send_timeout, Complete)
               end,

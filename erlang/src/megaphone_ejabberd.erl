@@ -6,7 +6,7 @@
 %%% nothing else is said, and runs under test on each.
 -module(megaphone_ejabberd).
 
--export([tested/0, version/0]).
+-export([tested/0, version/0, read_version/1]).
 -export([http_options/0, http_option_type/1, c2s_options/0, c2s_option_type/1, send_timeout/2,
          leave_proxy_header/1, is_proxy_header_left/1]).
 -export([start_http/2, start_xml_stream/2, accept_xml_stream/1, is_held/1]).
@@ -31,10 +31,14 @@ tested() ->
 %% `23.1.0', and what lies between two versions `24.12.5' or `24.12-5-g0123abc'.
 -spec version() -> {ok, version(), string()} | {unknown, string()}.
 version() ->
-    Text = case application:get_key(ejabberd, vsn) of
-               {ok, Vsn} -> lists:flatten(io_lib:format("~ts", [Vsn]));
-               undefined -> ""
-           end,
+    case application:get_key(ejabberd, vsn) of
+        {ok, Text} -> read_version(lists:flatten(io_lib:format("~ts", [Text])));
+        undefined -> read_version("")
+    end.
+
+%% @doc The same of such a text.
+-spec read_version(string()) -> {ok, version(), string()} | {unknown, string()}.
+read_version(Text) ->
     case re:run(Text, "^([0-9]+)\\.([0-9]+)", [{capture, all_but_first, list}]) of
         {match, Parts} -> {ok, list_to_tuple([list_to_integer(Part) || Part <- Parts]), Text};
         nomatch -> {unknown, Text}

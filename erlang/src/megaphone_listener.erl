@@ -92,6 +92,7 @@ add_hooks() ->
 
 check(Address, Opts) ->
     Checks = [fun() -> check_nif() end,
+              fun megaphone_ejabberd_check:run/0,
               fun() -> check_tls(Opts) end,
               fun() -> check_trust(Address, Opts) end],
     first_error(Checks).

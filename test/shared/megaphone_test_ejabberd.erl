@@ -17,9 +17,10 @@
 
 -type ejabberd() :: pid().
 %% `dir' is made if need be. `megaphone' is the ebin folder of another Megaphone than the one that the
-%% tests run with. The rest is megaphone_test_config's.
+%% tests run with, and `code' has folders of code that come before all others. The rest is
+%% megaphone_test_config's.
 -type settings() :: #{dir := file:name(), listeners := [iodata()], megaphone => file:name(),
-                      top => iodata(), modules => iodata()}.
+                      code => [file:name()], top => iodata(), modules => iodata()}.
 
 %% @doc Starts ejabberd and answers when it is ready. The error has the end of its log.
 -spec start(settings()) -> {ok, ejabberd()} | {error, {not_started, Log :: binary()}}.
@@ -254,9 +255,11 @@ write_config(#{dir := Dir, listeners := Listeners} = Settings) ->
 
 %% ejabberd is Debian's, unless ERL_LIBS names another. The handler of the tests is this folder's.
 code_path(Settings) ->
+    %% The last comes first.
     [maps:get(megaphone, Settings, ebin(megaphone, ".")),
      ebin(ejabberd, "/usr/lib/*/ejabberd-*/ebin"),
-     filename:dirname(code:which(megaphone_test_handler))].
+     filename:dirname(code:which(megaphone_test_handler))
+     | maps:get(code, Settings, [])].
 
 ebin(Module, Pattern) ->
     case {code:which(Module), filelib:wildcard(Pattern)} of
