@@ -25,7 +25,7 @@ built_application := _build/default/lib/megaphone
 clients := test/clients
 
 .PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian lint lint-rust \
-	lint-erlang lint-python bench bench-full million bench-nif bench-flow bench-sessions \
+	lint-erlang lint-python lint-docs docs bench bench-full million bench-nif bench-flow bench-sessions \
 	install clean
 
 help:
@@ -36,7 +36,8 @@ help:
 	@echo 'make test       all tests'
 	@echo 'make test-debian SUITE=trixie  all tests in a chroot of another Debian: trixie, trixie-backports'
 	@echo '                (with its newer ejabberd) or forky; as root'
-	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck, py_compile'
+	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck, py_compile, and whether the documents are current'
+	@echo 'make docs       writes the tables of options in doc/operating.md'
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins;'
 	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
 	@echo 'make bench-full the same for an hour; writes doc/measured.md and the table of the README'
@@ -137,7 +138,7 @@ test-erlang: test-clients
 test-debian:
 	@bash test/debian/chroot.sh "$(SUITE)" make test
 
-lint: deps lint-rust lint-erlang lint-python
+lint: deps lint-rust lint-erlang lint-python lint-docs
 
 lint-rust:
 	@echo 'cargo fmt'
@@ -155,8 +156,17 @@ lint-erlang:
 
 lint-python:
 	@echo 'Python'
-	@find test -name '*.py' -not -path '*/venv/*' -not -path '*/node_modules/*' -print0 | \
+	@find test doc -name '*.py' -not -path '*/venv/*' -not -path '*/node_modules/*' -print0 | \
 	    PYTHONPYCACHEPREFIX=_build/pycache xargs -0 python3 -W error -m py_compile
+
+lint-docs:
+	@echo 'the documents'
+	@python3 -B doc/make/options.py --check
+	@python3 -B doc/make/links.py
+
+# What of the documents is generated.
+docs: deps
+	@python3 -B doc/make/options.py
 
 # BENCH: options of test/bench/bench.py. Everything that it writes is in _build/bench.
 bench: deps-bench build-bench
