@@ -2,7 +2,7 @@
 """Writes the tables of options into doc/operating.md, of what the programs themselves say.
 
 The listener's come from its validators and defaults, the ECM's from native/ecm/ecm.toml, whose defaults a test of
-the ECM compares with the program's. Metrics are only checked: each has to be in the document, and no other.
+the ECM compares with the program's.
 """
 
 import argparse
@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "doc/operating.md"
 LISTENER = ROOT / "doc/make/listener.toml"
 ECM = ROOT / "native/ecm/ecm.toml"
-METRICS = ROOT / "native/ecm/src"
 
 
 class DocumentError(Exception):
@@ -33,7 +32,6 @@ def main() -> int:
     try:
         old = DOCUMENT.read_text()
         new = written(old, {**listener_tables(), "ecm": ecm_tables(ECM.read_text())})
-        check_metrics(new)
     except DocumentError as error:
         print(f"doc/operating.md: {error}", file=sys.stderr)
         return 1
@@ -128,7 +126,7 @@ def ecm_tables(text: str) -> str:
     parts = []
     for section in sections.values():
         rows = [(f"`{key}`", default, meaning) for key, (default, meaning) in section.rows.items()]
-        heading = f"### `{section.head}`" if section.head else "### Before the first table"
+        heading = f"#### `{section.head}`" if section.head else "#### Before the first table"
         parts += [heading, *([section.text] if section.text else []), table(("key", "default", ""), *rows)]
     return "\n\n".join(parts)
 
@@ -184,23 +182,6 @@ def check_keys(sections: dict[str, Section], parsed: dict[str, object]) -> None:
     for section in sections.values():
         if bare := [key for key, (_, text) in section.rows.items() if not text]:
             raise DocumentError(f"native/ecm/ecm.toml has no comment above {section.head} {', '.join(bare)}")
-
-
-# Metrics.
-
-
-def check_metrics(document: str) -> None:
-    """The document has each metric by its name without the beginning that all have, and no other."""
-    found = {
-        name
-        for path in METRICS.rglob("*.rs")
-        for name in re.findall(r'"megaphone_ecm_([a-z_]+)"', path.read_text())
-    }
-    part = document.partition("<!-- metrics -->")[2].partition("<!-- /metrics -->")[0]
-    rows = [line.split("|")[1] for line in part.splitlines() if line.startswith("| `")]
-    named = {name for row in rows for name in re.findall(r"`([a-z_]+)(?:\{[a-z_]+\})?`", row)}
-    if not found or found != named:
-        raise DocumentError(f"metrics that only one of it and the program has: {', '.join(sorted(found ^ named))}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ use crate::logins;
 pub struct Now {
     /// The trunks that take connections.
     pub trunks_up: u64,
-    /// The source addresses that are remembered for the limits an address.
+    /// The source addresses that are remembered for the limits per address.
     pub addresses: u64,
     /// The logins that go on, and those that wait for their turn.
     pub logins: logins::Count,
@@ -39,7 +39,7 @@ pub fn report(now: Now) -> String {
     text.numbers(
         Gauge,
         "megaphone_ecm_waiting_bytes",
-        "Bytes from clients and to them that nobody has taken.",
+        "Bytes from clients that ejabberd has not taken, and to clients that they have not taken.",
         "direction",
         [(Direction::In, now.input), (Direction::Out, now.output)]
             .map(|(direction, bytes)| (direction.name(), bytes)),
@@ -56,7 +56,7 @@ pub fn report(now: Now) -> String {
     text.number(
         Gauge,
         "megaphone_ecm_limited_addresses",
-        "Source addresses that are remembered for the limits an address.",
+        "Source addresses that are remembered for the limits per address.",
         now.addresses,
     );
     text.numbers(
@@ -74,21 +74,21 @@ fn clients(text: &mut Text) {
     text.numbers(
         Gauge,
         "megaphone_ecm_clients",
-        "Connections of clients, by the kind of their listener.",
+        "Client connections, by the kind of their listener.",
         "listener",
         CLIENTS.values(),
     );
     text.numbers(
         Counter,
         "megaphone_ecm_clients_total",
-        "Connections of clients that were ever accepted.",
+        "Client connections that were ever accepted.",
         "listener",
         CLIENTS_ACCEPTED.values(),
     );
     text.numbers(
         Counter,
         "megaphone_ecm_client_bytes_total",
-        "Bytes on the connections of clients, without TLS.",
+        "Bytes on client connections, without TLS.",
         "direction",
         CLIENT_BYTES.values(),
     );
@@ -113,7 +113,7 @@ fn sessions(text: &mut Text) {
     text.numbers(
         Counter,
         "megaphone_ecm_documents_total",
-        "Documents of sessions: stanzas and what else a stream is made of.",
+        "Documents of sessions: stanzas, and the rest of a stream.",
         "direction",
         DOCUMENTS.values(),
     );
@@ -138,7 +138,7 @@ fn logins(text: &mut Text, now: logins::Count) {
     text.number(
         Gauge,
         "megaphone_ecm_logins_running",
-        "Logins that ejabberd has to answer.",
+        "Logins that wait for ejabberd's answers.",
         number(now.running),
     );
     text.number(
@@ -197,7 +197,81 @@ fn trunks(text: &mut Text) {
     text.times(
         "megaphone_ecm_trunk_write_seconds",
         "From a client's content to the end of the write to its trunk, for the first content of each \
-         write; version 2 alone.",
+         write; version 2 only.",
         &TRUNK_WRITE_TIMES.times(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../../doc/operating.md");
+
+    fn report_of_nothing() -> String {
+        report(Now {
+            trunks_up: 0,
+            addresses: 0,
+            logins: logins::Count {
+                running: 0,
+                waiting: 0,
+            },
+            input: 0,
+            output: 0,
+        })
+    }
+
+    /// The cells of the rows of a table, of which the head starts with this.
+    fn rows(head: &str) -> impl Iterator<Item = Vec<&'static str>> {
+        let start = format!("| {head} |");
+        let lines = DOCUMENT
+            .lines()
+            .skip_while(move |line| !line.starts_with(&start));
+        let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+    }
+
+    /// The names in a cell: `` `clients{listener}`, `clients_total{listener}` ``.
+    fn names(cell: &str) -> impl Iterator<Item = &str> {
+        let quoted = cell.split('`').skip(1).step_by(2);
+        quoted.map(|name| name.split('{').next().unwrap_or_default())
+    }
+
+    #[test]
+    fn the_document_has_each_metric_with_its_type() {
+        let report = report_of_nothing();
+        let types = report.lines().filter_map(|line| {
+            let rest = line.strip_prefix("# TYPE megaphone_ecm_")?;
+            rest.split_once(' ')
+        });
+        let types: BTreeMap<_, _> = types.collect();
+        let documented: BTreeMap<_, _> = rows("metric")
+            .flat_map(|row| {
+                let mut kinds = row[1].split(", ");
+                let mut kind = "";
+                names(row[0])
+                    .map(|name| {
+                        kind = kinds.next().unwrap_or(kind);
+                        (name, kind)
+                    })
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(documented, types);
+    }
+
+    #[test]
+    fn the_document_has_each_reason() {
+        let report = report_of_nothing();
+        let reasons = report
+            .lines()
+            .filter_map(|line| line.split_once("{reason=\"")?.1.split('"').next());
+        let mut reasons: Vec<_> = reasons.collect();
+        reasons.sort_unstable();
+        let mut documented: Vec<_> = rows("reason").flat_map(|row| names(row[0])).collect();
+        documented.sort_unstable();
+        assert_eq!(documented, reasons);
+    }
 }
