@@ -16,7 +16,7 @@
 -export([process_options/1, accept/1, shut_down/1]).
 -export([new/3, accepted/1, open/2, event/2, starttls/2, reopen/1, lost/3, handle_call/3, handle_cast/2,
          handle_info/2, terminate/2, code_change/3]).
--export([is_input/1, timeout/1, has_ended/1, has_logged_in/1, forget_login/1, has_stream_management/1, host/1]).
+-export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, host/1]).
 -export([shared_keys/0, keys/1]).
 
 -export_type([state/0, result/0]).
@@ -139,8 +139,8 @@ handle_call(Call, From, State) ->
 handle_cast(Cast, State) ->
     xmpp_stream_in:handle_cast(Cast, State).
 
-%% @doc p1_server's callback. `timeout' is for a state that has one ({@link timeout/1}) alone: to others it
-%% would be an end.
+%% @doc p1_server's callback. A state that has none ({@link timeout/1}) gets no `timeout', and none gets a socket's
+%% messages, since the session reads: to xmpp_stream_in each of these would be an end.
 -spec handle_info(term(), state()) -> result().
 handle_info(Info, State) ->
     xmpp_stream_in:handle_info(Info, State).
@@ -156,27 +156,18 @@ terminate(Reason, State) ->
 code_change(OldVersion, State, Extra) ->
     xmpp_stream_in:code_change(OldVersion, State, Extra).
 
-%% What a state, or a message for it, says.
-
-%% @doc Whether xmpp_stream_in would take a message for one of the socket's.
--spec is_input(term()) -> boolean().
-is_input({tcp, _, _}) -> true;
-is_input({tcp_closed, _}) -> true;
-is_input({tcp_error, _, _}) -> true;
-is_input(_) -> false.
+%% What a state says.
 
 %% @doc How long the client may take from here on for what is next (milliseconds). It is `infinity' once it
-%% has logged in.
--spec timeout(state()) -> timeout().
+%% has logged in, and `ended' once the stream has ended, which is before the process ends. It is asked after
+%% each message, so one call answers both.
+-spec timeout(state()) -> timeout() | ended.
+timeout(#{stream_state := disconnected}) ->
+    ended;
 timeout(#{stream_timeout := infinity}) ->
     infinity;
 timeout(#{stream_timeout := {Timeout, Since}}) when is_integer(Timeout), is_integer(Since) ->
     max(0, Since + Timeout - erlang:monotonic_time(millisecond)).
-
-%% @doc Whether the stream has ended, which is before the process ends.
--spec has_ended(state()) -> boolean().
-has_ended(#{stream_state := disconnected}) -> true;
-has_ended(_) -> false.
 
 %% @doc Whether the client has said who it is: by SASL, or as in XEP-0078, which is the same here.
 -spec has_logged_in(state()) -> boolean().

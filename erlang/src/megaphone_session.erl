@@ -161,19 +161,20 @@ handle_info(?WAKE(_), Session) ->
 handle_info(timeout, #session{stream = Packed} = Session) when not is_map(Packed) ->
     stray(timeout, Session);
 handle_info(timeout, #session{stream = Stream} = Session) ->
-    case megaphone_ejabberd_c2s:timeout(Stream) of
-        infinity -> idle(Session);
-        _ -> continue(megaphone_ejabberd_c2s:handle_info(timeout, Stream), Session)
+    case is_integer(megaphone_ejabberd_c2s:timeout(Stream)) of
+        false -> idle(Session);
+        true -> continue(megaphone_ejabberd_c2s:handle_info(timeout, Stream), Session)
     end;
+%% It reads by itself: no socket has anything to say here.
+handle_info({tcp, _, _} = Message, Session) ->
+    stray(Message, Session);
+handle_info({tcp_closed, _} = Message, Session) ->
+    stray(Message, Session);
+handle_info({tcp_error, _, _} = Message, Session) ->
+    stray(Message, Session);
 handle_info(Info, Session) ->
-    case megaphone_ejabberd_c2s:is_input(Info) of
-        false ->
-            #session{stream = Stream} = Awake = wake(Session),
-            continue(megaphone_ejabberd_c2s:handle_info(Info, Stream), Awake);
-        true ->
-            %% It reads by itself: this would be an end.
-            stray(Info, Session)
-    end.
+    #session{stream = Stream} = Awake = wake(Session),
+    continue(megaphone_ejabberd_c2s:handle_info(Info, Stream), Awake).
 
 -spec terminate(term(), #session{}) -> term().
 terminate(Reason, Session) ->
@@ -352,22 +353,20 @@ go_on(Session) ->
         true -> catch_up(Session)
     end.
 
-rest(#session{stream = Stream, due = Due} = Session) when is_map(Stream) ->
-    Next = case Due =/= nothing andalso megaphone_ejabberd_c2s:has_ended(Stream) of
-               true -> Session#session{due = nothing};
-               false -> Session
-           end,
-    {noreply, Next, longest_rest(megaphone_ejabberd_c2s:timeout(Stream), Session)};
+rest(#session{stream = Stream} = Session) when is_map(Stream) ->
+    case megaphone_ejabberd_c2s:timeout(Stream) of
+        infinity -> {noreply, Session, before_idle(Session)};
+        ended -> {noreply, Session#session{due = nothing}, before_idle(Session)};
+        %% Not logged in yet: how long that may take is what counts.
+        Timeout -> {noreply, Session, Timeout}
+    end;
 rest(Session) ->
     {noreply, Session, hibernate}.
 
-longest_rest(infinity, #session{login = fresh, hibernate_after = HibernateAfter}) ->
+before_idle(#session{login = fresh, hibernate_after = HibernateAfter}) ->
     min(?COLLECT_AFTER, HibernateAfter);
-longest_rest(infinity, #session{hibernate_after = HibernateAfter}) ->
-    HibernateAfter;
-%% Not logged in yet: how long that may take is what counts.
-longest_rest(Timeout, _Session) ->
-    Timeout.
+before_idle(#session{hibernate_after = HibernateAfter}) ->
+    HibernateAfter.
 
 idle(#session{login = fresh, stream = Stream, hibernate_after = HibernateAfter} = Session)
   when HibernateAfter > ?COLLECT_AFTER ->
