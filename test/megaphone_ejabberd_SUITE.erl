@@ -89,7 +89,7 @@ libraries(Module) ->
                not lists:member(Called, modules()), not lists:member(Called, otp())].
 
 otp() ->
-    Applications = [kernel, stdlib, ssl],
+    Applications = [kernel, stdlib, crypto, public_key, ssl],
     _ = [application:load(Application) || Application <- Applications],
     Modules = [Modules || Application <- Applications,
                           {ok, Modules} <- [application:get_key(Application, modules)]],
@@ -146,9 +146,12 @@ another_kind_of_key(Config) ->
 %% Confirms the same where a c2s looks as it should, and takes what is read for something else.
 silent_c2s(Config) ->
     refused(Config, megaphone_test_changed:renamed(xmpp_stream_in, #{'$gen_event' => event}),
-            "a c2s does not answer a stream\\."),
+            "a c2s does not know a stream; a c2s does not know what is not well-formed; "
+            "a c2s does not know a stanza that is too large\\."),
     refused(Config, megaphone_test_changed:renamed(xmpp_stream_in, #{xmlstreamstart => stream}),
-            "a c2s does not know a stream when it sees one\\.").
+            "a c2s does not know a stream\\."),
+    refused(Config, megaphone_test_changed:renamed(xmpp_stream_in, #{serr_policy_violation => serr_not_authorized}),
+            "a c2s does not know a stanza that is too large\\.").
 
 broken_c2s(Config) ->
     refused(Config, megaphone_test_changed:renamed(xmpp_socket, #{get_owner => who_owns}),

@@ -16,7 +16,8 @@
 -export_type([version/0, options/0, end_point/0, listeners/0]).
 
 -type version() :: {Year :: non_neg_integer(), Month :: non_neg_integer()}.
-%% What ejabberd_listener hands to a listener's module: what differs from the defaults.
+%% What ejabberd_listener hands to a listener's module: what differs from the defaults. What that makes of it, for
+%% all connections, has to be a list of pairs too, which ejabberd searches and puts `sock_peer_name' in front of.
 -type options() :: [{atom(), term()}].
 %% A port, or a Unix socket's path as `<<"unix:/path">>'.
 -type end_point() :: {inet:port_number() | binary(), inet:ip_address(), tcp | udp}.

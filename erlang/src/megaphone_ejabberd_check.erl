@@ -3,8 +3,8 @@
 %%%
 %%% Three things are looked at. The functions that are called are those that the compiler has written into the
 %%% modules that call ejabberd: there is no list of them that could fall behind. The functions that ejabberd
-%%% calls here are those of its behaviours. And what a client's c2s is made of shows in one that is made for this
-%%% and greets nobody; its socket is this module.
+%%% calls here are those of its behaviours. And what a client's c2s is made of, and what it understands, shows in
+%%% one that is made for this; its socket is this module, and what it answers goes nowhere.
 -module(megaphone_ejabberd_check).
 
 -behaviour(xmpp_socket).
@@ -146,7 +146,7 @@ accept_c2s(New) ->
     case megaphone_ejabberd_c2s:accepted(New) of
         {ok, Accepted} ->
             case missing_keys(accepted, Accepted) of
-                [] -> greet(megaphone_ejabberd_c2s:open(Accepted, plain));
+                [] -> wrong_answers(megaphone_ejabberd_c2s:open(Accepted, plain));
                 Missing -> Missing
             end;
         {stop, _, _} ->
@@ -162,21 +162,31 @@ missing_keys(Step, State) ->
      || {Key, IsValue} <- lists:sort(maps:to_list(megaphone_ejabberd_c2s:keys(Step))),
         not is_map_key(Key, State) orelse not IsValue(maps:get(Key, State))].
 
-%% A stream is answered by another. A module of ejabberd's may turn the client away then, but not because
-%% nobody understands what it says.
-greet(State) ->
-    Open = ["<open xmlns='" ?NS_FRAMING "' version='1.0' to='", megaphone_ejabberd_c2s:host(State), "'/>"],
-    Event = megaphone_framing:decode(iolist_to_binary(Open), 1),
+%% What each event is answered with, by the same state.
+wrong_answers(State) ->
+    [io_lib:format("a c2s does not know ~ts", [What])
+     || {What, Event, IsRight} <- [{"a stream", megaphone_framing:decode(open(State), 1), fun is_no_error/1},
+                                   {"what is not well-formed", megaphone_framing:decode(<<"<">>, 1),
+                                    has(<<"<not-well-formed ">>)},
+                                   {"a stanza that is too large", megaphone_framing:too_big(),
+                                    has(<<"<policy-violation ">>)}],
+        not IsRight(answers(Event, State))].
+
+open(State) ->
+    iolist_to_binary(["<open xmlns='" ?NS_FRAMING "' version='1.0' to='", megaphone_ejabberd_c2s:host(State), "'/>"]).
+
+%% A stream's head, and its features. A module of ejabberd's may turn the client away, but not because nobody
+%% understands what it says.
+is_no_error([<<"<open ", _/binary>>, Answer | _]) -> binary:match(Answer, <<"<invalid-xml ">>) =:= nomatch;
+is_no_error(_) -> false.
+
+has(Text) ->
+    fun(Answers) -> binary:match(iolist_to_binary(Answers), Text) =/= nomatch end.
+
+answers(Event, State) ->
+    _ = erase(?MODULE),
     {noreply, _, _} = megaphone_ejabberd_c2s:event(Event, State),
-    case lists:reverse(sent()) of
-        [<<"<open ", _/binary>>, Answer | _] ->
-            case binary:match(Answer, <<"<invalid-xml ">>) of
-                nomatch -> [];
-                _ -> ["a c2s does not know a stream when it sees one"]
-            end;
-        _ ->
-            ["a c2s does not answer a stream"]
-    end.
+    lists:reverse(sent()).
 
 %% The newest document is the first.
 sent() ->

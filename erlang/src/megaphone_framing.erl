@@ -52,7 +52,7 @@ decode(Document, MaxElements) ->
     end.
 
 %% @doc The event of a document that is larger than it may be: xmpp_stream_in knows it by its text, as
-%% fxml_stream writes it.
+%% fxml_stream writes it, and megaphone_ejabberd_check looks whether it does.
 -spec too_big() -> event().
 too_big() ->
     {xmlstreamerror, <<"XML stanza is too big">>}.
