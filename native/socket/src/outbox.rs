@@ -21,6 +21,9 @@ const AHEAD: usize = 64 << 10;
 /// A connection's small sends go straight to `framed`, one copy. Once that is full, or a
 /// connection waits for its turn, the bytes stay with their connection and it stands in `turns`
 /// for a turn of one frame: nobody who queues is overtaken for ever.
+///
+/// A connection's first bytes may be framed and its next ones wait for a turn. So no turn is had while there are
+/// frames that the writer has not taken: what is in them comes first.
 pub(crate) struct Outbox {
     frames: Mutex<Frames>,
 }
@@ -28,6 +31,8 @@ pub(crate) struct Outbox {
 struct Frames {
     framed: Vec<u8>,
     turns: VecDeque<Handle>,
+    /// Whether a connection has its turn at this moment: it has a place in the queue still.
+    in_turn: bool,
     /// What stays with the connections, and who waits to have more there.
     room: Room<Handle>,
 }
@@ -39,6 +44,7 @@ impl Outbox {
             frames: Mutex::new(Frames {
                 framed: Vec::new(),
                 turns: VecDeque::new(),
+                in_turn: false,
                 room: Room::new(most),
             }),
         }
@@ -124,15 +130,22 @@ impl Outbox {
         self.frames.lock().room.unreserve(reserved);
     }
 
-    /// Who has the next turn.
+    /// Who has the next turn, if the writer has taken all that was framed.
     pub(crate) fn next_turn(&self) -> Option<Handle> {
-        self.frames.lock().turns.pop_front()
+        let mut frames = self.frames.lock();
+        let next = match frames.framed.is_empty() {
+            true => frames.turns.pop_front(),
+            false => None,
+        };
+        frames.in_turn = next.is_some();
+        next
     }
 
     /// A connection sent so many of its bytes in its turn, and gets another if there is more.
     pub(crate) fn had_turn(&self, handle: Handle, sent: usize, more: bool) {
         let mut frames = self.frames.lock();
         frames.room.remove(sent, 0);
+        frames.in_turn = false;
         if more {
             frames.turns.push_back(handle);
         }
@@ -177,7 +190,9 @@ impl Outbox {
 
     /// Exchanges what is framed so far for an empty buffer.
     pub(crate) fn take_framed(&self, batch: &mut Vec<u8>) {
-        std::mem::swap(&mut self.frames.lock().framed, batch);
+        let mut frames = self.frames.lock();
+        frames.in_turn = false;
+        std::mem::swap(&mut frames.framed, batch);
     }
 }
 
@@ -199,7 +214,10 @@ impl Frames {
 
     fn frame(&mut self, id: &ConnectionId, content: &[u8]) -> Framed {
         let mut done = Framed::default();
-        while done.bytes < content.len() && self.framed.len() < AHEAD && self.turns.is_empty() {
+        if self.in_turn || !self.turns.is_empty() {
+            return done;
+        }
+        while done.bytes < content.len() && self.framed.len() < AHEAD {
             let end = content.len().min(done.bytes + CONTENT_LEN);
             put_frame(&mut self.framed, id, &content[done.bytes..end]);
             done.bytes = end;
@@ -223,5 +241,46 @@ pub(crate) fn put_frame(out: &mut Vec<u8>, id: &ConnectionId, content: &[u8]) {
     if let Ok(header) = v1::encode_header(id, content.len()) {
         out.extend_from_slice(&header);
         append(out, content);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender comes between the writer's two looks: what it frames is for the next batch, and so is its rest.
+    #[test]
+    fn the_rest_of_a_send_does_not_overtake_its_beginning() {
+        let outbox = Outbox::new(1 << 20);
+        let (handle, id) = (
+            Handle::from_raw(1),
+            ConnectionId::try_from(b"abcdefghijklmnopqrst").unwrap(),
+        );
+        let mut batch = Vec::new();
+        outbox.take_framed(&mut batch);
+        let framed = outbox.write(handle, &id, &[0; 64 << 10], 0, None).unwrap();
+        assert_eq!(framed.bytes, 4 * CONTENT_LEN);
+        assert_eq!(outbox.next_turn(), None);
+        assert!(batch.is_empty() && !outbox.is_empty());
+        outbox.take_framed(&mut batch);
+        assert_eq!(batch.len(), 4 * FRAME_LEN);
+        assert_eq!(outbox.next_turn(), Some(handle));
+    }
+
+    /// Who has a turn gets another before those who come meanwhile get two.
+    #[test]
+    fn nothing_is_framed_ahead_while_a_connection_has_its_turn() {
+        let outbox = Outbox::new(1 << 20);
+        let id = ConnectionId::try_from(b"abcdefghijklmnopqrst").unwrap();
+        let [a, b] = [1, 2].map(Handle::from_raw);
+        outbox.write(a, &id, &[0; 128 << 10], 0, None).unwrap();
+        outbox.take_framed(&mut Vec::new());
+        assert_eq!(outbox.next_turn(), Some(a));
+        let framed = outbox.write(b, &id, &[0; 128 << 10], 0, None).unwrap();
+        assert_eq!(framed.bytes, 0);
+        outbox.had_turn(a, CONTENT_LEN, true);
+        assert_eq!(outbox.next_turn(), Some(b));
+        outbox.had_turn(b, CONTENT_LEN, true);
+        assert_eq!(outbox.next_turn(), Some(a));
     }
 }

@@ -386,3 +386,52 @@ fn connections_that_come_and_go_on_all_sides_leave_nothing() {
     trunk.sweep_all(&mut sink);
     assert_eq!(trunk.audit(), Holdings::default());
 }
+
+/// A piece of a file is longer than what is framed at once: the rest of it waits for a turn, which must not come
+/// before what was framed.
+#[test]
+fn long_sends_keep_their_order() {
+    const CONNECTIONS: u64 = 4;
+    const PIECE: usize = 64 << 10;
+    const PIECES: usize = 200;
+    let trunk = Trunk::new(raw(), READER);
+    let mail = Mail::default();
+    trunk.set_writer(WRITER, &mut Recorder::default());
+    let opening: Vec<u8> = (0..CONNECTIONS).flat_map(|n| frame(n, b"a")).collect();
+    let opened = trunk.feed(&opening, &mut Envelope::new(&mail)).opened;
+    let send = |n: u64, handle: Handle| {
+        let owner = Actor {
+            trunk: &trunk,
+            mail: &mail,
+            process: OWNER + n as u32,
+        };
+        owner.own(handle);
+        let piece = bytes(n, 0, PIECE);
+        for _ in 0..PIECES {
+            owner.send(handle, &piece, || {}).unwrap();
+        }
+    };
+    let (send, trunk, mail) = (&send, &trunk, &mail);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut heard = [0; CONNECTIONS as usize];
+            write(trunk, mail, 1 << 20, |event| {
+                let Event::Content { id, bytes, .. } = event else {
+                    panic!("nobody closes");
+                };
+                let n = number(&id);
+                let offset = &mut heard[n as usize];
+                let right = bytes
+                    .iter()
+                    .enumerate()
+                    .all(|(i, b)| *b == byte(n, (*offset + i) % PIECE));
+                assert!(right, "output of {n} at {offset}");
+                *offset += bytes.len();
+                heard.iter().any(|offset| *offset < PIECE * PIECES)
+            });
+        });
+        for (n, handle) in (0..).zip(opened) {
+            scope.spawn(move || send(n, handle));
+        }
+    });
+}
