@@ -85,13 +85,14 @@ test: deps
 	@$(MAKE) --no-print-directory build test-rust test-bench test-clients
 	@$(MAKE) --no-print-directory test-erlang
 
-# The arithmetic of the bench and what it draws.
+# The arithmetic of the bench and what it draws, and what makes the documents.
 test-bench:
-	@echo 'testing the bench'
+	@echo 'testing the bench and the documents'
 	@mkdir -p _build
 	@cd test/bench && python3 -B -m unittest discover --start-directory tests --top-level-directory . \
 	    >../../_build/bench-test.log 2>&1 || { cat ../../_build/bench-test.log; exit 1; }
-	@sed -n 's/^Ran \([0-9]*\) tests.*/unittest: \1 tests passed/p' _build/bench-test.log
+	@cd doc/make && python3 -B -m unittest >>../../_build/bench-test.log 2>&1 || { cat ../../_build/bench-test.log; exit 1; }
+	@awk '/^Ran [0-9]+ tests/ { ran += $$2 } END { printf "unittest: %d tests passed\n", ran }' _build/bench-test.log
 
 test-rust:
 	@mkdir -p _build

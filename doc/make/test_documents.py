@@ -1,0 +1,73 @@
+"""What options.py and links.py make of texts."""
+
+import unittest
+
+import links
+import options
+
+SAMPLE = """\
+# Of the file.
+
+# How many.
+# All of them.
+threads = 0
+
+# Where.
+[trunk]
+# The address: HOST:PORT.
+address = "a:1"
+# A name, as in X-Forwarded-For. Past it: <policy-violation/>.
+# name = "b"
+
+# [[listener]]
+# The address again.
+# address = "c:2"
+"""
+
+
+class Options(unittest.TestCase):
+    def test_tables_have_their_keys_defaults_and_comments(self) -> None:
+        sections = options.ecm_sections(SAMPLE)
+        self.assertEqual(list(sections), ["", "[trunk]", "[[listener]]"])
+        self.assertEqual(sections[""].rows, {"threads": ("`0`", "How many. All of them.")})
+        self.assertEqual(sections["[trunk]"].text, "Where.")
+        self.assertEqual(
+            sections["[trunk]"].rows,
+            {
+                "address": ('`"a:1"`', "The address: HOST:PORT."),
+                "name": ('none; such as `"b"`', "A name, as in `X-Forwarded-For`. Past it: `<policy-violation/>`."),
+            },
+        )
+
+    def test_a_key_without_a_comment_is_refused(self) -> None:
+        with self.assertRaisesRegex(options.DocumentError, "no comment above .*threads"):
+            options.ecm_tables("threads = 0\n")
+
+    def test_a_key_that_is_not_understood_is_refused(self) -> None:
+        with self.assertRaisesRegex(options.DocumentError, "not understood: trunk"):
+            options.ecm_tables("# How many.\nthreads = 0\n# Where.\ntrunk.address = 'a'\n")
+
+    def test_a_bar_does_not_end_a_cell(self) -> None:
+        self.assertEqual(options.table(("a", ""), ("b|c", "")), "| a | |\n|---|---|\n| b\\|c | |")
+
+    def test_parts_go_between_their_markers(self) -> None:
+        document = "before\n<!-- options: ecm -->\nold\n<!-- /options: ecm -->\nafter\n"
+        new = options.written(document, {"ecm": "new"})
+        self.assertEqual(new, "before\n<!-- options: ecm -->\n\nnew\n\n<!-- /options: ecm -->\nafter\n")
+        self.assertEqual(options.written(new, {"ecm": "new"}), new)
+        with self.assertRaises(options.DocumentError):
+            options.written("nothing", {"ecm": "new"})
+
+
+class Links(unittest.TestCase):
+    def test_links_in_the_project_are_found_and_no_others(self) -> None:
+        text = "[a](b.md) [c](https://d.example) ![e](f.svg)\n```\n[g](h)\n```\n[i](#j)\n"
+        self.assertEqual(links.links(text), ["b.md", "f.svg", "#j"])
+
+    def test_headings_have_anchors(self) -> None:
+        text = "# Its status\n## What a client did not get\n```\n# none\n```\n### `[trunk]`\n"
+        self.assertEqual(links.anchors(text), {"its-status", "what-a-client-did-not-get", "trunk"})
+
+
+if __name__ == "__main__":
+    unittest.main()
