@@ -1,11 +1,11 @@
 %% What doc/protocol.md shows, sent as it stands there to megaphone_listener in a real ejabberd: an ECM that
-%% was written by the document alone.
+%% was written by the document alone. And the listeners that the documents tell people to copy.
 -module(megaphone_document_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([a_whole_beginning/1, a_request_with_a_header/1, a_request_of_version_1/1]).
+-export([a_whole_beginning/1, a_request_with_a_header/1, a_request_of_version_1/1, listeners_to_copy/1]).
 
 -define(TIMEOUT, 10_000).
 
@@ -13,7 +13,9 @@ suite() ->
     [{timetrap, {minutes, 5}}].
 
 all() ->
-    [a_whole_beginning, a_request_with_a_header, a_request_of_version_1].
+    [a_whole_beginning, a_request_with_a_header, a_request_of_version_1,
+     %% The listener of the others is gone after that.
+     listeners_to_copy].
 
 init_per_suite(Config) ->
     megaphone_test_listeners:start(Config, #{default => ""}).
@@ -55,6 +57,32 @@ a_request_of_version_1(Config) ->
     {ok, Closed} = megaphone_test_trunk:recv_close(Answered, Id),
     ok = megaphone_test_trunk:close(Closed).
 
+%% Confirms that the listener of the README, and that of doc/operating.md with its ceilings, is one that ejabberd
+%% takes, and that it serves the API.
+listeners_to_copy(Config) ->
+    Operating = "doc/operating.md",
+    [listener_to_copy(Config, Listener)
+     || Listener <- [yaml("README.md", "listen:"),
+                     [yaml(Operating, "listen:"), yaml(Operating, "    ceilings:")]]].
+
+listener_to_copy(Config, Yaml) ->
+    Port = megaphone_test_port:free(),
+    [<<"listen:\n">>, Listener] = re:split(Yaml, "(?<=^listen:\n)"),
+    {match, _} = re:run(Listener, "port: 5290"),
+    Free = re:replace(Listener, "port: 5290", ["port: ", integer_to_list(Port)]),
+    ok = megaphone_test_ejabberd:reload(megaphone_test_listeners:ejabberd(Config), #{listeners => [Free]}),
+    Trunk = megaphone_test_trunk:connect({{127, 0, 0, 1}, Port}),
+    Id = megaphone_test_trunk:id(1),
+    Request = "GET /api/status HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ok = megaphone_test_trunk:send(Trunk, megaphone_test_trunk:frame(Id, Request)),
+    {ok, 200, _, Answered} = megaphone_test_trunk:recv_response(Trunk, Id),
+    ok = megaphone_test_trunk:close(Answered).
+
+%% A document's first example in YAML that begins with this line.
+yaml(Document, First) ->
+    Lines = drop_until(iolist_to_binary(First), drop_until(<<"```yaml">>, lines(Document))),
+    [[Line, $\n] || Line <- lists:takewhile(fun(Line) -> Line =/= <<"```">> end, Lines)].
+
 connect(Config) ->
     {Address, Port} = megaphone_test_listeners:address(Config, default),
     {ok, Socket} = gen_tcp:connect(Address, Port, [binary, {active, false}]),
@@ -87,11 +115,15 @@ messages(<<>>) ->
 
 %% The lines above `---' of the first example of a kind.
 example(Kind) ->
-    File = filename:join([megaphone_test_program:repository(), "doc", "protocol.md"]),
-    {ok, Text} = file:read_file(File),
-    [_ | Rest] = lists:dropwhile(fun(Line) -> Line =/= iolist_to_binary(["```", Kind]) end,
-                                 binary:split(Text, <<"\n">>, [global])),
+    [_ | Rest] = drop_until(iolist_to_binary(["```", Kind]), lines("doc/protocol.md")),
     lists:takewhile(fun(Line) -> Line =/= <<"---">> end, Rest).
+
+lines(Document) ->
+    {ok, Text} = file:read_file(filename:join(megaphone_test_program:repository(), Document)),
+    binary:split(Text, <<"\n">>, [global]).
+
+drop_until(Line, Lines) ->
+    lists:dropwhile(fun(Other) -> Other =/= Line end, Lines).
 
 hex(Lines) ->
     Code = [hd(binary:split(Line, <<"#">>)) || Line <- Lines],
