@@ -36,7 +36,7 @@
 -export([setopts/2, getopts/2, peername/1, sockname/1, socknames/1, getstat/2,
          monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
 %% For the trunk, and for owners that do not wait
--export([socket/2, recv_nowait/2, send_waiting/2, transport/1, reset/1]).
+-export([socket/2, recv_nowait/2, send_waiting/2, transport/1, take_channel_bindings/1, reset/1]).
 
 -export_type([socket/0]).
 
@@ -274,6 +274,11 @@ sockname(?SOCKET(Trunk, Handle)) ->
 -spec transport(socket()) -> {tcp | websocket | bosh, plain | tls}.
 transport(?SOCKET(Trunk, Handle)) ->
     megaphone_nif:transport(Trunk, Handle).
+
+%% @doc What the client's login can be bound to, by the names of the bindings, for whoever asks first.
+-spec take_channel_bindings(socket()) -> #{Name :: binary() => binary()}.
+take_channel_bindings(?SOCKET(Trunk, Handle)) ->
+    maps:from_list(megaphone_nif:take_channel_bindings(Trunk, Handle)).
 
 %% @doc inet:socknames/1.
 -spec socknames(socket()) -> {ok, [megaphone_nif:address()]} | {error, einval}.

@@ -16,7 +16,7 @@
 %% A connection.
 -export([recv/3, recv_dirty/3, send/3, reserve/3, unreserve/2, cancel/3, close/2, reset/2, shutdown/3, owner/2,
          setopts/3, getopts/2, getstat/2, is_open/2, watch/2, protocol/2,
-         transport/2, peername/2, sockname/2]).
+         transport/2, take_channel_bindings/2, peername/2, sockname/2]).
 %% All trunks.
 -export([admit/2, trunks/0, trunk/1, ended/0]).
 %% The decoders by themselves.
@@ -243,6 +243,11 @@ protocol(_Trunk, _Handle) -> ?NOT_LOADED.
 %% `{tcp, plain}' where it doesn't.
 -spec transport(trunk(), handle()) -> {tcp | websocket | bosh, plain | tls}.
 transport(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc What the client's login can be bound to, as the connection's PROXY header says, by the names of the
+%% bindings. It is told once, and kept no longer.
+-spec take_channel_bindings(trunk(), handle()) -> [{Name :: binary(), binary()}].
+take_channel_bindings(_Trunk, _Handle) -> ?NOT_LOADED.
 
 %% @doc The client's address; that of the trunk's peer if the trunk does not tell it.
 -spec peername(trunk(), handle()) -> address().

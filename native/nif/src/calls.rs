@@ -282,6 +282,23 @@ fn transport(trunk: Trunk, handle: SocketHandle) -> (Atom, Atom) {
 }
 
 #[rustler::nif]
+fn take_channel_bindings(
+    env: Env<'_>,
+    trunk: Trunk,
+    handle: SocketHandle,
+) -> Vec<(Term<'_>, Term<'_>)> {
+    let bindings = trunk.take_bindings(handle.0);
+    [
+        ("tls-exporter", bindings.exporter.as_ref().map(|it| &it[..])),
+        ("tls-server-end-point", bindings.end_point.as_deref()),
+        ("tls-unique", bindings.unique.as_ref().map(|it| &it[..])),
+    ]
+    .into_iter()
+    .filter_map(|(name, bytes)| Some((text(env, name), binary(env, bytes?))))
+    .collect()
+}
+
+#[rustler::nif]
 fn reset(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Atom {
     trunk.reset(handle.0, &mut Mailbox::new(env, &trunk));
     atoms::ok()

@@ -34,7 +34,7 @@ use crate::handle::Handle;
 use crate::input::Input;
 use crate::link::{Key, Link};
 use crate::options::{Active, Line, Mode};
-use crate::origin::{Origin, Protocol};
+use crate::origin::{ChannelBindings, Origin, Protocol};
 use crate::sink::Reason;
 
 pub(crate) use arrival::Received;
@@ -65,6 +65,8 @@ pub(crate) struct Connection<P> {
     unreturned: usize,
     protocol: Protocol,
     origin: Option<Box<Origin>>,
+    /// Until they are asked for.
+    bindings: Option<Box<ChannelBindings>>,
     received: Traffic,
     sent: Traffic,
 }
@@ -188,6 +190,7 @@ impl<P: Copy + Eq> Connection<P> {
             unreturned: 0,
             protocol: config.content.protocol(),
             origin: None,
+            bindings: None,
             received: Traffic::default(),
             sent: Traffic::default(),
         }
@@ -245,6 +248,10 @@ impl<P: Copy + Eq> Connection<P> {
 
     pub(crate) fn origin(&self) -> Option<&Origin> {
         self.origin.as_deref()
+    }
+
+    pub(crate) fn take_bindings(&mut self) -> Option<Box<ChannelBindings>> {
+        self.bindings.take()
     }
 
     pub(crate) fn last_active(&self) -> u32 {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
 
-pub use megaphone_trunk::proxy::Transport;
+pub use megaphone_trunk::proxy::{ChannelBindings, Transport};
 
 /// What a new connection's bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +80,8 @@ pub(crate) struct Preface {
     pub(crate) protocol: Protocol,
     /// `None`: the trunk's peer speaks for itself, or does not say for whom.
     pub(crate) origin: Option<Origin>,
+    /// What the client's login can be bound to, if there is something.
+    pub(crate) bindings: Option<Box<ChannelBindings>>,
 }
 
 /// Why a stream was refused at its start.
@@ -109,6 +111,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Preface>, PrefaceError> {
         length,
         protocol: protocol.ok_or(PrefaceError::Alpn)?,
         origin: origin(&header),
+        bindings: (header.bindings != ChannelBindings::default())
+            .then(|| Box::new(header.bindings)),
     }))
 }
 

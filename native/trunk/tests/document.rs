@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use megaphone_trunk::proxy::{self, Addresses, Command, Header, Tls, Transport};
+use megaphone_trunk::proxy::{self, Addresses, ChannelBindings, Command, Header, Tls, Transport};
 use megaphone_trunk::v1::{self, ConnectionId, Decoder, FramePart, MaxFrameSize};
 use megaphone_trunk::v2::{
     self, Ceiling, Ceilings, Config, Flags, FrameType, HEADER_LEN, Session, StreamId,
@@ -239,6 +239,12 @@ fn header_in_words(header: &Header) -> Vec<String> {
         Addresses::Unix { .. } => panic!("no example has them"),
     };
     let tls = header.tls.as_ref();
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|it| format!("{it:02x}")).collect() };
+    let ChannelBindings {
+        exporter,
+        end_point,
+        unique,
+    } = &header.bindings;
     let of_tls = |field: fn(&Tls) -> &Option<String>| tls.and_then(|tls| field(tls).clone());
     let lines = [
         ("command", Some(command.to_owned())),
@@ -259,7 +265,15 @@ fn header_in_words(header: &Header) -> Vec<String> {
             of_tls(|tls| &tls.signature_algorithm),
         ),
         ("tls key algorithm", of_tls(|tls| &tls.key_algorithm)),
+        (
+            "tls",
+            tls.filter(|tls| **tls == Tls::default())
+                .map(|_| "yes".to_owned()),
+        ),
         ("transport", header.transport.map(|it| it.name().to_owned())),
+        ("tls-exporter", exporter.as_ref().map(|it| hex(it))),
+        ("tls-server-end-point", end_point.as_ref().map(|it| hex(it))),
+        ("tls-unique", unique.as_ref().map(|it| hex(it))),
     ];
     let said = lines.into_iter();
     said.filter_map(|(name, value)| Some(format!("{name}: {}", value?)))
@@ -273,7 +287,16 @@ fn header_of_words(lines: &[&str]) -> Header {
         found.next().map(|(_, value)| value.to_owned())
     };
     let address = |name| find(name).map(|text| text.parse::<SocketAddr>().unwrap());
-    let has_tls = lines.iter().any(|line| line.starts_with("tls "));
+    let has_tls = lines
+        .iter()
+        .any(|line| line.starts_with("tls ") || *line == "tls: yes");
+    let bytes = |name| {
+        find(name).map(|text| -> Vec<u8> {
+            let pairs = text.as_bytes().chunks(2);
+            let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            pairs.map(byte).collect()
+        })
+    };
     Header {
         command: match find("command").as_deref() {
             Some("LOCAL") => Command::Local,
@@ -299,6 +322,11 @@ fn header_of_words(lines: &[&str]) -> Header {
             verified: find("tls verified").is_some(),
         }),
         transport: find("transport").map(|name| transport(&name)),
+        bindings: ChannelBindings {
+            exporter: bytes("tls-exporter").map(|it| it.try_into().unwrap()),
+            end_point: bytes("tls-server-end-point").map(Bytes::from),
+            unique: bytes("tls-unique").map(|it| it.try_into().unwrap()),
+        },
     }
 }
 

@@ -6,7 +6,9 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use megaphone_trunk::proxy::{Addresses, Command, Header, Tls, Transport, read, read_any, write};
+use megaphone_trunk::proxy::{
+    Addresses, ChannelBindings, Command, Header, Tls, Transport, read, read_any, write,
+};
 use ppp::{v1, v2};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -60,6 +62,9 @@ proptest! {
         alpn in proptest::collection::vec(any::<u8>(), 0..40),
         authority in "[a-z0-9.-]{0,80}",
         id in proptest::collection::vec(any::<u8>(), 0..=128),
+        exporter: [u8; 32],
+        unique: [u8; 12],
+        end_point in proptest::collection::vec(any::<u8>(), 32..=64),
     ) {
         let ssl = [&[3, 0, 0, 0, 0][..], &tlv(0x21, b"TLSv1.3"), &tlv(0x22, b"ecm")].concat();
         let bytes = v2::Builder::with_addresses(
@@ -74,6 +79,9 @@ proptest! {
         .write_tlv(v2::Type::SSL, &ssl).unwrap()
         .write_tlv(v2::Type::NetworkNamespace, b"blue").unwrap()
         .write_tlv(0xe0u8, b"websocket").unwrap()
+        .write_tlv(0xe1u8, &exporter).unwrap()
+        .write_tlv(0xe2u8, &end_point).unwrap()
+        .write_tlv(0xe3u8, &unique).unwrap()
         .build().unwrap();
         let expected = Header {
             command: Command::Proxy,
@@ -88,6 +96,11 @@ proptest! {
                 ..Tls::default()
             }),
             transport: Some(Transport::WebSocket),
+            bindings: ChannelBindings {
+                exporter: Some(exporter),
+                end_point: Some(end_point.into()),
+                unique: Some(unique),
+            },
         };
         prop_assert_eq!(read(&bytes), Ok(Some((expected, bytes.len()))));
     }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use megaphone_trunk::proxy::{self, Addresses, Header};
 use megaphone_trunk::v2::{self, Event, Session, StreamId};
 
 use super::{OWNER, READER, World, raw};
 use crate::config::Config;
 use crate::link::Link;
-use crate::origin::Protocol;
+use crate::origin::{ChannelBindings, Protocol};
 use crate::sink::Reason;
 use crate::{Direction, Handle, Recv, Send};
 
@@ -30,9 +31,18 @@ const CLIENT: &str = "192.0.2.7:4711";
 const SERVER: &str = "198.51.100.1:443";
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
+fn bindings() -> ChannelBindings {
+    ChannelBindings {
+        exporter: Some([7; 32]),
+        end_point: Some(Bytes::from_static(&[8; 48])),
+        unique: Some([9; 12]),
+    }
+}
+
 fn preface(alpn: &'static str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = Header {
+        bindings: bindings(),
         addresses: Addresses::Inet {
             source: CLIENT.parse().unwrap(),
             destination: SERVER.parse().unwrap(),
@@ -108,6 +118,16 @@ fn a_stream_says_what_it_carries_and_where_it_comes_from() {
     let origin = world.trunk.origin(handle).unwrap();
     assert_eq!(origin.source.to_string(), CLIENT);
     assert_eq!(origin.destination.to_string(), SERVER);
+}
+
+#[test]
+fn what_a_login_can_be_bound_to_is_told_once() {
+    let (world, _, _, handle) = raw_stream();
+    assert_eq!(world.trunk.take_bindings(handle), bindings());
+    assert_eq!(
+        world.trunk.take_bindings(handle),
+        ChannelBindings::default()
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Monitor, Trunk};
 use crate::connection::{Connection, Recv, Send, Statistics};
 use crate::handle::Handle;
 use crate::options::{Active, ActiveChange, Mode};
-use crate::origin::{Origin, Protocol};
+use crate::origin::{ChannelBindings, Origin, Protocol};
 use crate::sink::{Process, Reason, Sink};
 
 /// A socket's options as getopts answers them.
@@ -243,6 +243,15 @@ impl<P: Process> Trunk<P> {
         self.connections
             .visit(handle, |connection| connection.origin().copied())
             .flatten()
+    }
+
+    /// What the login of the connection's client can be bound to, for whoever asks first: it is kept no longer.
+    pub fn take_bindings(&self, handle: Handle) -> ChannelBindings {
+        let bindings = self
+            .connections
+            .visit(handle, |connection| connection.take_bindings())
+            .flatten();
+        bindings.map_or_else(ChannelBindings::default, |it| *it)
     }
 
     /// Whether bytes can still pass: neither side has closed.

@@ -21,6 +21,8 @@ pub struct Header {
     pub tls: Option<Tls>,
     /// 0xE0: how the client speaks to the sender; `None` for other values too.
     pub transport: Option<Transport>,
+    /// 0xE1 to 0xE3: what a login can be bound to.
+    pub bindings: ChannelBindings,
 }
 
 /// Whom a header speaks for.
@@ -70,6 +72,18 @@ pub struct Tls {
     pub key_algorithm: Option<String>,
     /// Whether the client showed a certificate that was verified.
     pub verified: bool,
+}
+
+/// What both ends of the client's TLS connection know, and nobody between them can bring about: a login that
+/// is bound to it (RFC 5802, section 6) is worth nothing on another connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChannelBindings {
+    /// `tls-exporter` (RFC 9266).
+    pub exporter: Option<[u8; 32]>,
+    /// `tls-server-end-point` (RFC 5929, section 4): the hash of the certificate that the client was shown.
+    pub end_point: Option<Bytes>,
+    /// `tls-unique` (RFC 5929, section 3), of TLS 1.2: what the first `Finished` of the handshake says.
+    pub unique: Option<[u8; 12]>,
 }
 
 /// How a client speaks to the sender of the header.

@@ -13,8 +13,15 @@
 //! - A TLV is a type (1 byte), a length (2 bytes, big-endian) and a value.
 //!
 //! Each stream of a version 2 trunk starts with one. Its TLVs say what follows ([`Header::alpn`])
-//! and how the client came ([`Header::transport`], type 0xE0, which the specification leaves to
-//! applications).
+//! and how the client came. Of those, these are Megaphone's own, of the types that the specification
+//! leaves to applications:
+//!
+//! | type | value | |
+//! |---|---|---|
+//! | 0xE0 | `tcp`, `tls`, `websocket`, `bosh` | [`Header::transport`] |
+//! | 0xE1 | 32 bytes, `tls-exporter` | [`ChannelBindings::exporter`] |
+//! | 0xE2 | a hash of 32 to 64 bytes, `tls-server-end-point` | [`ChannelBindings::end_point`] |
+//! | 0xE3 | 12 bytes, `tls-unique` | [`ChannelBindings::unique`] |
 //!
 //! Version 1, which proxies in front may still send and [`read_line`] reads, is a line of text:
 //! `PROXY TCP4 192.0.2.1 198.51.100.1 40000 443` and CRLF. [`read_any`] takes both.
@@ -26,7 +33,7 @@ mod read;
 mod write;
 
 pub use error::ProxyError;
-pub use header::{Addresses, Command, Header, Tls, Transport};
+pub use header::{Addresses, ChannelBindings, Command, Header, Tls, Transport};
 pub use line::{MAX_LINE, missing, read_any, read_line};
 pub use read::read;
 pub use write::write;
@@ -52,8 +59,13 @@ const TYPE_SSL_CIPHER: u8 = 0x23;
 const TYPE_SSL_SIGNATURE: u8 = 0x24;
 const TYPE_SSL_KEY: u8 = 0x25;
 const TYPE_TRANSPORT: u8 = 0xe0;
+const TYPE_EXPORTER: u8 = 0xe1;
+const TYPE_END_POINT: u8 = 0xe2;
+const TYPE_UNIQUE: u8 = 0xe3;
 /// The longest unique id, in bytes.
 const MAX_UNIQUE_ID: usize = 128;
+/// How long a hash of a certificate is, in bytes: SHA-256 to SHA-512.
+const END_POINT: std::ops::RangeInclusive<usize> = 32..=64;
 
 #[cfg(test)]
 mod tests;

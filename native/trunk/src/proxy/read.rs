@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::{
-    Addresses, Command, FIXED, Header, MAX_LENGTH, MAX_UNIQUE_ID, ProxyError, SIGNATURE, Tls,
-    Transport,
+    Addresses, Command, END_POINT, FIXED, Header, MAX_LENGTH, MAX_UNIQUE_ID, ProxyError, SIGNATURE,
+    Tls, Transport,
 };
 use super::{
-    TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_SSL, TYPE_SSL_CIPHER, TYPE_SSL_CN, TYPE_SSL_KEY,
-    TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE_ID,
+    TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_END_POINT, TYPE_EXPORTER, TYPE_SSL,
+    TYPE_SSL_CIPHER, TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION,
+    TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
 };
 
 /// Two IPv4 addresses and ports, in bytes.
@@ -221,8 +222,14 @@ fn take(read: &mut Header, tlv: &Tlv<'_>, header: &[u8]) -> Result<(), ProxyErro
         }
         TYPE_UNIQUE_ID => read.unique_id = Some(Bytes::copy_from_slice(tlv.value)),
         TYPE_SSL => read.tls = tls(tlv)?,
-        // The type is free for applications, so another's value is no fault.
+        // These types are free for applications, so another's value is no fault.
         TYPE_TRANSPORT => read.transport = Transport::from_name(tlv.value),
+        TYPE_EXPORTER => read.bindings.exporter = tlv.value.try_into().ok(),
+        TYPE_END_POINT => {
+            let hash = Some(tlv.value).filter(|hash| END_POINT.contains(&hash.len()));
+            read.bindings.end_point = hash.map(Bytes::copy_from_slice);
+        }
+        TYPE_UNIQUE => read.bindings.unique = tlv.value.try_into().ok(),
         _ => {}
     }
     Ok(())

@@ -43,6 +43,17 @@ fn header() -> impl Strategy<Value = Header> {
         Just(Transport::WebSocket),
         Just(Transport::Bosh)
     ]);
+    let end_point = proptest::collection::vec(any::<u8>(), END_POINT).prop_map(Bytes::from);
+    let bindings = (
+        any::<Option<[u8; 32]>>(),
+        proptest::option::of(end_point),
+        any::<Option<[u8; 12]>>(),
+    )
+        .prop_map(|(exporter, end_point, unique)| ChannelBindings {
+            exporter,
+            end_point,
+            unique,
+        });
     (
         prop_oneof![Just(Command::Local), Just(Command::Proxy)],
         addresses(),
@@ -51,9 +62,10 @@ fn header() -> impl Strategy<Value = Header> {
         bytes(128),
         proptest::option::of(tls),
         transport,
+        bindings,
     )
         .prop_map(
-            |(command, addresses, alpn, authority, unique_id, tls, transport)| Header {
+            |(command, addresses, alpn, authority, unique_id, tls, transport, bindings)| Header {
                 command,
                 addresses,
                 alpn,
@@ -61,6 +73,7 @@ fn header() -> impl Strategy<Value = Header> {
                 unique_id,
                 tls,
                 transport,
+                bindings,
             },
         )
 }
@@ -189,6 +202,17 @@ fn what_is_not_understood_is_skipped() {
             with(0x21, 0, &[0xe0, 0, 3, b'f', b't', b'p']),
             &proxy,
         ),
+        (
+            "another's 0xE1",
+            with(0x21, 0, &[&[0xe1, 0, 31][..], &[7; 31]].concat()),
+            &proxy,
+        ),
+        (
+            "another's 0xE2",
+            with(0x21, 0, &[&[0xe2, 0, 20][..], &[7; 20]].concat()),
+            &proxy,
+        ),
+        ("another's 0xE3", with(0x21, 0, &[0xe3, 0, 1, 7]), &proxy),
         (
             "an SSL part",
             with(0x21, 0, &[0x20, 0, 8, 0, 0, 0, 0, 0, 0x2f, 0, 0]),

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::{Addresses, Command, Header, MAX_UNIQUE_ID, SIGNATURE};
+use super::{Addresses, Command, END_POINT, Header, MAX_UNIQUE_ID, SIGNATURE};
 use super::{
-    TYPE_ALPN, TYPE_AUTHORITY, TYPE_SSL, TYPE_SSL_CIPHER, TYPE_SSL_CN, TYPE_SSL_KEY,
-    TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE_ID,
+    TYPE_ALPN, TYPE_AUTHORITY, TYPE_END_POINT, TYPE_EXPORTER, TYPE_SSL, TYPE_SSL_CIPHER,
+    TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE,
+    TYPE_UNIQUE_ID,
 };
 
 /// The longest text that is written, in bytes: a longer host or name is left out.
@@ -100,6 +101,15 @@ fn put_tlvs(header: &Header, out: &mut Vec<u8>) {
     }
     if let Some(transport) = header.transport {
         put_tlv(out, TYPE_TRANSPORT, transport.name().as_bytes(), MAX_TEXT);
+    }
+    if let Some(exporter) = &header.bindings.exporter {
+        put_tlv(out, TYPE_EXPORTER, exporter, exporter.len());
+    }
+    if let Some(end_point) = &header.bindings.end_point {
+        put_tlv(out, TYPE_END_POINT, end_point, *END_POINT.end());
+    }
+    if let Some(unique) = &header.bindings.unique {
+        put_tlv(out, TYPE_UNIQUE, unique, unique.len());
     }
 }
 
