@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -12,6 +13,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
 
+use crate::channel_binding::{self, Secrets};
 use crate::config::Identity;
 use crate::pem::{self, PemError};
 
@@ -33,12 +35,11 @@ pub struct TlsServer {
     http: Arc<ServerConfig>,
     xmpp: Arc<ServerConfig>,
     start_tls: Arc<ServerConfig>,
+    shows: Arc<ByName>,
+    /// The keys of session tickets, with which clients come back without a full handshake. They are this
+    /// process's own, change every six hours, and no client costs memory for it.
+    tickets: Arc<dyn ProducesTickets>,
 }
-
-/// The keys of session tickets, with which clients come back without a full handshake. They are this
-/// process's own, change every six hours, and no client costs memory for it.
-#[derive(Debug, Clone)]
-pub struct TicketKeys(Arc<dyn ProducesTickets>);
 
 /// Why clients can't have TLS.
 #[derive(Debug, thiserror::Error)]
@@ -68,23 +69,16 @@ pub enum CertificateError {
     Unusable(#[from] rustls::Error),
 }
 
-impl TicketKeys {
-    /// New keys.
-    ///
-    /// # Errors
-    /// [`CertificateError::Unusable`] if the system has no random numbers.
-    pub fn new() -> Result<Self, CertificateError> {
-        Ok(Self(ring::Ticketer::new()?))
-    }
-}
-
 /// Reads the files of the `[[certificate]]`s; `None` if there are none.
+///
+/// Tickets from before are good for as long as the certificates are the same: a client that comes back with one
+/// is shown none, and takes the one that it was shown then for that of the connection.
 ///
 /// # Errors
 /// [`CertificateError`], which names the file.
 pub fn load(
     identities: &[Identity],
-    tickets: &TicketKeys,
+    before: Option<&TlsServer>,
 ) -> Result<Option<TlsServer>, CertificateError> {
     let provider = Arc::new(ring::default_provider());
     let keys = identities
@@ -94,21 +88,30 @@ pub fn load(
     if keys.is_empty() {
         return Ok(None);
     }
+    let shows = Arc::new(ByName(keys));
+    let tickets = match before.filter(|before| before.shows.is_same(&shows)) {
+        Some(before) => Arc::clone(&before.tickets),
+        None => ring::Ticketer::new()?,
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByName(keys)));
-    config.ticketer = Arc::clone(&tickets.0);
+        .with_cert_resolver(Arc::<ByName>::clone(&shows));
+    config.ticketer = Arc::clone(&tickets);
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    let with_alpn = |protocol: &[u8]| {
+    let with_alpn = |config: &ServerConfig, protocol: &[u8]| {
         let mut config = config.clone();
         config.alpn_protocols = vec![protocol.to_vec()];
         Arc::new(config)
     };
+    let http = with_alpn(&config, b"http/1.1");
+    config.key_log = Arc::new(Secrets);
     Ok(Some(TlsServer {
-        http: with_alpn(b"http/1.1"),
-        xmpp: with_alpn(b"xmpp-client"),
+        http,
+        xmpp: with_alpn(&config, b"xmpp-client"),
         start_tls: Arc::new(config),
+        shows,
+        tickets,
     }))
 }
 
@@ -127,7 +130,7 @@ impl TlsServer {
 fn certified_key(
     identity: &Identity,
     provider: &CryptoProvider,
-) -> Result<Arc<CertifiedKey>, CertificateError> {
+) -> Result<Shown, CertificateError> {
     let chain = pem::certificates(&identity.cert).map_err(in_file("cert"))?;
     let key = pem::private_key(&identity.key).map_err(in_file("key"))?;
     let unusable = |source| CertificateError::Pair {
@@ -138,27 +141,55 @@ fn certified_key(
     if let Some(first) = chain.first() {
         ParsedCertificate::try_from(first).map_err(unusable)?;
     }
-    CertifiedKey::from_der(chain, key, provider)
-        .map(Arc::new)
-        .map_err(unusable)
+    let end_point = chain
+        .first()
+        .and_then(|first| channel_binding::end_point(first));
+    let key = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
+    Ok(Shown {
+        key: Arc::new(key),
+        end_point,
+    })
 }
 
 fn in_file(key: &'static str) -> impl Fn(PemError) -> CertificateError {
     move |source| CertificateError::File { key, source }
 }
 
+/// A certificate that clients are shown.
+#[derive(Debug)]
+struct Shown {
+    key: Arc<CertifiedKey>,
+    /// What a login can be bound to of it.
+    end_point: Option<Bytes>,
+}
+
 /// Shows the first certificate that is valid for the name that a client asks for, as the client itself
 /// checks it, wildcards included; and if none is, or it asks for none, the first of all.
 #[derive(Debug)]
-struct ByName(Vec<Arc<CertifiedKey>>);
+struct ByName(Vec<Shown>);
+
+impl ByName {
+    /// Whether the same certificates are shown to the same clients.
+    fn is_same(&self, other: &Self) -> bool {
+        let chains = |it: &Self| {
+            it.0.iter()
+                .map(|shown| shown.key.cert.clone())
+                .collect::<Vec<_>>()
+        };
+        chains(self) == chains(other)
+    }
+}
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello
             .server_name()
             .and_then(|name| ServerName::try_from(name).ok());
-        let fitting = name.and_then(|name| self.0.iter().find(|key| is_valid_for(key, &name)));
-        fitting.or_else(|| self.0.first()).cloned()
+        let fitting =
+            name.and_then(|name| self.0.iter().find(|shown| is_valid_for(&shown.key, &name)));
+        let shown = fitting.or_else(|| self.0.first())?;
+        channel_binding::shown(shown.end_point.as_ref());
+        Some(Arc::clone(&shown.key))
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::certificates::{self, TicketKeys};
+use crate::certificates;
 use crate::config::{Config, ConfigError, SAMPLE};
 use crate::logging::Logging;
 use crate::open_files;
@@ -68,7 +68,7 @@ fn read_config(arguments: &Arguments) -> Result<Config, ConfigError> {
 /// Reads the files that the configuration names.
 fn check_files(config: &Config) -> Result<(), ServerError> {
     load_tls(&config.trunk)?;
-    certificates::load(&config.certificates, &TicketKeys::new()?)?;
+    certificates::load(&config.certificates, None)?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod backlog;
 mod bosh;
 mod budget;
 mod certificates;
+mod channel_binding;
 pub mod cli;
 mod client;
 mod clients;

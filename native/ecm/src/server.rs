@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::accept::BindError;
-use crate::certificates::{self, CertificateError, TicketKeys};
+use crate::certificates::{self, CertificateError};
 use crate::clients::Clients;
 use crate::config::{Again, Config, ConfigError};
 use crate::ids::IdSource;
@@ -72,8 +72,7 @@ pub async fn run(
     open_files: Option<u64>,
 ) -> Result<Exit, ServerError> {
     let mut signals = Signals::new().map_err(ServerError::Signals)?;
-    let tickets = TicketKeys::new()?;
-    let certificates = certificates::load(&config.certificates, &tickets)?;
+    let certificates = certificates::load(&config.certificates, None)?;
     let settings = Settings::new(&config).with_tls(certificates);
     let settings = Arc::new(CurrentSettings::new(settings));
     let budget = Arc::new(OutputBudget::new(&config.limits));
@@ -137,7 +136,6 @@ pub async fn run(
         settings,
         budget,
         dialler,
-        tickets,
         logging,
         open_files,
         room,
@@ -269,7 +267,6 @@ struct Reloading {
     settings: Arc<CurrentSettings>,
     budget: Arc<OutputBudget>,
     dialler: Arc<Dialler>,
-    tickets: TicketKeys,
     logging: Logging,
     open_files: Option<u64>,
     room: Room,
@@ -304,10 +301,11 @@ impl Reloading {
         } = self.config.read_again(file)?;
         // The files may have changed though their names did not.
         let tls = load_tls(&config.trunk)?;
-        let certificates = certificates::load(&config.certificates, &self.tickets)?;
+        let running = self.settings.get();
+        let certificates = certificates::load(&config.certificates, running.tls.as_deref())?;
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
-        let settings = self.settings.get().reloaded(&config);
+        let settings = running.reloaded(&config);
         self.settings.set(settings.with_tls(certificates));
         self.dialler.set_tls(tls);
         if config.limits.max_connections != self.config.limits.max_connections {

@@ -10,13 +10,16 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use common::authority::{Authority, TlsClient};
 use common::sessions::{Said, Sessions, documents, gone, gone_for_good};
 use common::v2::{Peer2, Trunk2, source};
 use common::{Client, Ecm};
-use megaphone_trunk::proxy::Transport;
+use megaphone_trunk::proxy::{ChannelBindings, Transport};
 use megaphone_trunk::v2::{StreamId, Written};
+use ring::digest::{SHA256, digest};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
 const PLAIN: &str = "kind = \"xmpp\"\nstarttls = \"off\"\n";
 const OPEN: &str =
@@ -584,6 +587,103 @@ fn a_client_whose_tls_ended_at_a_proxy_is_offered_none() {
     let (_, header, _) = sessions.opened();
     assert_eq!(source(&header), "192.0.2.7:4711".parse().unwrap());
     assert_eq!(header.transport, Some(Transport::Tls));
+    // What it has with the proxy is unknown here.
+    assert_eq!(header.bindings, ChannelBindings::default());
+}
+
+/// What the client knows of its connection is what ejabberd is told. `tls-unique`, of TLS 1.2, it doesn't say.
+fn bindings(client: &TlsClient, told: &ChannelBindings) -> ChannelBindings {
+    let exported =
+        client
+            .0
+            .conn
+            .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+    let is_13 = client.0.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let hash = digest(&SHA256, &client.certificate());
+    ChannelBindings {
+        exporter: Some(exported.unwrap()),
+        end_point: Some(Bytes::copy_from_slice(hash.as_ref())),
+        unique: told.unique.filter(|_| !is_13),
+    }
+}
+
+#[test]
+fn a_login_can_be_bound_to_the_clients_tls_and_the_certificate_that_it_was_shown() {
+    let authority = Authority::new();
+    let pairs = ["a.example", "b.example"].map(|name| authority.sign(name).table());
+    for kind in ["xmpp", "xmpps"] {
+        let listener = format!("kind = \"{kind}\"\n");
+        let (_peer, ecm, mut sessions) = start(&listener, &pairs.concat());
+        for (version, name) in [
+            (&TLS12, "a.example"),
+            (&TLS13, "a.example"),
+            (&TLS12, "b.example"),
+            (&TLS13, "b.example"),
+        ] {
+            // The second time it comes back with a ticket, and is shown nothing.
+            let config = Arc::new(authority.client(version, &[]));
+            for handshake in [HandshakeKind::Full, HandshakeKind::Resumed] {
+                let mut client = connect(&ecm, kind, &config, name);
+                client.send(HEADER);
+                let (id, header, _) = sessions.opened();
+                assert_eq!(client.0.conn.handshake_kind(), Some(handshake));
+                assert_eq!(
+                    header.bindings,
+                    bindings(&client, &header.bindings),
+                    "{kind} {name}"
+                );
+                assert_eq!(
+                    header.bindings.unique.is_some(),
+                    version.version == ProtocolVersion::TLSv1_2
+                );
+                // The ticket comes with the first bytes.
+                sessions.send(id, &[EJABBERD_OPEN]);
+                client.expect(SERVER_HEADER);
+                drop(client);
+                assert_eq!(sessions.said_to_the_end(id), gone(&[]));
+            }
+        }
+    }
+}
+
+/// A client that came to a listener of this kind and has TLS.
+#[track_caller]
+fn connect(ecm: &Ecm, kind: &str, config: &Arc<ClientConfig>, name: &str) -> TlsClient {
+    if kind == "xmpps" {
+        return TlsClient::connect(ecm.address, config, name).unwrap();
+    }
+    let mut client = ecm.client();
+    client.send(HEADER);
+    client.until("</stream:features>");
+    client.send(STARTTLS);
+    client.expect(PROCEED);
+    TlsClient::over(client.stream, config, name).unwrap()
+}
+
+#[test]
+fn what_a_client_has_a_ticket_for_is_the_certificate_that_is_shown_now() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let (_peer, mut ecm, mut sessions) = start("kind = \"xmpps\"\n", &pair.table());
+    let config = Arc::new(authority.client(&TLS13, &[]));
+    let mut shown = Vec::new();
+    for renew in [false, true] {
+        if renew {
+            authority.sign("a.example");
+            ecm.signal("HUP");
+            ecm.wait_for_log("configuration reloaded from");
+        }
+        let mut client = connect(&ecm, "xmpps", &config, "a.example");
+        client.send(HEADER);
+        let (id, header, _) = sessions.opened();
+        assert_eq!(header.bindings, bindings(&client, &header.bindings));
+        sessions.send(id, &[EJABBERD_OPEN]);
+        client.expect(SERVER_HEADER);
+        drop(client);
+        assert_eq!(sessions.said_to_the_end(id), gone(&[]));
+        shown.push(header.bindings.end_point);
+    }
+    assert_ne!(shown[0], shown[1]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use common::authority::{Authority, TlsClient};
 use common::v2::{Peer2, Seen, Trunk2, source};
 use common::{Client, get, ok, status};
-use megaphone_trunk::proxy::Transport;
+use megaphone_trunk::proxy::{ChannelBindings, Transport};
 use tokio_rustls::rustls::version::TLS13;
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
@@ -364,6 +364,7 @@ fn by_tls_it_is_a_session_too_and_an_idle_client_costs_little_memory() {
         let (id, header, first) = trunk.opened();
         assert_eq!(header.transport, Some(Transport::WebSocket));
         assert!(header.tls.is_some());
+        assert_eq!(header.bindings, ChannelBindings::default());
         assert_eq!(first.as_bytes(), framed(OPEN));
         trunk.send(id, &[framed(OPEN), framed(SUCCESS)].concat());
         assert_eq!(read_frame(&mut client.0).1, OPEN);

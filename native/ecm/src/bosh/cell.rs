@@ -401,6 +401,7 @@ impl Stream for session::Session {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+    use megaphone_trunk::proxy::ChannelBindings;
     use megaphone_xmpp::Limits;
 
     use super::*;
@@ -456,6 +457,7 @@ mod tests {
             host: None,
             content: Content::XmppFraming(Binding::Bosh),
             tls: None,
+            bindings: ChannelBindings::default(),
         };
         let first = session.outgoing().unwrap();
         let login = Arc::new(Logins::new(0)).begin();

@@ -14,6 +14,7 @@ use super::socket::{self, Socket};
 use super::tls::{HandshakeError, TlsSocket};
 use crate::addresses::TooMany;
 use crate::certificates::Purpose;
+use crate::channel_binding::Handshake;
 use crate::clients::Place;
 use crate::config::{Application, Service};
 use crate::metrics::{REFUSALS, Reason};
@@ -147,7 +148,12 @@ async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
     };
     let config = Arc::clone(tls.config(purpose));
     let input = std::mem::take(&mut arrival.input);
-    let handshake = TlsSocket::accept(stream, config, input, &arrival.settings.backlogs);
+    // The login of a stream can be bound to it. That by BOSH or WebSocket is bound to nothing, as with ejabberd's
+    // own: a browser can't, a BOSH session has many connections, and to a client that binds elsewhere and says
+    // that it would here too (RFC 5802, section 6) an offer would be an attack that it has missed.
+    let listened = matches!(arrival.service, Service::Streams(_)).then(Handshake::default);
+    let backlogs = &arrival.settings.backlogs;
+    let handshake = TlsSocket::accept(stream, config, input, listened, backlogs);
     let limit = arrival.settings.limits.handshake_timeout;
     let peer = arrival.peer;
     let done = tokio::select! {

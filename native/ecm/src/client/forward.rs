@@ -1,6 +1,6 @@
 //! From the client to ejabberd.
 
-use megaphone_trunk::proxy::Tls;
+use megaphone_trunk::proxy::{ChannelBindings, Tls};
 
 use super::replies::Reply;
 use super::requests::{Next, Outgoing, Position};
@@ -119,6 +119,7 @@ impl Client {
                 Application::Xmpp => Content::XmppClient,
             },
             tls: self.tls(),
+            bindings: ChannelBindings::default(),
         }
     }
 

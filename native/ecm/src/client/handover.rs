@@ -15,6 +15,7 @@ use bytes::Bytes;
 #[cfg(test)]
 use bytes::BytesMut;
 use megaphone_http::{BodyLength, RequestDecoder, RequestHead};
+use megaphone_trunk::proxy::ChannelBindings;
 use tokio::sync::watch;
 
 use super::origin::Origins;
@@ -83,6 +84,7 @@ impl Handover {
             host: self.head.header("Host").and_then(host_name),
             content,
             tls: tls_of(&self.stream, self.introduction.as_deref()),
+            bindings: ChannelBindings::default(),
         }
     }
 

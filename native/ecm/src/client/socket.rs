@@ -101,6 +101,14 @@ impl Socket {
         }
     }
 
+    /// What the client's login can be bound to of its TLS with this program, for whoever asks first.
+    pub fn take_bindings(&mut self) -> proxy::ChannelBindings {
+        match self {
+            Self::Plain(_) => proxy::ChannelBindings::default(),
+            Self::Tls(socket) => socket.take_bindings(),
+        }
+    }
+
     /// Gives bytes to the system, or takes them to be encrypted; how many.
     ///
     /// # Errors

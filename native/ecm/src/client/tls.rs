@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use megaphone_trunk::proxy;
+use megaphone_trunk::proxy::{self, ChannelBindings};
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
@@ -20,6 +20,7 @@ use tokio_rustls::rustls::unbuffered::{
 use tokio_rustls::rustls::{self, CipherSuite, ProtocolVersion, ServerConfig};
 
 use crate::backlog::{Backlog, Backlogs, Evicted};
+use crate::channel_binding::Handshake;
 
 /// How much is encrypted at once: what the system does not take of it waits in the client's memory.
 const WRITE_SIZE: usize = 16 * 1024;
@@ -49,6 +50,8 @@ pub(super) struct Layer {
     /// What is encrypted and was not taken by the system.
     unsent: Vec<u8>,
     input: Input,
+    /// Until they are asked for.
+    bindings: Option<Box<ChannelBindings>>,
 }
 
 /// What may come from the client.
@@ -80,7 +83,7 @@ pub enum HandshakeError {
 
 impl TlsSocket {
     /// Does a handshake in which the client has sent `input` so far. What has come of it in part counts among
-    /// the `backlogs`. Gives the socket and the first bytes that the client sent by it.
+    /// the `backlogs`. What is said in it `handshake` hears. Gives the socket and the first bytes that the client sent by it.
     ///
     /// # Errors
     /// [`HandshakeError`], with the socket, on which an alert was sent if the client should get one.
@@ -88,6 +91,7 @@ impl TlsSocket {
         mut stream: TcpStream,
         config: Arc<ServerConfig>,
         mut input: Vec<u8>,
+        mut handshake: Option<Handshake>,
         backlogs: &Arc<Backlogs>,
     ) -> Result<(Self, Vec<u8>), (HandshakeError, TcpStream)> {
         let mut layer = match UnbufferedServerConnection::new(config) {
@@ -96,10 +100,22 @@ impl TlsSocket {
         };
         let mut plaintext = Vec::new();
         match layer
-            .shake_hands(&mut stream, &mut input, &mut plaintext, backlogs)
+            .shake_hands(
+                &mut stream,
+                &mut input,
+                &mut plaintext,
+                &mut handshake,
+                backlogs,
+            )
             .await
         {
-            Ok(()) => Ok((Self { stream, layer }, plaintext)),
+            Ok(()) => {
+                let suite = layer.connection.negotiated_cipher_suite();
+                layer.bindings = handshake
+                    .zip(suite)
+                    .map(|(handshake, suite)| Box::new(handshake.bindings(suite)));
+                Ok((Self { stream, layer }, plaintext))
+            }
             Err(error) => {
                 // The alert; the socket of a client so young has room for it.
                 let _ = layer.flush(&stream);
@@ -119,6 +135,12 @@ impl TlsSocket {
                 .map(|suite| cipher_name(suite.suite())),
             ..proxy::Tls::default()
         }
+    }
+
+    /// What the client's login can be bound to, for whoever asks first.
+    pub(super) fn take_bindings(&mut self) -> ChannelBindings {
+        let bindings = self.layer.bindings.take();
+        bindings.map_or_else(ChannelBindings::default, |it| *it)
     }
 
     /// Reads into `buffer`, which is longer than any record, until there is something or the client's end,
@@ -198,6 +220,7 @@ impl Layer {
             unread: Vec::new(),
             unsent: Vec::new(),
             input: Input::Open,
+            bindings: None,
         }
     }
 
@@ -206,12 +229,12 @@ impl Layer {
         stream: &mut TcpStream,
         input: &mut [u8],
         plaintext: &mut Vec<u8>,
+        handshake: &mut Option<Handshake>,
         backlogs: &Arc<Backlogs>,
     ) -> Result<(), HandshakeError> {
         let mut backlog = Backlog::default();
         let mut received = input.len();
-        self.take(input, &mut |bytes| plaintext.extend_from_slice(bytes))
-            .1?;
+        self.take_heard(input, plaintext, handshake).1?;
         loop {
             self.flush(stream)?;
             if !self.connection.is_handshaking() {
@@ -230,7 +253,7 @@ impl Layer {
                 READ_BUFFER.with_borrow_mut(|buffer| {
                     let length = ready!(poll_fill(&mut reader, context, buffer))?;
                     let bytes = buffer.get_mut(..length).unwrap_or_default();
-                    let taken = self.take(bytes, &mut |bytes| plaintext.extend_from_slice(bytes));
+                    let taken = self.take_heard(bytes, plaintext, handshake);
                     Poll::Ready(Ok((length, taken)))
                 })
             })
@@ -241,6 +264,24 @@ impl Layer {
                 return Err(HandshakeError::Left(received));
             }
         }
+    }
+
+    /// As [`take`](Self::take), during a handshake, for whoever listens to it. All that was to be sent before
+    /// is sent.
+    fn take_heard(
+        &mut self,
+        bytes: &mut [u8],
+        plaintext: &mut Vec<u8>,
+        handshake: &mut Option<Handshake>,
+    ) -> (usize, Result<(), rustls::Error>) {
+        let mut feed = |bytes: &[u8]| plaintext.extend_from_slice(bytes);
+        let Some(handshake) = handshake else {
+            return self.take(bytes, &mut feed);
+        };
+        handshake.received(bytes);
+        let taken = handshake.listen(|| self.take(bytes, &mut feed));
+        handshake.sent(&self.unsent);
+        taken
     }
 
     /// Reads, no more than `room` at once, until there is something for `feed`, or the client's end,
@@ -368,6 +409,7 @@ impl Layer {
             unread,
             unsent,
             input,
+            bindings: _,
         } = self;
         if *input == Input::Failed {
             return Err(io::ErrorKind::NotConnected.into());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use megaphone_trunk::proxy::Transport;
+use megaphone_trunk::proxy::{ChannelBindings, Transport};
 use megaphone_trunk::v2::INITIAL_WINDOW;
 use proptest::prelude::*;
 
@@ -24,6 +24,7 @@ fn opening() -> Opening {
         host: None,
         content: Content::XmppFraming(Binding::WebSocket),
         tls: None,
+        bindings: ChannelBindings::default(),
     }
 }
 

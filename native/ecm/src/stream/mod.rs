@@ -210,7 +210,7 @@ impl Client {
     }
 
     /// What ejabberd is told of the session.
-    fn opening(&self, host: Option<String>) -> Opening {
+    fn opening(&mut self, host: Option<String>) -> Opening {
         let server = match &self.introduction {
             Some(introduction) => introduction.server,
             // It can't fail as long as the socket is there.
@@ -222,6 +222,7 @@ impl Client {
             host,
             content: Content::XmppFraming(Binding::Stream),
             tls: self.tls(),
+            bindings: self.socket.take_bindings(),
         }
     }
 

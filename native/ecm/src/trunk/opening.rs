@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use megaphone_trunk::proxy::{self, Addresses, Command, Header, Tls, Transport};
+use megaphone_trunk::proxy::{self, Addresses, ChannelBindings, Command, Header, Tls, Transport};
 
 /// What a connection carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct Opening {
     pub content: Content,
     /// The client's TLS, if it came by TLS.
     pub tls: Option<Tls>,
+    /// What its login can be bound to, if its TLS ends here.
+    pub bindings: ChannelBindings,
 }
 
 impl Opening {
@@ -83,6 +85,7 @@ impl Opening {
             unique_id: None,
             transport: Some(self.transport()),
             tls: self.tls.clone(),
+            bindings: self.bindings.clone(),
         };
         let mut bytes = Vec::new();
         proxy::write(&header, &mut bytes);
@@ -125,6 +128,7 @@ mod tests {
             host: Some("example.org".to_owned()),
             content: Content::Http,
             tls: None,
+            bindings: ChannelBindings::default(),
         };
         let bytes = opening.to_header();
         let (header, length) = proxy::read(&bytes).unwrap().unwrap();
@@ -148,6 +152,7 @@ mod tests {
                 unique_id: None,
                 tls: None,
                 transport: Some(Transport::Tcp),
+                bindings: ChannelBindings::default(),
             }
         );
     }
@@ -187,6 +192,7 @@ mod tests {
                 host: None,
                 content,
                 tls: tls.clone(),
+                bindings: ChannelBindings::default(),
             };
             let (header, _) = proxy::read(&opening.to_header()).unwrap().unwrap();
             assert_eq!(header.alpn.as_deref(), Some(alpn.as_bytes()), "{content:?}");

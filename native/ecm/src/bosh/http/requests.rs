@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use megaphone_http::{BodyLength, Event, RequestHead};
+use megaphone_trunk::proxy::ChannelBindings;
 use megaphone_xmpp::bosh::{Addressee, Condition, Request};
 
 use super::coding::is_coded;
@@ -381,6 +382,7 @@ impl Connection {
             host: head.header("Host").and_then(host_name),
             content: Content::XmppFraming(Binding::Bosh),
             tls: tls_of(&self.socket, self.introduction.as_deref()),
+            bindings: ChannelBindings::default(),
         }
     }
 
