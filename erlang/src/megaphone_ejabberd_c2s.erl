@@ -16,13 +16,15 @@
 -export([process_options/1, accept/1, shut_down/1]).
 -export([new/3, accepted/1, open/2, event/2, starttls/2, reopen/1, lost/3, handle_call/3, handle_cast/2,
          handle_info/2, terminate/2, code_change/3]).
--export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, host/1]).
+-export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, security/1, host/1]).
 -export([shared_keys/0, keys/1]).
 
--export_type([state/0, result/0]).
+-export_type([state/0, result/0, security/0]).
 
 -type state() :: xmpp_stream_in:state().
 -type result() :: {noreply, state(), timeout()} | {stop, term(), state()}.
+%% Of the client's connection; of TLS what the login can be bound to, by the names of the bindings.
+-type security() :: plain | {tls, #{binary() => binary()}}.
 
 %% By process.
 
@@ -64,22 +66,37 @@ accepted(#{socket_mod := _} = State) ->
 accepted(_) ->
     not_due.
 
-%% @doc Makes the state one of a session: TLS is the ECM's, and so is whatever needs its keys (client
-%% certificates, channel binding), and compression is nobody's. A client that came by TLS needs no more of it;
-%% one that did not can't get it, and is refused where TLS is required.
+%% @doc Makes the state one of a session: TLS is the ECM's, and so are client certificates, and compression is
+%% nobody's. A client that came by TLS needs no more of it; one that did not can't get it, and is refused where
+%% TLS is required.
+%%
+%% A client whose login can be bound to its TLS is encrypted to ejabberd_c2s, as it offers then that it is
+%% (`-PLUS'). Of others those that would bind it say so (RFC 5802, 6), and where nothing is offered they have to
+%% be believed. `sasl_channel_bindings' is known from 24.02 on. Before the socket is asked, and for `tls-unique'
+%% alone, which TLS 1.3 does not have.
 %%
 %% ejabberd_c2s knows `allow_unencrypted_sasl2' from 24.10 on.
--spec open(state(), tls | plain) -> state().
-open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted, Tls) ->
+-spec open(state(), security()) -> state().
+open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted, Security) ->
     %% The connection itself says that it broke.
     true = demonitor(Monitor, [flush]),
     State = Accepted#{socket := xmpp_socket:reset_stream(XmppSocket),
                       tls_enabled => false,
                       tls_verify => false,
                       zlib => false},
-    case Tls of
-        tls -> State#{tls_required => false, allow_unencrypted_sasl2 => true};
+    case Security of
+        {tls, Bindings} -> bind(Bindings, State#{tls_required => false, allow_unencrypted_sasl2 => true});
         plain -> State
+    end.
+
+bind(Bindings, State) ->
+    case {erlang:function_exported(xmpp_socket, get_tls_cb_exporter, 1), Bindings} of
+        {true, _} when map_size(Bindings) > 0 ->
+            State#{stream_encrypted := true, sasl_channel_bindings => Bindings};
+        {false, #{<<"tls-unique">> := _}} ->
+            State#{stream_encrypted := true};
+        _ ->
+            State
     end.
 
 %% @doc Handles what a parser would have found, or that the connection has ended.
@@ -187,6 +204,11 @@ forget_login(State) ->
 has_stream_management(#{mgmt_state := State}) -> State =/= inactive;
 has_stream_management(_) -> false.
 
+%% @doc What differs between the states of clients with TLS and of those without.
+-spec security(state()) -> map().
+security(State) ->
+    maps:with([allow_unencrypted_sasl2, stream_encrypted, tls_required], State).
+
 %% @doc The host that the client named, or the first of the configuration.
 -spec host(state()) -> binary().
 host(#{lserver := Host}) ->
@@ -197,12 +219,14 @@ host(#{lserver := Host}) ->
 %% @doc Keys whose values may be the same in the states of many sessions: no client's own, and without pids,
 %% references or text of a client. A state need not have any of them.
 %%
-%% Those of `mgmt' are mod_stream_mgmt's; `allow_unencrypted_sasl2' came with 24.10.
+%% Those of `mgmt' are mod_stream_mgmt's; `allow_unencrypted_sasl2' came with 24.10. `sasl_channel_bindings' has
+%% a client's until it has logged in, and then none.
 -spec shared_keys() -> [atom()].
 shared_keys() ->
     [access, allow_unencrypted_sasl2, auth_module, codec_options, conn, csi_state, lang, lserver,
      mgmt_ack_timeout, mgmt_max_queue, mgmt_max_timeout, mgmt_queue_type, mgmt_resend, mgmt_state,
-     mgmt_stanzas_in, mgmt_stanzas_out, mgmt_stanzas_req, mgmt_timeout, mod, pres_a, server,
+     mgmt_stanzas_in, mgmt_stanzas_out, mgmt_stanzas_req, mgmt_timeout, mod, pres_a,
+     sasl_channel_bindings, server,
      shaper, stream_authenticated, stream_compressed, stream_direction, stream_encrypted,
      stream_header_sent, stream_restarted, stream_state, stream_timeout, stream_version,
      tls_enabled, tls_options, tls_required, tls_verify, xmlns, zlib].
@@ -217,6 +241,7 @@ keys(accepted) ->
       socket => fun is_any/1,
       socket_monitor => fun is_reference/1,
       stream_authenticated => fun is_boolean/1,
+      stream_encrypted => fun is_boolean/1,
       stream_header_sent => fun is_boolean/1,
       stream_id => fun is_binary/1,
       stream_state => fun(StreamState) -> StreamState =:= wait_for_stream end,

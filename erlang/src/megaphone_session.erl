@@ -192,8 +192,14 @@ code_change(OldVersion, Session, Extra) ->
     end.
 
 open(Accepted, #session{socket = Socket} = Session) ->
-    {_, Tls} = megaphone:transport(Socket),
-    Session#session{stream = megaphone_ejabberd_c2s:open(Accepted, Tls)}.
+    Bindings = megaphone:take_channel_bindings(Socket),
+    Security = case megaphone:transport(Socket) of
+                   {_, tls} -> {tls, Bindings};
+                   {_, plain} -> plain
+               end,
+    Stream = megaphone_ejabberd_c2s:open(Accepted, Security),
+    ok = megaphone_session_socket:bind(Bindings),
+    Session#session{stream = Stream}.
 
 stray(Message, Session) ->
     megaphone_log:stray("a session", Message),

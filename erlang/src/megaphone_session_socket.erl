@@ -8,10 +8,10 @@
 
 -behaviour(xmpp_socket).
 
--export([new/2, pause/1, redirect/2, has_waited/0]).
+-export([new/2, bind/1, pause/1, redirect/2, has_waited/0]).
 %% xmpp_socket's callbacks
 -export([send_xml/2, get_owner/1, get_transport/1, change_shaper/2, controlling_process/2, close/1,
-         sockname/1, peername/1, setopts/2, reset_stream/1]).
+         sockname/1, peername/1, setopts/2, reset_stream/1, get_tls_last_message/2]).
 
 -export_type([socket/0]).
 
@@ -22,6 +22,8 @@
 
 %% Where the shaper is: most sessions have none, and no room for it.
 -define(SHAPER, {?MODULE, shaper}).
+%% What the login can be bound to, until then.
+-define(UNIQUE, {?MODULE, unique}).
 %% That a document had to wait for the client.
 -define(WAITED, {?MODULE, waited}).
 
@@ -34,6 +36,14 @@ transport({tcp, plain}) -> tcp;
 transport({tcp, tls}) -> tls;
 transport({websocket, _}) -> websocket;
 transport({bosh, _}) -> http_bind.
+
+%% @doc Keeps `tls-unique' of what the login can be bound to, until the stream begins again after the login.
+-spec bind(#{binary() => binary()}) -> ok.
+bind(#{<<"tls-unique">> := Unique}) ->
+    _ = put(?UNIQUE, Unique),
+    ok;
+bind(_Bindings) ->
+    ok.
 
 %% @doc How long the session's shaper wants no more input after `Size' bytes (milliseconds).
 -spec pause(non_neg_integer()) -> non_neg_integer().
@@ -137,4 +147,13 @@ setopts(_Socket, _Options) ->
 %% @doc A document is whole, so there is no parser to reset.
 -spec reset_stream(socket()) -> socket().
 reset_stream({_, Transport, Socket}) ->
+    _ = erase(?UNIQUE),
     {self, Transport, Socket}.
+
+%% @doc What the client's `Finished' says, which is `tls-unique'. xmpp_sasl_scram asks for it before 24.02.
+-spec get_tls_last_message(peer | self, socket()) -> {ok, binary()} | {error, unavailable}.
+get_tls_last_message(_Side, _Socket) ->
+    case get(?UNIQUE) of
+        undefined -> {error, unavailable};
+        Unique -> {ok, Unique}
+    end.

@@ -37,10 +37,10 @@ pack(State) ->
 unpack({packed, Shared, Own, Missing}) ->
     maps:merge(maps:without(Missing, Shared), Own).
 
-%% Each host has its own, made by the first session that sleeps: it stays as it is, since changing a
-%% persistent term makes the VM look at all processes.
+%% Each host has its own, one for clients with TLS and one for those without, made by the first session that
+%% sleeps: it stays as it is, since changing a persistent term makes the VM look at all processes.
 template(State) ->
-    Name = {?MODULE, megaphone_ejabberd_c2s:host(State)},
+    Name = {?MODULE, megaphone_ejabberd_c2s:host(State), megaphone_ejabberd_c2s:security(State)},
     case persistent_term:get(Name, none) of
         none ->
             Shared = megaphone_ejabberd_c2s:shared_keys(),

@@ -2,12 +2,13 @@
 
     python chat.py SCENARIO SECURITY HOST PORT CA PASSWORD JID...
 
-SECURITY is starttls, direct-tls or plain; CA is the certificate of who signed the server's. Facts about
+SECURITY is starttls, direct-tls or plain, and the first two have TLS 1.2 with starttls-1.2 and direct-tls-1.2; CA is the certificate of who signed the server's. Facts about
 the run are printed as one line of JSON. It fails, with what was expected, if the server does otherwise.
 """
 
 import asyncio
 import json
+import ssl
 import sys
 
 import slixmpp
@@ -31,9 +32,12 @@ class Client(slixmpp.ClientXMPP):
         )
         self.address = (settings["host"], settings["port"])
         self.ca_certs = settings["ca"]
-        self.enable_direct_tls = settings["security"] == "direct-tls"
-        self.enable_starttls = settings["security"] == "starttls"
-        self.enable_plaintext = settings["security"] == "plain"
+        security = settings["security"].removesuffix("-1.2")
+        self.enable_direct_tls = security == "direct-tls"
+        self.enable_starttls = security == "starttls"
+        self.enable_plaintext = security == "plain"
+        if security != settings["security"]:
+            self.ssl_context.maximum_version = ssl.TLSVersion.TLSv1_2
         self.register_plugin("xep_0198")
         self.bodies = []
         self.changed = asyncio.Event()

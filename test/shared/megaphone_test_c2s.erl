@@ -5,7 +5,7 @@
 -behaviour(megaphone_test_xmpp).
 
 -export([open/3, restart/1, send/2, recv/2, close/1, drop/1]).
--export([send_bytes/2, header/1]).
+-export([send_bytes/2, header/1, tls/1]).
 
 -define(TIMEOUT, 10_000).
 -define(NS_STREAM, "http://etherx.jabber.org/streams").
@@ -21,23 +21,38 @@
                     %% The attributes of the server's stream.
                     header := [{binary(), binary()}]}.
 
-%% @doc Opens a stream; with `starttls' it is encrypted first, with `compress' it will be compressed.
+%% @doc Opens a stream; with `starttls' it is encrypted first, with `direct_tls' from the first byte on, with more of
+%% fast_tls's options in `tls_options'; with `compress' it will be compressed.
 -spec open(megaphone_test_http:target(), binary(),
-           #{starttls => boolean(), compress => boolean(), prefix => string(), declare => iodata(),
-             from => binary()}) ->
+           #{starttls => boolean(), direct_tls => boolean(), tls_options => [term()], compress => boolean(),
+             prefix => string(), declare => iodata(), from => binary()}) ->
           {ok, client()} | {error, term()}.
 open(Target, Host, Options) ->
-    Socket = megaphone_test_http:connect(Target),
-    Opened = start(#{module => gen_tcp, socket => Socket, host => Host,
+    {Module, Socket} = connect(Target, Options),
+    Opened = start(#{module => Module, socket => Socket, host => Host,
                      prefix => maps:get(prefix, Options, "stream"),
                      declare => maps:get(declare, Options, ""),
                      from => maps:get(from, Options, none),
                      compress => maps:get(compress, Options, false), parser => none,
                      elements => [], header => []}),
     case {Opened, Options} of
-        {{ok, Client}, #{starttls := true}} -> starttls(Client);
+        {{ok, Client}, #{starttls := true}} -> starttls(Client, Options);
         _ -> Opened
     end.
+
+connect(Target, #{direct_tls := true} = Options) ->
+    {fast_tls, encrypt(megaphone_test_http:connect(Target), Options)};
+connect(Target, _Options) ->
+    {gen_tcp, megaphone_test_http:connect(Target)}.
+
+encrypt(Socket, Options) ->
+    {ok, Tls} = fast_tls:tcp_to_tls(Socket, [connect, verify_none | maps:get(tls_options, Options, [])]),
+    Tls.
+
+%% @doc The TLS connection of a client that has one.
+-spec tls(client()) -> fast_tls:tls_socket().
+tls(#{module := fast_tls, socket := Socket}) ->
+    Socket.
 
 -spec restart(client()) -> {ok, client()} | {error, term()}.
 restart(#{compress := false} = Client) ->
@@ -100,13 +115,12 @@ compress(Client) ->
         {error, _} = Error -> Error
     end.
 
-starttls(Client) ->
+starttls(Client, Options) ->
     {ok, {xmlel, <<"stream:features">>, _, _}, Greeted} = recv(Client, ?TIMEOUT),
     {ok, Asked} = send(Greeted, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
     case recv(Asked, ?TIMEOUT) of
         {ok, {xmlel, <<"proceed">>, _, _}, #{socket := Socket} = Answered} ->
-            {ok, Tls} = fast_tls:tcp_to_tls(Socket, [connect, verify_none]),
-            start(Answered#{module := fast_tls, socket := Tls});
+            start(Answered#{module := fast_tls, socket := encrypt(Socket, Options)});
         {ok, Other, _} -> {error, {no_tls, Other}};
         {error, _} = Error -> Error
     end.
