@@ -35,21 +35,53 @@ base=$cache/base
 
 main() {
     command -v debootstrap >/dev/null || install_debootstrap
-    unshare --mount --pid --fork true 2>/dev/null ||
+    unshare --mount --pid --fork mount -t tmpfs own /mnt 2>/dev/null ||
         fail "this system allows no mounts and processes of one's own (unshare --mount --pid), which a chroot needs"
     toolchain=$(rustc --print sysroot) || fail "there is no Rust here; https://rustup.rs has it"
-    mkdir -p "$cache"/{archives,cargo,target}
+    mkdir -p "$cache"/{archives,cargo,target} ||
+        fail "there has to be a folder for what is kept; set DEBIAN_CACHE to one that can be written"
     exec {lock}>"$cache/lock"
     flock -n "$lock" || { say "waiting for another run of $suite"; flock "$lock"; }
-    [ -e "$cache/complete" ] || make_base
     copy=$cache/copy
+    # Of a run that was killed.
     rm -rf "$copy"
+    check_space
+    [ -e "$cache/complete" ] || make_base
     trap 'rm -rf "$copy"' EXIT
     cp -a "$base" "$copy"
     copy_tree
     say "$suite: $*"
-    # --kill-child: the processes end with this script.
-    unshare --mount --pid --ipc --fork --kill-child bash "$here/enter.sh" "$copy" "$cache" "$toolchain" "$@"
+    enter "$@"
+}
+
+# What a run takes at its peak, with its packages, and some room.
+check_space() {
+    local gib=6 free
+    free=$(df --output=avail -k "$cache" | tail -n 1)
+    [ "$free" -ge $((gib << 20)) ] ||
+        fail "$cache has $((free >> 10)) MiB of room, a run takes up to $gib GiB; DEBIAN_CACHE names another folder"
+}
+
+# Runs the command in the copy. Its processes end with this script: the kernel ends unshare (pdeathsig), and with
+# unshare all that it started (kill-child).
+enter() {
+    local inside status
+    # In the background, as bash handles signals at once only while it waits for such; but with the terminal, and
+    # with the signals that bash takes from what is there.
+    setpriv --pdeathsig KILL env --default-signal=INT,QUIT \
+        unshare --mount --pid --ipc --fork --kill-child \
+        bash "$here/enter.sh" "$copy" "$cache" "$toolchain" "$@" <&0 &
+    inside=$!
+    # Ctrl-C reaches the command as well as this script: it may end in order. The second one is the last.
+    trap 'trap "kill -KILL $inside" INT' INT
+    trap 'kill -KILL $inside' TERM HUP
+    # A signal ends a wait, too.
+    while true; do
+        status=0
+        wait "$inside" || status=$?
+        kill -0 "$inside" 2>/dev/null || break
+    done
+    return "$status"
 }
 
 install_debootstrap() {
@@ -76,7 +108,8 @@ make_base() {
     say "making a bare $release (debootstrap; its log: $cache/debootstrap.log)"
     rm -rf "$base"
     # Releases differ in name alone: the script of one serves for one that is newer than debootstrap.
-    debootstrap --variant=minbase --include=ca-certificates,make "$release" "$base" "$from" sid \
+    # It mounts things there, which go with its own mounts, however it ends.
+    unshare --mount debootstrap --variant=minbase --include=ca-certificates,make "$release" "$base" "$from" sid \
         >"$cache/debootstrap.log" 2>&1 || { tail -n 5 "$cache/debootstrap.log" >&2; fail "debootstrap failed"; }
     # A mirror may be older than it says it may be.
     echo 'Acquire::Check-Valid-Until "false";' >"$base/etc/apt/apt.conf.d/90valid-until"

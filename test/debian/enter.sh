@@ -35,6 +35,9 @@ while IFS= read -r name; do
     settings+=("$name=${!name}")
 done < <(compgen -e | grep -Ei '^(pip_(cert|index_url|default_timeout)|npm_config_(registry|cafile)|cargo_(http|net|registries|source)_.*|node_extra_ca_certs|(http|https|no)_proxy|ssl_cert_file|ci)$' || true)
 
-exec chroot "$copy" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" CARGO_TARGET_DIR=/root/target \
+# Not by exec: the first process of a process space is spared the signals that it does not handle, Ctrl-C's too.
+status=0
+chroot "$copy" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" CARGO_TARGET_DIR=/root/target \
     PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${settings[@]}" \
-    sh -c 'update-ca-certificates >/dev/null 2>&1; apt-get -q update >/dev/null && cd /root/megaphone && exec "$@"' sh "$@"
+    sh -c 'update-ca-certificates >/dev/null 2>&1; apt-get -q update >/dev/null && cd /root/megaphone && exec "$@"' sh "$@" || status=$?
+exit "$status"
