@@ -31,25 +31,27 @@ run() ->
         Missing -> judge(Missing)
     end.
 
-judge([]) ->
-    case says_tested(megaphone_ejabberd:version()) of
-        true ->
-            ok;
-        false ->
-            ?LOG_WARNING("megaphone: this is ejabberd ~ts, and Megaphone was tested with ~ts. What it needs to start "
-                         "is there.", [name(), tested()])
-    end;
 judge(Missing) ->
-    {error, io_lib:format("sessions can't work in this ejabberd, ~ts: ~ts. Megaphone was tested with ~ts: take one "
-                          "of those, or a Megaphone that was tested with ~ts.",
-                          [name(), lists:join("; ", Missing), tested(), name()])}.
-
-name() ->
-    case megaphone_ejabberd:version() of
-        {ok, _, Text} -> Text;
-        {unknown, ""} -> "of an unknown version";
-        {unknown, Text} -> Text
+    Version = megaphone_ejabberd:version(),
+    case {Missing, says_tested(Version)} of
+        {[], true} ->
+            ok;
+        {[], false} ->
+            ?LOG_WARNING("megaphone: this is ejabberd ~ts, and Megaphone was tested with ~ts. What it needs to start "
+                         "is there.", [name(Version), tested()]);
+        {_, IsTested} ->
+            {error, io_lib:format("sessions can't work in this ejabberd, ~ts: ~ts. ~ts",
+                                  [name(Version), lists:join("; ", Missing), what_to_do(IsTested)])}
     end.
+
+what_to_do(true) ->
+    "It was tested, but not so: install it and its libraries, xmpp among them, from one place.";
+what_to_do(false) ->
+    ["Megaphone was tested with ", tested(), ": take one of those, or a newer Megaphone."].
+
+name({ok, _, Text}) -> Text;
+name({unknown, ""}) -> "of an unknown version";
+name({unknown, Text}) -> Text.
 
 tested() ->
     {Oldest, Newest} = megaphone_ejabberd:tested(),
@@ -102,8 +104,12 @@ missing_callbacks() ->
                                 {xmpp_socket, megaphone_session_socket}],
         {Function, Arity} <- callbacks(Behaviour), not is_there(Module, Function, Arity)].
 
+%% One that asks for nothing lacks what is called of it, too.
 callbacks(Behaviour) ->
-    Behaviour:behaviour_info(callbacks) -- Behaviour:behaviour_info(optional_callbacks).
+    case is_there(Behaviour, behaviour_info, 1) of
+        true -> Behaviour:behaviour_info(callbacks) -- Behaviour:behaviour_info(optional_callbacks);
+        false -> []
+    end.
 
 %% A c2s.
 

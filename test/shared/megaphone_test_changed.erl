@@ -2,13 +2,18 @@
 %% the beam that is there, changed and compiled again.
 -module(megaphone_test_changed).
 
--export([without/2, renamed/2, asking_for/2, load/2, load_original/2, write/2, write_version/2]).
+-export([empty/1, without/2, renamed/2, asking_for/2, load/2, load_original/2, write/2, write_version/2]).
 %% A module of ejabberd's that turns all clients away.
 -export([turn_all_away/2, c2s_init/2]).
 
 -export_type([changed/0]).
 
 -type changed() :: {module(), Beam :: binary()}.
+
+%% @doc A module with nothing in it.
+-spec empty(module()) -> changed().
+empty(Module) ->
+    compile(Module, [{attribute, 1, module, Module}]).
 
 %% @doc A module that does not export these functions.
 -spec without(module(), [{atom(), arity()}]) -> changed().
