@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use megaphone_http::RequestHead;
+use megaphone_trunk::proxy::Tls;
 
 use crate::answer::After;
 use crate::config::{Config, HostMetaConfig};
@@ -22,6 +23,13 @@ pub enum Scheme {
     Plain,
     /// With TLS, which may end at a proxy.
     Tls,
+}
+
+impl Scheme {
+    /// Its TLS, where nothing more is known of it.
+    pub fn tls(self) -> Option<Tls> {
+        (self == Self::Tls).then(Tls::default)
+    }
 }
 
 /// What is said of this program's URLs.

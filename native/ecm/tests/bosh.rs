@@ -823,10 +823,11 @@ fn a_trusted_proxy_says_whose_session_it_is() {
     };
     let mut trunk = trunks.remove(0);
     let mut client = ecm.client();
-    let forwarded = "Host: a.example\r\nX-Forwarded-For: 192.0.2.7\r\n";
+    let forwarded = "Host: a.example\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n";
     client.send(&post(&creation("")).replace("Host: a.example\r\n", forwarded));
     let (_, header, _) = trunk.opened();
     assert_eq!(source(&header), SocketAddr::from(([192, 0, 2, 7], 0)));
+    assert_ne!(header.tls, None);
 }
 
 #[test]

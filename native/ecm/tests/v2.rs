@@ -346,6 +346,46 @@ fn requests_of_several_clients_behind_a_proxy_have_each_their_address() {
 }
 
 #[test]
+fn a_trusted_proxy_says_for_each_request_whether_its_client_came_by_tls() {
+    let peer = Peer2::start();
+    let config = common::v2::config(&peer.address.to_string(), 1, "");
+    let config = format!("trusted_proxies = [\"127.0.0.1\"]\n{config}");
+    let mut ecm = common::Ecm::start_with_config(&config);
+    let mut trunk = peer.accept();
+    ecm.wait_for_log("is up");
+    let ask = |proto: &str| {
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\n{proto}\r\n")
+    };
+    let mut proxy = ecm.client();
+    let mut last = None;
+    for (proto, is_tls) in [
+        ("", false),
+        ("X-Forwarded-Proto: https\r\n", true),
+        ("X-Forwarded-Proto: http\r\n", false),
+        ("X-Forwarded-Proto: HTTPS\r\n", true),
+    ] {
+        proxy.send(&ask(proto));
+        if let Some(last) = last {
+            assert_eq!(trunk.next_on(last), Seen::Finished(last), "{proto}");
+        }
+        let (id, header, _) = trunk.opened();
+        assert_eq!(header.tls.is_some(), is_tls, "{proto}");
+        trunk.answer(id, "a");
+        proxy.expect(&ok("a"));
+        last = Some(id);
+    }
+}
+
+#[test]
+fn nobody_elses_word_is_taken_for_tls() {
+    let (_peer, ecm, mut trunk) = start("");
+    let mut client = ecm.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n");
+    let (_, header, _) = trunk.opened();
+    assert_eq!(header.tls, None);
+}
+
+#[test]
 fn what_is_not_the_protocol_ends_the_trunk_with_its_reason_on_both_sides() {
     let (_peer, mut ecm, mut trunk) = start("");
     trunk

@@ -227,11 +227,13 @@ fn a_trusted_proxys_word_is_taken_for_where_a_client_comes_from() {
     let mut trunk = peer.accept();
     ecm.wait_for_log("is up");
     let mut client = ecm.client();
-    client.send(&upgrade("/ws", "X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\n"));
+    let from = "X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\nX-Forwarded-Proto: https\r\n";
+    client.send(&upgrade("/ws", from));
     client.expect(SWITCHED);
     client.stream.write_all(&message(OPEN)).unwrap();
     let (_, header, _) = trunk.opened();
     assert_eq!(source(&header), "192.0.2.7:0".parse().unwrap());
+    assert_ne!(header.tls, None);
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Client {
         if self.connection.is_none() {
             self.connection = self.trunks.open(&self.opening(&outgoing));
             self.carries = outgoing.client;
+            self.carries_as = outgoing.scheme;
         }
         let Some(connection) = &mut self.connection else {
             self.reply(Reply::NoTrunk, outgoing.asked.map(|asked| asked.kind));
@@ -97,10 +98,12 @@ impl Client {
         }
     }
 
-    /// Whether it begins a request of another client than those that the connection carries: a proxy
-    /// sends them all the same way, and ejabberd takes a connection's address for all its requests.
+    /// Whether it begins a request of another client than those that the connection carries, or one that came
+    /// in another way: a proxy sends them all the same way, and ejabberd takes what it was told of a connection
+    /// for all its requests.
     fn is_of_another_client(&self, outgoing: &Outgoing) -> bool {
-        self.connection.is_some() && outgoing.asked.is_some() && outgoing.client != self.carries
+        let is_other = outgoing.client != self.carries || outgoing.scheme != self.carries_as;
+        self.connection.is_some() && outgoing.asked.is_some() && is_other
     }
 
     /// What ejabberd is told of a connection that begins with these bytes.
@@ -118,7 +121,7 @@ impl Client {
                 Application::Http => Content::Http,
                 Application::Xmpp => Content::XmppClient,
             },
-            tls: self.tls(),
+            tls: self.tls().or_else(|| outgoing.scheme.tls()),
             bindings: ChannelBindings::default(),
         }
     }

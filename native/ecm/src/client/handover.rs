@@ -83,7 +83,8 @@ impl Handover {
             server,
             host: self.head.header("Host").and_then(host_name),
             content,
-            tls: tls_of(&self.stream, self.introduction.as_deref()),
+            tls: tls_of(&self.stream, self.introduction.as_deref())
+                .or_else(|| self.origins.scheme(&self.head).tls()),
             bindings: ChannelBindings::default(),
         }
     }

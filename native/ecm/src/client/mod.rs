@@ -48,6 +48,7 @@ pub use self::unread::Unread;
 use crate::backlog::Backlog;
 use crate::clients::Place;
 use crate::config::{Application, ListenerKind, Protocol, Service};
+use crate::host_meta::Scheme;
 use crate::metrics::{REFUSALS, Reason};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
@@ -132,6 +133,8 @@ struct Client {
     connection: Option<Connection>,
     /// Whose requests the connection carries.
     carries: SocketAddr,
+    /// How a trusted proxy says that they come.
+    carries_as: Scheme,
     /// What waits for room in the trunk.
     outgoing: Option<Outgoing>,
     /// Kept from one wait to the next, because who asks anew is the last in the queue.
@@ -250,6 +253,7 @@ impl Client {
             input: Input::Open,
             phase: Phase::Serving,
             carries: peer,
+            carries_as: Scheme::Plain,
             socket,
             place,
             service,

@@ -34,6 +34,8 @@ pub struct Outgoing {
     pub asked: Option<Asked>,
     /// Whose they are.
     pub client: SocketAddr,
+    /// How a trusted proxy says that the client came.
+    pub scheme: Scheme,
 }
 
 impl Outgoing {
@@ -110,6 +112,8 @@ pub struct RequestReader {
     origins: Origins,
     /// Whose the last head was.
     client: SocketAddr,
+    /// How a trusted proxy says that it came.
+    scheme: Scheme,
     /// What was written and is not yet given out.
     outgoing: BytesMut,
     /// The request whose head was read and whose end was not.
@@ -180,6 +184,7 @@ impl RequestReader {
             decoder: RequestDecoder::new(limits),
             input: Unread::default(),
             client: origins.peer(),
+            scheme: Scheme::Plain,
             origins,
             outgoing: BytesMut::new(),
             current: None,
@@ -363,11 +368,13 @@ impl RequestReader {
             bytes,
             asked: None,
             client: self.client,
+            scheme: self.scheme,
         }
     }
 
     fn start(&mut self, head: &RequestHead) {
         self.client = self.origins.client(head);
+        self.scheme = self.origins.scheme(head);
         let edit = self.origins.edit(self.client);
         head.write(&edit, &mut self.outgoing);
         let large = matches!(head.body(), BodyLength::Length(length) if length > COLLECTED as u64);
@@ -428,6 +435,7 @@ impl RequestReader {
                 .as_mut()
                 .and_then(|current| current.asked.take()),
             client: self.client,
+            scheme: self.scheme,
         }
     }
 }
@@ -593,6 +601,7 @@ mod tests {
                 bytes: Bytes::from_static(b"\x81\x00"),
                 asked: None,
                 client: client(),
+                scheme: Scheme::Plain,
             }
         );
         assert_eq!(reader.position(), Position::Raw);

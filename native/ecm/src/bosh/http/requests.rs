@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use megaphone_http::{BodyLength, Event, RequestHead};
-use megaphone_trunk::proxy::ChannelBindings;
+use megaphone_trunk::proxy::{ChannelBindings, Tls};
 use megaphone_xmpp::bosh::{Addressee, Condition, Request};
 
 use super::coding::is_coded;
@@ -17,7 +17,7 @@ use crate::bosh::queued::{Next, Queued};
 use crate::bosh::session::{Session, Taken};
 use crate::bosh::sid::Sid;
 use crate::client::task::Moved;
-use crate::client::{Route, Socket, Unread, host_name, tls_of};
+use crate::client::{Route, Unread, host_name, tls_of};
 use crate::metrics::{REFUSALS, Reason};
 use crate::session::MAX_BEFORE_LOGIN;
 use crate::shutdown::Phase;
@@ -299,7 +299,7 @@ impl Connection {
         let Some(cell) = Sid::parse(sid).and_then(|sid| sessions.find(sid)) else {
             return whole(&terms, &Answer::terminate(Condition::ItemNotFound));
         };
-        if cell.security() == Security::Encrypted && self.security() == Security::Plain {
+        if cell.security() == Security::Encrypted && self.security(head) == Security::Plain {
             // To end the session would serve who overheard its identifier (XEP-0124, 19.1).
             tracing::debug!(peer = %self.origins.peer(), "a session with TLS was asked for without");
             return Due::Whole(Bytes::new(), response::Connection::Closes);
@@ -359,8 +359,8 @@ impl Connection {
         };
         let backlogs = &settings.backlogs;
         let cell = match Box::new(queued).go_on(&mut session, now) {
-            Next::Open(stream) => Cell::new(session, stream, self.security(), backlogs),
-            Next::Wait(queued) => Cell::queued(session, queued, self.security(), backlogs),
+            Next::Open(stream) => Cell::new(session, stream, self.security(head), backlogs),
+            Next::Wait(queued) => Cell::queued(session, queued, self.security(head), backlogs),
             Next::Over => return Err(Answer::terminate(Condition::RemoteConnectionFailed)),
         };
         let cell = Arc::new(cell);
@@ -381,20 +381,22 @@ impl Connection {
             server,
             host: head.header("Host").and_then(host_name),
             content: Content::XmppFraming(Binding::Bosh),
-            tls: tls_of(&self.socket, self.introduction.as_deref()),
+            tls: self.tls(head),
             bindings: ChannelBindings::default(),
         }
     }
 
-    fn security(&self) -> Security {
-        let proxied = self
-            .introduction
-            .as_ref()
-            .is_some_and(|it| it.tls.is_some());
-        match proxied || matches!(self.socket, Socket::Tls(_)) {
-            true => Security::Encrypted,
-            false => Security::Plain,
+    fn security(&self, head: &RequestHead) -> Security {
+        match self.tls(head) {
+            Some(_) => Security::Encrypted,
+            None => Security::Plain,
         }
+    }
+
+    /// The TLS by which a request came, to this program or to a proxy in front of it.
+    fn tls(&self, head: &RequestHead) -> Option<Tls> {
+        tls_of(&self.socket, self.introduction.as_deref())
+            .or_else(|| self.origins.scheme(head).tls())
     }
 
     fn terms(&self, head: &RequestHead, allow_origin: AllowOrigin) -> Terms {
