@@ -10,10 +10,11 @@
 -export([http_options/0, http_option_type/1, c2s_options/0, c2s_option_type/1, send_timeout/2,
          leave_proxy_header/1, is_proxy_header_left/1]).
 -export([start_http/2, start_xml_stream/2, accept_xml_stream/1, is_held/1]).
+-export([request_socket/1, as_https/1, handle_request/3]).
 -export([listeners/1, open_end_points/0, open_listeners/0, close_listener/2]).
 -export([add_hook/3, is_alone/0, route/1, codec_options/0]).
 
--export_type([version/0, options/0, end_point/0, listeners/0]).
+-export_type([version/0, options/0, end_point/0, listeners/0, request_handler/0]).
 
 -type version() :: {Year :: non_neg_integer(), Month :: non_neg_integer()}.
 %% What ejabberd_listener hands to a listener's module: what differs from the defaults. What that makes of it, for
@@ -22,6 +23,27 @@
 %% A port, or a Unix socket's path as `<<"unix:/path">>'.
 -type end_point() :: {inet:port_number() | binary(), inet:ip_address(), tcp | udp}.
 -type listeners() :: [{end_point(), module(), map()}].
+%% The path, in its segments, and who answers requests for it and for all below.
+-type request_handler() :: {[binary()], module()} | {[binary()], module(), Opts :: term()}.
+
+%% A request as ejabberd_http hands it to its handlers.
+-record(request, {method :: term(),
+                  path :: term(),
+                  raw_path :: term(),
+                  q :: term(),
+                  us :: term(),
+                  auth :: term(),
+                  lang :: term(),
+                  data :: term(),
+                  ip :: term(),
+                  host :: term(),
+                  port :: term(),
+                  opts :: term(),
+                  tp :: term(),
+                  headers :: term(),
+                  length :: term(),
+                  sockmod :: term(),
+                  socket :: term()}).
 
 %% @doc The oldest and the newest ejabberd that this application was tested with.
 -spec tested() -> {Oldest :: version(), Newest :: version()}.
@@ -121,6 +143,35 @@ accept_xml_stream(Pid) ->
 is_held(Stack) ->
     lists:any(fun({Module, _, _, _}) -> Module =:= ejabberd_bosh end, Stack).
 
+%% Requests.
+
+%% @doc The socket by which a request came; none if it is not one that says so in the way that is known.
+-spec request_socket(tuple()) -> {ok, term()} | none.
+request_socket(#request{tp = Tp, port = Port, headers = Headers, sockmod = gen_tcp, socket = Socket})
+  when is_atom(Tp), is_integer(Port), is_list(Headers) ->
+    {ok, Socket};
+request_socket(_Request) ->
+    none.
+
+%% @doc A request as ejabberd_http would make it of one by HTTPS. It tells HTTPS by the socket's module alone,
+%% `fast_tls', and with it the port that a host without one has.
+-spec as_https(tuple()) -> tuple().
+as_https(#request{port = Port, headers = Headers} = Request) ->
+    {_, Host} = lists:keyfind('Host', 1, Headers),
+    Request#request{tp = https,
+                    port = case re:run(Host, ":[0-9]+\\s*$") of
+                               nomatch -> 443;
+                               {match, _} -> Port
+                           end}.
+
+%% @doc Hands a request to its handler, as ejabberd_http does: one with `socket_handoff/3' may keep the socket.
+-spec handle_request({module(), Opts :: term()}, LocalPath :: [binary()], tuple()) -> term().
+handle_request({Module, Opts}, LocalPath, Request) ->
+    case erlang:function_exported(Module, socket_handoff, 3) of
+        true -> Module:socket_handoff(LocalPath, Request, Opts);
+        false -> Module:process(LocalPath, Request)
+    end.
+
 %% Listeners. ejabberd_listener is the supervisor of its listeners, whose ids are their end points.
 
 %% @doc The end points that the configuration has for a module.
@@ -153,12 +204,16 @@ close_listener(EndPoint, Module) ->
 
 %% The rest.
 
-%% @doc Adds a function without arguments to a hook. It is one of ejabberd's own:
+%% @doc Adds a function to a hook of ejabberd's own:
 %%
 %% <ul>
 %% <li>`ejabberd_stopping', before anything of ejabberd stops;</li>
-%% <li>`config_reloaded': at 50 ejabberd_listener's own closes and opens ports.</li>
+%% <li>`config_reloaded': at 50 ejabberd_listener's own closes and opens ports;</li>
+%% <li>`http_request_handlers', for each request of ejabberd_http: the function gets the handlers, the host and
+%% the request, and answers the handlers. The first whose path fits gets the request.</li>
 %% </ul>
+%%
+%% Functions of the first two have no arguments.
 -spec add_hook(atom(), {module(), atom()}, non_neg_integer()) -> ok | {error, not_running}.
 add_hook(Hook, {Module, Function}, Sequence) ->
     try

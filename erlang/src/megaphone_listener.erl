@@ -88,6 +88,7 @@ add_hooks() ->
     %% Before and behind ejabberd's own, which closes and opens ports.
     _ = megaphone_ejabberd:add_hook(config_reloaded, {?MODULE, config_reloaded}, 10),
     _ = megaphone_ejabberd:add_hook(config_reloaded, {?MODULE, ports_reopened}, 90),
+    _ = megaphone_https:add_hook(),
     ok.
 
 check(Address, Opts) ->

@@ -10,9 +10,11 @@
 %% @doc `/echo': the request as JSON text, its body as a hash. `/echo/ip': the client's address.
 %% `/echo/hold/Name': waits for release(Name), then answers the name.
 %% `/echo/file/Name': a file that mod_http_fileserver has, but without asking its one process.
-%% `/echo/body': the request's body itself. `/echo/after/N': `done', after N milliseconds.
+%% `/echo/url': where ejabberd says that it was asked. `/echo/body': the request's body itself. `/echo/after/N': `done', after N milliseconds.
 process([<<"ip">>], #request{ip = {Address, _Port}}) ->
     {200, [text_plain()], misc:ip_to_list(Address)};
+process([<<"url">>], #request{tp = Scheme, host = Host, port = Port}) ->
+    {200, [text_plain()], io_lib:format("~ts://~ts:~b", [Scheme, Host, Port])};
 process([<<"body">>], #request{data = Data}) ->
     {200, [text_plain()], Data};
 process([<<"file">>, Name], _Request) ->
