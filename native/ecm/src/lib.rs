@@ -2,34 +2,32 @@
 //! over a trunk.
 //!
 //! ```text
-//!   client ── listener ──> client task ──> trunk ──> ejabberd
+//!   client ──> front ──> relay, bosh, websocket or stream ──> session ──> trunk ──> ejabberd
 //! ```
 //!
 //! This library is the program `megaphone-ecm`; its only use is to be run by [`cli::main`].
 
 #![forbid(unsafe_code)]
 
-mod accept;
-mod addresses;
-mod answer;
 mod backlog;
 mod bosh;
 mod budget;
 mod certificates;
 mod channel_binding;
 pub mod cli;
-mod client;
-mod clients;
 mod config;
-mod host_meta;
+mod entrance;
+mod front;
+mod http;
 mod ids;
-mod listener;
 mod logging;
 mod logins;
 mod metrics;
 mod monitor;
 mod open_files;
+mod peer;
 mod pem;
+mod relay;
 mod server;
 mod session;
 mod settings;

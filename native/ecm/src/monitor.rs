@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::accept::{Acceptor, BindError, Descriptor};
-use crate::client::{Socket, socket};
+use crate::front::accept::{Acceptor, BindError, Descriptor};
 use crate::metrics::{self, Now};
+use crate::peer::{Socket, socket};
 use crate::settings::CurrentSettings;
 use crate::shutdown::Phase;
 use crate::trunk::{OutputBudget, Trunks};
@@ -141,10 +141,12 @@ impl Watched {
 
     fn metrics(&self) -> Answer {
         let settings = self.settings.get();
+        let logins = settings.logins.count();
         let now = Now {
             trunks_up: self.trunks.count() as u64,
             addresses: settings.addresses.count() as u64,
-            logins: settings.logins.count(),
+            logins_running: logins.running as u64,
+            logins_waiting: logins.waiting as u64,
             input: settings.backlogs.budget().held(),
             output: self.budget.total().held(),
         };

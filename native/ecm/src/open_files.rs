@@ -11,7 +11,7 @@ use crate::monitor;
 /// The standard ones, the runtime's and the signals', files that a reload reads, a look-up of a name.
 const OWN: u64 = 16;
 
-/// A socket that is listened on, and the descriptor that is [kept](crate::accept) for it.
+/// A socket that is listened on, and the descriptor that is [kept](crate::front::accept) for it.
 const EACH_LISTENER: u64 = 2;
 
 /// One that is up, and those before it that end with the last of their connections.

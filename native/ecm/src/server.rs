@@ -9,16 +9,17 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::accept::BindError;
+use crate::bosh::Sessions;
 use crate::certificates::{self, CertificateError};
-use crate::clients::Clients;
 use crate::config::{Again, Config, ConfigError};
+use crate::front::accept::BindError;
+use crate::front::listener::{Context, Listener};
 use crate::ids::IdSource;
-use crate::listener::{Context, Listener};
 use crate::logging::Logging;
 use crate::metrics::Reason;
 use crate::monitor::{Monitor, Watched};
 use crate::open_files::Room;
+use crate::peer::clients::Clients;
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::Phase;
 use crate::trunk::{Dialler, OutputBudget, TlsError, TrunkPool, Trunks, load_tls};
@@ -92,10 +93,12 @@ pub async fn run(
         Arc::clone(&settings.get().backlogs),
         Arc::clone(&trunks),
     )?;
+    let sessions = Arc::<Sessions>::default();
     let context = Arc::new(Context {
         trunks: Arc::clone(&trunks),
         settings: Arc::clone(&settings),
         clients: Arc::clone(&clients),
+        sessions: Arc::clone(&sessions),
         refused: Arc::new(Semaphore::new(
             usize::try_from(room.refused).unwrap_or(Semaphore::MAX_PERMITS),
         )),
@@ -120,7 +123,6 @@ pub async fn run(
     };
     enforce_budgets(&settings.get(), &budget, &trunks);
     let pool = tokio::spawn(pool.run(finish_receiver));
-    let sessions = Arc::clone(&settings.get().bosh_sessions);
     tokio::spawn(sessions.sweep(phase.subscribe()));
     tokio::spawn(Arc::clone(&settings.get().logins).pass_by_slow());
     if let Some(monitor) = monitor {

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use parking_lot::RwLock;
 
-use crate::addresses::{Addresses, Connected, TooMany};
 use crate::backlog::Backlogs;
-use crate::bosh::Sessions;
 use crate::certificates::TlsServer;
-use crate::client::Routes;
-use crate::config::{BoshConfig, Config, LimitsConfig, Network, WebSocketConfig, XmppConfig};
-use crate::host_meta::HostMeta;
+use crate::config::{
+    BoshConfig, Config, LimitsConfig, TrustedProxies, WebSocketConfig, XmppConfig,
+};
+use crate::http::{HostMeta, Routes};
 use crate::logins::Logins;
+use crate::peer::addresses::{Addresses, Connected, TooMany};
 
 /// What a client is held to. A client keeps the settings that it was accepted with.
 #[derive(Debug)]
@@ -30,8 +30,6 @@ pub struct Settings {
     pub websocket: WebSocketConfig,
     /// `[bosh]`
     pub bosh: BoshConfig,
-    /// The BOSH sessions, which stay when the configuration is reloaded.
-    pub bosh_sessions: Arc<Sessions>,
     /// `[xmpp]`
     pub xmpp: XmppConfig,
     /// What clients with TLS are shown, and how.
@@ -42,7 +40,8 @@ pub struct Settings {
     pub logins: Arc<Logins>,
     /// What clients have sent and nobody has taken, which stays too.
     pub backlogs: Arc<Backlogs>,
-    trusted_proxies: Vec<Network>,
+    /// Whose word is taken for where a client comes from.
+    pub trusted_proxies: Arc<TrustedProxies>,
 }
 
 impl Settings {
@@ -65,13 +64,12 @@ impl Settings {
             host_meta: HostMeta::of(config),
             websocket: config.websocket.clone(),
             bosh: config.bosh.clone(),
-            bosh_sessions: Arc::default(),
             xmpp: config.xmpp.clone(),
             tls: None,
             addresses: Arc::default(),
             logins,
             backlogs,
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted_proxies: Arc::new(TrustedProxies::new(config.trusted_proxies.clone())),
         }
     }
 
@@ -85,7 +83,6 @@ impl Settings {
             .set_max(config.limits.max_input_buffer);
         Self {
             addresses: Arc::clone(&self.addresses),
-            bosh_sessions: Arc::clone(&self.bosh_sessions),
             logins: Arc::clone(&self.logins),
             backlogs: Arc::clone(&self.backlogs),
             ..Self::new(config)
@@ -102,9 +99,7 @@ impl Settings {
     /// Whether `X-Forwarded-For` is believed from this address.
     #[must_use]
     pub fn is_trusted_proxy(&self, address: IpAddr) -> bool {
-        self.trusted_proxies
-            .iter()
-            .any(|network| network.contains(address))
+        self.trusted_proxies.contain(address)
     }
 
     /// Takes a place for a connection among those of its address, if it needs one. A trusted proxy has as

@@ -23,9 +23,8 @@ mod sessions;
 mod sid;
 mod terms;
 
-pub use self::http::start;
+pub use self::http::serve;
 pub use self::sessions::Sessions;
-pub use self::terms::Policy;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use megaphone_xmpp::bosh::{Request, Response, Version};
 
 use super::answer::Errors;
+use crate::config::BoshConfig;
 
 /// The version of XEP-0124 that is spoken here.
 const VERSION: Version = Version {
@@ -25,6 +26,20 @@ pub struct Policy {
     pub max_pause: u32,
     /// The shortest time between two empty requests of a client that polls.
     pub min_polling: u32,
+}
+
+impl Policy {
+    /// As configured, in whole seconds as XEP-0124 has it.
+    pub fn of(config: &BoshConfig) -> Self {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        Self {
+            max_wait: seconds(config.max_wait),
+            max_hold: u32::try_from(config.max_hold).unwrap_or(u32::MAX),
+            max_inactivity: seconds(config.max_inactivity),
+            max_pause: seconds(config.max_pause),
+            min_polling: seconds(config.min_polling),
+        }
+    }
 }
 
 /// What was agreed on for one session. Times are in seconds.

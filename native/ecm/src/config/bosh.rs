@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::values::{self, count, interval, size};
 use super::{GIB, HOUR, KIB, MIB, SECOND};
-use crate::bosh::Policy;
 
 /// `[bosh]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -41,21 +40,6 @@ pub struct BoshConfig {
     /// The most sessions at once.
     #[serde(deserialize_with = "count::<1, 10_000_000, _>")]
     pub max_sessions: u64,
-}
-
-impl BoshConfig {
-    /// What is offered to clients, in whole seconds as XEP-0124 has it.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
-        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        Policy {
-            max_wait: seconds(self.max_wait),
-            max_hold: u32::try_from(self.max_hold).unwrap_or(u32::MAX),
-            max_inactivity: seconds(self.max_inactivity),
-            max_pause: seconds(self.max_pause),
-            min_polling: seconds(self.min_polling),
-        }
-    }
 }
 
 impl Default for BoshConfig {

@@ -24,7 +24,7 @@ pub use error::ConfigError;
 pub use host_meta::HostMetaConfig;
 pub use listener::{Application, ListenerConfig, ListenerKind, Service, StartTls};
 pub use metrics::MetricsConfig;
-pub use network::Network;
+pub use network::{Network, TrustedProxies};
 pub use values::TrunkAddress;
 use values::{count, interval, log_filter, size};
 pub use websocket::WebSocketConfig;

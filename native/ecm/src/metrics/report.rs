@@ -7,7 +7,6 @@ use super::{
     LOGIN_TIMES, LOGIN_WAITS, LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES,
     TRUNK_FAILURES, TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
-use crate::logins;
 
 /// What is not counted but asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +15,10 @@ pub struct Now {
     pub trunks_up: u64,
     /// The source addresses that are remembered for the limits per address.
     pub addresses: u64,
-    /// The logins that go on, and those that wait for their turn.
-    pub logins: logins::Count,
+    /// The logins that ejabberd has to answer.
+    pub logins_running: u64,
+    /// The clients that wait for their turn to log in.
+    pub logins_waiting: u64,
     /// What clients have sent and nobody has taken, in bytes.
     pub input: u64,
     /// What ejabberd has sent and no client has taken.
@@ -45,7 +46,7 @@ pub fn report(now: Now) -> String {
             .map(|(direction, bytes)| (direction.name(), bytes)),
     );
     sessions(&mut text);
-    logins(&mut text, now.logins);
+    logins(&mut text, now);
     text.number(
         Gauge,
         "megaphone_ecm_trunks_up",
@@ -132,20 +133,19 @@ fn sessions(text: &mut Text) {
     );
 }
 
-fn logins(text: &mut Text, now: logins::Count) {
+fn logins(text: &mut Text, now: Now) {
     use Kind::{Counter, Gauge};
-    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     text.number(
         Gauge,
         "megaphone_ecm_logins_running",
         "Logins that wait for ejabberd's answers.",
-        number(now.running),
+        now.logins_running,
     );
     text.number(
         Gauge,
         "megaphone_ecm_logins_waiting",
         "Clients that wait for their turn to log in.",
-        number(now.waiting),
+        now.logins_waiting,
     );
     text.times(
         "megaphone_ecm_login_wait_seconds",
@@ -214,10 +214,8 @@ mod tests {
         report(Now {
             trunks_up: 0,
             addresses: 0,
-            logins: logins::Count {
-                running: 0,
-                waiting: 0,
-            },
+            logins_running: 0,
+            logins_waiting: 0,
             input: 0,
             output: 0,
         })

@@ -7,8 +7,8 @@ use std::io;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::client::Socket;
-use crate::client::socket::Written;
+use crate::peer::Socket;
+use crate::peer::socket::Written;
 
 /// What is kept of the buffer that output is put together in; it is the thread's.
 const KEPT: usize = 64 * 1024;

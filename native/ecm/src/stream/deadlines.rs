@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::clock::Clock;
-use crate::client::socket::Written;
 use crate::config::{LimitsConfig, XmppConfig};
+use crate::peer::clock::Clock;
+use crate::peer::socket::Written;
 
 /// What is waited for. A new one starts a new deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,9 +22,9 @@ use tokio::time::timeout;
 use super::input::{Heard, hear, pass_on};
 use super::{Client, Ending, Stage};
 use crate::backlog::Evicted;
-use crate::client::socket::{LINGER, LINGER_BYTES, send_end};
-use crate::client::task;
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::socket::{LINGER, LINGER_BYTES, send_end};
+use crate::peer::task;
 use crate::session::{Cause, Documents, Left};
 use crate::shutdown::Phase;
 

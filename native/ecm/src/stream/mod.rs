@@ -26,12 +26,14 @@ use tokio::time::Instant;
 
 use self::deadlines::Deadlines;
 use crate::backlog::Backlog;
-use crate::client::task::{self, Ending, Moved, Task};
-use crate::client::timer::Timer;
-use crate::client::{self, Arrival, Introduction, Socket};
-use crate::clients::Place;
 use crate::config::{Service, StartTls};
+use crate::entrance::{Arrival, Introduction, Onward, tls_of};
 use crate::logins::Login;
+use crate::peer::Moved;
+use crate::peer::Socket;
+use crate::peer::clients::Place;
+use crate::peer::task::{self, Ending, Task};
+use crate::peer::timer::Timer;
 use crate::session::outlet::Outlet;
 use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN, Session};
 use crate::settings::Settings;
@@ -42,7 +44,10 @@ use crate::trunk::{Binding, Content, Opening, Trunks, canonical};
 ///
 /// The client is made outside of the future: an argument of an async function takes its room twice, and
 /// there is one such future for each client.
-pub fn serve(arrival: Arrival, start_tls: StartTls) -> impl Future<Output = ()> + Send {
+pub fn serve(
+    arrival: Arrival,
+    start_tls: StartTls,
+) -> impl Future<Output = Option<Box<Onward>>> + Send {
     let mut phase = arrival.phase.clone();
     let mut client = Client::new(arrival, start_tls);
     async move {
@@ -55,12 +60,12 @@ pub fn serve(arrival: Arrival, start_tls: StartTls) -> impl Future<Output = ()> 
         }
         client.leave_session(unsent);
         if ending == Ending::HandOver {
-            tokio::spawn(client::go_on_with_tls(client.into_arrival(phase)));
-            return;
+            return Some(Box::new(Onward::Tls(client.into_arrival(phase))));
         }
         // All else goes at once.
         let (socket, _place) = client.into_socket();
         Box::pin(task::close(socket, ending, phase)).await;
+        None
     }
 }
 
@@ -227,7 +232,7 @@ impl Client {
     }
 
     fn tls(&self) -> Option<Tls> {
-        client::tls_of(&self.socket, self.introduction.as_deref())
+        tls_of(&self.socket, self.introduction.as_deref())
     }
 
     fn into_socket(self) -> (Socket, Place) {

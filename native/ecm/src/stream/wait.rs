@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::deadlines::{Expected, Missed};
 use super::{Client, Ending, Queued, Stage};
 use crate::backlog::Evicted;
-use crate::client::task;
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::task;
 use crate::session::{Cause, Session};
 use crate::shutdown::Phase;
 

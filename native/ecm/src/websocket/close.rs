@@ -25,6 +25,24 @@ impl CloseCode {
     /// The server can't serve the client now (registered with IANA).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
+    /// What a connection is closed with whose frames can't be read.
+    pub const fn of_error(error: &FrameError) -> Self {
+        match error {
+            FrameError::ReservedBit
+            | FrameError::Opcode(_)
+            | FrameError::FragmentedControl
+            | FrameError::LongControl
+            | FrameError::Unmasked
+            | FrameError::Length
+            | FrameError::NoMessage
+            | FrameError::InMessage
+            | FrameError::ShortClose
+            | FrameError::CloseCode(_) => Self::PROTOCOL_ERROR,
+            FrameError::CloseReason | FrameError::Utf8 => Self::INVALID_PAYLOAD,
+            FrameError::TooBig { .. } => Self::TOO_BIG,
+        }
+    }
+
     /// The number.
     pub const fn number(self) -> u16 {
         self.0

@@ -1,7 +1,5 @@
 //! What a client may not send.
 
-use super::close::CloseCode;
-
 /// What is wrong with a client's frames. After it nothing can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -47,24 +45,4 @@ pub enum FrameError {
         /// How many are allowed.
         limit: usize,
     },
-}
-
-impl FrameError {
-    /// What the connection is closed with.
-    pub const fn close_code(&self) -> CloseCode {
-        match self {
-            Self::ReservedBit
-            | Self::Opcode(_)
-            | Self::FragmentedControl
-            | Self::LongControl
-            | Self::Unmasked
-            | Self::Length
-            | Self::NoMessage
-            | Self::InMessage
-            | Self::ShortClose
-            | Self::CloseCode(_) => CloseCode::PROTOCOL_ERROR,
-            Self::CloseReason | Self::Utf8 => CloseCode::INVALID_PAYLOAD,
-            Self::TooBig { .. } => CloseCode::TOO_BIG,
-        }
-    }
 }

@@ -5,17 +5,15 @@
 //!   client <──frames──────────────────────────────document─────────────────── Session
 //! ```
 //!
-//! [`frame`], [`close`], [`reader`] and [`handshake`] are RFC 6455 without a socket, [`stream`] is what
-//! RFC 7395 says of the documents that pass; [`client`] is the task that has them all. An idle client holds
-//! no buffer.
+//! [`frame`], [`close`] and [`reader`] are RFC 6455 without a socket, [`stream`] is what RFC 7395 says of the
+//! documents that pass; [`client`] is the task that has them all. An idle client holds no buffer. Its
+//! handshake is [`http`](crate::http::handshake)'s.
 
 mod client;
 mod close;
 mod error;
 mod frame;
-mod handshake;
 mod reader;
 mod stream;
 
-pub use self::client::start;
-pub use self::handshake::{Handshake, options, page, read};
+pub use self::client::serve;

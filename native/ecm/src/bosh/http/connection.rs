@@ -12,16 +12,20 @@ use bytes::BytesMut;
 use megaphone_http::{RequestDecoder, RequestHead};
 use tokio::sync::watch;
 
-use super::requests::Reading;
+use super::reading::Reading;
 use super::response::{self, Terms};
 use crate::backlog::Backlog;
 use crate::bosh::cell::{Cell, Fetched};
-use crate::client::deadlines::Deadlines;
-use crate::client::task::{self, Ending, Moved, Task};
-use crate::client::timer::Timer;
-use crate::client::{self, Handover, Introduction, Origins, Socket, Unread};
-use crate::clients::Place;
+use crate::bosh::sessions::Sessions;
 use crate::config::Service;
+use crate::entrance::{Handover, Introduction, Onward};
+use crate::http::deadlines::Deadlines;
+use crate::http::{Origins, Route, Unread};
+use crate::peer::Moved;
+use crate::peer::Socket;
+use crate::peer::clients::Place;
+use crate::peer::task::{self, Ending, Task};
+use crate::peer::timer::Timer;
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::Trunks;
@@ -36,6 +40,7 @@ pub(super) struct Connection {
     pub(super) introduction: Option<Box<Introduction>>,
     place: Place,
     pub(super) settings: Arc<Settings>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) trunks: Arc<Trunks>,
     pub(super) origins: Origins,
     pub(super) decoder: RequestDecoder,
@@ -48,7 +53,7 @@ pub(super) struct Connection {
     /// Until when the first of them is held.
     pub(super) held_until: Option<Instant>,
     /// A request that is not for BOSH; nothing is read behind it.
-    pub(super) foreign: Option<Box<RequestHead>>,
+    pub(super) foreign: Option<Box<(RequestHead, Option<Route>)>>,
     pub(super) output: Bytes,
     pub(super) backlog: Backlog,
     pub(super) deadlines: Deadlines,
@@ -86,23 +91,25 @@ pub(super) struct Held {
     pub(super) terms: Terms,
 }
 
-/// Serves a connection until it ends. It is made outside of the future, which else has room for it twice.
-pub(super) fn run(
+/// Serves a connection whose next request is for BOSH, until it ends or a request is not. It is made outside of
+/// the future, which else has room for it twice.
+pub fn serve(
     handover: Handover,
-    mut phase: watch::Receiver<Phase>,
-) -> impl Future<Output = ()> + Send {
-    let mut connection = Connection::new(handover);
+    sessions: Arc<Sessions>,
+) -> impl Future<Output = Option<Box<Onward>>> + Send {
+    let mut phase = handover.phase.clone();
+    let mut connection = Connection::new(handover, sessions);
     async move {
         let ending = task::run(&mut connection, &mut phase).await;
         connection.abandon();
         if ending == Ending::HandOver {
-            connection.hand_over(phase);
-            return;
+            return connection.hand_over(phase);
         }
         // All else goes at once.
         let (socket, _place) = connection.into_socket();
         // In a box, or it would take room beside the connection as long as that is served.
         Box::pin(task::close(socket, ending, phase)).await;
+        None
     }
 }
 
@@ -130,7 +137,7 @@ impl Task for Connection {
             reading.held()
         });
         let foreign = self.foreign.as_ref();
-        let foreign = foreign.map_or(0, |head| head.as_bytes().len());
+        let foreign = foreign.map_or(0, |foreign| foreign.0.as_bytes().len());
         let waiting = self.input.allocated() + reading + foreign + self.socket.unread();
         let counted = self.backlog.count(waiting, &self.settings.backlogs);
         counted.map_err(|evicted| task::evict(self.origins.peer(), evicted))
@@ -161,7 +168,7 @@ impl Task for Connection {
 }
 
 impl Connection {
-    fn new(handover: Handover) -> Self {
+    fn new(handover: Handover, sessions: Arc<Sessions>) -> Self {
         let Handover {
             stream: socket,
             service,
@@ -182,6 +189,7 @@ impl Connection {
             introduction,
             place,
             settings,
+            sessions,
             trunks,
             origins,
             decoder,
@@ -200,7 +208,7 @@ impl Connection {
             ending: None,
             phase,
         };
-        connection.start(head);
+        connection.begin(head);
         connection
     }
 
@@ -284,11 +292,9 @@ impl Connection {
         (self.socket, self.place)
     }
 
-    fn hand_over(self, phase: watch::Receiver<Phase>) {
-        let Some(head) = self.foreign else {
-            return;
-        };
-        client::resume(Handover {
+    fn hand_over(self, phase: watch::Receiver<Phase>) -> Option<Box<Onward>> {
+        let (head, route) = *self.foreign?;
+        let handover = Handover {
             stream: self.socket,
             service: self.service,
             introduction: self.introduction,
@@ -299,8 +305,9 @@ impl Connection {
             origins: self.origins,
             decoder: self.decoder,
             input: self.input,
-            head: *head,
-        });
+            head,
+        };
+        Some(Box::new(Onward::Relay(handover, route)))
     }
 }
 
@@ -310,8 +317,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::clients::Clients;
     use crate::config::Config;
+    use crate::peer::clients::Clients;
     use crate::trunk::testing::Ejabberd;
 
     /// Each user who is online has such a task and such a session.
@@ -328,17 +335,17 @@ mod tests {
         };
         let (trunks, _ejabberd) = Ejabberd::start();
         let (_sender, phase) = watch::channel(Phase::Serving);
-        let task = run(
+        let task = serve(
             Handover::for_test(
                 Socket::Plain(stream),
                 address,
                 Arc::new(Clients::new(1)).place(1).unwrap(),
                 Arc::new(Settings::new(&Config::default())),
                 trunks,
-                phase.clone(),
+                phase,
                 (decoder, input, head),
             ),
-            phase,
+            Arc::default(),
         );
         let size = size_of_val(&task);
         assert!(size <= 1_000, "a task of {size} bytes");

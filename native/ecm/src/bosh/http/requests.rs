@@ -3,127 +3,30 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use megaphone_http::{BodyLength, Event, RequestHead};
 use megaphone_trunk::proxy::{ChannelBindings, Tls};
 use megaphone_xmpp::bosh::{Addressee, Condition, Request};
 
 use super::coding::is_coded;
 use super::connection::{Connection, Due, Held, PIPELINED, Reads};
+use super::reading::{Reading, Sender};
 use super::response::{self, AllowOrigin, Plain, Shows, Terms};
 use crate::bosh::answer::Answer;
 use crate::bosh::cell::{Cell, Security};
 use crate::bosh::queued::{Next, Queued};
 use crate::bosh::session::{Session, Taken};
 use crate::bosh::sid::Sid;
-use crate::client::task::Moved;
-use crate::client::{Route, Unread, host_name, tls_of};
+use crate::bosh::terms::Policy;
+use crate::entrance::tls_of;
+use crate::http::{Route, Unread, host_name};
 use crate::metrics::{REFUSALS, Reason};
-use crate::session::MAX_BEFORE_LOGIN;
+use crate::peer::Moved;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening};
 
 /// In so many bytes the first tag of a body has to end that is larger than somebody may send who is unknown.
 const MAX_FIRST_TAG: usize = 4 * 1024;
-
-/// A request whose end was not read.
-#[derive(Debug)]
-pub(super) struct Reading {
-    head: RequestHead,
-    body: Body,
-    sender: Sender,
-    /// Whether it takes no more memory than it needs.
-    is_shrunk: bool,
-}
-
-/// Who sends a request, as far as it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sender {
-    Unknown,
-    /// A client that has logged in.
-    User,
-}
-
-#[derive(Debug, Default)]
-enum Body {
-    #[default]
-    None,
-    /// It came in one piece, up to now.
-    One(Bytes),
-    Many(BytesMut),
-}
-
-impl Body {
-    fn push(&mut self, piece: Bytes) {
-        *self = match std::mem::take(self) {
-            Self::None => Self::One(piece),
-            Self::One(first) => {
-                let mut all = BytesMut::with_capacity(2 * (first.len() + piece.len()));
-                all.extend_from_slice(&first);
-                all.extend_from_slice(&piece);
-                Self::Many(all)
-            }
-            Self::Many(mut all) => {
-                all.extend_from_slice(&piece);
-                Self::Many(all)
-            }
-        };
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::None => &[],
-            Self::One(piece) => piece,
-            Self::Many(all) => all,
-        }
-    }
-}
-
-impl Reading {
-    const fn new(head: RequestHead) -> Self {
-        Self {
-            head,
-            body: Body::None,
-            sender: Sender::Unknown,
-            is_shrunk: false,
-        }
-    }
-
-    /// Bytes of the body that have come.
-    pub(super) fn body_bytes(&self) -> usize {
-        self.body.as_bytes().len()
-    }
-
-    /// Bytes of memory.
-    pub(super) fn held(&self) -> usize {
-        let body = match &self.body {
-            Body::None => 0,
-            Body::One(piece) => piece.len(),
-            Body::Many(all) => all.capacity(),
-        };
-        self.head.as_bytes().len() + body
-    }
-
-    /// Gives back the memory of what was read with it, when it has to wait for more.
-    pub(super) fn shrink(&mut self) {
-        if !self.is_shrunk {
-            self.is_shrunk = true;
-            self.head.detach();
-            if let Body::One(piece) = &self.body {
-                self.body = Body::One(Bytes::copy_from_slice(piece));
-            }
-        }
-    }
-
-    /// Whether it is too large for somebody who may be anybody.
-    fn is_large(&self) -> bool {
-        let announced = match self.head.body() {
-            BodyLength::Length(length) => length,
-            BodyLength::None | BodyLength::Chunked => 0,
-        };
-        announced.max(self.body_bytes() as u64) > MAX_BEFORE_LOGIN as u64
-    }
-}
 
 impl Connection {
     /// Whether more requests may be read now.
@@ -167,15 +70,20 @@ impl Connection {
         Moved::Yes
     }
 
-    /// Begins with a request whose head was read.
-    pub(super) fn start(&mut self, head: RequestHead) {
-        if self.settings.routes.find(head.target()) != Some(Route::Bosh) {
-            let mut head = head;
-            // It may have to wait.
-            head.detach();
-            self.foreign = Some(Box::new(head));
-            return;
+    /// Takes a request whose head was read, unless another entrance has it.
+    fn start(&mut self, mut head: RequestHead) {
+        match self.settings.routes.find(head.target()) {
+            Some(Route::Bosh) => self.begin(head),
+            route => {
+                // It may have to wait.
+                head.detach();
+                self.foreign = Some(Box::new((head, route)));
+            }
         }
+    }
+
+    /// Begins with a request for BOSH.
+    pub(super) fn begin(&mut self, head: RequestHead) {
         self.requests = self.requests.saturating_add(1);
         let limit = self.settings.bosh.max_body;
         if matches!(head.body(), BodyLength::Length(length) if length > limit) {
@@ -205,7 +113,7 @@ impl Connection {
         let Some(mut reading) = self.reading.take() else {
             return;
         };
-        reading.body.push(piece);
+        reading.push(piece);
         if self.may_go_on(&mut reading) {
             self.reading = Some(reading);
         } else {
@@ -218,7 +126,7 @@ impl Connection {
     fn may_go_on(&self, reading: &mut Reading) -> bool {
         if reading.sender == Sender::Unknown && reading.is_large() {
             let limits = self.settings.limits.of_document(usize::MAX);
-            match Addressee::read(reading.body.as_bytes(), &limits) {
+            match Addressee::read(reading.body(), &limits) {
                 Addressee::Unclear => return reading.body_bytes() < MAX_FIRST_TAG,
                 Addressee::Session(sid) if self.is_logged_in(&sid) => reading.sender = Sender::User,
                 Addressee::Session(_) | Addressee::Nobody => return false,
@@ -228,7 +136,7 @@ impl Connection {
     }
 
     fn is_logged_in(&self, sid: &str) -> bool {
-        let sessions = &self.settings.bosh_sessions;
+        let sessions = &self.sessions;
         let cell = Sid::parse(sid).and_then(|sid| sessions.find(sid));
         cell.is_some_and(|cell| cell.is_logged_in())
     }
@@ -258,7 +166,7 @@ impl Connection {
             return;
         };
         let terms = self.terms(head, allow_origin);
-        let body = reading.body.as_bytes();
+        let body = reading.body();
         let plain = match head.method() {
             "POST" if body.is_empty() => Plain::Empty,
             "POST" if is_coded(head, body) => Plain::Coding,
@@ -295,7 +203,7 @@ impl Connection {
                 Err(answer) => whole(&terms, &answer),
             };
         };
-        let sessions = &self.settings.bosh_sessions;
+        let sessions = &self.sessions;
         let Some(cell) = Sid::parse(sid).and_then(|sid| sessions.find(sid)) else {
             return whole(&terms, &Answer::terminate(Condition::ItemNotFound));
         };
@@ -324,8 +232,7 @@ impl Connection {
         if self.phase != Phase::Serving {
             return Err(Answer::terminate(Condition::SystemShutdown));
         }
-        settings
-            .bosh_sessions
+        self.sessions
             .has_room(settings.bosh.max_sessions)
             .map_err(|_too_many| {
                 REFUSALS.of(Reason::MaxSessions).add(1);
@@ -339,7 +246,7 @@ impl Connection {
             );
             Answer::terminate(Condition::InternalServerError)
         })?;
-        let mut session = Session::create(sid, request, &settings.bosh.policy(), now)?;
+        let mut session = Session::create(sid, request, &Policy::of(&settings.bosh), now)?;
         let opening = self.opening(head);
         settings
             .begin_login(opening.client.ip())
@@ -365,7 +272,7 @@ impl Connection {
         };
         let cell = Arc::new(cell);
         cell.settle(now);
-        settings.bosh_sessions.insert(Arc::clone(&cell), now);
+        self.sessions.insert(Arc::clone(&cell), now);
         Ok(cell)
     }
 

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::connection::{Connection, Due, Reads};
 use crate::backlog::Evicted;
-use crate::client::deadlines::{Expected, Missed};
-use crate::client::task::{self, Ending};
+use crate::http::deadlines::{Expected, Missed};
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::task::{self, Ending};
 use crate::shutdown::Phase;
 
 /// What a connection waited for.

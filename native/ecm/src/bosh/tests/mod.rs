@@ -18,7 +18,7 @@ use super::answer::{Answer, Status};
 use super::pump::{Coming, Sending, Stream, pump};
 use super::session::{Abandoned, Session, Taken};
 use super::sid::Sid;
-use super::*;
+use super::terms::Policy;
 
 const POLICY: Policy = Policy {
     max_wait: 60,

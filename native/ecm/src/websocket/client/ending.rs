@@ -53,7 +53,7 @@ impl Client {
         tracing::debug!("a WebSocket client is refused: {error}");
         self.cause.get_or_insert(Cause::Unreadable);
         let mut last = Vec::new();
-        put_close(&mut last, error.close_code(), &error.to_string());
+        put_close(&mut last, CloseCode::of_error(error), &error.to_string());
         self.say_last(&last);
         self.stage = Stage::Closed;
     }

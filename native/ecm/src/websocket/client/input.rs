@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 use megaphone_xmpp::{Condition, Document, Limits, framing, namespace};
 
 use super::{Client, Ending, Moved, Queued, Stage, Unopened};
-use crate::client::socket;
 use crate::metrics::Reason;
+use crate::peer::socket;
 use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN, Sent, Session};
 use crate::websocket::close::{CloseCode, read_close};
 use crate::websocket::error::FrameError;
@@ -296,7 +296,7 @@ impl Client {
             self.refuse(
                 Condition::PolicyViolation,
                 &error.to_string(),
-                error.close_code(),
+                CloseCode::of_error(error),
             );
             self.stage = Stage::Closed;
         } else {

@@ -22,9 +22,10 @@ use self::timing::Timing;
 use super::reader::MessageReader;
 use super::stream::StreamState;
 use crate::backlog::{Backlog, Evicted};
-use crate::client::{Handover, Socket, socket};
-use crate::clients::Place;
+use crate::entrance::Handover;
 use crate::logins::Login;
+use crate::peer::clients::Place;
+use crate::peer::{Socket, socket};
 use crate::session::outlet::Outlet;
 use crate::session::{Cause, Session};
 use crate::settings::Settings;
@@ -34,16 +35,11 @@ use crate::trunk::{Binding, Content, Opening, Trunks};
 /// How often a client may read, write and send before others have a turn.
 const STEPS: usize = 16;
 
-/// Takes a connection whose last request is a handshake that was accepted: serves the client, in a task of
-/// its own, which gives that answer first.
-pub fn start(handover: Handover, answer: &[u8]) {
-    tokio::spawn(serve(handover, answer));
-}
-
-/// Serves a client until it or ejabberd is done.
+/// Serves a client whose last request is a handshake that was accepted, until it or ejabberd is done. It gets that
+/// answer first.
 ///
 /// The client is made outside of the future: an argument of an async function takes its room twice.
-fn serve(handover: Handover, answer: &[u8]) -> impl Future<Output = ()> + Send + use<> {
+pub fn serve(handover: Handover, answer: &[u8]) -> impl Future<Output = ()> + Send + use<> {
     let mut client = Client::new(handover, answer);
     async move {
         let ending = poll_fn(|context| client.poll(context)).await;

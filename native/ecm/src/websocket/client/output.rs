@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::{Client, Moved, Stage};
-use crate::client::socket::Written;
+use crate::peer::socket::Written;
 use crate::session::Received;
 use crate::session::outlet::{self, Batch};
 use crate::trunk::End;

@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::client::Routes;
-use crate::clients::Clients;
 use crate::config::Config;
+use crate::http::Routes;
+use crate::http::handshake::{self, Handshake};
+use crate::peer::clients::Clients;
 use crate::trunk::testing::{Ejabberd, Said, documents, gone};
-use crate::websocket::Handshake;
 use crate::websocket::frame::{Opcode, put_frame, unmask};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
@@ -77,7 +77,7 @@ impl Browser {
             receiver,
             (decoder, input, head),
         );
-        let Handshake::Accepted(answer) = crate::websocket::read(&handover.head, &[]) else {
+        let Handshake::Accepted(answer) = handshake::read(&handover.head, &[]) else {
             panic!("the handshake is accepted");
         };
         let task = tokio::spawn(serve(handover, &answer));

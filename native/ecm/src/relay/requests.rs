@@ -7,10 +7,8 @@ use megaphone_http::{
     BodyLength, Event, Limits, RequestDecoder, RequestError, RequestHead, RequestKind,
 };
 
-use super::origin::Origins;
-use super::route::{Route, Routes};
-use super::unread::Unread;
-use crate::host_meta::Scheme;
+use crate::http::deadlines::Position;
+use crate::http::{Origins, Route, Routes, Scheme, Unread, host_name};
 
 /// A body up to this size goes to ejabberd in one piece with its head; a larger one in pieces of
 /// about this size, as they come.
@@ -56,16 +54,6 @@ impl Outgoing {
     }
 }
 
-/// The name in a Host field's value, without a port.
-pub fn host_name(value: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(value.trim_ascii()).ok()?;
-    let host = match text.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) => host,
-        _ => text,
-    };
-    (!host.is_empty()).then(|| host.to_ascii_lowercase())
-}
-
 /// What follows from the input so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
@@ -86,21 +74,6 @@ pub struct Routed {
     pub route: Route,
     /// The head.
     pub head: RequestHead,
-}
-
-/// What the client's next bytes will be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Position {
-    /// The first of a request.
-    BetweenRequests,
-    /// More of a request's head.
-    InHead,
-    /// More of a request's body.
-    InBody,
-    /// Not known before an answer: it may switch protocols.
-    Held,
-    /// Of another protocol.
-    Raw,
 }
 
 /// Reads requests in any chunking and writes them again for ejabberd.
@@ -161,20 +134,20 @@ impl RequestReader {
         Self::speaking(Speaks::Other, Limits::default(), origins)
     }
 
-    /// A reader that goes on behind a head, and that head if it has a route.
+    /// A reader that goes on after a head, and that head if it has a route.
     pub fn resume(
         origins: Origins,
         decoder: RequestDecoder,
         input: Unread,
         head: RequestHead,
-        routes: &Routes,
+        route: Option<Route>,
     ) -> (Self, Option<Box<Routed>>) {
         let mut reader = Self {
             decoder,
             input,
             ..Self::speaking(Speaks::Http, Limits::default(), origins)
         };
-        let routed = reader.route(head, routes);
+        let routed = reader.take(head, route);
         (reader, routed)
     }
 
@@ -212,7 +185,8 @@ impl RequestReader {
             match self.decoder.decode(self.input.bytes()) {
                 Err(error) => return Next::Refuse(error),
                 Ok(Some(Event::Head(head))) => {
-                    if let Some(routed) = self.route(head, routes) {
+                    let route = routes.find(head.target());
+                    if let Some(routed) = self.take(head, route) {
                         return Next::Routed(routed);
                     }
                 }
@@ -320,8 +294,8 @@ impl RequestReader {
     }
 
     /// Starts a request, unless it has a route.
-    fn route(&mut self, mut head: RequestHead, routes: &Routes) -> Option<Box<Routed>> {
-        let Some(route) = routes.find(head.target()) else {
+    fn take(&mut self, mut head: RequestHead, route: Option<Route>) -> Option<Box<Routed>> {
+        let Some(route) = route else {
             self.start(&head);
             return None;
         };
@@ -645,8 +619,7 @@ mod tests {
         );
         // Another task takes it, and gives it back: what has no route any more goes on from there.
         let (origins, decoder, input) = reader.into_parts();
-        let (mut reader, again) =
-            RequestReader::resume(origins, decoder, input, routed.head, &Routes::default());
+        let (mut reader, again) = RequestReader::resume(origins, decoder, input, routed.head, None);
         assert_eq!(again, None);
         let (outgoing, next) = read(&mut reader, &[b""]);
         assert_eq!(next, Next::Wait);

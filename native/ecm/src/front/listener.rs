@@ -6,11 +6,16 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
-use crate::accept::{Accepted, Acceptor, BindError, Descriptor};
-use crate::client::{self, Arrival, Preamble, Reply, Socket};
-use crate::clients::{Clients, Place};
+use super::accept::{Accepted, Acceptor, BindError, Descriptor};
+use super::arrive::{Preamble, arrive};
+use super::{dispatch, refusal};
+use crate::bosh::Sessions;
 use crate::config::{ListenerConfig, ListenerKind, Service};
+use crate::entrance::Arrival;
+use crate::http::Reply;
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::clients::{Clients, Place};
+use crate::peer::{self, Socket};
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::Phase;
 use crate::trunk::Trunks;
@@ -34,6 +39,8 @@ pub struct Context {
     pub settings: Arc<CurrentSettings>,
     /// Who is connected.
     pub clients: Arc<Clients>,
+    /// The BOSH sessions.
+    pub sessions: Arc<Sessions>,
     /// As many clients that came in vain are told so at leisure.
     pub refused: Arc<Semaphore>,
     /// How far the program's end has come.
@@ -82,12 +89,12 @@ impl Listener {
             peer,
             descriptor,
         } = accepted;
-        if client::prepare(&stream).is_err() {
+        if peer::prepare(&stream).is_err() {
             return;
         }
         if descriptor == Descriptor::Kept {
             REFUSALS.of(Reason::MaxConnections).add(1);
-            client::refuse_at_once(&stream, self.kind, Reply::TooManyClients);
+            refusal::refuse_at_once(&stream, self.kind, Reply::TooManyClients);
             return;
         }
         let settings = self.context.settings.get();
@@ -111,12 +118,18 @@ impl Listener {
     }
 
     fn start(&self, arrival: Arrival) {
-        match self.preamble {
-            Preamble::NONE => client::start(arrival),
-            preamble => {
-                tokio::spawn(client::arrive(arrival, preamble));
-            }
+        let preamble = self.preamble;
+        if preamble == Preamble::NONE {
+            dispatch::start(arrival, &self.context.sessions);
+            return;
         }
+        let context = Arc::clone(&self.context);
+        // The client is served in another task: this one has the room that a handshake takes.
+        tokio::spawn(async move {
+            if let Some(arrival) = arrive(arrival, preamble).await {
+                dispatch::start(arrival, &context.sessions);
+            }
+        });
     }
 
     /// Tells a client that it came in vain: so that it hears it for sure, unless so many others do already.
@@ -125,11 +138,11 @@ impl Listener {
         match Arc::clone(&self.context.refused).try_acquire_owned() {
             Ok(permit) => {
                 tokio::spawn(async move {
-                    client::refuse(stream, kind, reply).await;
+                    refusal::refuse(stream, kind, reply).await;
                     drop(permit);
                 });
             }
-            Err(_) => client::refuse_at_once(&stream, kind, reply),
+            Err(_) => refusal::refuse_at_once(&stream, kind, reply),
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use tokio::sync::watch;
 
+use super::progress::Moved;
 use super::socket::{self, Socket};
 use crate::backlog::{Backlog, Evicted};
 use crate::shutdown::Phase;
@@ -48,25 +49,6 @@ pub enum Ending {
     Reset,
     /// The connection goes on in another kind of task.
     HandOver,
-}
-
-/// Whether a step changed anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moved {
-    /// It may be worth another one.
-    Yes,
-    /// Something has to happen first.
-    No,
-}
-
-impl Moved {
-    /// Whether any of these did.
-    pub fn any<const N: usize>(moved: [Self; N]) -> Self {
-        match moved.contains(&Self::Yes) {
-            true => Self::Yes,
-            false => Self::No,
-        }
-    }
 }
 
 /// Runs a task until it ends.

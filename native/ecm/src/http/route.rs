@@ -2,8 +2,8 @@
 
 use megaphone_http::{handler_path, is_at_or_below};
 
+use super::host_meta::Format;
 use crate::config::{Config, Protocol};
-use crate::host_meta::Format;
 
 const HOST_META: &str = "/.well-known/host-meta";
 const HOST_META_JSON: &str = "/.well-known/host-meta.json";

@@ -1,55 +1,37 @@
-//! One client: its socket on one side, a connection in a trunk on the other.
+//! HTTP requests, and whole XML streams, that go on to ejabberd: a client's socket on one side, a connection in a
+//! trunk on the other.
 //!
 //! A client is one [`Task`]. An idle one holds no buffer.
 
 mod answers;
-mod arrival;
-pub mod clock;
-pub mod deadlines;
+mod delivery;
 mod forward;
-mod handover;
-mod introduction;
-mod origin;
-mod relay;
-mod replies;
 mod requests;
-mod route;
-pub mod socket;
-pub mod task;
-pub mod timer;
-mod tls;
-mod unread;
+mod routed;
 mod wait;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use megaphone_http::RequestKind;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::answers::{Abandoned, Answers};
-pub use self::arrival::{Arrival, Introduction, Preamble, arrive, go_on_with_tls, start, tls_of};
-use self::deadlines::Deadlines;
-pub use self::handover::Handover;
-pub use self::origin::Origins;
-pub use self::replies::Reply;
-pub use self::requests::host_name;
 use self::requests::{Outgoing, RequestReader, Routed};
-pub use self::route::{Route, Routes};
-pub use self::socket::{Socket, prepare};
-use self::task::{Ending, Moved, Task};
-use self::timer::Timer;
-pub use self::unread::Unread;
 use crate::backlog::Backlog;
-use crate::clients::Place;
-use crate::config::{Application, ListenerKind, Protocol, Service};
-use crate::host_meta::Scheme;
+use crate::config::{Application, Protocol, Service};
+use crate::entrance::{Arrival, Handover, Introduction, Onward};
+use crate::http::deadlines::Deadlines;
+use crate::http::{Origins, Reply, Route, Scheme};
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::clients::Place;
+use crate::peer::task::{self, Ending, Task};
+use crate::peer::timer::Timer;
+use crate::peer::{Moved, Socket};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
@@ -57,61 +39,44 @@ use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
 /// A client may send this much of further requests before its first one is answered.
 const PIPELINED: usize = 64 * 1024;
 
-/// Serves a client until it or ejabberd is done.
+/// Serves a client until it or ejabberd is done, or until the connection is another entrance's.
 ///
 /// The client is made outside of the future: an argument of an async function takes its room twice,
 /// and there is one such future for each client.
-pub fn serve(arrival: Arrival) -> impl Future<Output = ()> + Send {
+pub fn serve(arrival: Arrival) -> impl Future<Output = Option<Box<Onward>>> + Send {
     let phase = arrival.phase.clone();
     run(Client::new(arrival), phase)
 }
 
-/// Serves a client whose connection another kind of task has for no longer, in a task of its own.
-pub fn resume(handover: Handover) {
+/// Serves a client whose connection another entrance has for no longer, from a request with this route on.
+pub fn resume(
+    handover: Handover,
+    route: Option<Route>,
+) -> impl Future<Output = Option<Box<Onward>>> + Send {
     let phase = handover.phase.clone();
     let (arrival, origins, decoder, input, head) = handover.into_parts();
     let mut client = Client::new(arrival);
-    let routes = &client.settings.routes;
-    (client.requests, client.routed) = RequestReader::resume(origins, decoder, input, head, routes);
-    tokio::spawn(run(client, phase));
+    (client.requests, client.routed) = RequestReader::resume(origins, decoder, input, head, route);
+    run(client, phase)
 }
 
-fn run(client: Client, phase: watch::Receiver<Phase>) -> impl Future<Output = ()> + Send {
+fn run(
+    client: Client,
+    phase: watch::Receiver<Phase>,
+) -> impl Future<Output = Option<Box<Onward>>> + Send {
     let (mut client, mut phase) = (client, phase);
     async move {
         let ending = task::run(&mut client, &mut phase).await;
         // ejabberd hears of it before the client has taken the last of its output.
         client.leave_connection(ending);
         if ending == Ending::HandOver {
-            client.hand_over(phase);
-            return;
+            return client.hand_over(phase);
         }
         // All else goes at once.
         let (socket, _place) = client.into_socket();
         // In a box, or each client would have room for it from the start.
         Box::pin(task::close(socket, ending, phase)).await;
-    }
-}
-
-/// Tells a client that just connected why it can't be served.
-pub async fn refuse(stream: TcpStream, kind: ListenerKind, reply: Reply) {
-    let answer = reply.before_all(kind.application(), kind.is_tls());
-    answer_and_close(Socket::Plain(stream), &answer).await;
-}
-
-/// The same without waiting for anything: it hears it unless it sends more at this moment.
-pub fn refuse_at_once(stream: &TcpStream, kind: ListenerKind, reply: Reply) {
-    let answer = reply.before_all(kind.application(), kind.is_tls());
-    socket::send_and_forget(stream, &answer);
-}
-
-/// Gives a client that just connected an answer, and no more.
-pub async fn answer_and_close(mut socket: Socket, answer: &[u8]) {
-    // It has room, but the runtime has to find that out.
-    let writable = poll_fn(|context| socket.poll_writable(context)).await;
-    // If this fails the client is gone.
-    if writable.is_ok() && socket.try_write(answer).is_ok() {
-        socket::close_gently(socket).await;
+        None
     }
 }
 
@@ -227,7 +192,11 @@ impl Client {
             trunks,
             phase: _,
         } = arrival;
-        let origins = Origins::of(canonical(peer), &settings, trunks.protocol());
+        let origins = Origins::of(
+            canonical(peer),
+            &settings.trusted_proxies,
+            trunks.protocol(),
+        );
         let (mut requests, answers) = match service.application() {
             Application::Http => (
                 RequestReader::new(settings.http, origins),
@@ -372,12 +341,12 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::clients::Clients;
     use crate::config::Config;
     use crate::ids::IdSource;
+    use crate::peer::clients::Clients;
 
     /// Each client has such a task for as long as it is connected, so a field too much in it, or a
     /// future that is kept twice, costs as much as a million of them.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::addresses::Connected;
 use crate::config::ListenerKind;
 use crate::metrics::{CLIENTS, CLIENTS_ACCEPTED};
+use crate::peer::addresses::Connected;
 
 /// Counts the clients that are connected.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use megaphone_http::{BodyLength, RequestHead, Version};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use crate::answer::After;
+use super::answer::After;
 
 /// What a key is followed by before it is hashed (RFC 6455, section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -30,7 +30,7 @@ pub enum Handshake {
     Options,
 }
 
-/// Why a handshake is refused. Each has its reason in [`crate::answer`].
+/// Why a handshake is refused. Each has its reason in [`crate::http::answer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Its method is not GET.

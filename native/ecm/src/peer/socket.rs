@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
-use super::task::Moved;
+use super::progress::Moved;
 use super::tls::{Layer, TlsSocket};
 use crate::metrics::{CLIENT_BYTES, Direction};
 

@@ -2,10 +2,24 @@
 
 use tokio::time::Instant;
 
-use super::clock::Clock;
-use super::requests::Position;
-use super::socket::Written;
 use crate::config::LimitsConfig;
+use crate::peer::clock::Clock;
+use crate::peer::socket::Written;
+
+/// What the client's next bytes will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// The first of a request.
+    BetweenRequests,
+    /// More of a request's head.
+    InHead,
+    /// More of a request's body.
+    InBody,
+    /// Not known before an answer: it may switch protocols.
+    Held,
+    /// Of another protocol.
+    Raw,
+}
 
 /// What a client is expected to send. A new one starts a new deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

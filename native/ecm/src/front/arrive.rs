@@ -1,65 +1,21 @@
 //! What comes before a client's first byte: a proxy's word on it, and TLS.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use megaphone_trunk::proxy::Tls;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::answer_and_close;
 use super::introduction::introduce;
-use super::replies::Reply;
-use super::socket::{self, Socket};
-use super::tls::{HandshakeError, TlsSocket};
-use crate::addresses::TooMany;
+use super::refusal::answer_and_close;
 use crate::certificates::Purpose;
 use crate::channel_binding::Handshake;
-use crate::clients::Place;
 use crate::config::{Application, Service};
+use crate::entrance::Arrival;
+use crate::http::Reply;
 use crate::metrics::{REFUSALS, Reason};
-use crate::settings::Settings;
+use crate::peer::addresses::TooMany;
+use crate::peer::tls::{HandshakeError, TlsSocket};
+use crate::peer::{Socket, socket};
 use crate::shutdown::Phase;
-use crate::stream;
-use crate::trunk::Trunks;
-
-/// A client that just connected, and what it is served with.
-#[derive(Debug)]
-pub struct Arrival {
-    /// Its socket.
-    pub socket: Socket,
-    /// Its address.
-    pub peer: SocketAddr,
-    /// What it wants.
-    pub service: Service,
-    /// What a PROXY header said of it.
-    pub introduction: Option<Box<Introduction>>,
-    /// Its first bytes, which came with what was before them.
-    pub input: Vec<u8>,
-    /// Its place among the clients.
-    pub place: Place,
-    /// What it is held to.
-    pub settings: Arc<Settings>,
-    /// The way to ejabberd.
-    pub trunks: Arc<Trunks>,
-    /// How far the program's end has come.
-    pub phase: watch::Receiver<Phase>,
-}
-
-/// What a proxy said of a client that it connected.
-#[derive(Debug)]
-pub struct Introduction {
-    /// The address that the client connected to.
-    pub server: SocketAddr,
-    /// The client's TLS, which ends at the proxy.
-    pub tls: Option<Tls>,
-}
-
-/// The client's TLS with this program, or else with a proxy in front of it.
-pub fn tls_of(socket: &Socket, introduction: Option<&Introduction>) -> Option<Tls> {
-    let introduced = || introduction.and_then(|it| it.tls.clone());
-    socket.tls().or_else(introduced)
-}
 
 /// What a connection begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,21 +34,17 @@ impl Preamble {
     };
 }
 
-/// Takes what comes before the client's first byte, and then serves the client in a task of its own:
-/// in this one it would keep the room that a handshake takes.
-pub async fn arrive(mut arrival: Arrival, preamble: Preamble) {
+/// Takes what comes before the client's first byte. `None` if there is no client after it.
+pub async fn arrive(mut arrival: Arrival, preamble: Preamble) -> Option<Arrival> {
     if preamble.proxy_header {
         let proxy = arrival.peer;
-        match introduce(arrival).await {
-            Some(introduced) => arrival = introduced,
-            None => return,
-        }
+        arrival = introduce(arrival).await?;
         // A proxy that speaks for itself, to ask for our health, is no client.
         if arrival.peer != proxy
             && let Err(too_many) = admit(&mut arrival)
         {
             refuse(arrival, preamble, too_many).await;
-            return;
+            return None;
         }
     }
     if preamble.tls {
@@ -100,12 +52,9 @@ pub async fn arrive(mut arrival: Arrival, preamble: Preamble) {
             Application::Http => Purpose::Http,
             Application::Xmpp => Purpose::Xmpp,
         };
-        match encrypt(arrival, purpose).await {
-            Some(encrypted) => arrival = encrypted,
-            None => return,
-        }
+        arrival = encrypt(arrival, purpose).await?;
     }
-    start(arrival);
+    Some(arrival)
 }
 
 /// Takes the place of a client that a proxy named among those of its address.
@@ -123,18 +72,8 @@ async fn refuse(arrival: Arrival, preamble: Preamble, too_many: TooMany) {
 }
 
 /// Does the handshake of a client that was told to go on with it, after STARTTLS.
-pub async fn go_on_with_tls(arrival: Arrival) {
-    if let Some(arrival) = encrypt(arrival, Purpose::StartTls).await {
-        start(arrival);
-    }
-}
-
-/// Serves a client in a task of its own.
-pub fn start(arrival: Arrival) {
-    match arrival.service {
-        Service::Http | Service::StreamRelay => tokio::spawn(super::serve(arrival)),
-        Service::Streams(start_tls) => tokio::spawn(stream::serve(arrival, start_tls)),
-    };
+pub async fn go_on_with_tls(arrival: Arrival) -> Option<Arrival> {
+    encrypt(arrival, Purpose::StartTls).await
 }
 
 /// Does the TLS handshake. `None` if there is no client after it.

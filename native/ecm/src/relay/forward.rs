@@ -2,11 +2,15 @@
 
 use megaphone_trunk::proxy::{ChannelBindings, Tls};
 
-use super::replies::Reply;
-use super::requests::{Next, Outgoing, Position};
-use super::{Client, Ending, Input, Moved, PIPELINED, tls_of};
+use super::requests::{Next, Outgoing};
+use super::{Client, Input, PIPELINED};
 use crate::config::Application;
+use crate::entrance::tls_of;
+use crate::http::Reply;
+use crate::http::deadlines::Position;
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::Moved;
+use crate::peer::task::Ending;
 use crate::shutdown::Phase;
 use crate::trunk::{Content, Opening, Room, SendResult, TrunkLost};
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use megaphone_http::RequestHead;
 use megaphone_trunk::proxy::Tls;
 
-use crate::answer::After;
+use super::answer::After;
 use crate::config::{Config, HostMetaConfig};
 
 /// The form of an answer.

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 
 use super::answers::Then;
-use super::replies::Reply;
-use super::socket::Written;
-use super::{Client, Ending, Input, Moved};
+use super::{Client, Input};
+use crate::http::Reply;
+use crate::peer::Moved;
+use crate::peer::socket::Written;
+use crate::peer::task::Ending;
 use crate::trunk::{Connection, Delivery, End};
 
 impl Client {

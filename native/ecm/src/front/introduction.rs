@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
 use tokio::time::timeout;
 
-use super::arrival::{Arrival, Introduction};
-use super::task;
 use crate::backlog::{Backlog, Evicted};
+use crate::entrance::{Arrival, Introduction};
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::task;
 use crate::shutdown::Phase;
 use crate::trunk::canonical;
 

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use megaphone_http::{FieldValue, HeadEdit, RequestHead};
 
-use crate::config::Protocol;
-use crate::host_meta::Scheme;
-use crate::settings::Settings;
+use super::host_meta::Scheme;
+use crate::config::{Protocol, TrustedProxies};
 
 const FORWARDED_FOR: &str = "X-Forwarded-For";
 const FORWARDED_PROTO: &str = "X-Forwarded-Proto";
@@ -22,7 +21,7 @@ pub enum Origins {
     /// The client is who connected.
     Peer(SocketAddr),
     /// A trusted proxy connected, whose word is taken.
-    Proxy(SocketAddr, Arc<Settings>),
+    Proxy(SocketAddr, Arc<TrustedProxies>),
     /// As for [`Proxy`](Self::Proxy), but ejabberd is shown the whole way that a request came, because
     /// version 1 of the trunk's protocol has no place for the client's address.
     ProxyInHeader(SocketAddr),
@@ -30,11 +29,11 @@ pub enum Origins {
 
 impl Origins {
     /// The origins of what comes from `peer`.
-    pub fn of(peer: SocketAddr, settings: &Arc<Settings>, protocol: Protocol) -> Self {
-        match (settings.is_trusted_proxy(peer.ip()), protocol) {
+    pub fn of(peer: SocketAddr, proxies: &Arc<TrustedProxies>, protocol: Protocol) -> Self {
+        match (proxies.contain(peer.ip()), protocol) {
             (false, _) => Self::Peer(peer),
             (true, Protocol::V1) => Self::ProxyInHeader(peer),
-            (true, Protocol::V2) => Self::Proxy(peer, Arc::clone(settings)),
+            (true, Protocol::V2) => Self::Proxy(peer, Arc::clone(proxies)),
         }
     }
 
@@ -50,13 +49,13 @@ impl Origins {
     pub fn client(&self, head: &RequestHead) -> SocketAddr {
         match self {
             Self::Peer(peer) | Self::ProxyInHeader(peer) => *peer,
-            Self::Proxy(peer, settings) => {
+            Self::Proxy(peer, proxies) => {
                 let values: Vec<_> = head.header_values(FORWARDED_FOR).collect();
                 let hops = values
                     .iter()
                     .rev()
                     .flat_map(|value| value.rsplit(|byte| *byte == b','));
-                nearest_stranger(*peer, hops, |ip| settings.is_trusted_proxy(ip))
+                nearest_stranger(*peer, hops, |ip| proxies.contain(ip))
             }
         }
     }

@@ -7,12 +7,12 @@ use std::task::Poll;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::deadlines::{Expected, Missed, Waiting};
-use super::replies::Reply;
-use super::requests::Position;
-use super::{Client, Ending, Input, task};
+use super::{Client, Input};
 use crate::backlog::Evicted;
+use crate::http::Reply;
+use crate::http::deadlines::{Expected, Missed, Position, Waiting};
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::task::{self, Ending};
 use crate::shutdown::Phase;
 use crate::trunk::{Connection, Room, RoomToCome, TrunkLost};
 

@@ -1,0 +1,14 @@
+//! What an entrance (relay, BOSH, WebSocket, XML streams) is handed, and hands on.
+//!
+//! ```text
+//!   listener ──Arrival──> relay, streams          WebSocket, BOSH <──Handover──> relay
+//! ```
+//!
+//! Each entrance is a task of its own kind, no larger than it needs to be. None knows another: one that has a
+//! connection which is another's ends with an [`Onward`], and [`front`](crate::front) starts the next.
+
+mod arrival;
+mod handover;
+
+pub use self::arrival::{Arrival, Introduction, tls_of};
+pub use self::handover::{Handover, Onward};

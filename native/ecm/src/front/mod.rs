@@ -1,0 +1,9 @@
+//! Where clients come in: they are accepted, a proxy's word on them is read, and their TLS begins.
+//! [`dispatch`] alone knows the four entrances.
+
+pub mod accept;
+mod arrive;
+mod dispatch;
+mod introduction;
+pub mod listener;
+mod refusal;

@@ -1,0 +1,19 @@
+//! What the entrances that speak HTTP share: whose a request is, who takes it, until when it has to come, and
+//! the answers that this program gives itself.
+
+pub mod answer;
+pub mod deadlines;
+pub mod handshake;
+mod host;
+pub mod host_meta;
+mod origin;
+mod reply;
+mod route;
+mod unread;
+
+pub use self::host::host_name;
+pub use self::host_meta::{HostMeta, Scheme};
+pub use self::origin::Origins;
+pub use self::reply::Reply;
+pub use self::route::{Route, Routes};
+pub use self::unread::Unread;

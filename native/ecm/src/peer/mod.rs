@@ -1,0 +1,13 @@
+//! A client as this program has it: its socket, its TLS, its task, and its place among all clients.
+
+pub mod addresses;
+pub mod clients;
+pub mod clock;
+mod progress;
+pub mod socket;
+pub mod task;
+pub mod timer;
+pub mod tls;
+
+pub use self::progress::Moved;
+pub use self::socket::{Socket, prepare};
