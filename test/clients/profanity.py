@@ -29,11 +29,14 @@ server=localhost
 port={port}
 tls.policy=force
 """
-# What /tls always leaves behind.
-TRUSTED = """[{fingerprint}]
-fingerprint={fingerprint}
+# What /tls always leaves behind, in versions up to 0.15 and in newer ones.
+TRUSTED = """[{sha1}]
+fingerprint={sha1}
+[{sha256}]
+fingerprint_sha1={sha1}
 """
-# /quit ends profanity where it was typed; here it ends the connection.
+# /quit ends profanity where it was typed, from a plugin not even its connection in all versions. /disconnect comes
+# back once the server has answered.
 PLUGIN = """import os
 
 import prof
@@ -53,7 +56,7 @@ def prof_post_chat_message_display(barejid, resource, message):
     if barejid != FRIEND:
         return
     if message == "log out":
-        prof.send_line("/quit")
+        prof.send_line("/disconnect")
         os._exit(0)
     else:
         write("you said: " + message)
@@ -70,7 +73,7 @@ def main(jid, password, friend, port, certificate):
         files = {
             "config/profanity/profrc": SETTINGS,
             "data/profanity/accounts": ACCOUNT.format(jid=jid, password=password, port=port),
-            "data/profanity/tlscerts": TRUSTED.format(fingerprint=fingerprint(certificate)),
+            "data/profanity/tlscerts": TRUSTED.format(**fingerprints(certificate)),
             "data/profanity/plugins/answering.py": PLUGIN.format(friend=friend),
         }
         for path, text in files.items():
@@ -78,16 +81,16 @@ def main(jid, password, friend, port, certificate):
             (folder / path).write_text(text)
         problem = run(folder)
         if problem:
-            logs = [path.read_text() for path in folder.glob("data/profanity/logs/*")]
+            logs = [path.read_text(errors="replace") for path in folder.glob("data/profanity/logs/*")]
             return f"{problem}\n" + "\n".join("".join(logs).splitlines()[-60:])
         return 0
 
 
-def fingerprint(certificate):
+def fingerprints(certificate):
     text = pathlib.Path(certificate).read_text()
     end = "-----END CERTIFICATE-----"
     der = ssl.PEM_cert_to_DER_cert(text[text.index("-----BEGIN CERT") : text.index(end) + len(end)])
-    return hashlib.sha1(der).hexdigest()
+    return {name: hashlib.new(name, der).hexdigest() for name in ("sha1", "sha256")}
 
 
 def run(folder):
@@ -103,7 +106,8 @@ def run(folder):
         status = program.wait(TIMEOUT_S)
         return status and f"profanity ended with status {status}"
     except subprocess.TimeoutExpired:
-        program.terminate()
+        # Its terminal goes with it. Profanity does not heed SIGTERM while it asks something.
+        program.kill()
         program.wait()
         return "the friend didn't say `log out'"
 
