@@ -69,7 +69,7 @@ wrong_terms_are_badarg(_Config) ->
               setopts => [trunk, handle, options], getopts => [trunk, handle],
               getstat => [trunk, handle], is_open => [trunk, handle], watch => [trunk, handle],
               peername => [trunk, handle], sockname => [trunk, handle],
-              protocol => [trunk, handle], transport => [trunk, handle],
+              protocol => [trunk, handle], transport => [trunk, handle], take_channel_bindings => [trunk, handle],
               decode_packet => [packet_type, binary], proxy_header => [binary],
               parse => [binary, size], parse_dirty => [binary, size]},
     Exported = [Function || {Name, Arity} = Function <- megaphone_nif:module_info(exports),
