@@ -5,8 +5,9 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
--export([login/1, wrong_password/1, client_address/1, presence/1, messages_both_ways/1, messages_to_and_from_bosh/1,
-         large_message/1, message_in_fragments/1, frame_byte_by_byte/1, many_frames_in_one_packet/1,
+-export([login/1, wrong_password/1, client_address/1, http_headers/1, presence/1, messages_both_ways/1,
+         messages_to_and_from_bosh/1, large_message/1, message_in_fragments/1, frame_byte_by_byte/1,
+         many_frames_in_one_packet/1,
          frames_with_the_upgrade/1, ping/1, close/1, close_frame/1, client_leaves/1,
          broken_frame/1, refused_handshake/1, server_ends_session/1]).
 
@@ -26,8 +27,8 @@ groups() ->
      {ecm_v1, [client_address, messages_both_ways, large_message, many_frames_in_one_packet,
                frames_with_the_upgrade, client_leaves, server_ends_session]},
      {sessions, [parallel],
-      [login, wrong_password, client_address, presence, messages_both_ways, messages_to_and_from_bosh,
-       large_message, message_in_fragments, frame_byte_by_byte, many_frames_in_one_packet,
+      [login, wrong_password, client_address, http_headers, presence, messages_both_ways,
+       messages_to_and_from_bosh, large_message, message_in_fragments, frame_byte_by_byte, many_frames_in_one_packet,
        ping, close, close_frame, client_leaves, broken_frame,
        refused_handshake, server_ends_session]}].
 
@@ -65,6 +66,44 @@ client_address(Config) ->
                                         get_user_info, [User, <<"localhost">>, Resource]),
     ?assertMatch({{127, 0, 0, 5}, _}, proplists:get_value(ip, Info)),
     megaphone_test_xmpp:logout(Client).
+
+%% Confirms that functions of the hook c2s_init get the headers of the client's request as ejabberd has them.
+%% ejabberd_http_ws hands them on from 25.10 on, sessions always.
+http_headers(Config) ->
+    ok = call(Config, megaphone_test_c2s_hook, add, []),
+    User = megaphone_test_stage:user(Config, <<"alice">>),
+    Sent = [{"User-Agent", "a test/1.0"}, {"Cookie", "a=b; c=\"d\""}, {"ORIGIN", "https://localhost"},
+            {"x-some-THING", "one: two"}, {"x-a-name-of-MORE-than-twenty-bytes", ""},
+            {"X-Twice", "1"}, {"X-Twice", "2"}],
+    Client = megaphone_test_xmpp:login(?WS, megaphone_test_stage:target(Config), User, #{headers => Sent}),
+    [Resource] = resources(Config, User),
+    Pid = call(Config, ejabberd_sm, get_session_pid, [User, <<"localhost">>, Resource]),
+    #{megaphone_test_http := Http} = stream_state(call(Config, sys, get_state, [Pid])),
+    case {Http, megaphone_test_stage:ecm(Config)} of
+        {none, none} ->
+            ok;
+        {[{headers, Headers}], _} ->
+            Known = ['Host', 'User-Agent', 'Cookie', <<"Origin">>, <<"X-Some-Thing">>,
+                     <<"X-A-Name-Of-More-Than-Twenty-Bytes">>, <<"X-Twice">>, <<"Sec-Websocket-Protocol">>],
+            ?assertEqual([{<<"Sec-Websocket-Protocol">>, <<"xmpp">>}, {'Host', <<"localhost">>},
+                          {'User-Agent', <<"a test/1.0">>}, {'Cookie', <<"a=b; c=\"d\"">>},
+                          {<<"Origin">>, <<"https://localhost">>}, {<<"X-Some-Thing">>, <<"one: two">>},
+                          {<<"X-A-Name-Of-More-Than-Twenty-Bytes">>, <<>>}, {<<"X-Twice">>, <<"1">>},
+                          {<<"X-Twice">>, <<"2">>}],
+                         in_order(Known, Headers))
+    end,
+    megaphone_test_xmpp:logout(Client).
+
+%% ejabberd has the last one first.
+in_order(Known, Headers) ->
+    {Protocol, Others} = lists:partition(fun({Name, _}) -> Name =:= <<"Sec-Websocket-Protocol">> end,
+                                         [Header || {Name, _} = Header <- lists:reverse(Headers),
+                                                    lists:member(Name, Known)]),
+    Protocol ++ Others.
+
+%% Of ejabberd's own process, or of one of ours, which is awake.
+stream_state(State) when is_map(State) -> State;
+stream_state(Session) -> element(2, Session).
 
 %% Confirms that presence reaches another user, and its end does when the session ends.
 presence(Config) ->
@@ -249,3 +288,6 @@ await_offline(Config, User) ->
 resources(Config, User) ->
     megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config),
                                  ejabberd_sm, get_user_resources, [User, <<"localhost">>]).
+
+call(Config, Module, Function, Arguments) ->
+    megaphone_test_ejabberd:call(megaphone_test_stage:ejabberd(Config), Module, Function, Arguments).

@@ -36,7 +36,7 @@
 -export([setopts/2, getopts/2, peername/1, sockname/1, socknames/1, getstat/2,
          monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
 %% For the trunk, and for owners that do not wait
--export([socket/2, recv_nowait/2, send_waiting/2, transport/1, take_channel_bindings/1, reset/1]).
+-export([socket/2, recv_nowait/2, send_waiting/2, transport/1, take_channel_bindings/1, take_http_fields/1, reset/1]).
 
 -export_type([socket/0]).
 
@@ -279,6 +279,12 @@ transport(?SOCKET(Trunk, Handle)) ->
 -spec take_channel_bindings(socket()) -> #{Name :: binary() => binary()}.
 take_channel_bindings(?SOCKET(Trunk, Handle)) ->
     maps:from_list(megaphone_nif:take_channel_bindings(Trunk, Handle)).
+
+%% @doc The fields of the HTTP request by which a WebSocket client came, each a line with its CRLF, for whoever asks
+%% first; none of other clients.
+-spec take_http_fields(socket()) -> binary().
+take_http_fields(?SOCKET(Trunk, Handle)) ->
+    megaphone_nif:take_http_fields(Trunk, Handle).
 
 %% @doc inet:socknames/1.
 -spec socknames(socket()) -> {ok, [megaphone_nif:address()]} | {error, einval}.

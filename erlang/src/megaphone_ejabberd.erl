@@ -10,7 +10,7 @@
 -export([http_options/0, http_option_type/1, c2s_options/0, c2s_option_type/1, send_timeout/2,
          leave_proxy_header/1, is_proxy_header_left/1]).
 -export([start_http/2, start_xml_stream/2, accept_xml_stream/1, is_held/1]).
--export([request_socket/1, as_https/1, handle_request/3]).
+-export([request_socket/1, as_https/1, handle_request/3, http_headers/1]).
 -export([listeners/1, open_end_points/0, open_listeners/0, close_listener/2]).
 -export([add_hook/3, is_alone/0, route/1, codec_options/0]).
 
@@ -171,6 +171,33 @@ handle_request({Module, Opts}, LocalPath, Request) ->
         true -> Module:socket_handoff(LocalPath, Request, Opts);
         false -> Module:process(LocalPath, Request)
     end.
+
+%% @doc The headers of a request as ejabberd_http has them, the last one first, of lines that end with CRLF: those
+%% that erlang:decode_packet/3 knows have an atom for a name, the others begin each part of it with a capital.
+-spec http_headers(binary()) -> [{Name :: atom() | binary(), Value :: binary()}].
+http_headers(Fields) ->
+    http_headers(<<Fields/binary, "\r\n">>, []).
+
+http_headers(Fields, Headers) ->
+    case erlang:decode_packet(httph_bin, Fields, []) of
+        {ok, {http_header, _, Name, _, Value}, Rest} -> http_headers(Rest, [{header_name(Name), Value} | Headers]);
+        %% Their end, or what is no header.
+        _ -> Headers
+    end.
+
+header_name(Name) when is_atom(Name) ->
+    Name;
+header_name(Name) ->
+    iolist_to_binary(lists:join("-", [capitalised(Part) || Part <- binary:split(Name, <<"-">>, [global])])).
+
+capitalised(<<First, Rest/binary>>) -> [upper(First) | [lower(Byte) || <<Byte>> <= Rest]];
+capitalised(<<>>) -> <<>>.
+
+upper(Byte) when Byte >= $a, Byte =< $z -> Byte - 32;
+upper(Byte) -> Byte.
+
+lower(Byte) when Byte >= $A, Byte =< $Z -> Byte + 32;
+lower(Byte) -> Byte.
 
 %% Listeners. ejabberd_listener is the supervisor of its listeners, whose ids are their end points.
 

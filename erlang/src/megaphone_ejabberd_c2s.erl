@@ -13,7 +13,7 @@
 %%% client has logged in (`post_auth_stanza_limits'); a socket without a parser, as a session's is, has none.
 -module(megaphone_ejabberd_c2s).
 
--export([process_options/1, accept/1, shut_down/1]).
+-export([process_options/1, http_options/1, accept/1, shut_down/1]).
 -export([new/3, accepted/1, open/2, event/2, starttls/2, reopen/1, lost/3, handle_call/3, handle_cast/2,
          handle_info/2, terminate/2, code_change/3]).
 -export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, security/1, host/1]).
@@ -32,6 +32,12 @@
 -spec process_options(megaphone_ejabberd:options()) -> [{max_queue, pos_integer()}].
 process_options(Opts) ->
     ejabberd_config:fsm_limit_opts(Opts).
+
+%% @doc The options that say by which HTTP request a WebSocket client came, of its fields, each a line. ejabberd_c2s
+%% has no use for them, but functions of its hook `c2s_init' may: ejabberd_http_ws hands them on from 25.10 on.
+-spec http_options(Fields :: binary()) -> megaphone_ejabberd:options().
+http_options(<<>>) -> [];
+http_options(Fields) -> [{http, [{headers, megaphone_ejabberd:http_headers(Fields)}]}].
 
 %% @doc The process gets the cast `accept'; {@link accepted/1} follows.
 -spec accept(pid()) -> ok.

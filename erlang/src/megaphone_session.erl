@@ -112,7 +112,8 @@ init({Trunk, Socket, #{c2s := Opts, limits := Limits, hibernate_after := Hiberna
     #{before_login := {MaxBytes, MaxElements}, logged_in := LoggedIn} = Limits,
     %% Made here, the connection stands in the state once.
     SessionSocket = megaphone_session_socket:new(Trunk, Socket),
-    {ok, Stream, Timeout} = megaphone_ejabberd_c2s:new(megaphone_session_socket, SessionSocket, Opts),
+    Http = megaphone_ejabberd_c2s:http_options(megaphone:take_http_fields(Socket)),
+    {ok, Stream, Timeout} = megaphone_ejabberd_c2s:new(megaphone_session_socket, SessionSocket, Http ++ Opts),
     {ok, #session{stream = Stream,
                   socket = Socket,
                   login = {due, LoggedIn},

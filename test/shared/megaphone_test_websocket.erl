@@ -7,7 +7,7 @@
 %% What every XMPP client has.
 -export([open/3, restart/1, send/2, recv/2, close/1, header/1]).
 %% Frames and messages.
--export([connect/3, upgrade/1, frame/3, send_bytes/2, send_frame/2, send_frame/4, recv_frame/2,
+-export([connect/3, connect/4, upgrade/1, frame/3, send_bytes/2, send_frame/2, send_frame/4, recv_frame/2,
          recv_message/2, close_stream/1, recv_close/1, drop/1]).
 
 -export_type([connection/0, opcode/0]).
@@ -29,7 +29,7 @@
 %% @doc Connects, upgrades and opens a stream to the host (RFC 7395, 3.3).
 -spec open(megaphone_test_http:target(), binary(), map()) -> {ok, connection()} | {error, term()}.
 open(Target, Host, Options) ->
-    case connect(Target, ?PATH, "xmpp") of
+    case connect(Target, ?PATH, "xmpp", maps:get(headers, Options, [])) of
         {ok, Connection} -> restart(maps:merge(Connection#{host := Host}, maps:with([prefix, from], Options)));
         {error, _} = Error -> Error
     end.
@@ -86,9 +86,15 @@ close(Connection) ->
 -spec connect(megaphone_test_http:target(), string(), string()) ->
           {ok, connection()} | {error, term()}.
 connect(Target, Path, Protocol) ->
+    connect(Target, Path, Protocol, []).
+
+%% @doc The same with more headers.
+-spec connect(megaphone_test_http:target(), string(), string(), [{iodata(), iodata()}]) ->
+          {ok, connection()} | {error, term()}.
+connect(Target, Path, Protocol, More) ->
     Socket = megaphone_test_http:connect(Target),
     Key = base64:encode(rand:bytes(16)),
-    Headers = [{"Sec-WebSocket-Key", Key}, {"Sec-WebSocket-Protocol", Protocol}],
+    Headers = [{"Sec-WebSocket-Key", Key}, {"Sec-WebSocket-Protocol", Protocol} | More],
     ok = megaphone_test_http:send(Socket, megaphone_test_http:encode("GET", Path,
                                                                     upgrade(Headers), [])),
     Accept = base64:encode(crypto:hash(sha, [Key, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"])),

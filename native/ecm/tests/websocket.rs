@@ -227,13 +227,28 @@ fn a_trusted_proxys_word_is_taken_for_where_a_client_comes_from() {
     let mut trunk = peer.accept();
     ecm.wait_for_log("is up");
     let mut client = ecm.client();
-    let from = "X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\nX-Forwarded-Proto: https\r\n";
+    let from = "X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\nX-Forwarded-Proto: https\r\nCookie: a=b\r\n";
     client.send(&upgrade("/ws", from));
     client.expect(SWITCHED);
     client.stream.write_all(&message(OPEN)).unwrap();
     let (_, header, _) = trunk.opened();
     assert_eq!(source(&header), "192.0.2.7:0".parse().unwrap());
     assert_ne!(header.tls, None);
+    let fields = header.fields.expect("the request's fields");
+    let fields = std::str::from_utf8(&fields).unwrap();
+    let names: Vec<_> = fields
+        .lines()
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
+    assert!(fields.contains("Cookie: a=b\r\n"), "{fields}");
+    assert!(
+        fields.ends_with("X-Forwarded-For: 192.0.2.7\r\n"),
+        "{fields}"
+    );
+    assert!(
+        !names.contains(&"Upgrade") && !names.contains(&"Connection"),
+        "{fields}"
+    );
 }
 
 #[test]

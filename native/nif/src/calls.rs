@@ -299,6 +299,12 @@ fn take_channel_bindings(
 }
 
 #[rustler::nif]
+fn take_http_fields(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    let fields = trunk.take_fields(handle.0).unwrap_or_default();
+    binary(env, &fields)
+}
+
+#[rustler::nif]
 fn reset(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Atom {
     trunk.reset(handle.0, &mut Mailbox::new(env, &trunk));
     atoms::ok()

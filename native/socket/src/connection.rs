@@ -25,7 +25,7 @@ mod reading;
 mod waiting;
 mod writing;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use megaphone_trunk::room::Reserved;
 
 use crate::config::Config;
@@ -34,7 +34,7 @@ use crate::handle::Handle;
 use crate::input::Input;
 use crate::link::{Key, Link};
 use crate::options::{Active, Line, Mode};
-use crate::origin::{ChannelBindings, Origin, Protocol};
+use crate::origin::{ChannelBindings, Once, Origin, Protocol};
 use crate::sink::Reason;
 
 pub(crate) use arrival::Received;
@@ -65,8 +65,7 @@ pub(crate) struct Connection<P> {
     unreturned: usize,
     protocol: Protocol,
     origin: Option<Box<Origin>>,
-    /// Until they are asked for.
-    bindings: Option<Box<ChannelBindings>>,
+    once: Option<Box<Once>>,
     received: Traffic,
     sent: Traffic,
 }
@@ -190,7 +189,7 @@ impl<P: Copy + Eq> Connection<P> {
             unreturned: 0,
             protocol: config.content.protocol(),
             origin: None,
-            bindings: None,
+            once: None,
             received: Traffic::default(),
             sent: Traffic::default(),
         }
@@ -250,8 +249,20 @@ impl<P: Copy + Eq> Connection<P> {
         self.origin.as_deref()
     }
 
-    pub(crate) fn take_bindings(&mut self) -> Option<Box<ChannelBindings>> {
-        self.bindings.take()
+    pub(crate) fn take_bindings(&mut self) -> ChannelBindings {
+        self.take_once(|once| std::mem::take(&mut once.bindings))
+    }
+
+    pub(crate) fn take_fields(&mut self) -> Option<Bytes> {
+        self.take_once(|once| once.fields.take())
+    }
+
+    fn take_once<T: Default>(&mut self, take: impl FnOnce(&mut Once) -> T) -> T {
+        let taken = self.once.as_deref_mut().map(take).unwrap_or_default();
+        if self.once.as_deref() == Some(&Once::default()) {
+            self.once = None;
+        }
+        taken
     }
 
     pub(crate) fn last_active(&self) -> u32 {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use megaphone_trunk::proxy::{self, Addresses, Command, Header, ProxyError};
 
 pub use megaphone_trunk::proxy::{ChannelBindings, Transport};
@@ -80,8 +81,17 @@ pub(crate) struct Preface {
     pub(crate) protocol: Protocol,
     /// `None`: the trunk's peer speaks for itself, or does not say for whom.
     pub(crate) origin: Option<Origin>,
-    /// What the client's login can be bound to, if there is something.
-    pub(crate) bindings: Option<Box<ChannelBindings>>,
+    /// What else is said of the client, if there is something.
+    pub(crate) once: Option<Box<Once>>,
+}
+
+/// What whoever asks first is told of a client: it is kept no longer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Once {
+    /// What its login can be bound to.
+    pub(crate) bindings: ChannelBindings,
+    /// The fields of the HTTP request by which it came.
+    pub(crate) fields: Option<Bytes>,
 }
 
 /// Why a stream was refused at its start.
@@ -107,12 +117,16 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Preface>, PrefaceError> {
         return Ok(None);
     };
     let protocol = header.alpn.as_deref().and_then(Protocol::from_alpn);
+    let origin = origin(&header);
+    let once = Once {
+        bindings: header.bindings,
+        fields: header.fields,
+    };
     Ok(Some(Preface {
         length,
         protocol: protocol.ok_or(PrefaceError::Alpn)?,
-        origin: origin(&header),
-        bindings: (header.bindings != ChannelBindings::default())
-            .then(|| Box::new(header.bindings)),
+        origin,
+        once: (once != Once::default()).then(|| Box::new(once)),
     }))
 }
 

@@ -274,6 +274,14 @@ fn header_in_words(header: &Header) -> Vec<String> {
         ("tls-exporter", exporter.as_ref().map(|it| hex(it))),
         ("tls-server-end-point", end_point.as_ref().map(|it| hex(it))),
         ("tls-unique", unique.as_ref().map(|it| hex(it))),
+        // No example has more than one.
+        (
+            "http fields",
+            header
+                .fields
+                .as_ref()
+                .map(|it| text(it).trim_end().to_owned()),
+        ),
     ];
     let said = lines.into_iter();
     said.filter_map(|(name, value)| Some(format!("{name}: {}", value?)))
@@ -327,6 +335,7 @@ fn header_of_words(lines: &[&str]) -> Header {
             end_point: bytes("tls-server-end-point").map(Bytes::from),
             unique: bytes("tls-unique").map(|it| it.try_into().unwrap()),
         },
+        fields: find("http fields").map(|line| Bytes::from(line + "\r\n")),
     }
 }
 

@@ -101,6 +101,7 @@ proptest! {
                 end_point: Some(end_point.into()),
                 unique: Some(unique),
             },
+            fields: None,
         };
         prop_assert_eq!(read(&bytes), Ok(Some((expected, bytes.len()))));
     }

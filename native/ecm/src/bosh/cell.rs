@@ -458,6 +458,7 @@ mod tests {
             content: Content::XmppFraming(Binding::Bosh),
             tls: None,
             bindings: ChannelBindings::default(),
+            fields: None,
         };
         let first = session.outgoing().unwrap();
         let login = Arc::new(Logins::new(0)).begin();

@@ -81,6 +81,7 @@ impl Handover {
             tls: tls_of(&self.stream, self.introduction.as_deref())
                 .or_else(|| self.origins.scheme(&self.head).tls()),
             bindings: ChannelBindings::default(),
+            fields: Some(self.origins.fields(&self.head, client)),
         }
     }
 

@@ -7,13 +7,26 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use megaphone_http::{FieldValue, HeadEdit, RequestHead};
+use megaphone_trunk::proxy::MAX_FIELDS;
 
 use super::host_meta::Scheme;
 use crate::config::{Protocol, TrustedProxies};
 
 const FORWARDED_FOR: &str = "X-Forwarded-For";
 const FORWARDED_PROTO: &str = "X-Forwarded-Proto";
+/// Fields that are about a connection, or are a proxy's (RFC 9110, sections 7.6.1 and 11.7).
+const HOP_BY_HOP: [&str; 8] = [
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Authenticate",
+    "Proxy-Authorization",
+    "Proxy-Connection",
+    "TE",
+    "Transfer-Encoding",
+    "Upgrade",
+];
 
 /// How the client of a request is found, and how ejabberd hears of it.
 #[derive(Debug)]
@@ -81,6 +94,24 @@ impl Origins {
                 edit.replace(FORWARDED_FOR, FieldValue::from(client.ip()))
             }
         }
+    }
+
+    /// The fields of a request of `client` as ejabberd would get them, each a line, but for those that are about
+    /// this connection alone. What is too long is left out from there on.
+    pub fn fields(&self, head: &RequestHead, client: SocketAddr) -> Bytes {
+        let edit = HOP_BY_HOP
+            .into_iter()
+            .fold(self.edit(client), HeadEdit::drop);
+        let mut written = BytesMut::new();
+        head.write(&edit, &mut written);
+        let mut fields = BytesMut::new();
+        for line in written.split_inclusive(|byte| *byte == b'\n').skip(1) {
+            if line == b"\r\n" || fields.len() + line.len() > MAX_FIELDS {
+                break;
+            }
+            fields.extend_from_slice(line);
+        }
+        fields.freeze()
     }
 }
 

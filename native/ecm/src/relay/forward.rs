@@ -127,6 +127,7 @@ impl Client {
             },
             tls: self.tls().or_else(|| outgoing.scheme.tls()),
             bindings: ChannelBindings::default(),
+            fields: None,
         }
     }
 

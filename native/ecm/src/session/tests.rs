@@ -25,6 +25,7 @@ fn opening() -> Opening {
         content: Content::XmppFraming(Binding::WebSocket),
         tls: None,
         bindings: ChannelBindings::default(),
+        fields: None,
     }
 }
 

@@ -228,6 +228,7 @@ impl Client {
             content: Content::XmppFraming(Binding::Stream),
             tls: self.tls(),
             bindings: self.socket.take_bindings(),
+            fields: None,
         }
     }
 

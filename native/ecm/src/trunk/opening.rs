@@ -63,6 +63,8 @@ pub struct Opening {
     pub tls: Option<Tls>,
     /// What its login can be bound to, if its TLS ends here.
     pub bindings: ChannelBindings,
+    /// The fields of the request by which its client came by WebSocket, each a line.
+    pub fields: Option<Bytes>,
 }
 
 impl Opening {
@@ -86,6 +88,7 @@ impl Opening {
             transport: Some(self.transport()),
             tls: self.tls.clone(),
             bindings: self.bindings.clone(),
+            fields: self.fields.clone(),
         };
         let mut bytes = Vec::new();
         proxy::write(&header, &mut bytes);
@@ -129,6 +132,7 @@ mod tests {
             content: Content::Http,
             tls: None,
             bindings: ChannelBindings::default(),
+            fields: None,
         };
         let bytes = opening.to_header();
         let (header, length) = proxy::read(&bytes).unwrap().unwrap();
@@ -153,6 +157,7 @@ mod tests {
                 tls: None,
                 transport: Some(Transport::Tcp),
                 bindings: ChannelBindings::default(),
+                fields: None,
             }
         );
     }
@@ -193,6 +198,7 @@ mod tests {
                 content,
                 tls: tls.clone(),
                 bindings: ChannelBindings::default(),
+                fields: None,
             };
             let (header, _) = proxy::read(&opening.to_header()).unwrap().unwrap();
             assert_eq!(header.alpn.as_deref(), Some(alpn.as_bytes()), "{content:?}");

@@ -54,7 +54,7 @@ impl<P: Copy + Eq> Connection<P> {
                 let header = preface.length.min(buffer.len());
                 self.protocol = preface.protocol;
                 self.origin = preface.origin.map(Box::new);
-                self.bindings = preface.bindings;
+                self.once = preface.once;
                 self.change_input(around, |input, config| {
                     let content = Input::Idle(preface.protocol.content());
                     if let Input::Preface(buffer) = std::mem::replace(input, content)

@@ -43,6 +43,7 @@ fn preface(alpn: &'static str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = Header {
         bindings: bindings(),
+        fields: Some(Bytes::from_static(b"Host: a\r\n")),
         addresses: Addresses::Inet {
             source: CLIENT.parse().unwrap(),
             destination: SERVER.parse().unwrap(),
@@ -128,6 +129,15 @@ fn what_a_login_can_be_bound_to_is_told_once() {
         world.trunk.take_bindings(handle),
         ChannelBindings::default()
     );
+}
+
+#[test]
+fn the_fields_of_a_clients_request_are_told_once() {
+    let (world, _, _, handle) = raw_stream();
+    let fields = world.trunk.take_fields(handle);
+    assert_eq!(fields.as_deref(), Some(&b"Host: a\r\n"[..]));
+    assert_eq!(world.trunk.take_fields(handle), None);
+    assert_eq!(world.trunk.take_bindings(handle), bindings());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
+
 use super::{Monitor, Trunk};
 use crate::connection::{Connection, Recv, Send, Statistics};
 use crate::handle::Handle;
@@ -247,11 +249,16 @@ impl<P: Process> Trunk<P> {
 
     /// What the login of the connection's client can be bound to, for whoever asks first: it is kept no longer.
     pub fn take_bindings(&self, handle: Handle) -> ChannelBindings {
-        let bindings = self
-            .connections
+        self.connections
             .visit(handle, |connection| connection.take_bindings())
-            .flatten();
-        bindings.map_or_else(ChannelBindings::default, |it| *it)
+            .unwrap_or_default()
+    }
+
+    /// The fields of the HTTP request by which the connection's client came, for whoever asks first.
+    pub fn take_fields(&self, handle: Handle) -> Option<Bytes> {
+        self.connections
+            .visit(handle, |connection| connection.take_fields())
+            .flatten()
     }
 
     /// Whether bytes can still pass: neither side has closed.

@@ -23,6 +23,8 @@ pub struct Header {
     pub transport: Option<Transport>,
     /// 0xE1 to 0xE3: what a login can be bound to.
     pub bindings: ChannelBindings,
+    /// 0xE4: the fields of the HTTP request by which a WebSocket client came, each a line that ends with CRLF.
+    pub fields: Option<Bytes>,
 }
 
 /// Whom a header speaks for.

@@ -22,6 +22,7 @@
 //! | 0xE1 | 32 bytes, `tls-exporter` | [`ChannelBindings::exporter`] |
 //! | 0xE2 | a hash of 32 to 64 bytes, `tls-server-end-point` | [`ChannelBindings::end_point`] |
 //! | 0xE3 | 12 bytes, `tls-unique` | [`ChannelBindings::unique`] |
+//! | 0xE4 | lines of a request's head | [`Header::fields`] |
 //!
 //! Version 1, which proxies in front may still send and [`read_line`] reads, is a line of text:
 //! `PROXY TCP4 192.0.2.1 198.51.100.1 40000 443` and CRLF. [`read_any`] takes both.
@@ -41,9 +42,12 @@ pub use write::write;
 /// The first bytes of every header.
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The longest `length` that is read, in bytes: addresses take 216 at most, and a certificate's
-/// name or a unique id a few hundred.
-pub const MAX_LENGTH: usize = 2048;
+/// The longest `length` that is read, in bytes: addresses take 216 at most, a certificate's name or a unique
+/// id a few hundred, and the fields of a request [`MAX_FIELDS`].
+pub const MAX_LENGTH: usize = 16 * 1024;
+
+/// The most bytes of a request's fields that are written.
+pub const MAX_FIELDS: usize = 12 * 1024;
 
 /// The fixed part, in bytes.
 const FIXED: usize = 16;
@@ -62,6 +66,7 @@ const TYPE_TRANSPORT: u8 = 0xe0;
 const TYPE_EXPORTER: u8 = 0xe1;
 const TYPE_END_POINT: u8 = 0xe2;
 const TYPE_UNIQUE: u8 = 0xe3;
+const TYPE_FIELDS: u8 = 0xe4;
 /// The longest unique id, in bytes.
 const MAX_UNIQUE_ID: usize = 128;
 /// How long a hash of a certificate is, in bytes: SHA-256 to SHA-512.

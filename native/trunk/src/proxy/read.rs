@@ -9,7 +9,7 @@ use super::{
     Tls, Transport,
 };
 use super::{
-    TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_END_POINT, TYPE_EXPORTER, TYPE_SSL,
+    TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_END_POINT, TYPE_EXPORTER, TYPE_FIELDS, TYPE_SSL,
     TYPE_SSL_CIPHER, TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION,
     TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
 };
@@ -230,6 +230,7 @@ fn take(read: &mut Header, tlv: &Tlv<'_>, header: &[u8]) -> Result<(), ProxyErro
             read.bindings.end_point = hash.map(Bytes::copy_from_slice);
         }
         TYPE_UNIQUE => read.bindings.unique = tlv.value.try_into().ok(),
+        TYPE_FIELDS => read.fields = Some(Bytes::copy_from_slice(tlv.value)),
         _ => {}
     }
     Ok(())

@@ -63,17 +63,21 @@ fn header() -> impl Strategy<Value = Header> {
         proptest::option::of(tls),
         transport,
         bindings,
+        bytes(MAX_FIELDS),
     )
         .prop_map(
-            |(command, addresses, alpn, authority, unique_id, tls, transport, bindings)| Header {
-                command,
-                addresses,
-                alpn,
-                authority,
-                unique_id,
-                tls,
-                transport,
-                bindings,
+            |(command, addresses, alpn, authority, unique_id, tls, transport, bindings, fields)| {
+                Header {
+                    command,
+                    addresses,
+                    alpn,
+                    authority,
+                    unique_id,
+                    tls,
+                    transport,
+                    bindings,
+                    fields,
+                }
             },
         )
 }

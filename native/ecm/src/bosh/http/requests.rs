@@ -290,6 +290,7 @@ impl Connection {
             content: Content::XmppFraming(Binding::Bosh),
             tls: self.tls(head),
             bindings: ChannelBindings::default(),
+            fields: None,
         }
     }
 
