@@ -414,7 +414,6 @@ fn required_starttls_comes_before_anything_else() {
         assert_eq!(sessions.next(id), Said::Finished);
     }
     for (input, expected) in [
-        (AUTH, "policy-violation"),
         ("<message/>", "policy-violation"),
         ("<message", ""),
         (&format!("{STARTTLS}{AUTH}"), "policy-violation"),
@@ -435,6 +434,26 @@ fn required_starttls_comes_before_anything_else() {
             }
         }
     }
+    let mut early = ecm.client();
+    early.send(HEADER);
+    expect_own_header(&mut early, " from='a.example'");
+    early.expect(&required);
+    for (login, refusal) in [
+        (
+            AUTH,
+            "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><encryption-required/></failure>",
+        ),
+        (
+            "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
+            "<failure xmlns='urn:xmpp:sasl:2'>\
+             <encryption-required xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>",
+        ),
+    ] {
+        early.send(login);
+        early.expect(refusal);
+    }
+    early.send(STARTTLS);
+    early.expect(PROCEED);
     let mut old = ecm.client();
     old.send(&HEADER.replace(" version='1.0'>", ">"));
     assert_eq!(condition(&old.rest()), "unsupported-version");

@@ -27,7 +27,9 @@ pub(super) enum Heard {
     Step(Option<Box<[u8]>>),
     /// It wants TLS.
     StartTls,
-    /// Something before TLS that has to wait for it.
+    /// A login before TLS, which has to wait for it, with its refusal.
+    LoginTooEarly(&'static [u8]),
+    /// Something else before TLS.
     TooEarly,
     /// The end of its stream.
     Close,
@@ -112,7 +114,11 @@ impl Client {
                 self.stage = Stage::Authenticating;
             }
             Heard::StartTls => self.start_tls(rest),
-            Heard::TooEarly => self.fail(
+            // Who takes no refusal gets no second one.
+            Heard::LoginTooEarly(refusal) if !self.outlet.has_unsent(&self.socket) => {
+                self.say(refusal);
+            }
+            Heard::LoginTooEarly(_) | Heard::TooEarly => self.fail(
                 Condition::PolicyViolation,
                 "TLS is required here; send <starttls/> first",
             ),
@@ -264,7 +270,9 @@ pub(super) fn hear(
         Ok(Some(Event::Document(document))) if document.is("starttls", namespace::TLS) => {
             Heard::StartTls
         }
-        Ok(Some(Event::Document(_))) if stage == Stage::BeforeTls => Heard::TooEarly,
+        Ok(Some(Event::Document(document))) if stage == Stage::BeforeTls => {
+            refusal_before_tls(&document).map_or(Heard::TooEarly, Heard::LoginTooEarly)
+        }
         Ok(Some(Event::Document(document))) => match send(&document) {
             Heard::Sent if stage == Stage::Negotiating && is_step(&document) => Heard::Step(None),
             Heard::Held(held) if stage == Stage::Negotiating && is_step(&document) => {
@@ -272,6 +280,20 @@ pub(super) fn hear(
             }
             heard => heard,
         },
+    }
+}
+
+/// What a login is told that has to wait for TLS (RFC 6120, section 6.5.4; XEP-0388).
+fn refusal_before_tls(document: &Document<'_>) -> Option<&'static [u8]> {
+    if document.is("auth", namespace::SASL) {
+        Some(b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><encryption-required/></failure>")
+    } else if document.is("authenticate", namespace::SASL2) {
+        Some(
+            b"<failure xmlns='urn:xmpp:sasl:2'>\
+            <encryption-required xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>",
+        )
+    } else {
+        None
     }
 }
 

@@ -206,6 +206,7 @@ impl Client {
                 Heard::Nothing
                 | Heard::Held(_)
                 | Heard::StartTls
+                | Heard::LoginTooEarly(_)
                 | Heard::TooEarly
                 | Heard::Invalid(_) => return unsent,
             }
