@@ -163,11 +163,13 @@ lint-python:
 lint-docs:
 	@echo 'the documents'
 	@python3 -B doc/make/options.py --check
+	@python3 -B doc/make/differences.py --check
 	@python3 -B doc/make/links.py
 
 # What of the documents is generated.
 docs: deps
 	@python3 -B doc/make/options.py
+	@python3 -B doc/make/differences.py
 
 # BENCH: options of test/bench/bench.py. Everything that it writes is in _build/bench.
 bench: deps-bench build-bench

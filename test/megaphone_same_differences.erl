@@ -1,7 +1,7 @@
 %% @doc What clients of megaphone_same_SUITE hear otherwise through the ECM than from ejabberd's own listeners.
 -module(megaphone_same_differences).
 
--export([all/0, find/3]).
+-export([all/0, about/1, find/3]).
 
 -type transport() :: tcp | tls | websocket | bosh.
 %% The versions of ejabberd that it was found in. Those that are not covered have none.
@@ -106,6 +106,20 @@ all() ->
      {{killed, bosh}, all,
       ["timeout"], ["the session is over: remote-connection-failed"],
       "ejabberd_bosh does not look after its c2s process"}].
+
+%% @doc What the clients of a scenario do.
+-spec about(Scenario :: atom()) -> string().
+about(opening) -> "A client opens its stream";
+about(starttls) -> "A client has to use STARTTLS, and does";
+about(unknown_host) -> "A client asks for a host that is not served";
+about(text_of_all_kinds) -> "Clients send texts and elements of all kinds";
+about(stream_management) -> "A client with stream management breaks off and resumes";
+about(malformed) -> "A client sends what is no XML";
+about(restricted_xml) -> "A client sends a comment, a processing instruction or a document type";
+about(no_stanza) -> "A client sends an element that is no stanza";
+about(second_stream_early) -> "A client opens its stream twice before its login";
+about(oversize) -> "A client sends more than max_stanza_size";
+about(killed) -> "A client's process in ejabberd is killed".
 
 %% @doc What differs with this version of ejabberd (`23.01', say; what a distribution puts behind it does not count).
 -spec find(Scenario :: atom(), transport(), Version :: string()) -> {Ejabberd :: [iodata()], Ecm :: [iodata()]} | none.

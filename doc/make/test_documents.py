@@ -2,6 +2,7 @@
 
 import unittest
 
+import differences
 import links
 import options
 
@@ -57,6 +58,18 @@ class Options(unittest.TestCase):
         self.assertEqual(options.written(new, {"ecm": "new"}), new)
         with self.assertRaises(options.DocumentError):
             options.written("nothing", {"ecm": "new"})
+
+
+class Differences(unittest.TestCase):
+    def test_what_is_heard_several_times_on_end_stands_once(self) -> None:
+        self.assertEqual(differences.heard("a\x1ea\x1eb"), "`a` (2 times)<br>`b`")
+        self.assertEqual(differences.heard(""), "nothing")
+
+    def test_what_the_client_does_is_said_once(self) -> None:
+        rows = [["A client leaves", by, "all", "a", "", "It may."] for by in ("tcp", "bosh")]
+        document = differences.written(rows)
+        self.assertEqual(document.count("## A client leaves\n"), 1)
+        self.assertIn("| BOSH, every ejabberd | `a` | nothing | It may. |", document)
 
 
 class Links(unittest.TestCase):
