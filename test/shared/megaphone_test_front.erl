@@ -38,9 +38,11 @@ stop(Front) ->
 %% @doc As megaphone_test_clients:missing/1: all but one are Debian's, and required.
 -spec missing(kind()) -> none | {skip, Reason :: string()}.
 missing(node_xmpp_bosh) ->
-    case filelib:is_dir(filename:join(node_xmpp_bosh(), "node_modules")) of
-        true -> none;
-        false -> {skip, "node-xmpp-bosh isn't installed, as its part in C++ doesn't compile here"}
+    %% npm may take a part in C++ for built that was built for another system.
+    case megaphone_test_program:run(os:find_executable("node"), ["-e", "require('node-expat')"],
+                                    #{log => "/dev/null", cd => node_xmpp_bosh()}) of
+        {0, _} -> none;
+        {_, _} -> {skip, "node-xmpp-bosh isn't installed, as its part in C++ doesn't compile here"}
     end;
 missing(_) ->
     none.
