@@ -12,8 +12,9 @@
 -define(CLOSE, "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>").
 -define(RESTRICTED, "RFC 6120 (11.1) forbids comments, processing instructions and document types; ejabberd takes "
                     "the first two").
--define(NAMES, "a prefix means nothing (RFC 6120, 4.8.5); ejabberd knows that on its XML streams alone").
--define(OPENED_AGAIN, "who opens a stream again before the login waits for its features; ejabberd's c2s drops it").
+-define(NAMES, "a prefix means nothing (RFC 6120, 4.8.5); ejabberd respects that only on its XML streams").
+-define(OPENED_AGAIN, "a client that opens its stream again before the login waits for features; ejabberd's c2s "
+                      "ignores it").
 -define(PLUS_MECHANISMS, ["DIGEST-MD5", "PLAIN", "SCRAM-SHA-512-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-256-PLUS",
                           "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "X-OAUTH2"]).
 -define(MECHANISMS, ["DIGEST-MD5", "PLAIN", "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "X-OAUTH2"]).
@@ -38,18 +39,18 @@
 all() ->
     [{{opening, bosh}, all,
       [], ["header charsets='UTF-8'", "header xml:lang='en'"],
-      "XEP-0124 (7.2) lets a server say its charsets, and RFC 6120 (4.7.4) wants its language said"},
+      "XEP-0124 (7.2) lets a server say its charsets, and RFC 6120 (4.7.4) requires it to say its language"},
      {{starttls, tls}, {before, "24.02"},
       [mechanisms(?PLUS_MECHANISMS)], [mechanisms(?MECHANISMS)],
-      "ejabberd before 24.02 knows tls-unique alone, and offers it with TLS 1.3, which has none (RFC 9266)"},
+      "ejabberd before 24.02 only knows tls-unique, and offers it with TLS 1.3, where it does not exist (RFC 9266)"},
      {{unknown_host, bosh}, all,
       ["the session is over: internal-server-error"], ["the session is over: remote-stream-error"],
-      "it is ejabberd's stream error, which comes with it, and no fault of the BOSH server (XEP-0206, 6)"},
+      "the error is ejabberd's stream error, which is included, and not one of the BOSH server (XEP-0206, 6)"},
      {{text_of_all_kinds, websocket}, all, [?PREFIXED], [?UNPREFIXED], ?NAMES},
      {{text_of_all_kinds, bosh}, all, [?PREFIXED], [?UNPREFIXED], ?NAMES},
      {{stream_management, bosh}, all,
       [message("bob", "<body>meanwhile</body>"), "<r xmlns='urn:xmpp:sm:3'/>"], [],
-      "ejabberd_bosh and stream management both send again what waits for a client that is gone: it comes twice"},
+      "ejabberd_bosh and stream management both resend what waits for a client that is gone, so it arrives twice"},
      {{malformed, tcp}, all,
       [stream_error("not-well-formed")], [stream_error("restricted-xml")],
       "an entity that XMPP does not have is restricted XML (RFC 6120, 11.1)"},
@@ -58,17 +59,18 @@ all() ->
       lists:append([[framed_error(Condition), websocket_close(1007)]
                     || Condition <- ["not-well-formed", "not-well-formed", "restricted-xml", "not-well-formed"]])
       ++ [websocket_close(1007)],
-      "RFC 7395 (3.3.3) wants a stream error, RFC 6455 (8.1) 1007 for what is no UTF-8; ejabberd's c2s crashes"},
+      "RFC 7395 (3.3.3) requires a stream error, and RFC 6455 (8.1) 1007 for text that is not UTF-8; ejabberd's c2s "
+      "crashes"},
      {{malformed, websocket}, {since, "24.10"},
       lists:duplicate(3, websocket_close(1000)) ++ [framed_error("not-well-formed"), websocket_close(1000),
                                                    framed_error("not-well-formed"), ?CLOSE, websocket_close(1000)],
       [websocket_close(1007), websocket_close(1007), framed_error("restricted-xml")]
       ++ lists:duplicate(3, websocket_close(1007)),
-      "a message that makes no sense ends a WebSocket with 1007 (RFC 6455, 7.4.1); an entity that XMPP does not "
-      "have is restricted XML (RFC 6120, 11.1); what is no UTF-8 is no text to answer (RFC 6455, 8.1)"},
+      "a message that can't be understood ends a WebSocket with 1007 (RFC 6455, 7.4.1); an entity that XMPP does "
+      "not have is restricted XML (RFC 6120, 11.1); text that is not UTF-8 gets no answer (RFC 6455, 8.1)"},
      {{malformed, bosh}, all,
       lists:duplicate(5, "HTTP 400"), lists:duplicate(5, "the session is over: bad-request"),
-      "clients that say `ver' get conditions, the HTTP codes are for older ones (XEP-0124, 17.1)"},
+      "clients that send `ver' get conditions; HTTP codes are for older ones (XEP-0124, 17.1)"},
      {{restricted_xml, tcp}, all,
       [?NO_SESSION, "closes", ?NO_SESSION, "closes", stream_error("not-well-formed")],
       [stream_error("restricted-xml"), stream_error("restricted-xml"), "the stream is closed",
@@ -82,7 +84,7 @@ all() ->
       ?COMMENTS_TAKEN ++ ["HTTP 400"], lists:duplicate(3, "the session is over: bad-request"), ?RESTRICTED},
      {{no_stanza, bosh}, all,
       [unknown_tag("jabber:client")], [unknown_tag("urn:other")],
-      "ejabberd_bosh gives all that it sends one namespace, the error to a stanza of another too"},
+      "ejabberd_bosh puts everything into one namespace, even the error to a stanza of another one"},
      {{second_stream_early, websocket}, all,
       [], [Line || _ <- [first, second],
                    Line <- ["<open from='localhost' id='...' version='1.0' xml:lang='en' "
@@ -93,30 +95,30 @@ all() ->
       [], [mechanisms(?MECHANISMS), mechanisms(?MECHANISMS)], ?OPENED_AGAIN},
      {{oversize, websocket}, all,
       ["closes"], [framed_error("policy-violation"), ?CLOSE, websocket_close(1000)],
-      "max_stanza_size holds for all sessions, ejabberd_http_ws has none"},
+      "max_stanza_size applies to all sessions; ejabberd_http_ws has no such limit"},
      {{oversize, bosh}, all,
       ["HTTP 403"], ["the session is over: remote-stream-error"],
-      "clients that say `ver' get conditions, the HTTP codes are for older ones (XEP-0124, 17.1)"},
+      "clients that send `ver' get conditions; HTTP codes are for older ones (XEP-0124, 17.1)"},
      {{killed, tcp}, all,
       ["closed"], [stream_error("remote-connection-failed"), "the stream is closed"],
-      "the ECM can tell what ejabberd can't once its process has crashed"},
+      "the ECM can tell the client what ejabberd can't, once its process has crashed"},
      {{killed, websocket}, all,
       ["timeout"], [framed_error("remote-connection-failed"), ?CLOSE, websocket_close(1011)],
-      "ejabberd_http_ws does not look after its c2s process"},
+      "ejabberd_http_ws does not monitor its c2s process"},
      {{killed, bosh}, all,
       ["timeout"], ["the session is over: remote-connection-failed"],
-      "ejabberd_bosh does not look after its c2s process"}].
+      "ejabberd_bosh does not monitor its c2s process"}].
 
 %% @doc What the clients of a scenario do.
 -spec about(Scenario :: atom()) -> string().
 about(opening) -> "A client opens its stream";
-about(starttls) -> "A client has to use STARTTLS, and does";
+about(starttls) -> "A client must use STARTTLS, and does";
 about(unknown_host) -> "A client asks for a host that is not served";
 about(text_of_all_kinds) -> "Clients send texts and elements of all kinds";
 about(stream_management) -> "A client with stream management breaks off and resumes";
-about(malformed) -> "A client sends what is no XML";
+about(malformed) -> "A client sends something that is not XML";
 about(restricted_xml) -> "A client sends a comment, a processing instruction or a document type";
-about(no_stanza) -> "A client sends an element that is no stanza";
+about(no_stanza) -> "A client sends an element that is not a stanza";
 about(second_stream_early) -> "A client opens its stream twice before its login";
 about(oversize) -> "A client sends more than max_stanza_size";
 about(killed) -> "A client's process in ejabberd is killed".

@@ -12,15 +12,15 @@ from options import ROOT, DocumentError, run, table
 DOCUMENT = ROOT / "doc/differences.md"
 TRANSPORTS = {"tcp": "TCP", "tls": "STARTTLS", "websocket": "WebSocket", "bosh": "BOSH"}
 HEAD = """\
-# What clients see otherwise than from ejabberd
+# Differences that clients see
 
-A test plays the same scenarios by ejabberd's own listeners and through the ECM, to one and the same ejabberd, and
-compares all that the clients hear (`megaphone_same_SUITE`). It is the same, but for what is listed here. The list is
-the test's own: it is written by `make docs`, and `make lint` fails if it is out of date.
+A test, `megaphone_same_SUITE`, plays the same scenarios through ejabberd's own listeners and through the ECM, with the
+same ejabberd, and compares everything that the clients receive. It is the same, except for what is listed here. The
+list is the test's own: `make docs` writes it to this page, and `make lint` fails if the page is out of date.
 
-A line stands in the column of the side that says it, if the other side does not say it as often. `closed` is a
-connection that ends without a word, `timeout` one on which nothing is said any more, and `closes` a client that could
-end its stream in the normal way.
+A line is in the column of the side that sends it, if the other side does not send it as often. `closed` is a
+connection that ends without a word, `timeout` one on which nothing more is sent, and `closes` means that the client
+could end its stream in the normal way.
 """
 
 
@@ -61,7 +61,7 @@ def written(found: list[list[str]]) -> str:
             (f"{TRANSPORTS[transport]}, {version(versions)}", heard(ejabberd), heard(ecm), quoted(why))
             for _, transport, versions, ejabberd, ecm, why in rows
         ]
-        parts.append(f"## {about}\n\n{table(('by', 'ejabberd', 'behind Megaphone', 'why'), *lines)}\n")
+        parts.append(f"## {about}\n\n{table(('transport', 'ejabberd', 'Megaphone', 'reason'), *lines)}\n")
     return "\n".join(parts)
 
 

@@ -274,13 +274,9 @@ fn header_in_words(header: &Header) -> Vec<String> {
         ("tls-exporter", exporter.as_ref().map(|it| hex(it))),
         ("tls-server-end-point", end_point.as_ref().map(|it| hex(it))),
         ("tls-unique", unique.as_ref().map(|it| hex(it))),
-        // No example has more than one.
         (
             "http fields",
-            header
-                .fields
-                .as_ref()
-                .map(|it| text(it).trim_end().to_owned()),
+            header.fields.as_ref().map(|fields| escaped(fields)),
         ),
     ];
     let said = lines.into_iter();
@@ -335,7 +331,7 @@ fn header_of_words(lines: &[&str]) -> Header {
             end_point: bytes("tls-server-end-point").map(Bytes::from),
             unique: bytes("tls-unique").map(|it| it.try_into().unwrap()),
         },
-        fields: find("http fields").map(|line| Bytes::from(line + "\r\n")),
+        fields: find("http fields").map(|fields| Bytes::from(unescaped(&fields))),
     }
 }
 
