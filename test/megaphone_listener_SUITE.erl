@@ -302,7 +302,7 @@ send_timeout_of_the_port(_Config) ->
                       {ok, Port} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}} | SocketOptions]),
                       Complete = megaphone_ejabberd:send_timeout(Port, Opts),
                       ok = gen_tcp:close(Port),
-                      megaphone_listener:option(send_timeout, Complete)
+                      megaphone_listener_options:get(send_timeout, Complete)
               end,
     ?assertEqual(15000, Timeout([], [])),
     ?assertEqual(7000, Timeout([], [{send_timeout, 7000}])),

@@ -27,6 +27,7 @@
 -module(megaphone).
 
 -include_lib("kernel/include/file.hrl").
+-include("megaphone_messages.hrl").
 
 %% Status
 -export([status/0, status/1]).
@@ -43,7 +44,6 @@
 -type socket() :: {'$inet', ?MODULE, {megaphone_nif:trunk(), megaphone_nif:handle()}}.
 
 -define(SOCKET(Trunk, Handle), {'$inet', ?MODULE, {Trunk, Handle}}).
--define(WAKE(Wait), {'$megaphone', Wait}).
 %% The NIF's numbers of trunks have 64 bits.
 -define(MOST_TRUNKS, 16#ffffffffffffffff).
 %% A recv above this is copied on a dirty scheduler (bytes).

@@ -32,7 +32,7 @@ one(Trunk, Timeout) ->
 
 %% All are asked before the first answer is waited for: one that is stuck keeps none of the others.
 drain_readers() ->
-    Requests = [megaphone_trunk:drain(Reader) || #{reader := Reader} <- megaphone_nif:trunks()],
+    Requests = [gen_server:send_request(Reader, drain) || #{reader := Reader} <- megaphone_nif:trunks()],
     Deadline = erlang:monotonic_time(millisecond) + ?ANSWER_TIMEOUT,
     lists:filtermap(fun(Request) -> answer(Request, Deadline) end, Requests).
 

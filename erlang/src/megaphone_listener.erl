@@ -18,21 +18,12 @@
 
 -export([start/3, start_link/3, accept/1, tcp_init/2,
          listen_opt_type/1, listen_options/0]).
--export([option/2, ceilings/1, acceptor/1, takes_proxy_header/1]).
 %% ejabberd's hooks
 -export([ejabberd_stopping/0, config_reloaded/0, ports_reopened/0]).
 
 -on_load(add_hooks/0).
 
 -include_lib("kernel/include/logger.hrl").
-
-%% megaphone_nif:ceiling()
--define(CEILINGS, [unused_streams, unanswered_streams, refused_streams, pings,
-                   empty_frames, tiny_frames, idle_updates, stray_frames]).
-%% The NIF counts in 32 bits.
--define(MOST_LIMIT, 16#ffffffff).
-%% A send_timeout of `infinity' (milliseconds): 24 days.
--define(FOR_EVER, 16#7fffffff).
 
 %% @doc Starts a trunk on an accepted socket, which ejabberd closes where there is an error.
 -spec start(gen_tcp, inet:socket(), [{atom(), term()}]) -> {ok, pid()} | ignore | {error, term()}.
@@ -45,8 +36,8 @@ start_link(gen_tcp, Socket, Opts) ->
     admit(fun megaphone_trunk:start_link/2, Socket, Opts).
 
 admit(Start, Socket, Opts) ->
-    Most = option(max_trunks, Opts),
-    case megaphone_nif:admit(acceptor(Opts), Most) of
+    Most = megaphone_listener_options:get(max_trunks, Opts),
+    case megaphone_nif:admit(megaphone_listener_options:acceptor(Opts), Most) of
         true -> Start(Socket, Opts);
         false -> refuse(Socket, Most)
     end.
@@ -117,8 +108,8 @@ check_nif() ->
     end.
 
 check_tls(Opts) ->
-    Missing = [Name || Name <- [certfile, cafile], option(Name, Opts) =:= undefined],
-    case option(tls, Opts) andalso Missing of
+    Missing = [Name || Name <- [certfile, cafile], megaphone_listener_options:get(Name, Opts) =:= undefined],
+    case megaphone_listener_options:get(tls, Opts) andalso Missing of
         false ->
             ok;
         [] ->
@@ -130,7 +121,7 @@ check_tls(Opts) ->
     end.
 
 check_trust(Address, Opts) ->
-    Trusted = option(tls, Opts) orelse option(allow_plain, Opts)
+    Trusted = megaphone_listener_options:get(tls, Opts) orelse megaphone_listener_options:get(allow_plain, Opts)
         orelse megaphone_address:is_local(Address),
     case Trusted of
         true ->
@@ -142,99 +133,15 @@ check_trust(Address, Opts) ->
                     "itself is trusted."}
     end.
 
-%% @doc An option's value, or its default.
--spec option(atom(), [{atom(), term()}]) -> term().
-option(Name, Opts) ->
-    proplists:get_value(Name, Opts, proplists:get_value(Name, listen_options())).
-
-%% @doc The process that accepted a trunk.
--spec acceptor([{atom(), term()}]) -> pid().
-acceptor(Opts) ->
-    proplists:get_value(acceptor, Opts, self()).
-
-%% @doc Whether a trunk begins with a PROXY header.
--spec takes_proxy_header([{atom(), term()}]) -> boolean().
-takes_proxy_header(Opts) ->
-    megaphone_ejabberd:is_proxy_header_left(Opts).
-
-%% @doc The ceilings that the listener sets, as megaphone_nif:open/1 takes them.
--spec ceilings([{atom(), term()}]) -> #{megaphone_nif:ceiling() => #{most | per_second => non_neg_integer()}}.
-ceilings(Opts) ->
-    maps:from_list([{Name, limits(Limits)} || {Name, Limits} <- option(ceilings, Opts)]).
-
-limits(Most) when is_integer(Most) -> #{most => Most};
-limits(Limits) -> maps:from_list(Limits).
-
-%% @doc The validator of each option: our own, or ejabberd_http's, which also loads the request
-%% handlers. ejabberd tries its common options where this fails.
+%% @doc The validator of an option, for ejabberd.
 -spec listen_opt_type(atom()) -> econf:validator().
-listen_opt_type(max_frame_size) ->
-    econf:int(33, 9999999999);
-listen_opt_type(max_connections) ->
-    econf:pos_int();
-listen_opt_type(max_trunks) ->
-    econf:pos_int();
-listen_opt_type(handshake_timeout) ->
-    econf:timeout(second, infinity);
-listen_opt_type(frame_timeout) ->
-    econf:timeout(second, infinity);
-listen_opt_type(use_proxy_protocol) ->
-    econf:and_then(econf:bool(), fun megaphone_ejabberd:leave_proxy_header/1);
-listen_opt_type(max_trunk_buffer) ->
-    econf:pos_int();
-listen_opt_type(max_trunk_output) ->
-    econf:pos_int();
-listen_opt_type(idle_timeout) ->
-    econf:timeout(second, infinity);
-listen_opt_type(send_timeout) ->
-    econf:and_then(econf:timeout(second, infinity), fun(Timeout) -> min(Timeout, ?FOR_EVER) end);
-listen_opt_type(shutdown_timeout) ->
-    econf:timeout(second);
-listen_opt_type(ceilings) ->
-    Limit = econf:int(0, ?MOST_LIMIT),
-    Limits = econf:options(#{most => Limit, per_second => Limit}, [unique]),
-    econf:options(maps:from_list([{Name, econf:either(Limit, Limits)} || Name <- ?CEILINGS]), [unique]);
-listen_opt_type(allow_plain) ->
-    econf:bool();
-listen_opt_type(protocols) ->
-    econf:list(econf:enum([http, 'xmpp-client', 'xmpp-framing']), [unique]);
-listen_opt_type(hibernate_after) ->
-    econf:timeout(second, infinity);
-listen_opt_type(c2s) ->
-    Types = maps:from_list([{Name, megaphone_ejabberd:c2s_option_type(Name)}
-                            || {Name, _} <- megaphone_ejabberd:c2s_options(), Name =/= tls]),
-    Limits = maps:from_list([{Name, megaphone_stanza_limits:opt_type(Name)}
-                             || Name <- megaphone_stanza_limits:names()]),
-    econf:options(maps:merge(Types, Limits), [unique]);
-listen_opt_type(Option) ->
-    megaphone_ejabberd:http_option_type(Option).
+listen_opt_type(Name) ->
+    megaphone_listener_options:type(Name).
 
-%% @doc The options and their defaults; times in milliseconds, sizes in bytes.
+%% @doc The options and their defaults, for ejabberd.
 -spec listen_options() -> [{atom(), term()}].
 listen_options() ->
-    Own = [{max_frame_size, 1048576},
-           {max_connections, 1000000},
-           {max_trunk_buffer, 67108864},
-           {max_trunk_output, 67108864},
-           {max_trunks, 1000},
-           {handshake_timeout, 10000},
-           {frame_timeout, 30000},
-           {idle_timeout, 600000},
-           {send_timeout, 15000},
-           {shutdown_timeout, 5000},
-           {ceilings, []},
-           {protocols, [http, 'xmpp-client', 'xmpp-framing']},
-           {hibernate_after, 5000},
-           {c2s, []},
-           {tls, false},
-           {certfile, undefined},
-           {cafile, undefined},
-           {allow_plain, false},
-           {ip, {127, 0, 0, 1}},
-           %% A fleet comes back at once; ejabberd's own default may be 5.
-           {backlog, 1024}],
-    Own ++ [Option || {Name, _} = Option <- megaphone_ejabberd:http_options(),
-                      not lists:keymember(Name, 1, Own)].
+    megaphone_listener_options:defaults().
 
 %% @doc ejabberd is about to stop: answers in flight may finish, up to `shutdown_timeout', and
 %% nobody comes back meanwhile: a peer of version 2 that is told to go away dials again at once.

@@ -3,7 +3,7 @@
 
 -export([start/3, cancel/1]).
 
--define(WAKE(Wait), {'$megaphone', Wait}).
+-include("megaphone_messages.hrl").
 
 %% @doc inet:monitor/1: the caller gets `{'DOWN', Monitor, socket, Socket, Reason}' when the
 %% socket is closed.

@@ -21,13 +21,13 @@
 options(Opts) ->
     %% Our own options mean nothing to ejabberd_http, and TLS is the trunk's.
     Http = [Name || {Name, _} <- megaphone_ejabberd:http_options(), Name =/= tls],
-    C2s = megaphone_listener:option(c2s, Opts),
-    #{protocols => megaphone_listener:option(protocols, Opts),
+    C2s = megaphone_listener_options:get(c2s, Opts),
+    #{protocols => megaphone_listener_options:get(protocols, Opts),
       http => [Opt || {Name, _} = Opt <- Opts, lists:member(Name, Http)],
       xml_stream => megaphone_stanza_limits:xml_stream(C2s),
       session => #{c2s => C2s,
                    limits => megaphone_stanza_limits:session(C2s),
-                   hibernate_after => megaphone_listener:option(hibernate_after, Opts)}}.
+                   hibernate_after => megaphone_listener_options:get(hibernate_after, Opts)}}.
 
 %% @doc Gives a connection its owner, which finds its data waiting, however late it asks. A
 %% connection that carries what the listener does not serve is reset.

@@ -20,11 +20,13 @@
 
 -behaviour(p1_server).
 
--export([start/2, accept/1, redirect/2, shut_down/1, client_stuck/0]).
+-export([start/2, accept/1, redirect/2, shut_down/1]).
 %% p1_server's callbacks
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -export_type([options/0]).
+
+-include("megaphone_messages.hrl").
 
 %% `c2s' are ejabberd_c2s's options, with `max_fsm_queue' as the process's max_queue.
 -type options() :: #{c2s := [{atom(), term()}],
@@ -55,7 +57,6 @@
 -define(HEADER_SIZE, 4).
 %% The bit in the length of a document that comes back.
 -define(GIVEN_BACK, 16#80000000).
--define(WAKE(Wait), {'$megaphone', Wait}).
 %% What lives in a session is small and what it makes is garbage soon: there is no old generation
 %% worth its room.
 -define(SPAWN_OPTIONS, [{fullsweep_after, 0}]).
@@ -65,19 +66,13 @@
 %% What a document leaves behind is many times its size. Before a login, where most are some hundred bytes
 %% long, that of one above this is given back at once (bytes).
 -define(LARGE_BEFORE_LOGIN, 1024).
-%% To itself: there is more to read; the shaper's pause is over.
--define(READ, {'$megaphone', read}).
--define(PAUSED, {'$megaphone', paused}).
 %% What a client can have sent before its end is said (bytes): a window, and what the ECM writes ahead of it.
 -define(MOST_BEFORE_THE_END, 327680).
-%% To itself: the client takes nothing.
--define(STUCK, {'$megaphone', stuck}).
 %% How long a client's undelivered documents may take to come back: meanwhile what is for it is kept
 %% (milliseconds). A client that takes nothing the ECM gives up by a limit of its own, which is longer than
 %% `send_timeout': so many times.
 -define(GIVE_BACK_TIMEOUT, 60000).
 -define(STUCK_TIMES, 4).
--define(OVERDUE, {'$megaphone', overdue}).
 
 %% @doc Starts a session, from its trunk's process; {@link accept/1} follows.
 -spec start(megaphone:socket(), options()) -> {ok, pid()} | ignore | {error, term()}.
@@ -100,12 +95,6 @@ redirect(Session, Uri) ->
 -spec shut_down(pid()) -> ok.
 shut_down(Session) ->
     megaphone_ejabberd_c2s:shut_down(Session).
-
-%% @doc Says, in the session's process, that a document could not be sent in time.
--spec client_stuck() -> ok.
-client_stuck() ->
-    self() ! ?STUCK,
-    ok.
 
 -spec init({Trunk :: pid(), megaphone:socket(), options()}) -> {ok, #session{}, timeout()}.
 init({Trunk, Socket, #{c2s := Opts, limits := Limits, hibernate_after := HibernateAfter}}) ->

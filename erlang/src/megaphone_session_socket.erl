@@ -15,6 +15,8 @@
 
 -export_type([socket/0]).
 
+-include("megaphone_messages.hrl").
+
 -type transport() :: tcp | tls | websocket | http_bind.
 -type endpoint() :: {inet:ip_address(), inet:port_number()}.
 %% The first is `self' once the session reads.
@@ -78,7 +80,7 @@ send_xml({_, _, Socket}, Element) ->
                     _ = put(?WAITED, true),
                     ok;
                 {error, timeout} ->
-                    ok = megaphone_session:client_stuck(),
+                    self() ! ?STUCK,
                     megaphone_undelivered:unsent(Element);
                 {error, _} = Error ->
                     Error

@@ -16,7 +16,7 @@
 
 -behaviour(gen_server).
 
--export([start/2, start_link/2, accept/1, drain/1]).
+-export([start/2, start_link/2, accept/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {socket :: inet:socket(),
@@ -62,19 +62,13 @@ start_link(Socket, Opts) ->
 accept(Pid) ->
     gen_server:cast(Pid, accept).
 
-%% @doc Asks it, as ejabberd stops, to take no new connections from here on; the answer is what is
-%% needed to wait for the others.
--spec drain(pid()) -> gen_server:request_id().
-drain(Pid) ->
-    gen_server:send_request(Pid, drain).
-
 -spec init({inet:socket(), [{atom(), term()}]}) -> {ok, #state{}}.
 init({Socket, Opts}) ->
     process_flag(trap_exit, true),
     process_flag(priority, low),
-    Get = fun(Name) -> megaphone_listener:option(Name, Opts) end,
+    Get = fun(Name) -> megaphone_listener_options:get(Name, Opts) end,
     Peer = peername(Socket),
-    Acceptor = megaphone_listener:acceptor(Opts),
+    Acceptor = megaphone_listener_options:acceptor(Opts),
     Trunk = megaphone_nif:open(#{content => http,
                                  max_frame_size => Get(max_frame_size),
                                  max_connections => Get(max_connections),
@@ -84,12 +78,12 @@ init({Socket, Opts}) ->
                                  send_timeout => Get(send_timeout),
                                  handshake_timeout => Get(handshake_timeout),
                                  frame_timeout => Get(frame_timeout),
-                                 ceilings => megaphone_listener:ceilings(Opts),
+                                 ceilings => megaphone_listener_options:ceilings(Opts),
                                  listener => Acceptor,
                                  peername => Peer,
                                  sockname => sockname(Socket)}),
     State = #state{socket = Socket,
-                   handshake = {due, #{proxy => megaphone_listener:takes_proxy_header(Opts),
+                   handshake = {due, #{proxy => megaphone_listener_options:takes_proxy_header(Opts),
                                        tls => megaphone_transport:tls_options(Opts)}},
                    trunk = Trunk,
                    peer = Peer,

@@ -3,11 +3,12 @@
 
 -export([start_link/2, flush/1]).
 
+-include("megaphone_messages.hrl").
+
 %% About how much is written at once (bytes).
 -define(BATCH, 262144).
 %% How long the last output may take when the trunk ends (milliseconds).
 -define(FLUSH_TIMEOUT, 2000).
--define(WAKE, {'$megaphone', 0}).
 
 %% @doc Starts the writer of a trunk, linked to the caller, which reads it.
 -spec start_link(megaphone_nif:trunk(), megaphone_transport:transport()) -> pid().
@@ -36,7 +37,7 @@ init(Reader, Trunk, Transport) ->
 
 loop(Reader, Trunk, Transport) ->
     receive
-        ?WAKE ->
+        ?WAKE_WRITER ->
             case write(Trunk, Transport) of
                 ok -> loop(Reader, Trunk, Transport);
                 {error, closed} -> await_end(Reader, Trunk);
@@ -59,7 +60,7 @@ await_end(Reader, Trunk) ->
     receive
         {flush, Reader} -> ok;
         {'EXIT', Reader, _Reason} -> megaphone_reaper:reap(megaphone_nif:lose(Trunk));
-        ?WAKE -> await_end(Reader, Trunk);
+        ?WAKE_WRITER -> await_end(Reader, Trunk);
         {'EXIT', _, _} -> await_end(Reader, Trunk);
         Message -> stray(Message), await_end(Reader, Trunk)
     end.
