@@ -248,7 +248,7 @@ bad_headers() ->
      {proxy_value, Good(16#21, Inet, [Addresses, Tlvs, megaphone_test_proxy:tlv(16#02, <<255>>)])},
      {proxy_checksum, Good(16#21, Inet, [Addresses, Tlvs, megaphone_test_proxy:tlv(16#03, <<0:32>>)])},
      {proxy_too_long, Good(16#21, Inet, [Addresses, Tlvs,
-                                         megaphone_test_proxy:tlv(16#ee, <<0:(8 * 3000)>>)])},
+                                         megaphone_test_proxy:tlv(16#ee, <<0:(8 * 16_384)>>)])},
      {proxy_alpn, Good(16#21, Inet, Addresses)},
      {proxy_alpn, megaphone_test_proxy:header(Header#{alpn => <<"h2">>})}].
 
