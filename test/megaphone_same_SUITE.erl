@@ -12,6 +12,8 @@
          stream_management/1, resumed_early/1, unknown_resumption/1, client_state/1, malformed/1,
          restricted_xml/1, no_stanza/1, second_stream/1, second_stream_early/1, oversize/1, kicked/1, killed/1,
          client_closes/1, client_leaves/1]).
+%% Where ejabberd has SASL2.
+-export([sasl2/1, sasl2_twice/1]).
 
 -import(megaphone_test_transcript, [open/2, open/3, header/1, login/2, send/2, recv/1, sync/1, drain/1, restart/1,
                                     plain/2, plain/3, scram/3, bind/2, close/1, drop/1]).
@@ -28,7 +30,8 @@ all() ->
      message_online, message_offline, message_to_nobody, text_of_all_kinds, forged_sender, presence, roster,
      unknown_iq, ping, stream_management, resumed_early, unknown_resumption, client_state, malformed,
      restricted_xml, no_stanza, second_stream, second_stream_early, oversize, kicked, killed, client_closes,
-     client_leaves].
+     client_leaves]
+        ++ [Case || Case <- [sasl2, sasl2_twice], megaphone_test_sasl2:is_offered_by()].
 
 init_per_suite(Config) ->
     [Http, C2s, C2sTls, Stream, StreamTls] = megaphone_test_port:free(5),
@@ -107,6 +110,32 @@ aborted_login(Config) ->
                           "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'/>")),
         [close(recv(send(Asked, "<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")))]
     end).
+
+%% Logins by SASL2, refused ones too, with a resource and stream management; the stream goes on.
+sasl2(Config) ->
+    same(Config, sasl2, [tls], fun(#{alice := Alice} = Way) ->
+        Opened = recv(open(Way#{options => #{starttls => true, from => [Alice, "@localhost"]}}, Alice)),
+        Refused = lists:foldl(fun({Mechanism, Password}, Client) ->
+                                      recv(send(Client, authenticate(Mechanism, Alice, Password, "")))
+                              end, Opened, [{"PLAIN", "wrong"}, {"X", "megaphone"}, {"HT-SHA-256-NONE", "wrong"}]),
+        Bind = megaphone_test_sasl2:bind("test", "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"),
+        LoggedIn = recv(recv(send(Refused, authenticate("PLAIN", Alice, "megaphone", Bind)))),
+        [close(sync(recv(send(LoggedIn, "<r xmlns='urn:xmpp:sm:3'/>"))))]
+    end).
+
+%% A login by SASL2 without a resource, then another one, which is too late; then the resource.
+sasl2_twice(Config) ->
+    same(Config, sasl2_twice, [tls], fun(#{alice := Alice} = Way) ->
+        Opened = recv(open(Way#{options => #{starttls => true, from => [Alice, "@localhost"]}}, Alice)),
+        LoggedIn = recv(recv(send(Opened, authenticate("PLAIN", Alice, "megaphone", "")))),
+        Again = recv(send(LoggedIn, authenticate("PLAIN", Alice, "megaphone", ""))),
+        [close(sync(bind(Again, <<"test">>)))]
+    end).
+
+authenticate(Mechanism, User, Password, Inline) ->
+    ["<authenticate xmlns='urn:xmpp:sasl:2' mechanism='", Mechanism, "'><initial-response>",
+     base64:encode(iolist_to_binary([0, User, 0, Password])), "</initial-response>",
+     megaphone_test_sasl2:user_agent("d4565fa7-4d72-4749-b3d3-740edbf87770"), Inline, "</authenticate>"].
 
 unknown_host(Config) ->
     same(Config, unknown_host, ?ALL, fun(Way) -> [drain(open(Way, "a client", <<"elsewhere.example">>))] end).
