@@ -97,7 +97,7 @@ impl Origins {
     }
 
     /// The fields of a request of `client` as ejabberd would get them, each a line, but for those that are about
-    /// this connection alone. What is too long is left out from there on.
+    /// this connection alone. One that is too long, or for which there is no room, is left out.
     pub fn fields(&self, head: &RequestHead, client: SocketAddr) -> Bytes {
         let edit = HOP_BY_HOP
             .into_iter()
@@ -106,10 +106,9 @@ impl Origins {
         head.write(&edit, &mut written);
         let mut fields = BytesMut::new();
         for line in written.split_inclusive(|byte| *byte == b'\n').skip(1) {
-            if line == b"\r\n" || fields.len() + line.len() > MAX_FIELDS {
-                break;
+            if line != b"\r\n" && fields.len() + line.len() <= MAX_FIELDS {
+                fields.extend_from_slice(line);
             }
-            fields.extend_from_slice(line);
         }
         fields.freeze()
     }
@@ -147,7 +146,31 @@ fn parse(hop: &[u8]) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use megaphone_http::{Event, Limits, RequestDecoder};
+
     use super::*;
+
+    #[test]
+    fn a_requests_fields_are_those_that_concern_ejabberd_as_far_as_there_is_room() {
+        let cookie = format!("Cookie: {}\r\n", "a".repeat(MAX_FIELDS));
+        for (cookie, expected) in [("Cookie: a=b\r\n", "Cookie: a=b\r\n"), (&cookie, "")] {
+            let request = format!(
+                "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 {cookie}X-Forwarded-For: 6.6.6.6\r\nproxy-authorization: x\r\nLast: y\r\n\r\n"
+            );
+            let mut input = BytesMut::from(request.as_str());
+            let head = match RequestDecoder::new(Limits::default()).decode(&mut input) {
+                Ok(Some(Event::Head(head))) => head,
+                other => panic!("expected a head, got {other:?}"),
+            };
+            let peer = "192.0.2.7:1".parse().unwrap();
+            let fields = Origins::Peer(peer).fields(&head, peer);
+            assert_eq!(
+                std::str::from_utf8(&fields).unwrap(),
+                format!("Host: a\r\n{expected}Last: y\r\nX-Forwarded-For: 192.0.2.7\r\n")
+            );
+        }
+    }
 
     #[test]
     fn the_client_is_the_first_on_the_way_back_that_is_no_proxy() {
