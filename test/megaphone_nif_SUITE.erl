@@ -71,6 +71,7 @@ wrong_terms_are_badarg(_Config) ->
               peername => [trunk, handle], sockname => [trunk, handle],
               protocol => [trunk, handle], transport => [trunk, handle],
               take_channel_bindings => [trunk, handle], take_http_fields => [trunk, handle],
+              take_certificate => [trunk, handle],
               decode_packet => [packet_type, binary], proxy_header => [binary],
               parse => [binary, size], parse_dirty => [binary, size]},
     Exported = [Function || {Name, Arity} = Function <- megaphone_nif:module_info(exports),

@@ -37,7 +37,8 @@
 -export([setopts/2, getopts/2, peername/1, sockname/1, socknames/1, getstat/2,
          monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
 %% For the trunk, and for owners that do not wait
--export([socket/2, recv_nowait/2, send_waiting/2, transport/1, take_channel_bindings/1, take_http_fields/1, reset/1]).
+-export([socket/2, recv_nowait/2, send_waiting/2, transport/1, take_channel_bindings/1, take_certificate/1,
+         take_http_fields/1, reset/1]).
 
 -export_type([socket/0]).
 
@@ -279,6 +280,11 @@ transport(?SOCKET(Trunk, Handle)) ->
 -spec take_channel_bindings(socket()) -> #{Name :: binary() => binary()}.
 take_channel_bindings(?SOCKET(Trunk, Handle)) ->
     maps:from_list(megaphone_nif:take_channel_bindings(Trunk, Handle)).
+
+%% @doc The client's certificate in DER, if it was verified, for whoever asks first.
+-spec take_certificate(socket()) -> binary() | none.
+take_certificate(?SOCKET(Trunk, Handle)) ->
+    megaphone_nif:take_certificate(Trunk, Handle).
 
 %% @doc The fields of the HTTP request by which a WebSocket client came, each a line with its CRLF, for whoever asks
 %% first; none of other clients.

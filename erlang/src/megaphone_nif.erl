@@ -16,7 +16,7 @@
 %% A connection.
 -export([recv/3, recv_dirty/3, send/3, reserve/3, unreserve/2, cancel/3, close/2, reset/2, shutdown/3, owner/2,
          setopts/3, getopts/2, getstat/2, is_open/2, watch/2, protocol/2,
-         transport/2, take_channel_bindings/2, take_http_fields/2, peername/2, sockname/2]).
+         transport/2, take_channel_bindings/2, take_certificate/2, take_http_fields/2, peername/2, sockname/2]).
 %% All trunks.
 -export([admit/2, trunks/0, trunk/1, ended/0]).
 %% The decoders by themselves.
@@ -248,6 +248,11 @@ transport(_Trunk, _Handle) -> ?NOT_LOADED.
 %% bindings. It is told once, and kept no longer.
 -spec take_channel_bindings(trunk(), handle()) -> [{Name :: binary(), binary()}].
 take_channel_bindings(_Trunk, _Handle) -> ?NOT_LOADED.
+
+%% @doc The client's certificate in DER, as the connection's PROXY header says, if it was verified. It is told once,
+%% and kept no longer.
+-spec take_certificate(trunk(), handle()) -> binary() | none.
+take_certificate(_Trunk, _Handle) -> ?NOT_LOADED.
 
 %% @doc The fields of the HTTP request by which a WebSocket client came, as the connection's PROXY header says: lines
 %% that end with CRLF. They are told once, and kept no longer.

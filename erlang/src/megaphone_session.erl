@@ -183,6 +183,11 @@ code_change(OldVersion, Session, Extra) ->
 
 open(Accepted, #session{socket = Socket} = Session) ->
     Bindings = megaphone:take_channel_bindings(Socket),
+    Certificate = megaphone:take_certificate(Socket),
+    ok = case Certificate =/= none andalso megaphone_ejabberd_c2s:takes_certificates(Accepted) of
+             true -> megaphone_session_socket:certify(Certificate);
+             false -> ok
+         end,
     Security = case megaphone:transport(Socket) of
                    {_, tls} -> {tls, Bindings};
                    {_, plain} -> plain

@@ -299,6 +299,14 @@ fn take_channel_bindings(
 }
 
 #[rustler::nif]
+fn take_certificate(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.take_certificate(handle.0) {
+        Some(certificate) => binary(env, &certificate),
+        None => atoms::none().encode(env),
+    }
+}
+
+#[rustler::nif]
 fn take_http_fields(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
     let fields = trunk.take_fields(handle.0).unwrap_or_default();
     binary(env, &fields)

@@ -92,6 +92,8 @@ pub(crate) struct Once {
     pub(crate) bindings: ChannelBindings,
     /// The fields of the HTTP request by which it came.
     pub(crate) fields: Option<Bytes>,
+    /// Its certificate in DER, if it was verified.
+    pub(crate) certificate: Option<Bytes>,
 }
 
 /// Why a stream was refused at its start.
@@ -121,6 +123,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Preface>, PrefaceError> {
     let once = Once {
         bindings: header.bindings,
         fields: header.fields,
+        certificate: header
+            .tls
+            .filter(|tls| tls.verified)
+            .and_then(|tls| tls.certificate),
     };
     Ok(Some(Preface {
         length,

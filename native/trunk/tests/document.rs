@@ -266,6 +266,10 @@ fn header_in_words(header: &Header) -> Vec<String> {
         ),
         ("tls key algorithm", of_tls(|tls| &tls.key_algorithm)),
         (
+            "tls certificate",
+            tls.and_then(|tls| tls.certificate.as_deref()).map(hex),
+        ),
+        (
             "tls",
             tls.filter(|tls| **tls == Tls::default())
                 .map(|_| "yes".to_owned()),
@@ -324,6 +328,7 @@ fn header_of_words(lines: &[&str]) -> Header {
             signature_algorithm: find("tls signature algorithm"),
             key_algorithm: find("tls key algorithm"),
             verified: find("tls verified").is_some(),
+            certificate: bytes("tls certificate").map(Bytes::from),
         }),
         transport: find("transport").map(|name| transport(&name)),
         bindings: ChannelBindings {

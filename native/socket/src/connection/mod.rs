@@ -257,6 +257,10 @@ impl<P: Copy + Eq> Connection<P> {
         self.take_once(|once| once.fields.take())
     }
 
+    pub(crate) fn take_certificate(&mut self) -> Option<Bytes> {
+        self.take_once(|once| once.certificate.take())
+    }
+
     fn take_once<T: Default>(&mut self, take: impl FnOnce(&mut Once) -> T) -> T {
         let taken = self.once.as_deref_mut().map(take).unwrap_or_default();
         if self.once.as_deref() == Some(&Once::default()) {

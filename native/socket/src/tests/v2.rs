@@ -122,13 +122,29 @@ fn a_stream_says_what_it_carries_and_where_it_comes_from() {
 }
 
 #[test]
-fn what_a_login_can_be_bound_to_is_told_once() {
-    let (world, _, _, handle) = raw_stream();
-    assert_eq!(world.trunk.take_bindings(handle), bindings());
-    assert_eq!(
-        world.trunk.take_bindings(handle),
-        ChannelBindings::default()
-    );
+fn a_certificate_counts_if_it_was_verified() {
+    for verified in [true, false] {
+        let mut bytes = Vec::new();
+        let certificate = Some(Bytes::from_static(&[7; 8192]));
+        let header = Header {
+            alpn: Some("xmpp-framing".into()),
+            tls: Some(proxy::Tls {
+                verified,
+                certificate: certificate.clone(),
+                ..proxy::Tls::default()
+            }),
+            ..Header::default()
+        };
+        proxy::write(&header, &mut bytes);
+        let mut world = World::new(raw());
+        let mut ecm = Ecm::new();
+        ecm.session.open(0, &bytes).unwrap();
+        let (opened, error) = ecm.exchange(&mut world);
+        assert_eq!(error, None);
+        let told = world.trunk.take_certificate(opened[0]);
+        assert_eq!(told, certificate.filter(|_| verified));
+        assert_eq!(world.trunk.take_certificate(opened[0]), None);
+    }
 }
 
 #[test]

@@ -261,6 +261,13 @@ impl<P: Process> Trunk<P> {
             .flatten()
     }
 
+    /// The certificate of the connection's client in DER, if it was verified, for whoever asks first.
+    pub fn take_certificate(&self, handle: Handle) -> Option<Bytes> {
+        self.connections
+            .visit(handle, |connection| connection.take_certificate())
+            .flatten()
+    }
+
     /// Whether bytes can still pass: neither side has closed.
     pub fn is_open(&self, handle: Handle) -> bool {
         let open = self

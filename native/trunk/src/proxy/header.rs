@@ -74,6 +74,8 @@ pub struct Tls {
     pub key_algorithm: Option<String>,
     /// Whether the client showed a certificate that was verified.
     pub verified: bool,
+    /// The client's certificate in DER, at most [`MAX_CERTIFICATE`](super::MAX_CERTIFICATE) bytes.
+    pub certificate: Option<Bytes>,
 }
 
 /// What both ends of the client's TLS connection know, and nobody between them can bring about: a login that

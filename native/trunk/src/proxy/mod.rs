@@ -43,11 +43,14 @@ pub use write::write;
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The longest `length` that is read, in bytes: addresses take 216 at most, a certificate's name or a unique
-/// id a few hundred, and the fields of a request [`MAX_FIELDS`].
+/// id a few hundred, and the fields of a request [`MAX_FIELDS`], or a certificate [`MAX_CERTIFICATE`].
 pub const MAX_LENGTH: usize = 16 * 1024;
 
 /// The most bytes of a request's fields that are written.
 pub const MAX_FIELDS: usize = 12 * 1024;
+
+/// The longest certificate of a client, in bytes.
+pub const MAX_CERTIFICATE: usize = 8192;
 
 /// The fixed part, in bytes.
 const FIXED: usize = 16;
@@ -62,6 +65,7 @@ const TYPE_SSL_CN: u8 = 0x22;
 const TYPE_SSL_CIPHER: u8 = 0x23;
 const TYPE_SSL_SIGNATURE: u8 = 0x24;
 const TYPE_SSL_KEY: u8 = 0x25;
+const TYPE_SSL_CLIENT_CERT: u8 = 0x28;
 const TYPE_TRANSPORT: u8 = 0xe0;
 const TYPE_EXPORTER: u8 = 0xe1;
 const TYPE_END_POINT: u8 = 0xe2;

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::{
-    Addresses, Command, END_POINT, FIXED, Header, MAX_LENGTH, MAX_UNIQUE_ID, ProxyError, SIGNATURE,
-    Tls, Transport,
+    Addresses, Command, END_POINT, FIXED, Header, MAX_CERTIFICATE, MAX_LENGTH, MAX_UNIQUE_ID,
+    ProxyError, SIGNATURE, Tls, Transport,
 };
 use super::{
     TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_END_POINT, TYPE_EXPORTER, TYPE_FIELDS, TYPE_SSL,
-    TYPE_SSL_CIPHER, TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION,
-    TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
+    TYPE_SSL_CIPHER, TYPE_SSL_CLIENT_CERT, TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE,
+    TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
 };
 
 /// Two IPv4 addresses and ports, in bytes.
@@ -256,6 +256,10 @@ fn tls(tlv: &Tlv<'_>) -> Result<Option<Tls>, ProxyError> {
             TYPE_SSL_CIPHER => tls.cipher = part.text()?,
             TYPE_SSL_SIGNATURE => tls.signature_algorithm = part.text()?,
             TYPE_SSL_KEY => tls.key_algorithm = part.text()?,
+            TYPE_SSL_CLIENT_CERT if part.value.len() > MAX_CERTIFICATE => {
+                return Err(part.invalid("at most 8192 bytes"));
+            }
+            TYPE_SSL_CLIENT_CERT => tls.certificate = Some(Bytes::copy_from_slice(part.value)),
             _ => {}
         }
     }

@@ -27,16 +27,35 @@ fn header() -> impl Strategy<Value = Header> {
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=most).prop_map(Bytes::from))
     };
     let text = || proptest::option::of("[a-zA-Z0-9.é-]{0,60}");
-    let tls = (text(), text(), text(), text(), text(), any::<bool>()).prop_map(
-        |(version, common_name, cipher, signature_algorithm, key_algorithm, verified)| Tls {
-            version,
-            common_name,
-            cipher,
-            signature_algorithm,
-            key_algorithm,
-            verified,
-        },
-    );
+    let tls = (
+        text(),
+        text(),
+        text(),
+        text(),
+        text(),
+        any::<bool>(),
+        // With a request's fields the longest is too much: nobody has both.
+        bytes(2048),
+    )
+        .prop_map(
+            |(
+                version,
+                common_name,
+                cipher,
+                signature_algorithm,
+                key_algorithm,
+                verified,
+                certificate,
+            )| Tls {
+                version,
+                common_name,
+                cipher,
+                signature_algorithm,
+                key_algorithm,
+                verified,
+                certificate,
+            },
+        );
     let transport = proptest::option::of(prop_oneof![
         Just(Transport::Tcp),
         Just(Transport::Tls),

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
-use super::{Addresses, Command, END_POINT, Header, MAX_FIELDS, MAX_UNIQUE_ID, SIGNATURE};
+use super::{
+    Addresses, Command, END_POINT, Header, MAX_CERTIFICATE, MAX_FIELDS, MAX_UNIQUE_ID, SIGNATURE,
+};
 use super::{
     TYPE_ALPN, TYPE_AUTHORITY, TYPE_END_POINT, TYPE_EXPORTER, TYPE_FIELDS, TYPE_SSL,
-    TYPE_SSL_CIPHER, TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE, TYPE_SSL_VERSION,
-    TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
+    TYPE_SSL_CIPHER, TYPE_SSL_CLIENT_CERT, TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE,
+    TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
 };
 
 /// The longest text that is written, in bytes: a longer host or name is left out.
@@ -96,6 +98,14 @@ fn put_tlvs(header: &Header, out: &mut Vec<u8>) {
             if let Some(text) = text {
                 put_tlv(&mut value, kind, text.as_bytes(), MAX_TEXT);
             }
+        }
+        if let Some(certificate) = &tls.certificate {
+            put_tlv(
+                &mut value,
+                TYPE_SSL_CLIENT_CERT,
+                certificate,
+                MAX_CERTIFICATE,
+            );
         }
         put_tlv(out, TYPE_SSL, &value, usize::from(u16::MAX));
     }
