@@ -8,13 +8,15 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
+    WebPkiClientVerifier,
 };
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use crate::channel_binding::{self, Secrets};
-use crate::config::Identity;
+use crate::client_certificates::{Authorities, AuthoritiesError};
+use crate::config::{ClientCertificates, Config, Identity};
 use crate::pem::{self, PemError};
 
 /// What a client's TLS is for.
@@ -35,10 +37,19 @@ pub struct TlsServer {
     http: Arc<ServerConfig>,
     xmpp: Arc<ServerConfig>,
     start_tls: Arc<ServerConfig>,
+    asking: Option<Asking>,
     shows: Arc<ByName>,
     /// The keys of session tickets, with which clients come back without a full handshake. They are this
     /// process's own, change every six hours, and no client costs memory for it.
     tickets: Arc<dyn ProducesTickets>,
+}
+
+/// The same where clients are asked for a certificate.
+#[derive(Debug)]
+struct Asking {
+    xmpp: Arc<ServerConfig>,
+    start_tls: Arc<ServerConfig>,
+    authorities: Authorities,
 }
 
 /// Why clients can't have TLS.
@@ -64,6 +75,9 @@ pub enum CertificateError {
         /// Why not.
         source: rustls::Error,
     },
+    /// Whoever signs clients' certificates can't be known.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// The versions are not there, or no random numbers.
     #[error("TLS can't be used: {0}")]
     Unusable(#[from] rustls::Error),
@@ -77,12 +91,16 @@ pub enum CertificateError {
 /// # Errors
 /// [`CertificateError`], which names the file.
 pub fn load(
-    identities: &[Identity],
+    config: &Config,
     before: Option<&TlsServer>,
 ) -> Result<Option<TlsServer>, CertificateError> {
     let provider = Arc::new(ring::default_provider());
+    let authorities = match &config.xmpp.client_ca {
+        Some(path) => Some(Authorities::load(path, &provider)?),
+        None => None,
+    };
+    let identities = config.certificates.iter();
     let keys = identities
-        .iter()
         .map(|identity| certified_key(identity, &provider))
         .collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
@@ -93,23 +111,42 @@ pub fn load(
         Some(before) => Arc::clone(&before.tickets),
         None => ring::Ticketer::new()?,
     };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::<ByName>::clone(&shows));
-    config.ticketer = Arc::clone(&tickets);
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    let with_alpn = |config: &ServerConfig, protocol: &[u8]| {
-        let mut config = config.clone();
-        config.alpn_protocols = vec![protocol.to_vec()];
-        Arc::new(config)
+    let configured = |verifier| -> Result<ServerConfig, CertificateError> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::<ByName>::clone(&shows));
+        config.ticketer = Arc::clone(&tickets);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(config)
     };
-    let http = with_alpn(&config, b"http/1.1");
-    config.key_log = Arc::new(Secrets);
+    let for_streams = |verifier| -> Result<_, CertificateError> {
+        let mut config = configured(verifier)?;
+        config.key_log = Arc::new(Secrets);
+        let start_tls = Arc::new(config.clone());
+        config.alpn_protocols = vec![b"xmpp-client".to_vec()];
+        Ok((Arc::new(config), start_tls))
+    };
+    let nobody = WebPkiClientVerifier::no_client_auth;
+    let mut http = configured(nobody())?;
+    http.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let (xmpp, start_tls) = for_streams(nobody())?;
+    let asking = match authorities {
+        Some(authorities) => {
+            let (xmpp, start_tls) = for_streams(authorities.asking())?;
+            Some(Asking {
+                xmpp,
+                start_tls,
+                authorities,
+            })
+        }
+        None => None,
+    };
     Ok(Some(TlsServer {
-        http,
-        xmpp: with_alpn(&config, b"xmpp-client"),
-        start_tls: Arc::new(config),
+        http: Arc::new(http),
+        xmpp,
+        start_tls,
+        asking,
         shows,
         tickets,
     }))
@@ -118,12 +155,24 @@ pub fn load(
 impl TlsServer {
     /// What a client is served with.
     #[must_use]
-    pub const fn config(&self, purpose: Purpose) -> &Arc<ServerConfig> {
-        match purpose {
-            Purpose::Http => &self.http,
-            Purpose::Xmpp => &self.xmpp,
-            Purpose::StartTls => &self.start_tls,
+    pub const fn config(
+        &self,
+        purpose: Purpose,
+        client_certificates: ClientCertificates,
+    ) -> &Arc<ServerConfig> {
+        match (purpose, client_certificates, &self.asking) {
+            (Purpose::Http, ..) => &self.http,
+            (Purpose::Xmpp, ClientCertificates::Request, Some(asking)) => &asking.xmpp,
+            (Purpose::StartTls, ClientCertificates::Request, Some(asking)) => &asking.start_tls,
+            (Purpose::Xmpp, ..) => &self.xmpp,
+            (Purpose::StartTls, ..) => &self.start_tls,
         }
+    }
+
+    /// Who may sign clients' certificates, if they are asked for one.
+    #[must_use]
+    pub fn authorities(&self) -> Option<&Authorities> {
+        self.asking.as_ref().map(|asking| &asking.authorities)
     }
 }
 

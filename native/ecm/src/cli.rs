@@ -68,7 +68,7 @@ fn read_config(arguments: &Arguments) -> Result<Config, ConfigError> {
 /// Reads the files that the configuration names.
 fn check_files(config: &Config) -> Result<(), ServerError> {
     load_tls(&config.trunk)?;
-    certificates::load(&config.certificates, None)?;
+    certificates::load(config, None)?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod budget;
 mod certificates;
 mod channel_binding;
 pub mod cli;
+mod client_certificates;
 mod config;
 mod entrance;
 mod front;

@@ -73,7 +73,7 @@ pub async fn run(
     open_files: Option<u64>,
 ) -> Result<Exit, ServerError> {
     let mut signals = Signals::new().map_err(ServerError::Signals)?;
-    let certificates = certificates::load(&config.certificates, None)?;
+    let certificates = certificates::load(&config, None)?;
     let settings = Settings::new(&config).with_tls(certificates);
     let settings = Arc::new(CurrentSettings::new(settings));
     let budget = Arc::new(OutputBudget::new(&config.limits));
@@ -304,7 +304,7 @@ impl Reloading {
         // The files may have changed though their names did not.
         let tls = load_tls(&config.trunk)?;
         let running = self.settings.get();
-        let certificates = certificates::load(&config.certificates, running.tls.as_deref())?;
+        let certificates = certificates::load(&config, running.tls.as_deref())?;
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
         let settings = running.reloaded(&config);

@@ -11,15 +11,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::authority::{Authority, TlsClient};
+use common::authority::{Authority, Pair, TlsClient};
 use common::sessions::{Said, Sessions, documents, gone, gone_for_good};
 use common::v2::{Peer2, Trunk2, source};
-use common::{Client, Ecm};
+use common::{Client, Ecm, refuses_config};
 use megaphone_trunk::proxy::{ChannelBindings, Transport};
 use megaphone_trunk::v2::{StreamId, Written};
 use ring::digest::{SHA256, digest};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
+use tokio_rustls::rustls::{
+    ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, SupportedProtocolVersion, crypto,
+};
 
 const PLAIN: &str = "kind = \"xmpp\"\nstarttls = \"off\"\n";
 const OPEN: &str =
@@ -595,6 +599,8 @@ fn a_client_whose_tls_ended_at_a_proxy_is_offered_none() {
         },
         tls: Some(megaphone_trunk::proxy::Tls {
             version: Some("TLSv1.3".to_owned()),
+            verified: true,
+            certificate: Some(Bytes::from_static(b"whatever")),
             ..Default::default()
         }),
         ..Default::default()
@@ -606,7 +612,8 @@ fn a_client_whose_tls_ended_at_a_proxy_is_offered_none() {
     let (_, header, _) = sessions.opened();
     assert_eq!(source(&header), "192.0.2.7:4711".parse().unwrap());
     assert_eq!(header.transport, Some(Transport::Tls));
-    // What it has with the proxy is unknown here.
+    // What it has with the proxy is unknown here, and nobody else's word is taken for who it is.
+    assert_eq!(header.tls.unwrap().certificate, None);
     assert_eq!(header.bindings, ChannelBindings::default());
 }
 
@@ -662,6 +669,136 @@ fn a_login_can_be_bound_to_the_clients_tls_and_the_certificate_that_it_was_shown
                 assert_eq!(sessions.said_to_the_end(id), gone(&[]));
             }
         }
+    }
+}
+
+/// One that shows a certificate, too.
+fn with_certificate(
+    authority: &Authority,
+    version: &'static SupportedProtocolVersion,
+    pair: &Pair,
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.issuer.der().clone()).unwrap();
+    let chain = CertificateDer::pem_file_iter(&pair.cert).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            chain.map(Result::unwrap).collect(),
+            PrivateKeyDer::from_pem_file(&pair.key).unwrap(),
+        )
+        .unwrap();
+    Arc::new(config)
+}
+
+/// Opens a session, and gives what ejabberd is told of the client's certificate.
+#[track_caller]
+fn told(
+    ecm: &Ecm,
+    sessions: &mut Sessions,
+    kind: &str,
+    config: &Arc<ClientConfig>,
+) -> Option<Bytes> {
+    let mut client = connect(ecm, kind, config, "a.example");
+    client.send(HEADER);
+    let (id, header, _) = sessions.opened();
+    // A ticket comes with the first bytes.
+    sessions.send(id, &[EJABBERD_OPEN]);
+    client.expect(SERVER_HEADER);
+    drop(client);
+    assert_eq!(sessions.said_to_the_end(id), gone(&[]));
+    let tls = header.tls.unwrap();
+    assert_eq!(tls.verified, tls.certificate.is_some());
+    tls.certificate
+}
+
+#[test]
+fn a_clients_certificate_is_handed_on_if_it_is_asked_for_and_good() {
+    let (authority, strangers) = (Authority::new(), Authority::new());
+    let pair = authority.sign("a.example");
+    let good = authority.sign("alice");
+    let expired = authority.sign_until("alice", 2001);
+    let strange = strangers.sign("alice");
+    let der = CertificateDer::from_pem_file(&good.cert).unwrap();
+    let tables = format!("[xmpp]\nclient_ca = {:?}\n{}", authority.ca(), pair.table());
+    for kind in ["xmpp", "xmpps"] {
+        let asks = format!("kind = \"{kind}\"\nclient_certificates = \"request\"\n");
+        let (_peer, ecm, mut sessions) = start(&asks, &tables);
+        for version in [&TLS12, &TLS13] {
+            let config = with_certificate(&authority, version, &good);
+            // Also of a client that comes back with a ticket.
+            for _ in 0..2 {
+                let told = told(&ecm, &mut sessions, kind, &config);
+                assert_eq!(told.as_deref(), Some(der.as_ref()));
+            }
+            for other in [&expired, &strange] {
+                let config = with_certificate(&authority, version, other);
+                assert_eq!(told(&ecm, &mut sessions, kind, &config), None);
+            }
+            let none = Arc::new(authority.client(version, &[]));
+            assert_eq!(told(&ecm, &mut sessions, kind, &none), None);
+        }
+        drop(ecm);
+        let (_peer, ecm, mut sessions) = start(&format!("kind = \"{kind}\"\n"), &tables);
+        let config = with_certificate(&authority, &TLS13, &good);
+        assert_eq!(told(&ecm, &mut sessions, kind, &config), None);
+    }
+}
+
+#[test]
+fn a_reload_says_anew_whose_certificates_are_good() {
+    let (authority, others) = (Authority::new(), Authority::new());
+    let pair = authority.sign("a.example");
+    let tables = format!("[xmpp]\nclient_ca = {:?}\n{}", authority.ca(), pair.table());
+    let listener = "kind = \"xmpps\"\nclient_certificates = \"request\"\n";
+    let (_peer, mut ecm, mut sessions) = start(listener, &tables);
+    let config = with_certificate(&authority, &TLS13, &authority.sign("alice"));
+    assert!(told(&ecm, &mut sessions, "xmpps", &config).is_some());
+    std::fs::write(authority.ca(), "no PEM").unwrap();
+    ecm.signal("HUP");
+    let line = ecm.wait_for_log("the configuration stays as it was");
+    assert!(
+        line.contains("xmpp.client_ca: no certificate in "),
+        "{line}"
+    );
+    std::fs::copy(others.ca(), authority.ca()).unwrap();
+    ecm.signal("HUP");
+    ecm.wait_for_log("configuration reloaded from");
+    // It comes back with a ticket, and that it was good then counts for nothing.
+    assert_eq!(told(&ecm, &mut sessions, "xmpps", &config), None);
+}
+
+#[test]
+fn who_is_asked_for_a_certificate_where_it_can_be_verified() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example").table();
+    let ca = format!("[xmpp]\nclient_ca = {:?}\n", authority.ca());
+    let misplaced =
+        "client_certificates is for the kinds \"xmpp\" and \"xmpps\" whose TLS ends here";
+    for (listener, tables, expected) in [
+        (
+            "kind = \"xmpps\"",
+            &pair,
+            "\"request\" needs xmpp.client_ca",
+        ),
+        ("kind = \"https\"", &format!("{ca}{pair}"), misplaced),
+        (
+            "kind = \"xmpps\"\nrelay = true",
+            &format!("{ca}{pair}"),
+            misplaced,
+        ),
+        (
+            "kind = \"xmpp\"\nstarttls = \"off\"",
+            &format!("{ca}{pair}"),
+            misplaced,
+        ),
+    ] {
+        let config = format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n{listener}\nclient_certificates = \"request\"\n{tables}"
+        );
+        refuses_config(&config, expected);
     }
 }
 

@@ -54,6 +54,11 @@ impl Config {
         {
             return Some(why);
         }
+        if file.xmpp.client_ca.is_none()
+            && let Some(why) = listener.needs_client_ca()
+        {
+            return Some(why);
+        }
         let is_for_proxies = listener.proxy_protocol && !listener.address.ip().is_loopback();
         (is_for_proxies && file.trusted_proxies.is_empty() && !self.trusted_proxies.is_empty())
             .then_some("with proxy_protocol it needs the trusted_proxies that may connect")

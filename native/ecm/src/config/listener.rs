@@ -18,6 +18,19 @@ pub struct ListenerConfig {
     pub service: Service,
     /// Whether each connection starts with a PROXY header, version 1 or 2.
     pub proxy_protocol: bool,
+    /// Whether clients are asked for a certificate.
+    pub client_certificates: ClientCertificates,
+}
+
+/// Whether clients with TLS are asked for a certificate, by which they may log in (XEP-0178).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// They aren't.
+    #[default]
+    Off,
+    /// They are, and need not have one.
+    Request,
 }
 
 /// What is done with what clients speak.
@@ -81,6 +94,17 @@ impl ListenerConfig {
                 ListenerKind::Xmpps => Service::Streams(StartTls::Off),
             },
             proxy_protocol: false,
+            client_certificates: ClientCertificates::Off,
+        }
+    }
+
+    /// Why it needs somebody's certificate who signs those of clients, if it does.
+    pub(super) const fn needs_client_ca(&self) -> Option<&'static str> {
+        match self.client_certificates {
+            ClientCertificates::Off => None,
+            ClientCertificates::Request => Some(
+                "client_certificates = \"request\" needs xmpp.client_ca, the file of who signs them",
+            ),
         }
     }
 
@@ -161,6 +185,8 @@ struct RawListenerConfig {
     relay: bool,
     #[serde(default)]
     proxy_protocol: bool,
+    #[serde(default)]
+    client_certificates: ClientCertificates,
 }
 
 impl TryFrom<RawListenerConfig> for ListenerConfig {
@@ -182,9 +208,18 @@ impl TryFrom<RawListenerConfig> for ListenerConfig {
             (_, false, Some(_)) => return Err("starttls is for the kind \"xmpp\""),
             (_, false, None) => default.service,
         };
+        if raw.client_certificates == ClientCertificates::Request
+            && !(matches!(service, Service::Streams(_))
+                && (raw.kind.is_tls() || service != Service::Streams(StartTls::Off)))
+        {
+            return Err(
+                "client_certificates is for the kinds \"xmpp\" and \"xmpps\" whose TLS ends here",
+            );
+        }
         Ok(Self {
             service,
             proxy_protocol: raw.proxy_protocol,
+            client_certificates: raw.client_certificates,
             ..default
         })
     }

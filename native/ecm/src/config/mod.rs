@@ -22,7 +22,9 @@ pub use again::Again;
 pub use bosh::BoshConfig;
 pub use error::ConfigError;
 pub use host_meta::HostMetaConfig;
-pub use listener::{Application, ListenerConfig, ListenerKind, Service, StartTls};
+pub use listener::{
+    Application, ClientCertificates, ListenerConfig, ListenerKind, Service, StartTls,
+};
 pub use metrics::MetricsConfig;
 pub use network::{Network, TrustedProxies};
 pub use values::TrunkAddress;
@@ -283,6 +285,12 @@ impl Config {
         let needs =
             |listener: &ListenerConfig| Some((listener.kind, listener.needs_certificate()?));
         if self.certificates.is_empty()
+            && let Some((kind, why)) = self.listeners.iter().find_map(needs)
+        {
+            return Err((kind.quoted(), why));
+        }
+        let needs = |listener: &ListenerConfig| Some((listener.kind, listener.needs_client_ca()?));
+        if self.xmpp.client_ca.is_none()
             && let Some((kind, why)) = self.listeners.iter().find_map(needs)
         {
             return Err((kind.quoted(), why));

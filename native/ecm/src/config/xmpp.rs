@@ -1,10 +1,11 @@
 //! `[xmpp]`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::values::optional_interval;
+use super::values::{self, optional_interval};
 use super::{DAY, MS};
 
 /// `[xmpp]`: XML streams.
@@ -17,4 +18,7 @@ pub struct XmppConfig {
     /// A client that is logged in and was sent nothing for so long gets white space.
     #[serde(deserialize_with = "optional_interval::<{ 10 * MS }, DAY, _>")]
     pub whitespace_interval: Option<Duration>,
+    /// The certificates of those who may sign clients' certificates, in PEM form.
+    #[serde(deserialize_with = "values::optional_path")]
+    pub client_ca: Option<PathBuf>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use megaphone_trunk::proxy::Tls;
 use tokio::sync::watch;
 
-use crate::config::Service;
+use crate::config::{ClientCertificates, Service};
 use crate::peer::Socket;
 use crate::peer::clients::Place;
 use crate::settings::Settings;
@@ -22,6 +22,8 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// What it wants.
     pub service: Service,
+    /// Whether it is asked for a certificate if it has TLS.
+    pub client_certificates: ClientCertificates,
     /// What a PROXY header said of it.
     pub introduction: Option<Box<Introduction>>,
     /// Its first bytes, which came with what was before them.

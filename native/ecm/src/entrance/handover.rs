@@ -11,7 +11,7 @@ use megaphone_trunk::proxy::ChannelBindings;
 use tokio::sync::watch;
 
 use super::arrival::{Arrival, Introduction, tls_of};
-use crate::config::Service;
+use crate::config::{ClientCertificates, Service};
 use crate::http::{Origins, Route, Unread, host_name};
 use crate::peer::Socket;
 use crate::peer::clients::Place;
@@ -117,6 +117,7 @@ impl Handover {
             socket: self.stream,
             peer: self.origins.peer(),
             service: self.service,
+            client_certificates: ClientCertificates::Off,
             introduction: self.introduction,
             input: Vec::new(),
             place: self.place,

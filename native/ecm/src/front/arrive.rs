@@ -85,7 +85,7 @@ async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
     let Socket::Plain(stream) = arrival.socket else {
         return Some(arrival);
     };
-    let config = Arc::clone(tls.config(purpose));
+    let config = Arc::clone(tls.config(purpose, arrival.client_certificates));
     let input = std::mem::take(&mut arrival.input);
     // The login of a stream can be bound to it. That by BOSH or WebSocket is bound to nothing, as with ejabberd's
     // own: a browser can't, a BOSH session has many connections, and to a client that binds elsewhere and says

@@ -109,7 +109,15 @@ fn said(header: Header) -> (Option<proxy::Tls>, Option<(SocketAddr, SocketAddr)>
         _ => None,
     };
     match header.command {
-        Command::Proxy => (header.tls, addresses),
+        // A certificate counts for nothing that was not seen here: it would be a login, and whoever may connect
+        // could say it.
+        Command::Proxy => (
+            header.tls.map(|tls| proxy::Tls {
+                certificate: None,
+                ..tls
+            }),
+            addresses,
+        ),
         Command::Local => (None, None),
     }
 }

@@ -10,7 +10,7 @@ use super::accept::{Accepted, Acceptor, BindError, Descriptor};
 use super::arrive::{Preamble, arrive};
 use super::{dispatch, refusal};
 use crate::bosh::Sessions;
-use crate::config::{ListenerConfig, ListenerKind, Service};
+use crate::config::{ClientCertificates, ListenerConfig, ListenerKind, Service};
 use crate::entrance::Arrival;
 use crate::http::Reply;
 use crate::metrics::{REFUSALS, Reason};
@@ -26,6 +26,7 @@ pub struct Listener {
     acceptor: Acceptor,
     kind: ListenerKind,
     service: Service,
+    client_certificates: ClientCertificates,
     preamble: Preamble,
     context: Arc<Context>,
 }
@@ -63,6 +64,7 @@ impl Listener {
             acceptor,
             kind: config.kind,
             service: config.service,
+            client_certificates: config.client_certificates,
             preamble: Preamble {
                 proxy_header: config.proxy_protocol,
                 tls: config.kind.is_tls(),
@@ -103,6 +105,7 @@ impl Listener {
                 socket: Socket::Plain(stream),
                 peer,
                 service: self.service,
+                client_certificates: self.client_certificates,
                 introduction: None,
                 input: Vec::new(),
                 place,

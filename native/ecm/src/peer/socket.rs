@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::progress::Moved;
 use super::tls::{Layer, TlsSocket};
@@ -98,6 +99,14 @@ impl Socket {
         match self {
             Self::Plain(_) => None,
             Self::Tls(socket) => Some(socket.describe()),
+        }
+    }
+
+    /// The certificates that the client showed this program: its own, and those between it and its CA.
+    pub fn shown_by_client(&self) -> &[CertificateDer<'static>] {
+        match self {
+            Self::Plain(_) => &[],
+            Self::Tls(socket) => socket.shown_by_client(),
         }
     }
 

@@ -13,6 +13,7 @@ use megaphone_trunk::proxy::{self, ChannelBindings};
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::UnbufferedServerConnection;
 use tokio_rustls::rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
@@ -135,6 +136,11 @@ impl TlsSocket {
                 .map(|suite| cipher_name(suite.suite())),
             ..proxy::Tls::default()
         }
+    }
+
+    /// The certificates that the client showed.
+    pub(super) fn shown_by_client(&self) -> &[CertificateDer<'static>] {
+        self.layer.connection.peer_certificates().unwrap_or(&[])
     }
 
     /// What the client's login can be bound to, for whoever asks first.

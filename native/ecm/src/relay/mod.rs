@@ -185,6 +185,7 @@ impl Client {
             socket,
             peer,
             service,
+            client_certificates: _,
             introduction,
             input,
             place,
@@ -344,7 +345,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{ClientCertificates, Config};
     use crate::ids::IdSource;
     use crate::peer::clients::Clients;
 
@@ -359,6 +360,7 @@ mod tests {
             socket: Socket::Plain(TcpStream::connect(peer).await.unwrap()),
             peer,
             service: Service::Http,
+            client_certificates: ClientCertificates::Off,
             introduction: None,
             input: Vec::new(),
             place: Arc::new(Clients::new(1)).place(1).unwrap(),

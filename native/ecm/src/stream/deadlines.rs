@@ -155,7 +155,7 @@ mod tests {
     fn each_has_its_limit() {
         let xmpp = XmppConfig {
             idle_timeout: Some(5 * MS),
-            whitespace_interval: None,
+            ..XmppConfig::default()
         };
         let start = Instant::now();
         for (expected, limit) in [
@@ -215,8 +215,8 @@ mod tests {
     #[test]
     fn a_keepalive_is_due_when_a_client_that_is_logged_in_got_nothing() {
         let xmpp = XmppConfig {
-            idle_timeout: None,
             whitespace_interval: Some(10 * MS),
+            ..XmppConfig::default()
         };
         let start = Instant::now();
         let mut deadlines = Deadlines::new(start);

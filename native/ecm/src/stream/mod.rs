@@ -26,7 +26,8 @@ use tokio::time::Instant;
 
 use self::deadlines::Deadlines;
 use crate::backlog::Backlog;
-use crate::config::{Service, StartTls};
+use crate::client_certificates::BadCertificate;
+use crate::config::{ClientCertificates, Service, StartTls};
 use crate::entrance::{Arrival, Introduction, Onward, tls_of};
 use crate::logins::Login;
 use crate::peer::Moved;
@@ -98,6 +99,7 @@ struct Client {
     trunks: Arc<Trunks>,
     /// Of a client that has TLS, nothing is offered.
     start_tls: StartTls,
+    client_certificates: ClientCertificates,
     stage: Stage,
     reader: Reader,
     writer: Writer,
@@ -177,6 +179,7 @@ impl Client {
             socket,
             peer,
             service: _,
+            client_certificates,
             introduction,
             input,
             place,
@@ -201,6 +204,7 @@ impl Client {
             reads: 0,
             peer: canonical(peer),
             start_tls,
+            client_certificates,
             socket,
             place,
             introduction,
@@ -226,10 +230,28 @@ impl Client {
             server,
             host,
             content: Content::XmppFraming(Binding::Stream),
-            tls: self.tls(),
+            tls: self.tls_with_certificate(),
             bindings: self.socket.take_bindings(),
             fields: None,
         }
+    }
+
+    /// The client's TLS, with its certificate if it showed one that is good.
+    fn tls_with_certificate(&self) -> Option<Tls> {
+        let mut tls = self.tls()?;
+        if let Some(authorities) = self.settings.tls.as_ref().and_then(|tls| tls.authorities()) {
+            match authorities.good(self.socket.shown_by_client()) {
+                Ok(certificate) => {
+                    tls.verified = true;
+                    tls.certificate = Some(certificate);
+                }
+                Err(BadCertificate::None) => {}
+                Err(error) => {
+                    tracing::debug!(peer = %self.peer, "a client's certificate does not count: {error}");
+                }
+            }
+        }
+        Some(tls)
     }
 
     fn tls(&self) -> Option<Tls> {
@@ -245,6 +267,7 @@ impl Client {
             socket: self.socket,
             peer: self.peer,
             service: Service::Streams(self.start_tls),
+            client_certificates: self.client_certificates,
             introduction: self.introduction,
             input: Vec::new(),
             place: self.place,
