@@ -14,8 +14,8 @@
 -module(megaphone_ejabberd_c2s).
 
 -export([process_options/1, http_options/1, accept/1, shut_down/1]).
--export([new/3, accepted/1, open/2, event/2, starttls/2, reopen/1, lost/3, handle_call/3, handle_cast/2,
-         handle_info/2, terminate/2, code_change/3]).
+-export([new/3, accepted/1, takes_certificates/1, knows_bindings/0, open/2, event/2, starttls/2, reopen/1, lost/3,
+         handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, security/1, host/1]).
 -export([shared_keys/0, keys/1]).
 
@@ -72,9 +72,20 @@ accepted(#{socket_mod := _} = State) ->
 accepted(_) ->
     not_due.
 
-%% @doc Makes the state one of a session: TLS is the ECM's, and so are client certificates, and compression is
-%% nobody's. A client that came by TLS needs no more of it; one that did not can't get it, and is refused where
-%% TLS is required.
+%% @doc Whether clients may log in by certificate.
+-spec takes_certificates(state()) -> boolean().
+takes_certificates(#{tls_verify := TlsVerify}) ->
+    TlsVerify.
+
+%% @doc Whether logins can be bound to whatever the client's TLS has; before 24.02 they are to `tls-unique' alone.
+-spec knows_bindings() -> boolean().
+knows_bindings() ->
+    erlang:function_exported(xmpp_socket, get_tls_cb_exporter, 1).
+
+%% @doc Makes the state one of a session: TLS is the ECM's, and compression is nobody's. A client that came by TLS
+%% needs no more of it; one that did not can't get it, and is refused where TLS is required.
+%%
+%% SASL EXTERNAL is what `tls_verify' offers to clients that are encrypted, here if they have a certificate.
 %%
 %% A client whose login can be bound to its TLS is encrypted to ejabberd_c2s, as it offers then that it is
 %% (`-PLUS'). Of others those that would bind it say so (RFC 5802, 6), and where nothing is offered they have to
@@ -86,21 +97,24 @@ accepted(_) ->
 open(#{socket := XmppSocket, socket_monitor := Monitor} = Accepted, Security) ->
     %% The connection itself says that it broke.
     true = demonitor(Monitor, [flush]),
-    State = Accepted#{socket := xmpp_socket:reset_stream(XmppSocket),
-                      tls_enabled => false,
-                      tls_verify => false,
-                      zlib => false},
+    Socket = xmpp_socket:reset_stream(XmppSocket),
+    State = Accepted#{socket := Socket, tls_enabled => false, tls_verify => false, zlib => false},
     case Security of
-        {tls, Bindings} -> bind(Bindings, State#{tls_required => false, allow_unencrypted_sasl2 => true});
-        plain -> State
+        {tls, Bindings} ->
+            HasCertificate = xmpp_socket:get_peer_certificate(Socket, der) =/= error,
+            encrypt(Bindings, HasCertificate, State#{tls_required => false, allow_unencrypted_sasl2 => true});
+        plain ->
+            State
     end.
 
-bind(Bindings, State) ->
-    case {erlang:function_exported(xmpp_socket, get_tls_cb_exporter, 1), Bindings} of
+encrypt(Bindings, HasCertificate, State) ->
+    case {knows_bindings(), Bindings} of
         {true, _} when map_size(Bindings) > 0 ->
-            State#{stream_encrypted := true, sasl_channel_bindings => Bindings};
+            State#{stream_encrypted := true, sasl_channel_bindings => Bindings, tls_verify := HasCertificate};
         {false, #{<<"tls-unique">> := _}} ->
-            State#{stream_encrypted := true};
+            State#{stream_encrypted := true, tls_verify := HasCertificate};
+        {false, _} when HasCertificate ->
+            State#{stream_encrypted := true, tls_verify := true};
         _ ->
             State
     end.
@@ -202,7 +216,8 @@ has_logged_in(_) -> false.
 %% bytes.
 -spec forget_login(state()) -> state().
 forget_login(State) ->
-    maps:remove(sasl2_password_fun, State).
+    #{socket := Socket} = Rest = maps:remove(sasl2_password_fun, State),
+    Rest#{socket := xmpp_socket:reset_stream(Socket)}.
 
 %% @doc Whether what the client did not acknowledge is mod_stream_mgmt's, or was. Where the module is not
 %% loaded, or no stream has begun, the key is not there.
@@ -213,7 +228,7 @@ has_stream_management(_) -> false.
 %% @doc What differs between the states of clients with TLS and of those without.
 -spec security(state()) -> map().
 security(State) ->
-    maps:with([allow_unencrypted_sasl2, stream_encrypted, tls_required], State).
+    maps:with([allow_unencrypted_sasl2, stream_encrypted, tls_required, tls_verify], State).
 
 %% @doc The host that the client named, or the first of the configuration.
 -spec host(state()) -> binary().

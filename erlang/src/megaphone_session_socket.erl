@@ -8,10 +8,10 @@
 
 -behaviour(xmpp_socket).
 
--export([new/2, bind/1, pause/1, redirect/2, has_waited/0]).
+-export([new/2, certify/1, bind/1, pause/1, redirect/2, has_waited/0]).
 %% xmpp_socket's callbacks
 -export([send_xml/2, get_owner/1, get_transport/1, change_shaper/2, controlling_process/2, close/1,
-         sockname/1, peername/1, setopts/2, reset_stream/1, get_tls_last_message/2]).
+         sockname/1, peername/1, setopts/2, reset_stream/1, get_peer_certificate/2, get_tls_last_message/2]).
 
 -export_type([socket/0]).
 
@@ -20,12 +20,16 @@
 -type transport() :: tcp | tls | websocket | http_bind.
 -type endpoint() :: {inet:ip_address(), inet:port_number()}.
 %% The first is `self' once the session reads.
--opaque socket() :: {self | pid(), transport(), megaphone:socket()}.
+-type bare() :: {self | pid(), transport(), megaphone:socket()}.
+%% Until the login a client may have a certificate.
+-opaque socket() :: bare() | megaphone_certificate:attached(bare()).
 
 %% Where the shaper is: most sessions have none, and no room for it.
 -define(SHAPER, {?MODULE, shaper}).
 %% What the login can be bound to, until then.
 -define(UNIQUE, {?MODULE, unique}).
+%% The client's certificate, until the session reads.
+-define(CERTIFICATE, {?MODULE, certificate}).
 %% That a document had to wait for the client.
 -define(WAITED, {?MODULE, waited}).
 
@@ -38,6 +42,12 @@ transport({tcp, plain}) -> tcp;
 transport({tcp, tls}) -> tls;
 transport({websocket, _}) -> websocket;
 transport({bosh, _}) -> http_bind.
+
+%% @doc The client's certificate, which was verified; before the session reads.
+-spec certify(binary()) -> ok.
+certify(Certificate) ->
+    _ = put(?CERTIFICATE, Certificate),
+    ok.
 
 %% @doc Keeps `tls-unique' of what the login can be bound to, until the stream begins again after the login.
 -spec bind(#{binary() => binary()}) -> ok.
@@ -68,6 +78,8 @@ redirect(Socket, Uri) ->
 %% @doc Sends a document, unless the client is gone. One that takes nothing for too long is: it may have a
 %% part of the document, which is no document, and nothing that followed would be understood.
 -spec send_xml(socket(), megaphone_framing:element()) -> ok | {error, atom()}.
+send_xml({tlssock, {Bare, _}, _}, Element) ->
+    send_xml(Bare, offered(Element));
 send_xml({_, _, Socket}, Element) ->
     case megaphone_undelivered:is_client_gone() of
         true ->
@@ -87,6 +99,15 @@ send_xml({_, _, Socket}, Element) ->
             end
     end.
 
+%% A client with a certificate is encrypted to ejabberd_c2s, also if its login can't be bound.
+offered({xmlstreamelement, {xmlel, <<"stream:features">>, _, _} = Features} = Element) ->
+    case megaphone_ejabberd_c2s:knows_bindings() orelse get(?UNIQUE) =/= undefined of
+        true -> Element;
+        false -> {xmlstreamelement, megaphone_certificate:without_plus(Features)}
+    end;
+offered(Element) ->
+    Element.
+
 send_document(Socket, Document) ->
     megaphone:send_waiting(Socket, [<<(byte_size(Document)):32>>, Document]).
 
@@ -98,13 +119,14 @@ has_waited() ->
 %% @doc The process that is shown in logs. xmpp_socket makes a parser, and reads, where this is the
 %% caller: not yet as the session starts.
 -spec get_owner(socket()) -> pid().
+get_owner({tlssock, {Bare, _}, _}) -> get_owner(Bare);
 get_owner({self, _, _}) -> self();
 get_owner({Trunk, _, _}) -> Trunk.
 
 %% @doc How the client is connected: what connected_users_info shows.
 -spec get_transport(socket()) -> transport().
-get_transport({_, Transport, _}) ->
-    Transport.
+get_transport({tlssock, {Bare, _}, _}) -> get_transport(Bare);
+get_transport({_, Transport, _}) -> Transport.
 
 %% @doc Keeps the shaper for {@link pause/1}.
 -spec change_shaper(socket(), none | p1_shaper:state()) -> ok.
@@ -122,18 +144,18 @@ controlling_process(_Socket, _Pid) ->
 
 %% @doc Closes the connection behind what was sent.
 -spec close(socket()) -> ok.
-close({_, _, Socket}) ->
-    megaphone:close(Socket).
+close({tlssock, {Bare, _}, _}) -> close(Bare);
+close({_, _, Socket}) -> megaphone:close(Socket).
 
 %% @doc The address the client connected to.
 -spec sockname(socket()) -> {ok, endpoint()} | {error, einval}.
-sockname({_, _, Socket}) ->
-    endpoint(megaphone:sockname(Socket)).
+sockname({tlssock, {Bare, _}, _}) -> sockname(Bare);
+sockname({_, _, Socket}) -> endpoint(megaphone:sockname(Socket)).
 
 %% @doc The client's address.
 -spec peername(socket()) -> {ok, endpoint()} | {error, einval}.
-peername({_, _, Socket}) ->
-    endpoint(megaphone:peername(Socket)).
+peername({tlssock, {Bare, _}, _}) -> peername(Bare);
+peername({_, _, Socket}) -> endpoint(megaphone:peername(Socket)).
 
 %% Who comes by a Unix socket, and speaks for nobody else, is on this machine.
 endpoint({ok, {local, _Path}}) -> {ok, {{127, 0, 0, 1}, 0}};
@@ -146,16 +168,33 @@ endpoint({error, einval} = Error) -> Error.
 setopts(_Socket, _Options) ->
     ok.
 
-%% @doc A document is whole, so there is no parser to reset.
+%% @doc A document is whole, so there is no parser to reset. The session reads from the first call on; after the
+%% next one the client is logged in.
 -spec reset_stream(socket()) -> socket().
-reset_stream({_, Transport, Socket}) ->
+reset_stream({tlssock, {Bare, _}, _}) ->
+    reset_stream(Bare);
+reset_stream({self, _, _} = Bare) ->
     _ = erase(?UNIQUE),
-    {self, Transport, Socket}.
+    Bare;
+reset_stream({_Trunk, Transport, Socket}) ->
+    Bare = {self, Transport, Socket},
+    Certificate = erase(?CERTIFICATE),
+    case Certificate =/= undefined andalso megaphone_certificate:attach(Bare, Socket, Certificate) of
+        {ok, Attached} -> Attached;
+        _ -> Bare
+    end.
 
-%% @doc What the client's `Finished' says, which is `tls-unique'. xmpp_sasl_scram asks for it before 24.02.
+%% @doc The client's certificate. xmpp_stream_pkix asks for it.
+-spec get_peer_certificate(socket(), plain | otp | der) -> {ok, megaphone_certificate:decoded()} | error.
+get_peer_certificate({tlssock, {_, Certificate}, _}, Form) -> megaphone_certificate:decode(Certificate, Form);
+get_peer_certificate(_, _Form) -> error.
+
+%% @doc What the client's `Finished' says, which is `tls-unique'. xmpp_sasl_scram asks for it before 24.02, and takes
+%% it for empty where it is not available: a client that has not been offered to bind to it could do that all the same.
 -spec get_tls_last_message(peer | self, socket()) -> {ok, binary()} | {error, unavailable}.
-get_tls_last_message(_Side, _Socket) ->
-    case get(?UNIQUE) of
-        undefined -> {error, unavailable};
-        Unique -> {ok, Unique}
+get_tls_last_message(_Side, Socket) ->
+    case {get(?UNIQUE), Socket} of
+        {undefined, {tlssock, _, _}} -> {ok, crypto:strong_rand_bytes(12)};
+        {undefined, _} -> {error, unavailable};
+        {Unique, _} -> {ok, Unique}
     end.

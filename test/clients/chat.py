@@ -2,8 +2,11 @@
 
     python chat.py SCENARIO SECURITY HOST PORT CA PASSWORD JID...
 
-SECURITY is starttls, direct-tls or plain, and the first two have TLS 1.2 with starttls-1.2 and direct-tls-1.2; CA is the certificate of who signed the server's. Facts about
-the run are printed as one line of JSON. It fails, with what was expected, if the server does otherwise.
+PASSWORD is that of all clients; or certificates:FOLDER, where USER.pem is a client's certificate with its key.
+
+SECURITY is starttls, direct-tls or plain; starttls-1.2 and direct-tls-1.2 have TLS 1.2 at most. CA is the certificate
+of who signed the server's. Facts about the run are printed as one line of JSON. It fails, with what was expected, if
+the server does otherwise.
 """
 
 import asyncio
@@ -30,6 +33,9 @@ class Client(slixmpp.ClientXMPP):
             settings["password"],
             plugin_config={"feature_mechanisms": {"unencrypted_scram": True}},
         )
+        if settings["password"].startswith("certificates:"):
+            folder = settings["password"].removeprefix("certificates:")
+            self.certfile = self.keyfile = f"{folder}/{self.requested_jid.user}.pem"
         self.address = (settings["host"], settings["port"])
         self.ca_certs = settings["ca"]
         security = settings["security"].removesuffix("-1.2")

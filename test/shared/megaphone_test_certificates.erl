@@ -2,7 +2,7 @@
 %% others.
 -module(megaphone_test_certificates).
 
--export([ca/1, sign/2, sign/3, write/3, write_self_signed/2]).
+-export([ca/1, rsa_ca/1, sign/2, sign/3, sign_jids/2, write/3, write_self_signed/2]).
 
 -include_lib("public_key/include/public_key.hrl").
 
@@ -12,7 +12,15 @@
 %% @doc A new authority.
 -spec ca(Name :: string()) -> authority().
 ca(Name) ->
-    Key = public_key:generate_key(key()),
+    ca(Name, public_key:generate_key(key())).
+
+%% @doc One that signs by RSA. OTP 25 says a parameter of ECDSA signatures that has no place there, which rustls does
+%% not take in what it verifies.
+-spec rsa_ca(Name :: string()) -> authority().
+rsa_ca(Name) ->
+    ca(Name, public_key:generate_key({rsa, 2048, 65537})).
+
+ca(Name, Key) ->
     public_key:pkix_test_root_cert(Name, [{key, Key}, {digest, sha256},
                                           {extensions, [extension(?'id-ce-subjectKeyIdentifier', identifier(Key))]}]).
 
@@ -23,8 +31,24 @@ sign(Ca, Name) ->
 
 %% @doc With other options of public_key:pkix_test_data/1, such as `{validity, {From, To}}'.
 -spec sign(authority(), Name :: string(), [term()]) -> signed().
-sign(#{key := CaKey} = Ca, Name, Options) ->
-    Extensions = [extension(?'id-ce-subjectAltName', [{dNSName, Name}]),
+sign(Ca, Name, Options) ->
+    sign_names(Ca, [{dNSName, Name}], Options).
+
+%% @doc A client's certificate, for these JIDs (RFC 6120, 13.7.1.4).
+-spec sign_jids(authority(), [binary()]) -> signed().
+sign_jids(Ca, Jids) ->
+    sign_names(Ca, [{otherName, xmpp_address(Jid)} || Jid <- Jids], []).
+
+%% The record has another name from OTP 28 on. The value is a UTF8String.
+xmpp_address(Jid) when byte_size(Jid) < 128 ->
+    Record = case list_to_integer(erlang:system_info(otp_release)) >= 28 of
+                 true -> 'INSTANCE OF';
+                 false -> 'AnotherName'
+             end,
+    {Record, {1, 3, 6, 1, 5, 5, 7, 8, 5}, <<12, (byte_size(Jid)), Jid/binary>>}.
+
+sign_names(#{key := CaKey} = Ca, Names, Options) ->
+    Extensions = [extension(?'id-ce-subjectAltName', Names),
                   extension(?'id-ce-authorityKeyIdentifier',
                             #'AuthorityKeyIdentifier'{keyIdentifier = identifier(CaKey)})],
     [{cert, Cert}, {key, {Type, Key}}, {cacerts, Cas}] =
@@ -62,7 +86,10 @@ extension(Id, Value) ->
 
 %% RFC 5280, section 4.2.1.2, the first way. Some clients want it, Python 3.13's among them.
 identifier(#'ECPrivateKey'{publicKey = PublicKey}) ->
-    crypto:hash(sha, PublicKey).
+    crypto:hash(sha, PublicKey);
+identifier(#'RSAPrivateKey'{modulus = Modulus, publicExponent = Exponent}) ->
+    crypto:hash(sha, public_key:der_encode('RSAPublicKey', #'RSAPublicKey'{modulus = Modulus,
+                                                                           publicExponent = Exponent})).
 
 order({A, _}, {B, _}) ->
     Place = fun(cert) -> 1; (key) -> 2; (cacerts) -> 3 end,
