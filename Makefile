@@ -65,13 +65,15 @@ build:
 	@$(CARGO) build --quiet --release --locked -p megaphone-ecm
 
 # `bash -m` takes the terminal's Ctrl-C for itself, so that make, which would end with an error, sees
-# an orderly end; that needs a terminal whose foreground this is (fields 5 and 8 of proc's stat). env
-# makes sure that signals count, even where a script started make with `&`.
+# an orderly end; that needs a terminal whose foreground this is (fields 5 and 8 of proc's stat). Both
+# are 0 where the terminal is another process space's, as in the chroot of test-debian, and `bash -m`
+# would wait for it for ever. env makes sure that signals count, even where a script started make with
+# `&`.
 run: deps-run
 	@bash test/run/run.sh --check "$$RUN_DIR"
 	@$(MAKE) --no-print-directory build
 	@set -- $$(cut -d ' ' -f 5,8 /proc/self/stat); \
-	if [ "$$1" = "$$2" ] && [ -t 2 ]; then job_control=-m; fi; \
+	if [ "$$1" = "$$2" ] && [ "$$1" != 0 ] && [ -t 2 ]; then job_control=-m; fi; \
 	exec env --default-signal=INT,TERM,HUP bash $$job_control test/run/run.sh "$$RUN_DIR"
 
 status:
