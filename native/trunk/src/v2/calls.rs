@@ -131,8 +131,9 @@ impl Session {
     }
 
     /// The owner goes: the stream is finished if it was not, what comes on it is dropped, and
-    /// there are no more events of it. If the peer goes on sending after our last byte and half
-    /// of its window is used up, the stream is reset.
+    /// there are no more events of it. Its window is returned until our last byte is out: the peer may take
+    /// that only once its own bytes are. If it goes on sending after that and half of its window is used up,
+    /// the stream is reset.
     ///
     /// # Errors
     /// [`StreamError::Gone`] if there is nothing to release.
@@ -145,7 +146,7 @@ impl Session {
             self.leaving.add(id, queued, self.now);
         }
         match self.finish(id) {
-            Err(StreamError::Finished) => Ok(self.reset_if_unread(id)),
+            Err(StreamError::Finished) | Ok(Remains::Stream) => Ok(self.drop_unread(id)),
             finished => finished,
         }
     }
@@ -257,7 +258,24 @@ impl Session {
         }
     }
 
-    pub(super) fn reset_if_unread(&mut self, id: StreamId) -> Remains {
+    /// Nobody reads what has come on a stream.
+    pub(super) fn drop_unread(&mut self, id: StreamId) -> Remains {
+        match self.table.get_mut(id) {
+            Some(stream) if stream.queue.is_some() => {
+                let held = stream.held();
+                if stream.consume(held).is_some()
+                    && stream.must_return()
+                    && stream.state.can_receive()
+                {
+                    self.output.needs_control(stream);
+                }
+                Remains::Stream
+            }
+            _ => self.reset_if_unread(id),
+        }
+    }
+
+    fn reset_if_unread(&mut self, id: StreamId) -> Remains {
         if self.table.get_mut(id).is_some_and(|it| it.is_unread()) {
             self.send_reset(id);
             return Remains::Nothing;

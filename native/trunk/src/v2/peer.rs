@@ -89,7 +89,7 @@ impl Session {
             self.spend(Ceiling::TinyFrames)?;
         }
         if body.fate == Fate::Drop {
-            self.reset_if_unread(id);
+            self.drop_unread(id);
         }
         Ok(body)
     }
