@@ -21,8 +21,11 @@ rsa_ca(Name) ->
     ca(Name, public_key:generate_key({rsa, 2048, 65537})).
 
 ca(Name, Key) ->
-    public_key:pkix_test_root_cert(Name, [{key, Key}, {digest, sha256},
-                                          {extensions, [extension(?'id-ce-subjectKeyIdentifier', identifier(Key))]}]).
+    #{cert := Cert} = Ca =
+        public_key:pkix_test_root_cert(Name, [{key, Key}, {digest, sha256},
+                                              {extensions, [extension(?'id-ce-subjectKeyIdentifier',
+                                                                      identifier(Key))]}]),
+    Ca#{cert := with_null(Cert, Key)}.
 
 %% @doc A certificate for `localhost' that is good now, and its key.
 -spec sign(authority(), Name :: string()) -> signed().
@@ -56,7 +59,39 @@ sign_names(#{key := CaKey} = Ca, Names, Options) ->
                                   #{root => Ca, intermediates => [],
                                     peer => [{key, key()}, {digest, sha256},
                                              {extensions, Extensions} | Options]})),
-    #{cert => Cert, key => public_key:der_decode(Type, Key), cas => Cas}.
+    #{cert => with_null(Cert, CaKey), key => public_key:der_decode(Type, Key), cas => Cas}.
+
+%% Signs a certificate again with the parameter NULL, which belongs to an RSA key and an RSA signature (RFC 4055,
+%% sections 1.2 and 5) and which OTP 29 leaves out: rustls does not take a certificate without it.
+with_null(Cert, #'RSAPrivateKey'{} = CaKey) ->
+    Signature = fun(Parameter) ->
+                        sequence([<<6, 9, 16#2a, 16#86, 16#48, 16#86, 16#f7, 16#0d, 1, 1, 11>>, Parameter])
+                end,
+    Key = fun(Parameter) ->
+                  sequence([sequence([<<6, 9, 16#2a, 16#86, 16#48, 16#86, 16#f7, 16#0d, 1, 1, 1>>, Parameter]),
+                            tagged(3, [0, rsa_public_key(CaKey)])])
+          end,
+    Signed = lists:foldl(fun(Part, Bytes) -> binary:replace(Bytes, Part(<<>>), Part(<<5, 0>>)) end,
+                         content(content(Cert)), [Signature, Key]),
+    Tbs = sequence(Signed),
+    sequence([Tbs, Signature(<<5, 0>>), tagged(3, [0, public_key:sign(Tbs, sha256, CaKey)])]);
+with_null(Cert, _CaKey) ->
+    Cert.
+
+sequence(Content) ->
+    tagged(16#30, Content).
+
+tagged(Tag, Content) ->
+    iolist_to_binary([Tag, der_length(iolist_size(Content)), Content]).
+
+der_length(Length) when Length < 128 -> Length;
+der_length(Length) when Length < 256 -> [16#81, Length];
+der_length(Length) -> <<16#82, Length:16>>.
+
+%% What the first element of DER is made of.
+content(<<_Tag, 16#82, Length:16, Content:Length/binary, _/binary>>) -> Content;
+content(<<_Tag, 16#81, Length, Content:Length/binary, _/binary>>) -> Content;
+content(<<_Tag, Length, Content:Length/binary, _/binary>>) -> Content.
 
 %% @doc Writes a certificate with its key, and the one of its authority, as PEM.
 -spec write(file:name(), file:name() | none, signed()) -> ok.
@@ -87,9 +122,11 @@ extension(Id, Value) ->
 %% RFC 5280, section 4.2.1.2, the first way. Some clients want it, Python 3.13's among them.
 identifier(#'ECPrivateKey'{publicKey = PublicKey}) ->
     crypto:hash(sha, PublicKey);
-identifier(#'RSAPrivateKey'{modulus = Modulus, publicExponent = Exponent}) ->
-    crypto:hash(sha, public_key:der_encode('RSAPublicKey', #'RSAPublicKey'{modulus = Modulus,
-                                                                           publicExponent = Exponent})).
+identifier(#'RSAPrivateKey'{} = Key) ->
+    crypto:hash(sha, rsa_public_key(Key)).
+
+rsa_public_key(#'RSAPrivateKey'{modulus = Modulus, publicExponent = Exponent}) ->
+    public_key:der_encode('RSAPublicKey', #'RSAPublicKey'{modulus = Modulus, publicExponent = Exponent}).
 
 order({A, _}, {B, _}) ->
     Place = fun(cert) -> 1; (key) -> 2; (cacerts) -> 3 end,
