@@ -16,21 +16,21 @@ pub(crate) enum Address {
 }
 
 impl<'a> Decoder<'a> for Address {
-    fn decode(term: Term<'a>) -> NifResult<Address> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
         if term == atoms::undefined().encode(term.get_env()) {
-            return Ok(Address::Unknown);
+            return Ok(Self::Unknown);
         }
         let (host, port): (Term<'a>, Term<'a>) = term.decode()?;
         if host == atoms::local().encode(term.get_env()) {
             let path: Binary<'a> = port.decode()?;
-            return Ok(Address::Local(path.as_slice().to_vec()));
+            return Ok(Self::Local(path.as_slice().to_vec()));
         }
         let port = narrow(port)?;
         let numbers = rustler::types::tuple::get_tuple(host)?;
         match numbers.as_slice() {
             [a, b, c, d] => {
                 let v4 = (narrow(*a)?, narrow(*b)?, narrow(*c)?, narrow(*d)?);
-                Ok(Address::V4(v4, port))
+                Ok(Self::V4(v4, port))
             }
             numbers => {
                 let groups: Vec<u16> = numbers
@@ -38,20 +38,20 @@ impl<'a> Decoder<'a> for Address {
                     .map(|number| narrow(*number))
                     .collect::<NifResult<_>>()?;
                 let groups = groups.try_into().map_err(|_| Error::BadArg)?;
-                Ok(Address::V6(groups, port))
+                Ok(Self::V6(groups, port))
             }
         }
     }
 }
 
 impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Address {
+    fn from(address: SocketAddr) -> Self {
         match address.ip() {
             IpAddr::V4(ip) => {
                 let [a, b, c, d] = ip.octets();
-                Address::V4((a, b, c, d), address.port())
+                Self::V4((a, b, c, d), address.port())
             }
-            IpAddr::V6(ip) => Address::V6(ip.segments(), address.port()),
+            IpAddr::V6(ip) => Self::V6(ip.segments(), address.port()),
         }
     }
 }
@@ -64,16 +64,16 @@ fn narrow<T: TryFrom<u32>>(term: Term<'_>) -> NifResult<T> {
 impl Encoder for Address {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self {
-            Address::V4(host, port) => (*host, *port).encode(env),
-            Address::V6(groups, port) => {
+            Self::V4(host, port) => (*host, *port).encode(env),
+            Self::V6(groups, port) => {
                 let groups: Vec<Term<'a>> = groups.iter().map(|group| group.encode(env)).collect();
                 (rustler::types::tuple::make_tuple(env, &groups), *port).encode(env)
             }
-            Address::Local(path) => {
+            Self::Local(path) => {
                 let path: Term<'a> = NewBinary::from_slice(env, path).into();
                 (atoms::local(), path).encode(env)
             }
-            Address::Unknown => atoms::undefined().encode(env),
+            Self::Unknown => atoms::undefined().encode(env),
         }
     }
 }

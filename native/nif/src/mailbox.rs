@@ -24,7 +24,7 @@ pub(crate) struct Mailbox<'a, 'b> {
 }
 
 impl<'a, 'b> Mailbox<'a, 'b> {
-    pub(crate) fn new(env: Env<'a>, trunk: &'b ResourceArc<TrunkResource>) -> Mailbox<'a, 'b> {
+    pub(crate) fn new(env: Env<'a>, trunk: &'b ResourceArc<TrunkResource>) -> Self {
         Mailbox {
             env,
             trunk: Some(trunk),
@@ -34,7 +34,7 @@ impl<'a, 'b> Mailbox<'a, 'b> {
 
     /// For the monitor's callback: closing a dead owner's connection wakes others, but there
     /// is no active owner to deliver to.
-    pub(crate) fn of_callback(env: Env<'a>) -> Mailbox<'a, 'b> {
+    pub(crate) fn of_callback(env: Env<'a>) -> Self {
         Mailbox {
             env,
             trunk: None,

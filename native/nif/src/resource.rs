@@ -86,7 +86,7 @@ impl TrunkResource {
         listener: LocalPid,
         peername: Address,
         sockname: Address,
-    ) -> TrunkResource {
+    ) -> Self {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         let trunk = Trunk::new(config, reader);
         let shared = Arc::new(SharedTrunk {
@@ -97,7 +97,7 @@ impl TrunkResource {
             listener,
         });
         REGISTRY.lock().add(&shared);
-        TrunkResource(shared)
+        Self(shared)
     }
 }
 

@@ -62,13 +62,13 @@ impl Settings {
 struct CeilingSettings(Ceilings);
 
 impl<'a> Decoder<'a> for CeilingSettings {
-    fn decode(term: Term<'a>) -> NifResult<CeilingSettings> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
         let mut ceilings = Ceilings::default();
         for (name, limits) in entries(term)? {
             let ceiling = Ceiling::named(&name.atom_to_string()?).ok_or(Error::BadArg)?;
             limit(ceilings.allowance_mut(ceiling), limits)?;
         }
-        Ok(CeilingSettings(ceilings))
+        Ok(Self(ceilings))
     }
 }
 
@@ -102,16 +102,16 @@ impl Milliseconds {
 }
 
 impl<'a> Decoder<'a> for Milliseconds {
-    fn decode(term: Term<'a>) -> NifResult<Milliseconds> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
         if term.is_atom() {
             let infinity = term.decode::<Atom>()? == atoms::infinity();
             return if infinity {
-                Ok(Milliseconds(None))
+                Ok(Self(None))
             } else {
                 Err(Error::BadArg)
             };
         }
-        term.decode().map(|ms| Milliseconds(Some(ms)))
+        term.decode().map(|ms| Self(Some(ms)))
     }
 }
 
@@ -128,7 +128,7 @@ impl Encoder for Milliseconds {
 pub(crate) struct SocketOption(pub(crate) Change);
 
 impl<'a> Decoder<'a> for SocketOption {
-    fn decode(term: Term<'a>) -> NifResult<SocketOption> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
         let (name, value): (Atom, Term<'a>) = term.decode()?;
         let change = if name == atoms::active() {
             Change::Active(active_change(value)?)
@@ -139,7 +139,7 @@ impl<'a> Decoder<'a> for SocketOption {
         } else {
             return Err(Error::BadArg);
         };
-        Ok(SocketOption(change))
+        Ok(Self(change))
     }
 }
 

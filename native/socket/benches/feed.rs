@@ -78,7 +78,7 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(peer: &Peer, connections: u64) -> Setup {
+    fn new(peer: &Peer, connections: u64) -> Self {
         let config = Config {
             content: Content::Raw,
             ..Config::default()
@@ -111,7 +111,7 @@ impl Setup {
             }
         });
         let feeds = feeds.collect();
-        Setup { trunk, feeds }
+        Self { trunk, feeds }
     }
 
     /// Feeds, reads and answers so many times; says how long each of the three took.

@@ -40,8 +40,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    fn default() -> Config {
-        Config {
+    fn default() -> Self {
+        Self {
             content: Content::Http,
             max_frame_size: MaxFrameSize::DEFAULT,
             max_connections: 1_000_000,

@@ -66,7 +66,7 @@ pub struct Status {
 
 impl Status {
     /// Adds the counters of another trunk.
-    pub fn add(&mut self, other: &Status) {
+    pub fn add(&mut self, other: &Self) {
         self.connections += other.connections;
         self.opened += other.opened;
         self.frames_in += other.frames_in;

@@ -21,8 +21,8 @@ pub struct Handle(u64);
 
 impl Handle {
     /// The handle that Erlang sent; any number is safe, a wrong one finds no connection.
-    pub fn from_raw(raw: u64) -> Handle {
-        Handle(raw)
+    pub fn from_raw(raw: u64) -> Self {
+        Self(raw)
     }
 
     /// The number to send to Erlang.
@@ -30,8 +30,8 @@ impl Handle {
         self.0
     }
 
-    pub(crate) fn new(generation: u32, slot: u32, shard: usize) -> Handle {
-        Handle(
+    pub(crate) fn new(generation: u32, slot: u32, shard: usize) -> Self {
+        Self(
             (u64::from(generation) << INDEX_BITS)
                 | (u64::from(slot) << SHARD_BITS)
                 | (shard as u64 & ((1 << SHARD_BITS) - 1)),

@@ -38,10 +38,10 @@ pub(crate) struct IdTable {
 }
 
 impl Default for IdTable {
-    fn default() -> IdTable {
+    fn default() -> Self {
         // No peer knows the keys, so none can choose ids that collide.
         let random = RandomState::new();
-        IdTable {
+        Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             keys: [1, 2, 3].map(|n| random.hash_one(n) | 1),
             len: 0,
@@ -228,7 +228,7 @@ impl Shard {
 }
 
 impl Cell {
-    const VACANT: Cell = Cell {
+    const VACANT: Self = Self {
         id: [0; CONNECTION_ID_LEN],
         hash: 0,
         name: PackedName::NONE,
@@ -247,21 +247,21 @@ struct PackedName {
 }
 
 impl PackedName {
-    const NONE: PackedName = PackedName {
+    const NONE: Self = Self {
         high: u32::MAX,
         low: 0,
     };
     /// Above the 58 bits of a handle.
     const ENDED: u32 = 1 << 31;
 
-    fn of(name: Name) -> PackedName {
+    fn of(name: Name) -> Self {
         match name {
-            Name::Live(handle) => PackedName {
+            Name::Live(handle) => Self {
                 high: (handle.raw() >> 32) as u32,
                 low: handle.raw() as u32,
             },
-            Name::Ended { until } => PackedName {
-                high: PackedName::ENDED,
+            Name::Ended { until } => Self {
+                high: Self::ENDED,
                 low: until,
             },
         }
@@ -270,7 +270,7 @@ impl PackedName {
     fn unpack(self) -> Option<Name> {
         match self.high {
             u32::MAX => None,
-            PackedName::ENDED => Some(Name::Ended { until: self.low }),
+            Self::ENDED => Some(Name::Ended { until: self.low }),
             high => {
                 let raw = u64::from(high) << 32 | u64::from(self.low);
                 Some(Name::Live(Handle::from_raw(raw)))

@@ -42,23 +42,23 @@ impl Link {
     /// The trunk is lost: what waits on it goes nowhere.
     pub(crate) fn abandon(&self) {
         match self {
-            Link::V1(v1) => {
+            Self::V1(v1) => {
                 *v1.names.lock() = Names::default();
                 v1.outbox.clear();
             }
-            Link::V2(v2) => v2.session.lock().abandon(),
+            Self::V2(v2) => v2.session.lock().abandon(),
         }
     }
 
     /// Ends a connection towards the peer; with version 2, after what is queued for it.
     pub(crate) fn close(&self, key: &Key, counters: &Counters) {
         match (self, key) {
-            (Link::V1(v1), Key::V1(id)) => {
+            (Self::V1(v1), Key::V1(id)) => {
                 v1.outbox.frame_close(id);
                 counters.frames_out.fetch_add(1, Relaxed);
             }
             // Nothing to release: the peer has reset it meanwhile.
-            (Link::V2(v2), Key::V2(id)) => {
+            (Self::V2(v2), Key::V2(id)) => {
                 let _ = v2.session.lock().release(*id);
             }
             _ => {}
@@ -68,7 +68,7 @@ impl Link {
     /// Ends a connection towards the peer at once, by a fault: RST, a close frame in version 1.
     pub(crate) fn reset(&self, key: &Key, counters: &Counters) {
         match (self, key) {
-            (Link::V2(v2), Key::V2(id)) => {
+            (Self::V2(v2), Key::V2(id)) => {
                 let _ = v2.session.lock().reset(*id);
             }
             _ => self.close(key, counters),
@@ -77,7 +77,7 @@ impl Link {
 
     /// As [`Link::reset`], and held against the peer.
     pub(crate) fn reject(&self, key: &Key) {
-        if let (Link::V2(v2), Key::V2(id)) = (self, key) {
+        if let (Self::V2(v2), Key::V2(id)) = (self, key) {
             // If it was one too many, the next feed or tick says so.
             let _ = v2.session.lock().reject(*id);
         }
@@ -85,7 +85,7 @@ impl Link {
 
     /// The peer may send so many bytes more on the connection.
     pub(crate) fn consumed(&self, key: &Key, bytes: usize) {
-        if let (Link::V2(v2), Key::V2(id)) = (self, key) {
+        if let (Self::V2(v2), Key::V2(id)) = (self, key) {
             // It fails if the stream is gone: then nobody sends.
             let _ = v2.session.lock().consumed(*id, bytes);
         }
@@ -93,7 +93,7 @@ impl Link {
 
     /// The owner sends no more; version 1 has no word for it.
     pub(crate) fn finish(&self, key: &Key) {
-        if let (Link::V2(v2), Key::V2(id)) = (self, key) {
+        if let (Self::V2(v2), Key::V2(id)) = (self, key) {
             let _ = v2.session.lock().finish(*id);
         }
     }
@@ -101,20 +101,20 @@ impl Link {
     /// Room that was kept for a connection is not needed.
     pub(crate) fn unreserve(&self, reserved: Reserved) {
         match self {
-            Link::V1(v1) => v1.outbox.unreserve(reserved),
-            Link::V2(v2) => v2.session.lock().unreserve(reserved),
+            Self::V1(v1) => v1.outbox.unreserve(reserved),
+            Self::V2(v2) => v2.session.lock().unreserve(reserved),
         }
     }
 
     /// How many bytes of a connection the session has queued.
     pub(crate) fn queued(&self, key: &Key) -> usize {
         match (self, key) {
-            (Link::V2(v2), Key::V2(id)) => v2.session.lock().queued(*id),
+            (Self::V2(v2), Key::V2(id)) => v2.session.lock().queued(*id),
             _ => 0,
         }
     }
 
     pub(crate) fn has_windows(&self) -> bool {
-        matches!(self, Link::V2(_))
+        matches!(self, Self::V2(_))
     }
 }

@@ -29,13 +29,13 @@ pub enum ActiveChange {
 impl Active {
     /// The new state, and whether the owner must be told `{tcp_passive, S}`; `einval` past
     /// the 16-bit count, as inet says.
-    pub(crate) fn change(self, change: ActiveChange) -> Result<(Active, bool), Reason> {
+    pub(crate) fn change(self, change: ActiveChange) -> Result<(Self, bool), Reason> {
         let add = match change {
             ActiveChange::To(active) => return Ok((active, false)),
             ActiveChange::Add(add) => add,
         };
         let before = match self {
-            Active::Count(count) => i32::from(count),
+            Self::Count(count) => i32::from(count),
             _ => 0,
         };
         let outside = |count: i32| i16::try_from(count).is_err();
@@ -44,18 +44,18 @@ impl Active {
             return Err(Reason::Invalid);
         }
         Ok(match i16::try_from(count) {
-            Ok(count) if count > 0 => (Active::Count(count), false),
-            _ => (Active::Passive, true),
+            Ok(count) if count > 0 => (Self::Count(count), false),
+            _ => (Self::Passive, true),
         })
     }
 
     /// The state after one message was sent, and whether `{tcp_passive, S}` is due.
-    pub(crate) fn after_message(self) -> (Active, bool) {
+    pub(crate) fn after_message(self) -> (Self, bool) {
         match self {
-            Active::Passive | Active::Once => (Active::Passive, false),
-            Active::Always => (Active::Always, false),
-            Active::Count(count) if count > 1 => (Active::Count(count - 1), false),
-            Active::Count(_) => (Active::Passive, true),
+            Self::Passive | Self::Once => (Self::Passive, false),
+            Self::Always => (Self::Always, false),
+            Self::Count(count) if count > 1 => (Self::Count(count - 1), false),
+            Self::Count(_) => (Self::Passive, true),
         }
     }
 }
@@ -77,19 +77,19 @@ pub enum Mode {
 impl Mode {
     /// The mode as it stands when it is set on a socket that waits for `due`: inet goes on in the
     /// midst of a head, whatever modes were set meanwhile.
-    pub(crate) fn set_at(self, due: Line) -> Mode {
+    pub(crate) fn set_at(self, due: Line) -> Self {
         match self {
-            Mode::Http {
+            Self::Http {
                 line: Line::Start,
                 text,
-            } => Mode::Http { line: due, text },
+            } => Self::Http { line: due, text },
             mode => mode,
         }
     }
 
-    pub(crate) fn after(self, packet: &Packet<'_>) -> Mode {
+    pub(crate) fn after(self, packet: &Packet<'_>) -> Self {
         match self {
-            Mode::Http { line, text } if line != Line::HeadersOnly => Mode::Http {
+            Self::Http { line, text } if line != Line::HeadersOnly => Self::Http {
                 line: line.due_after(packet),
                 text,
             },
@@ -113,17 +113,17 @@ pub enum Line {
 impl Line {
     pub(crate) fn kind(self) -> PacketKind {
         match self {
-            Line::Start => PacketKind::Http,
-            Line::Headers | Line::HeadersOnly => PacketKind::Httph,
+            Self::Start => PacketKind::Http,
+            Self::Headers | Self::HeadersOnly => PacketKind::Httph,
         }
     }
 
     /// What mode `http` waits for behind a packet.
-    pub(crate) fn due_after(self, packet: &Packet<'_>) -> Line {
+    pub(crate) fn due_after(self, packet: &Packet<'_>) -> Self {
         match (self, packet) {
-            (_, Packet::EndOfHeaders) => Line::Start,
-            (_, Packet::Request { .. } | Packet::Response { .. }) | (Line::HeadersOnly, _) => {
-                Line::Headers
+            (_, Packet::EndOfHeaders) => Self::Start,
+            (_, Packet::Request { .. } | Packet::Response { .. }) | (Self::HeadersOnly, _) => {
+                Self::Headers
             }
             (line, _) => line,
         }

@@ -19,8 +19,8 @@ pub enum Content {
 impl Content {
     pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Content::Http => Protocol::Http,
-            Content::Raw => Protocol::Raw,
+            Self::Http => Protocol::Http,
+            Self::Raw => Protocol::Raw,
         }
     }
 }
@@ -40,22 +40,22 @@ pub enum Protocol {
 
 impl Protocol {
     /// By its ALPN protocol id (RFC 7301).
-    fn from_alpn(alpn: &[u8]) -> Option<Protocol> {
+    fn from_alpn(alpn: &[u8]) -> Option<Self> {
         match alpn {
-            b"http/1.1" => Some(Protocol::Http),
-            b"xmpp-client" => Some(Protocol::XmppClient),
-            b"xmpp-framing" => Some(Protocol::XmppFraming),
+            b"http/1.1" => Some(Self::Http),
+            b"xmpp-client" => Some(Self::XmppClient),
+            b"xmpp-framing" => Some(Self::XmppFraming),
             _ => None,
         }
     }
 
     pub(crate) fn is_xmpp(self) -> bool {
-        matches!(self, Protocol::XmppClient | Protocol::XmppFraming)
+        matches!(self, Self::XmppClient | Self::XmppFraming)
     }
 
     pub(crate) fn content(self) -> Content {
         match self {
-            Protocol::Http => Content::Http,
+            Self::Http => Content::Http,
             _ => Content::Raw,
         }
     }
@@ -107,8 +107,8 @@ pub(crate) enum PrefaceError {
 impl PrefaceError {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            PrefaceError::Proxy(error) => error.name(),
-            PrefaceError::Alpn => "proxy_alpn",
+            Self::Proxy(error) => error.name(),
+            Self::Alpn => "proxy_alpn",
         }
     }
 }

@@ -46,8 +46,8 @@ impl Overdue {
     /// Its name in counters.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
-            Overdue::FirstFrame { .. } => "handshake_timeout",
-            Overdue::RestOfFrame { .. } => "frame_timeout",
+            Self::FirstFrame { .. } => "handshake_timeout",
+            Self::RestOfFrame { .. } => "frame_timeout",
         }
     }
 }
@@ -55,13 +55,13 @@ impl Overdue {
 impl std::fmt::Display for Overdue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Overdue::FirstFrame { limit } => {
+            Self::FirstFrame { limit } => {
                 write!(
                     f,
                     "no whole frame came within {limit:?} (handshake_timeout)"
                 )
             }
-            Overdue::RestOfFrame { waited, bytes } => write!(
+            Self::RestOfFrame { waited, bytes } => write!(
                 f,
                 "a frame is not whole after {waited:?}, {bytes} bytes of it came (frame_timeout)"
             ),
@@ -82,8 +82,8 @@ pub(crate) struct Debt {
 
 impl Debt {
     /// A first frame is due from now on; the clock is at 0.
-    pub(crate) const fn new(patience: Patience) -> Debt {
-        Debt {
+    pub(crate) const fn new(patience: Patience) -> Self {
+        Self {
             patience,
             looked_at: 0,
             waited: 0,
@@ -138,8 +138,8 @@ mod tests {
     }
 
     impl Peer {
-        fn new(patience: Patience) -> Peer {
-            Peer {
+        fn new(patience: Patience) -> Self {
+            Self {
                 debt: Debt::new(patience),
                 now: 0,
             }

@@ -31,12 +31,12 @@ impl Reason {
     /// The atom's text.
     pub fn name(self) -> &'static str {
         match self {
-            Reason::Closed => "closed",
-            Reason::ConnectionReset => "econnreset",
-            Reason::Invalid => "einval",
-            Reason::Already => "ealready",
-            Reason::NoMemory => "enomem",
-            Reason::MessageSize => "emsgsize",
+            Self::Closed => "closed",
+            Self::ConnectionReset => "econnreset",
+            Self::Invalid => "einval",
+            Self::Already => "ealready",
+            Self::NoMemory => "enomem",
+            Self::MessageSize => "emsgsize",
         }
     }
 }

@@ -45,7 +45,7 @@ enum Slot<T> {
 }
 
 impl<T> Slab<T> {
-    pub(crate) fn new() -> Slab<T> {
+    pub(crate) fn new() -> Self {
         let shard = || {
             Mutex::new(Shard {
                 slots: Vec::new(),
@@ -53,7 +53,7 @@ impl<T> Slab<T> {
                 live: 0,
             })
         };
-        Slab {
+        Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             next_generation: AtomicU32::new(1),
             next_shard: AtomicUsize::new(0),

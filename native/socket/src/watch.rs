@@ -27,8 +27,8 @@ pub(crate) enum Known {
 }
 
 impl<P: Copy + Eq + Hash> Watch<P> {
-    pub(crate) fn new() -> Watch<P> {
-        Watch {
+    pub(crate) fn new() -> Self {
+        Self {
             processes: HashMap::new(),
         }
     }

@@ -262,7 +262,7 @@ impl End {
     }
 
     /// The transport takes output to the other end.
-    fn take(&mut self, limit: usize, to: &mut End, wire: &mut Wire) {
+    fn take(&mut self, limit: usize, to: &mut Self, wire: &mut Wire) {
         let mut out = Vec::new();
         let streams = &mut self.streams;
         self.session

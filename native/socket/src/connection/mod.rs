@@ -106,8 +106,8 @@ struct Output<P> {
 }
 
 impl<P> Default for Output<P> {
-    fn default() -> Output<P> {
-        Output {
+    fn default() -> Self {
+        Self {
             queue: BytesMut::new(),
             writers: Vec::new(),
         }
@@ -165,8 +165,8 @@ impl<S> Surroundings<'_, S> {
 }
 
 impl<P: Copy + Eq> Connection<P> {
-    pub(crate) fn new(key: Key, owner: P, config: &Config, now: u32) -> Connection<P> {
-        Connection {
+    pub(crate) fn new(key: Key, owner: P, config: &Config, now: u32) -> Self {
+        Self {
             key,
             owner,
             linked: Linked::Open,

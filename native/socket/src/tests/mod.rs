@@ -66,11 +66,11 @@ pub(crate) enum Heard {
 impl fmt::Debug for Heard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Heard::Data(n, data) => {
+            Self::Data(n, data) => {
                 let start = data[..data.len().min(80)].escape_ascii();
                 write!(f, "Data({n}, {} bytes: {start})", data.len())
             }
-            Heard::Close(n) => write!(f, "Close({n})"),
+            Self::Close(n) => write!(f, "Close({n})"),
         }
     }
 }
@@ -150,13 +150,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(config: Config) -> World {
+    pub(crate) fn new(config: Config) -> Self {
         let trunk = Trunk::new(config, READER);
         let mut sink = Recorder::default();
         trunk.set_writer(WRITER, &mut sink);
         // It is woken as it begins, and looks.
         let _ = trunk.take_output(1, &mut sink, |_| ());
-        World {
+        Self {
             trunk,
             sink: Recorder::default(),
             peer: Decoder::new(MaxFrameSize::DEFAULT),

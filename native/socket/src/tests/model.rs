@@ -116,8 +116,8 @@ struct Line {
 }
 
 impl Line {
-    fn new(n: u64, owner: u32) -> Line {
-        Line {
+    fn new(n: u64, owner: u32) -> Self {
+        Self {
             n,
             owner,
             active: Active::Passive,
@@ -155,8 +155,8 @@ fn starts_with(queue: &mut VecDeque<u8>, bytes: &[u8]) -> bool {
 }
 
 impl Model {
-    fn new() -> Model {
-        Model {
+    fn new() -> Self {
+        Self {
             world: World::new(raw()),
             wire: VecDeque::new(),
             arrived: Decoder::new(MaxFrameSize::DEFAULT),
@@ -212,7 +212,7 @@ impl Model {
                     model.send(handle, data);
                 }
             }),
-            Step::GiveUp { n } => self.with(n, Model::give_up),
+            Step::GiveUp { n } => self.with(n, Self::give_up),
             Step::Activate { n, change } => self.with(n, |model, handle| {
                 model.activate(handle, change);
             }),
@@ -235,7 +235,7 @@ impl Model {
         self.settle();
     }
 
-    fn with(&mut self, n: u64, act: impl FnOnce(&mut Model, Handle)) {
+    fn with(&mut self, n: u64, act: impl FnOnce(&mut Self, Handle)) {
         if let Some(handle) = self.held(n) {
             act(self, handle);
         }

@@ -45,7 +45,7 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn new(mail: &'a Mail) -> Envelope<'a> {
+    fn new(mail: &'a Mail) -> Self {
         Envelope {
             mail,
             wakes: Vec::new(),

@@ -56,8 +56,8 @@ fn preface(alpn: &'static str) -> Vec<u8> {
 }
 
 impl Ecm {
-    fn new() -> Ecm {
-        Ecm {
+    fn new() -> Self {
+        Self {
             session: Session::client(v2::Config::default(), 0),
             heard: BTreeMap::new(),
         }

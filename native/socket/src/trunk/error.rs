@@ -22,10 +22,10 @@ impl TrunkError {
     /// The error's name in counters.
     pub fn name(&self) -> &'static str {
         match self {
-            TrunkError::V1(error) => error.fault.name(),
-            TrunkError::V2(error) => error.fault.name(),
-            TrunkError::Overdue(overdue) => overdue.name(),
-            TrunkError::UnreadCloses(_) => "unread_closes",
+            Self::V1(error) => error.fault.name(),
+            Self::V2(error) => error.fault.name(),
+            Self::Overdue(overdue) => overdue.name(),
+            Self::UnreadCloses(_) => "unread_closes",
         }
     }
 }
@@ -33,10 +33,10 @@ impl TrunkError {
 impl std::fmt::Display for TrunkError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            TrunkError::V1(error) => error.fmt(f),
-            TrunkError::V2(error) => error.fmt(f),
-            TrunkError::Overdue(overdue) => overdue.fmt(f),
-            TrunkError::UnreadCloses(bytes) => write!(
+            Self::V1(error) => error.fmt(f),
+            Self::V2(error) => error.fmt(f),
+            Self::Overdue(overdue) => overdue.fmt(f),
+            Self::UnreadCloses(bytes) => write!(
                 f,
                 "its peer opens and closes connections and reads nothing, {bytes} bytes of answers wait"
             ),
@@ -47,19 +47,19 @@ impl std::fmt::Display for TrunkError {
 impl std::error::Error for TrunkError {}
 
 impl From<FrameError> for TrunkError {
-    fn from(error: FrameError) -> TrunkError {
-        TrunkError::V1(error)
+    fn from(error: FrameError) -> Self {
+        Self::V1(error)
     }
 }
 
 impl From<SessionError> for TrunkError {
-    fn from(error: SessionError) -> TrunkError {
-        TrunkError::V2(error)
+    fn from(error: SessionError) -> Self {
+        Self::V2(error)
     }
 }
 
 impl From<Overdue> for TrunkError {
-    fn from(overdue: Overdue) -> TrunkError {
-        TrunkError::Overdue(overdue)
+    fn from(overdue: Overdue) -> Self {
+        Self::Overdue(overdue)
     }
 }

@@ -64,12 +64,12 @@ pub struct Trunk<P> {
 impl<P: Process> Trunk<P> {
     /// A trunk without connections. `reader` feeds it and owns each new connection until
     /// [`Trunk::own`] gives it to its own process.
-    pub fn new(config: Config, reader: P) -> Trunk<P> {
+    pub fn new(config: Config, reader: P) -> Self {
         let patience = Patience {
             first_frame: config.handshake_timeout,
             begun_frame: config.frame_timeout,
         };
-        Trunk {
+        Self {
             config,
             reader,
             writer: OnceLock::new(),
