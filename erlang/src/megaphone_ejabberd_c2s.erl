@@ -216,8 +216,11 @@ has_logged_in(_) -> false.
 %% bytes.
 -spec forget_login(state()) -> state().
 forget_login(State) ->
-    #{socket := Socket} = Rest = maps:remove(sasl2_password_fun, State),
-    Rest#{socket := xmpp_socket:reset_stream(Socket)}.
+    case maps:remove(sasl2_password_fun, State) of
+        #{socket := Socket} = Rest -> Rest#{socket := xmpp_socket:reset_stream(Socket)};
+        %% The client has left by now, and its session waits to be resumed.
+        Rest -> Rest
+    end.
 
 %% @doc Whether what the client did not acknowledge is mod_stream_mgmt's, or was. Where the module is not
 %% loaded, or no stream has begun, the key is not there.
