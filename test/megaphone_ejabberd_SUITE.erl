@@ -126,7 +126,8 @@ no_function(Config) ->
             "there is no xmpp_stream_in:send/2; there is no xmpp_stream_in:terminate/2\\."),
     refused(Config, megaphone_test_changed:without(ejabberd_c2s, [{stop_async, 1}]),
             "there is no ejabberd_c2s:stop_async/1\\."),
-    refused(Config, megaphone_test_changed:empty(xmpp_socket), "there is no xmpp_socket:reset_stream/1\\.").
+    refused(Config, megaphone_test_changed:empty(xmpp_socket),
+            "there is no xmpp_socket:get_peer_certificate/2; .*there is no xmpp_socket:reset_stream/1\\.").
 
 more_callbacks(Config) ->
     refused(Config, megaphone_test_changed:asking_for(xmpp_socket, {get_color, 1}),
