@@ -99,13 +99,14 @@ silent_peers(Config) ->
     Header = maps:map(fun(_, Bytes) -> [?PROXY, Bytes] end, Said),
     HalfHeader = #{half_a_header => "PROXY TCP4 192.0"},
     Silent = #{nothing => <<>>},
+    Unix = [{{local, proplists:get_value(unix_socket, Config)}, Said}
+            || megaphone_test_ejabberd:unix_sockets() =:= ok],
     Peers = [{Address, What, peer(Address, Bytes)}
              || {Address, Kinds} <- [{address(Config, impatient), Said},
                                      {address(Config, unsupervised), Said},
-                                     {{local, proplists:get_value(unix_socket, Config)}, Said},
                                      {address(Config, impatient_tls), maps:merge(Hello, Silent)},
                                      {address(Config, impatient_proxy),
-                                      maps:merge(Header, maps:merge(HalfHeader, Silent))}],
+                                      maps:merge(Header, maps:merge(HalfHeader, Silent))} | Unix],
                 {What, Bytes} <- maps:to_list(Kinds)],
     [?assertEqual(closed, await_close(Socket), {Address, What}) || {Address, What, Socket} <- Peers],
     await_errors(Config, handshake_timeout, length(Peers)),
