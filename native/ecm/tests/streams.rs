@@ -1129,7 +1129,12 @@ fn what_a_client_sent_counts_whatever_becomes_of_its_output() {
     );
     for (document, number) in back.iter().zip(sent - back.len()..) {
         let start = format!("<message xmlns='jabber:client' n='{number}'>");
-        assert!(document.starts_with(&start), "{start}");
+        assert!(
+            document.starts_with(&start),
+            "{start}, got {:.50}; {} of {sent} came back",
+            document.as_str(),
+            back.len()
+        );
     }
     assert!(
         said[documents.len()..]
