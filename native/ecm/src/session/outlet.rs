@@ -14,7 +14,7 @@ use crate::peer::socket::Written;
 const KEPT: usize = 64 * 1024;
 
 /// So much is kept for a client that takes nothing more and whose end has not come, without the last
-/// document (bytes); what comes beyond is lost. It is as much as a window holds for one that is slow.
+/// batch (bytes); what comes after it waits in the session. It is as much as a window holds for one that is slow.
 const MOST_KEPT: usize = 256 * 1024;
 
 thread_local! {
@@ -90,6 +90,12 @@ impl Outlet {
     /// Whether the client takes nothing more. What it has sent can still be read, to its end.
     pub fn is_shut(&self) -> bool {
         matches!(self.0.as_deref(), Some(State::Shut(_)))
+    }
+
+    /// Whether no more documents are to be taken from the session before the client's end comes: enough are kept
+    /// for one that takes nothing more.
+    pub fn is_full(&self) -> bool {
+        matches!(self.0.as_deref(), Some(State::Shut(shut)) if shut.bytes >= MOST_KEPT)
     }
 
     /// Whether something waits, here or in the socket, for [`flush`](Self::flush).
@@ -230,9 +236,7 @@ impl Outlet {
 
 impl Shut {
     fn keep(&mut self, document: Bytes) {
-        if self.bytes < MOST_KEPT {
-            self.bytes = self.bytes.saturating_add(document.len());
-            self.undelivered.push(document);
-        }
+        self.bytes = self.bytes.saturating_add(document.len());
+        self.undelivered.push(document);
     }
 }

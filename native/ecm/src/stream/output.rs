@@ -23,7 +23,7 @@ impl Client {
 
     /// Takes what comes next for the client, once its socket has taken all before.
     pub(super) fn next_output(&mut self) -> Moved {
-        if self.outlet.has_unsent(&self.socket) || self.ending.is_some() {
+        if self.outlet.has_unsent(&self.socket) || self.outlet.is_full() || self.ending.is_some() {
             return Moved::No;
         }
         outlet::with_batch(|batch| {

@@ -34,7 +34,7 @@ impl Client {
 
     /// Writes what comes next from ejabberd, once the client has taken all before.
     pub(super) fn write_documents(&mut self) -> Moved {
-        if !self.outlet.is_empty() || self.stage != Stage::Serving {
+        if !self.outlet.is_empty() || self.outlet.is_full() || self.stage != Stage::Serving {
             return Moved::No;
         }
         outlet::with_batch(|batch| {
