@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{Config, ConfigError, ListenerConfig, TrunkConfig};
+use super::error::ConfigError;
+use super::file::Config;
+use super::listener::ListenerConfig;
+use super::trunk::TrunkConfig;
 
 /// What a file says that was read again.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::values;
 
@@ -223,4 +224,17 @@ impl TryFrom<RawListenerConfig> for ListenerConfig {
             ..default
         })
     }
+}
+
+/// Every `[[listener]]`.
+pub(super) fn at_least_one<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<ListenerConfig>, D::Error> {
+    let listeners = Vec::deserialize(deserializer)?;
+    if listeners.is_empty() {
+        return Err(D::Error::custom(
+            "nothing to listen on, write at least one [[listener]]",
+        ));
+    }
+    Ok(listeners)
 }

@@ -1,5 +1,11 @@
 //! What can be written in the file, and how what can't is refused.
 
+use std::path::Path;
+use std::time::Duration;
+
+use megaphone_xmpp::Limits;
+
+use super::values::KIB;
 use super::*;
 
 fn parse(text: &str) -> Result<Config, String> {

@@ -8,44 +8,14 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use tracing_subscriber::EnvFilter;
 
-use super::{ListenerConfig, Protocol};
-
-/// Where ejabberd listens for trunks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TrunkAddress {
-    /// `HOST:PORT`
-    Tcp(String),
-    /// `unix:/PATH`
-    Unix(PathBuf),
-}
-
-impl fmt::Display for TrunkAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => f.write_str(address),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for TrunkAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = text(deserializer, "an address as text, HOST:PORT or unix:/PATH")?;
-        if let Some(path) = text.strip_prefix("unix:") {
-            if path.starts_with('/') {
-                return Ok(Self::Unix(path.into()));
-            }
-        } else if let Some((host, port)) = text.rsplit_once(':')
-            && !host.is_empty()
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
-        {
-            return Ok(Self::Tcp(text));
-        }
-        Err(D::Error::custom(format_args!(
-            "{text:?} is not an address, write HOST:PORT, such as \"127.0.0.1:5290\", or unix:/PATH"
-        )))
-    }
-}
+pub(super) const MS: u64 = 1;
+pub(super) const SECOND: u64 = 1_000 * MS;
+pub(super) const HOUR: u64 = 3_600 * SECOND;
+pub(super) const DAY: u64 = 24 * HOUR;
+pub(super) const KIB: u64 = 1024;
+pub(super) const MIB: u64 = 1024 * KIB;
+pub(super) const GIB: u64 = 1024 * MIB;
+pub(super) const TIB: u64 = 1024 * GIB;
 
 /// An address to listen on; names would leave open which of their addresses is meant.
 pub(super) fn socket_address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
@@ -63,28 +33,6 @@ pub(super) fn optional_socket_address<'de, D: Deserializer<'de>>(
     d: D,
 ) -> Result<Option<SocketAddr>, D::Error> {
     socket_address(d).map(Some)
-}
-
-pub(super) fn at_least_one<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<ListenerConfig>, D::Error> {
-    let listeners = Vec::deserialize(deserializer)?;
-    if listeners.is_empty() {
-        return Err(D::Error::custom(
-            "nothing to listen on, write at least one [[listener]]",
-        ));
-    }
-    Ok(listeners)
-}
-
-pub(super) fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
-    match text(deserializer, "a protocol as text")?.as_str() {
-        "v1" => Ok(Protocol::V1),
-        "v2" => Ok(Protocol::V2),
-        other => Err(D::Error::custom(format_args!(
-            "{other:?} is not a protocol, there are \"v2\" and \"v1\""
-        ))),
-    }
 }
 
 pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
@@ -313,7 +261,11 @@ impl Quantity {
     }
 }
 
-fn text<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<String, D::Error> {
+/// Text that isn't empty.
+pub(super) fn text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &str,
+) -> Result<String, D::Error> {
     struct Text<'e>(&'e str);
 
     impl Visitor<'_> for Text<'_> {

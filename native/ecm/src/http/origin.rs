@@ -194,8 +194,8 @@ mod tests {
                 .iter()
                 .rev()
                 .flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
-            let network: crate::config::Network = "10.0.0.0/8".parse().unwrap();
-            let client = nearest_stranger(peer, hops, |ip| network.contains(ip));
+            let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+            let client = nearest_stranger(peer, hops, |ip| proxies.contain(ip));
             assert_eq!(client, expected.parse().unwrap(), "{forwarded:?}");
         }
     }
