@@ -51,10 +51,10 @@ help:
 	@echo 'make clean      removes what was built, and what make run left in _run'
 
 deps:
-	@sh test/run/deps.sh test
+	@sh test/demo/deps.sh test
 
 deps-run:
-	@sh test/run/deps.sh run
+	@sh test/demo/deps.sh run
 
 # Two at once, as by two `make run`, wait for one another.
 build:
@@ -70,17 +70,18 @@ build:
 # would wait for it for ever. env makes sure that signals count, even where a script started make with
 # `&`.
 run: deps-run
-	@bash test/run/run.sh --check "$$RUN_DIR"
+	@bash test/demo/run.sh --check "$$RUN_DIR"
 	@$(MAKE) --no-print-directory build
 	@set -- $$(cut -d ' ' -f 5,8 /proc/self/stat); \
 	if [ "$$1" = "$$2" ] && [ "$$1" != 0 ] && [ -t 2 ]; then job_control=-m; fi; \
-	exec env --default-signal=INT,TERM,HUP bash $$job_control test/run/run.sh "$$RUN_DIR"
+	exec env --default-signal=INT,TERM,HUP bash $$job_control test/demo/run.sh "$$RUN_DIR"
 
 status:
-	@bash test/run/status.sh "$$RUN_DIR"
+	@bash test/demo/status.sh "$$RUN_DIR"
 
 # SUITES: names of suites, as in SUITES="megaphone_socket_SUITE megaphone_bosh_SUITE"; by default all.
-suites = $(if $(SUITES),--suite $(shell echo $(SUITES:%=test/%) | tr ' ' ','))
+suites = $(if $(SUITES),--suite $(shell echo $(foreach suite,$(SUITES),\
+    $(or $(wildcard test/*/$(suite).erl),$(error there is no suite $(suite)))) | tr ' ' ','))
 
 # Each part is quiet when it passes and shows all it has when it doesn't.
 test: deps
@@ -155,7 +156,7 @@ lint-erlang:
 	@echo 'dialyzer (the first time it reads all of ejabberd, which takes minutes)'
 	@QUIET=1 $(REBAR3) as lint dialyzer
 	@echo 'shellcheck'
-	@shellcheck .ci/run native/nif/build.sh test/run/*.sh test/debian/*.sh test/bench/*.sh
+	@shellcheck .ci/run native/nif/build.sh test/demo/*.sh test/debian/*.sh test/bench/*.sh
 
 lint-python:
 	@echo 'Python'
@@ -186,7 +187,7 @@ million: deps-bench build-bench
 	@python3 test/bench/million.py $(if $(filter-out 0,$(USERS)),--users $(USERS)) $(BENCH)
 
 deps-bench:
-	@sh test/run/deps.sh bench
+	@sh test/demo/deps.sh bench
 
 build-bench: build
 	@echo 'building megaphone-swarm'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes doc/differences.md of test/megaphone_same_differences.erl, to which megaphone_same_SUITE holds the ECM."""
+"""Writes doc/differences.md of test/sessions/megaphone_same_differences.erl, to which megaphone_same_SUITE holds the ECM."""
 
 import argparse
 import re
@@ -46,7 +46,7 @@ def main() -> int:
 def differences() -> list[list[str]]:
     """Of each difference what the client does, how it comes, with which ejabberd, what it hears, and why."""
     with tempfile.TemporaryDirectory() as ebin:
-        sources = [ROOT / "test/megaphone_same_differences.erl", ROOT / "doc/make/megaphone_doc_differences.erl"]
+        sources = [ROOT / "test/sessions/megaphone_same_differences.erl", ROOT / "doc/make/megaphone_doc_differences.erl"]
         run("erlc", "-o", ebin, *sources)
         printed = run("erl", "-noinput", "-pa", ebin, "-eval", "megaphone_doc_differences:print(), halt().")
     # splitlines would also end a line at the character that stands between what is heard.

@@ -83,7 +83,5 @@ socket_differences(_Config) ->
     [?assertEqual({ok, [Name]}, prop_socket:run(Commands), Commands)
      || {Name, Commands} <- prop_socket_differences:examples()].
 
-%% The table is beside the suites, not in a folder of this one's.
 differences(Config) ->
-    Suites = filename:dirname(filename:dirname(proplists:get_value(data_dir, Config))),
-    prop_decode_packet:differences(filename:join(Suites, "data")).
+    prop_decode_packet:differences(proplists:get_value(data_dir, Config)).

@@ -1,5 +1,5 @@
 %% @doc megaphone_nif:decode_packet/2 answers what erlang:decode_packet/3 does, apart from the rows of
-%% data/decode_packet_differences.eterm.
+%% megaphone_prop_SUITE_data/decode_packet_differences.eterm.
 -module(prop_decode_packet).
 
 -include_lib("proper/include/proper.hrl").

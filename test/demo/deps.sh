@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the Debian packages that are missing.
 #
-#   test/run/deps.sh run     what `make run` needs
-#   test/run/deps.sh bench   what `make bench` needs as well as `make run`
-#   test/run/deps.sh test    what `make test` and the linters need as well
+#   test/demo/deps.sh run     what `make run` needs
+#   test/demo/deps.sh bench   what `make bench` needs as well as `make run`
+#   test/demo/deps.sh test    what `make test` and the linters need as well
 #
 # Nothing is done, and nothing is said, when none is missing. The clients whose tests are skipped without them are
 # installed where this Debian has them.
