@@ -311,8 +311,8 @@ impl Shared {
         }
     }
 
-    fn poll_stream(&self, context: &Context<'_>) -> Poll<()> {
-        match &self.stream {
+    fn poll_stream(&mut self, context: &Context<'_>) -> Poll<()> {
+        match &mut self.stream {
             Way::Queued(queued) => queued.poll_turn(context),
             Way::Open(stream) => stream.poll_changed(context),
             Way::Closed => Poll::Pending,

@@ -12,7 +12,7 @@ use crate::metrics::{REFUSALS, Reason};
 use crate::peer::Moved;
 use crate::peer::task::Ending;
 use crate::shutdown::Phase;
-use crate::trunk::{Content, Opening, Room, SendResult, TrunkLost};
+use crate::trunk::{Content, Opening, Sent, TrunkLost};
 
 impl Client {
     /// Makes the next bytes for ejabberd of what was read.
@@ -41,7 +41,7 @@ impl Client {
 
     /// Sends what waits, if there is a trunk and room in it.
     pub(super) fn send_outgoing(&mut self) -> Moved {
-        if self.room.is_some() || self.ending.is_some() {
+        if self.ending.is_some() {
             return Moved::No;
         }
         let Some(outgoing) = self.outgoing.take() else {
@@ -65,19 +65,14 @@ impl Client {
         };
         let was_open = connection.is_open();
         match connection.try_send(&outgoing.bytes) {
-            Ok(SendResult::Sent) => {
+            Ok(Sent::Sent) => {
                 if !was_open {
                     tracing::debug!(peer = %outgoing.client, id = %connection, "connection opened");
                 }
                 self.sent(&outgoing);
                 Moved::Yes
             }
-            Ok(SendResult::NoRoom(room)) => {
-                self.room = Some(room);
-                self.outgoing = Some(outgoing);
-                Moved::No
-            }
-            Ok(SendResult::WindowShut) => {
+            Ok(Sent::Refused) => {
                 self.outgoing = Some(outgoing);
                 Moved::No
             }
@@ -154,18 +149,5 @@ impl Client {
             && self.outgoing.is_none()
             && self.takes_requests()
             && self.requests.unread() < PIPELINED
-    }
-
-    /// Sends what waited for the room that there is now.
-    pub(super) fn use_room(&mut self, room: Result<Room, TrunkLost>) {
-        self.room = None;
-        if let (Ok(room), Some(connection)) = (room, &mut self.connection)
-            && let Some(outgoing) = self.outgoing.take()
-        {
-            match connection.send(room, &outgoing.bytes) {
-                Ok(SendResult::Sent) => self.sent(&outgoing),
-                Ok(_) | Err(TrunkLost) => self.outgoing = Some(outgoing),
-            }
-        }
     }
 }

@@ -34,7 +34,7 @@ use crate::peer::timer::Timer;
 use crate::peer::{Moved, Socket};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
-use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
+use crate::trunk::{Connection, HalfClose, Trunks, canonical};
 
 /// A client may send this much of further requests before its first one is answered.
 const PIPELINED: usize = 64 * 1024;
@@ -102,8 +102,6 @@ struct Client {
     carries_as: Scheme,
     /// What waits for room in the trunk.
     outgoing: Option<Outgoing>,
-    /// Kept from one wait to the next, because who asks anew is the last in the queue.
-    room: Option<RoomToCome>,
     /// What the client's socket is to take next.
     output: Bytes,
     /// The client takes nothing more of a raw connection: what comes for it is dropped, and what it sent is
@@ -214,7 +212,6 @@ impl Client {
             timer: Timer::default(),
             connection: None,
             outgoing: None,
-            room: None,
             output: Bytes::new(),
             takes_nothing: false,
             refusal: None,
@@ -285,7 +282,6 @@ impl Client {
 
     /// Gives the connection up: in order if all that was sent on it was answered.
     fn leave_connection(&mut self, ending: Ending) {
-        self.room = None;
         let Some(connection) = self.connection.take() else {
             return;
         };

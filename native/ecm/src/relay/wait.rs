@@ -1,6 +1,6 @@
 //! Waiting for whatever lets a client go on.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
@@ -14,17 +14,15 @@ use crate::http::deadlines::{Expected, Missed, Position, Waiting};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::task::{self, Ending};
 use crate::shutdown::Phase;
-use crate::trunk::{Connection, Room, RoomToCome, TrunkLost};
+use crate::trunk::Connection;
 
 /// What a client waited for.
 enum Happened {
     /// The client sent this many bytes, which were fed to the request reader.
     Read(io::Result<usize>),
     CanWrite(io::Result<()>),
-    /// Output came, or its end.
-    Output,
-    /// There is room in the trunk, or the trunk is lost.
-    Room(Result<Room, TrunkLost>),
+    /// Output came, or its end, or room for more input.
+    Connection,
     Timer,
     /// It has sent too much that waits.
     Evicted(Evicted),
@@ -49,10 +47,6 @@ impl Client {
             Happened::Read(Ok(0)) => self.input_ended(),
             Happened::Read(Err(error)) => self.input_failed(&error),
             Happened::CanWrite(Err(error)) => self.output_failed(&error),
-            Happened::Room(room) => {
-                self.use_room(room);
-                Ok(())
-            }
             Happened::Timer => match deadline {
                 Some((deadline, missed)) if deadline <= Instant::now() => self.missed(missed),
                 _ => Ok(()),
@@ -60,7 +54,7 @@ impl Client {
             Happened::Evicted(evicted) => Err(task::evict(self.peer(), evicted)),
             Happened::Read(Ok(_))
             | Happened::CanWrite(Ok(()))
-            | Happened::Output
+            | Happened::Connection
             | Happened::Phase => Ok(()),
         }
     }
@@ -96,8 +90,7 @@ impl Client {
             Ok(()) = phase.changed() => Happened::Phase,
             () = self.timer.elapsed(), if deadline.is_some() => Happened::Timer,
             evicted = task::evicted(&self.backlog) => Happened::Evicted(evicted),
-            room = room_to_come(&mut self.room) => Happened::Room(room),
-            () = output_changed(self.connection.as_ref()) => Happened::Output,
+            () = connection_changed(self.connection.as_mut()) => Happened::Connection,
             ready = writer.writable(), if has_output => Happened::CanWrite(ready),
             read = reader.read(|bytes| self.requests.feed(bytes)), if wants_input => {
                 Happened::Read(read)
@@ -124,15 +117,8 @@ impl Client {
     }
 }
 
-async fn room_to_come(room: &mut Option<RoomToCome>) -> Result<Room, TrunkLost> {
-    match room {
-        Some(room) => room.await,
-        None => pending().await,
-    }
-}
-
-async fn output_changed(connection: Option<&Connection>) {
-    poll_fn(|context| match connection {
+async fn connection_changed(mut connection: Option<&mut Connection>) {
+    poll_fn(|context| match &mut connection {
         Some(connection) => connection.poll_changed(context),
         None => Poll::Pending,
     })

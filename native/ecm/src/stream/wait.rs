@@ -104,7 +104,7 @@ impl Client {
             Ok(()) = phase.changed() => Happened::Phase,
             () = self.timer.elapsed(), if has_deadline => Happened::Timer,
             evicted = task::evicted(&self.backlog) => Happened::Evicted(evicted),
-            () = session_changed(self.session.as_ref(), self.queued.as_deref()) => {
+            () = session_changed(self.session.as_mut(), self.queued.as_deref()) => {
                 Happened::Session
             }
             ready = writer.writable(), if has_output => Happened::CanWrite(ready),
@@ -154,8 +154,8 @@ impl Client {
     }
 }
 
-async fn session_changed(session: Option<&Session>, queued: Option<&Queued>) {
-    poll_fn(|context| match (session, queued) {
+async fn session_changed(mut session: Option<&mut Session>, queued: Option<&Queued>) {
+    poll_fn(|context| match (&mut session, queued) {
         (Some(session), _) => session.poll_changed(context),
         (None, Some(queued)) => queued.login.poll_turn(context),
         (None, None) => Poll::Pending,

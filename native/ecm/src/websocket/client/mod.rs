@@ -259,10 +259,11 @@ impl Client {
         unopened.is_some_and(|it| it.queued.is_some())
     }
 
-    fn session_changed(&self, context: &Context<'_>) -> Moved {
-        match &self.session {
-            Some(session) if session.poll_changed(context).is_ready() => Moved::Yes,
-            _ => Moved::No,
+    fn session_changed(&mut self, context: &Context<'_>) -> Moved {
+        let session = self.session.as_mut();
+        match session.is_some_and(|session| session.poll_changed(context).is_ready()) {
+            true => Moved::Yes,
+            false => Moved::No,
         }
     }
 }
