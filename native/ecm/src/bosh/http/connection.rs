@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use super::reading::Reading;
 use super::response::{self, Terms};
 use crate::backlog::Backlog;
-use crate::bosh::cell::{Cell, Fetched};
 use crate::bosh::sessions::Sessions;
+use crate::bosh::shared::{Fetched, SharedSession};
 use crate::config::Service;
 use crate::entrance::{Handover, Introduction, Onward};
 use crate::http::deadlines::Deadlines;
@@ -86,7 +86,7 @@ pub(super) enum Due {
 /// A request that a session holds.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) cell: Arc<Cell>,
+    pub(super) cell: Arc<SharedSession>,
     pub(super) rid: u64,
     pub(super) terms: Terms,
 }
@@ -349,7 +349,7 @@ mod tests {
         );
         let size = size_of_val(&task);
         assert!(size <= 1_000, "a task of {size} bytes");
-        let size = size_of::<Cell>();
+        let size = size_of::<SharedSession>();
         assert!(size <= 600, "a session of {size} bytes");
     }
 }

@@ -13,11 +13,11 @@ use super::connection::{Connection, Due, Held, PIPELINED, Reads};
 use super::reading::{Reading, Sender};
 use super::response::{self, AllowOrigin, Plain, Shows, Terms};
 use crate::bosh::answer::Answer;
-use crate::bosh::cell::{Cell, Security};
-use crate::bosh::queued::{Next, Queued};
-use crate::bosh::session::{Session, Taken};
-use crate::bosh::sid::Sid;
-use crate::bosh::terms::Policy;
+use crate::bosh::parameters::Policy;
+use crate::bosh::secrets::Sid;
+use crate::bosh::session::{BoshSession, Taken};
+use crate::bosh::shared::{Security, SharedSession};
+use crate::bosh::upstream::{QueuedLogin, Upstream};
 use crate::entrance::tls_of;
 use crate::http::{Route, Unread, host_name};
 use crate::metrics::{REFUSALS, Reason};
@@ -227,26 +227,24 @@ impl Connection {
         head: &RequestHead,
         request: &Request<'_>,
         now: Instant,
-    ) -> Result<Arc<Cell>, Answer> {
+    ) -> Result<Arc<SharedSession>, Answer> {
         let settings = &self.settings;
         if self.phase != Phase::Serving {
             return Err(Answer::terminate(Condition::SystemShutdown));
         }
-        self.sessions
-            .has_room(settings.bosh.max_sessions)
-            .map_err(|_too_many| {
-                REFUSALS.of(Reason::MaxSessions).add(1);
-                let peer = self.origins.peer();
-                tracing::warn!(%peer, "a BOSH session is refused: there are max_sessions of them");
-                Answer::terminate(Condition::InternalServerError)
-            })?;
+        if !self.sessions.has_room(settings.bosh.max_sessions) {
+            REFUSALS.of(Reason::MaxSessions).add(1);
+            let peer = self.origins.peer();
+            tracing::warn!(%peer, "a BOSH session is refused: there are max_sessions of them");
+            return Err(Answer::terminate(Condition::InternalServerError));
+        }
         let sid = Sid::random().map_err(|error| {
             tracing::error!(
                 "a BOSH session is refused: no random numbers from the system: {error}"
             );
             Answer::terminate(Condition::InternalServerError)
         })?;
-        let mut session = Session::create(sid, request, &Policy::of(&settings.bosh), now)?;
+        let mut session = BoshSession::create(sid, request, &Policy::of(&settings.bosh), now)?;
         let opening = self.opening(head);
         settings
             .begin_login(opening.client.ip())
@@ -256,7 +254,7 @@ impl Connection {
                 Answer::terminate(Condition::PolicyViolation)
             })?;
         let max_document = settings.limits.max_stanza_from_ejabberd;
-        let queued = Queued {
+        let queued = QueuedLogin {
             login: settings.logins.begin(),
             until: now + settings.limits.login_wait,
             trunks: Arc::clone(&self.trunks),
@@ -264,13 +262,18 @@ impl Connection {
             max_document: u32::try_from(max_document).unwrap_or(u32::MAX),
             auth_timeout: settings.limits.auth_timeout,
         };
-        let backlogs = &settings.backlogs;
-        let cell = match Box::new(queued).go_on(&mut session, now) {
-            Next::Open(stream) => Cell::new(session, stream, self.security(head), backlogs),
-            Next::Wait(queued) => Cell::queued(session, queued, self.security(head), backlogs),
-            Next::Over => return Err(Answer::terminate(Condition::RemoteConnectionFailed)),
-        };
-        let cell = Arc::new(cell);
+        let mut upstream = Upstream::Queued(Box::new(queued));
+        upstream.take_turn(&mut session, now);
+        if matches!(upstream, Upstream::Closed) {
+            return Err(Answer::terminate(Condition::RemoteConnectionFailed));
+        }
+        let security = self.security(head);
+        let cell = Arc::new(SharedSession::new(
+            session,
+            upstream,
+            security,
+            &settings.backlogs,
+        ));
         cell.settle(now);
         self.sessions.insert(Arc::clone(&cell), now);
         Ok(cell)
