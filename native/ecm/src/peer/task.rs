@@ -2,6 +2,7 @@
 //! possible without waiting, then waits for whatever could allow more.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::sync::watch;
@@ -84,6 +85,12 @@ fn turn(task: &mut impl Task, phase: &mut watch::Receiver<Phase>) -> Result<Move
 /// Waits until a client has to go, because it has sent too much that waits.
 pub fn evicted(backlog: &Backlog) -> impl Future<Output = Evicted> {
     poll_fn(|context| backlog.poll_evicted(context).map(|()| Evicted))
+}
+
+/// How a client ends whose socket failed.
+pub fn left(peer: SocketAddr, error: &io::Error) -> Ending {
+    tracing::debug!(%peer, "a client left: {error}");
+    Ending::ClientLeft
 }
 
 /// How a client ends that has to go: nothing of it is worth waiting for.

@@ -21,7 +21,7 @@ impl Client {
         if self.takes_nothing {
             return Ok(Moved::No);
         }
-        let written = match self.socket.write_due(&mut self.output) {
+        let written = match self.downstream.socket.write_due(&mut self.output) {
             Ok(written) => written,
             Err(error) => {
                 self.output_failed(&error)?;

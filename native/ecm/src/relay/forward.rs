@@ -1,11 +1,8 @@
 //! From the client to ejabberd.
 
-use megaphone_trunk::proxy::{ChannelBindings, Tls};
-
 use super::requests::{Next, Outgoing};
 use super::{Client, Input, PIPELINED};
 use crate::config::Application;
-use crate::entrance::tls_of;
 use crate::http::Reply;
 use crate::http::deadlines::Position;
 use crate::metrics::{REFUSALS, Reason};
@@ -20,7 +17,7 @@ impl Client {
         if self.outgoing.is_some() || !self.takes_requests() {
             return Ok(Moved::No);
         }
-        match self.requests.next(&self.settings.routes) {
+        match self.requests.next(&self.downstream.settings.routes) {
             Next::Wait => Ok(Moved::No),
             Next::Send(outgoing) => {
                 self.outgoing = Some(outgoing);
@@ -55,7 +52,7 @@ impl Client {
             self.connection = None;
         }
         if self.connection.is_none() {
-            self.connection = self.trunks.open(&self.opening(&outgoing));
+            self.connection = self.downstream.trunks.open(&self.opening(&outgoing));
             self.carries = outgoing.client;
             self.carries_as = outgoing.scheme;
         }
@@ -107,28 +104,13 @@ impl Client {
 
     /// What ejabberd is told of a connection that begins with these bytes.
     fn opening(&self, outgoing: &Outgoing) -> Opening {
-        let server = match &self.introduction {
-            Some(introduction) => introduction.server,
-            // It can't fail as long as the socket is there.
-            None => self.socket.local_addr().unwrap_or(outgoing.client),
+        let content = match self.downstream.service.application() {
+            Application::Http => Content::Http,
+            Application::Xmpp => Content::XmppClient,
         };
-        Opening {
-            client: outgoing.client,
-            server,
-            host: outgoing.host(),
-            content: match self.service.application() {
-                Application::Http => Content::Http,
-                Application::Xmpp => Content::XmppClient,
-            },
-            tls: self.tls().or_else(|| outgoing.scheme.tls()),
-            bindings: ChannelBindings::default(),
-            fields: None,
-        }
-    }
-
-    /// The client's TLS with this program, or else with a proxy in front of it.
-    pub(super) fn tls(&self) -> Option<Tls> {
-        tls_of(&self.socket, self.introduction.as_deref())
+        let host = outgoing.host();
+        self.downstream
+            .opening(outgoing.client, host, content, outgoing.scheme)
     }
 
     /// Whether a request may be taken from what was read.

@@ -16,14 +16,17 @@ const BATCH: usize = 16 * 1024;
 impl Client {
     /// Gives the socket what is due.
     pub(super) fn write_output(&mut self) -> Moved {
-        let written = self.outlet.flush(&mut self.socket);
+        let written = self.outlet.flush(&mut self.downstream.socket);
         self.deadlines.output(written);
         written.moved()
     }
 
     /// Takes what comes next for the client, once its socket has taken all before.
     pub(super) fn next_output(&mut self) -> Moved {
-        if self.outlet.has_unsent(&self.socket) || self.outlet.is_full() || self.ending.is_some() {
+        if self.outlet.has_unsent(&self.downstream.socket)
+            || self.outlet.is_full()
+            || self.ending.is_some()
+        {
             return Moved::No;
         }
         outlet::with_batch(|batch| {
@@ -48,7 +51,7 @@ impl Client {
                 taken = Moved::Yes;
             }
             if taken == Moved::Yes {
-                let written = self.outlet.write(&mut self.socket, batch);
+                let written = self.outlet.write(&mut self.downstream.socket, batch);
                 self.deadlines.output(written);
             }
             if let Some(end) = end {

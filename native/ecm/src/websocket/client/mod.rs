@@ -22,7 +22,7 @@ use self::timing::Timing;
 use super::reader::MessageReader;
 use super::stream::StreamState;
 use crate::backlog::{Backlog, Evicted};
-use crate::entrance::Handover;
+use crate::entrance::{Downstream, Handover};
 use crate::logins::Login;
 use crate::peer::clients::Place;
 use crate::peer::{Socket, socket};
@@ -129,16 +129,26 @@ enum Moved {
 
 impl Client {
     fn new(handover: Handover, answer: &[u8]) -> Self {
-        let opening = handover.opening(Content::XmppFraming(Binding::WebSocket));
+        let content = Content::XmppFraming(Binding::WebSocket);
         let Handover {
-            stream,
+            downstream,
+            mut phase,
+            origins,
+            mut input,
+            head,
+            decoder: _,
+        } = handover;
+        let opening = Opening {
+            fields: Some(origins.fields(&head, origins.client(&head))),
+            ..downstream.opening_for(&head, &origins, content)
+        };
+        let Downstream {
+            socket: stream,
             place,
             settings,
             trunks,
-            mut phase,
-            mut input,
             ..
-        } = handover;
+        } = downstream;
         // What it is now counts as a change, or an end that has begun would be missed.
         phase.mark_changed();
         let mut later = phase.clone();
