@@ -12,6 +12,7 @@ mod counted;
 mod departure;
 mod documents;
 mod incoming;
+mod login;
 pub mod outlet;
 
 use std::cell::RefCell;
@@ -26,6 +27,7 @@ use self::counted::Counted;
 pub use self::departure::{Cause, Left};
 pub use self::documents::Documents;
 use self::incoming::Incoming;
+pub use self::login::{LoginProgress, MAX_BEFORE_LOGIN, document_limits};
 use crate::config::Protocol;
 use crate::logins::Login;
 use crate::metrics::WINDOWS_SHUT;
@@ -37,10 +39,6 @@ const KEPT: usize = 64 * 1024;
 
 /// What stands before each document on the trunk.
 const LENGTH_PREFIX: usize = 4;
-
-/// The largest document of a client that has not logged in, and may be anybody: no login needs more. With BOSH
-/// it is the largest body of a request.
-pub const MAX_BEFORE_LOGIN: usize = 64 * 1024;
 
 thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -172,6 +170,11 @@ impl Session {
                 Delivery::Nothing => return Received::Nothing,
             }
         }
+    }
+
+    /// Whether the client has logged in, as far as the documents show it that have come from ejabberd.
+    pub fn is_logged_in(&self) -> bool {
+        self.counted.progress().is_logged_in()
     }
 
     /// Whether there may be something for [`next`](Self::next), or room for

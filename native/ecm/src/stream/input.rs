@@ -4,10 +4,10 @@ use megaphone_xmpp::stream::{Event, Reader, StreamError};
 use megaphone_xmpp::{Condition, Document, Open, framing, namespace};
 
 use super::features::TLS_IS_REQUIRED;
-use super::{Client, Ending, MAX_BEFORE_LOGIN, Moved, Queued, Stage};
+use super::{Client, Ending, Moved, Queued, Stage};
 use crate::config::StartTls;
 use crate::metrics::Reason;
-use crate::session::{Cause, Left, SendError, Sent, Session};
+use crate::session::{Cause, Left, MAX_BEFORE_LOGIN, SendError, Sent, Session};
 
 /// What the next of a client's bytes say.
 pub(super) enum Heard {

@@ -18,7 +18,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use megaphone_trunk::proxy::Tls;
-use megaphone_xmpp::Limits;
 use megaphone_xmpp::stream::{Reader, Writer};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -34,8 +33,7 @@ use crate::peer::Moved;
 use crate::peer::task::{Ending, Task};
 use crate::peer::timer::Timer;
 use crate::session::outlet::Outlet;
-use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN, Session};
-use crate::settings::Settings;
+use crate::session::{Cause, Documents, Session, document_limits};
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening, canonical};
 
@@ -182,7 +180,7 @@ impl Client {
             phase: _,
         } = arrival;
         Self {
-            reader: Reader::new(limits(&downstream.settings, Stage::Header)),
+            reader: Reader::new(document_limits(&downstream.settings.limits, false)),
             writer: Writer::new(),
             stage: Stage::Header,
             queued: None,
@@ -245,19 +243,7 @@ impl Client {
     /// The client has logged in.
     fn logged_in(&mut self) {
         self.stage = Stage::Established;
-        self.reader
-            .set_limits(limits(&self.downstream.settings, self.stage));
+        let limits = document_limits(&self.downstream.settings.limits, true);
+        self.reader.set_limits(limits);
     }
-}
-
-/// What a client's documents may cost at a stage.
-fn limits(settings: &Settings, stage: Stage) -> Limits {
-    settings.limits.of_document(match stage {
-        Stage::Header
-        | Stage::BeforeTls
-        | Stage::Queued
-        | Stage::Negotiating
-        | Stage::Authenticating => MAX_BEFORE_LOGIN,
-        Stage::Established | Stage::Closing => usize::MAX,
-    })
 }

@@ -7,7 +7,7 @@ use megaphone_xmpp::{Condition, Open};
 use super::features::{Offer, with_offer};
 use super::{Client, Ending, Moved, Stage};
 use crate::config::StartTls;
-use crate::session::{Cause, Received, outlet};
+use crate::session::{Cause, Received, Session, outlet};
 use crate::trunk::End;
 
 /// How much is written at once, if there is so much.
@@ -84,7 +84,9 @@ impl Client {
                 self.cause = Some(Cause::Closed);
                 self.ending = Some(Ending::Close);
             }
-            Some(kind) if before_login && kind.shows_login() => {
+            Some(kind)
+                if before_login && self.session.as_ref().is_some_and(Session::is_logged_in) =>
+            {
                 // Both sides begin their streams anew (RFC 6120, section 6.4.6).
                 if kind == Kind::Success {
                     self.reader.restart();

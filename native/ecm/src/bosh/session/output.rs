@@ -6,7 +6,7 @@ use bytes::Bytes;
 use megaphone_xmpp::bosh::{Outcome, Response};
 use megaphone_xmpp::framing::Kind;
 
-use super::state::{Authentication, BoshSession, Features, Lifecycle, Opened, Termination};
+use super::state::{BoshSession, Features, Lifecycle, Opened, Termination};
 use crate::bosh::answer::Answer;
 use crate::bosh::requests::{Entry, Reply};
 
@@ -34,9 +34,7 @@ impl BoshSession {
             // The client ends it too, and that is what it is told.
             return;
         }
-        if kind.as_ref().is_some_and(Kind::shows_login) {
-            self.authentication = Authentication::Done;
-        }
+        self.login.server_sent(&document);
         match kind {
             Some(Kind::Open(open)) => {
                 let owned =

@@ -10,7 +10,7 @@ use crate::bosh::answer::Answer;
 use crate::bosh::parameters::{Pace, Parameters, Policy};
 use crate::bosh::requests::{Entry, Requests, open};
 use crate::bosh::secrets::{Keys, Sid};
-use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN};
+use crate::session::{Cause, Documents, LoginProgress, MAX_BEFORE_LOGIN};
 
 /// How long a client that polls waits for `<stream:features/>`, which ejabberd gives at once.
 const FEATURES: Duration = Duration::from_secs(1);
@@ -34,7 +34,9 @@ pub struct BoshSession {
     /// What ejabberd's last `<open/>` said and no answer has.
     pub(super) opened: Option<Box<Opened>>,
     pub(super) features: Features,
-    pub(super) authentication: Authentication,
+    pub(super) login: LoginProgress,
+    /// By when its client has to have logged in, once ejabberd knows of it.
+    login_due: Option<Instant>,
     /// Whether the client knows of the session.
     pub(super) is_known: bool,
     pub(super) lifecycle: Lifecycle,
@@ -156,14 +158,6 @@ pub(super) enum Features {
     Given,
 }
 
-/// Whether the client has logged in, as far as ejabberd's documents show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Authentication {
-    /// By when it has to, once ejabberd knows of it.
-    Pending(Option<Instant>),
-    Done,
-}
-
 impl BoshSession {
     /// The session that a request creates, which is then held; its first document is in
     /// [`outgoing`](Self::outgoing).
@@ -209,7 +203,8 @@ impl BoshSession {
                 Some(_) => Features::Due,
                 None => Features::Unversioned,
             },
-            authentication: Authentication::Pending(None),
+            login: LoginProgress::default(),
+            login_due: None,
             is_known: false,
             lifecycle: Lifecycle::Open,
             departure: Cause::Left,
@@ -230,22 +225,18 @@ impl BoshSession {
 
     /// Whether the client has logged in.
     pub fn is_logged_in(&self) -> bool {
-        self.authentication == Authentication::Done
+        self.login.is_logged_in()
     }
 
     /// ejabberd knows of the session: its client has to log in by then.
     pub fn login_begins(&mut self, until: Instant) {
-        if let Authentication::Pending(due) = &mut self.authentication {
-            *due = Some(until);
-        }
+        self.login_due = Some(until);
     }
 
     /// By when its client has to log in.
     pub fn login_due(&self) -> Option<Instant> {
-        match self.authentication {
-            Authentication::Pending(due) if matches!(self.lifecycle, Lifecycle::Open) => due,
-            Authentication::Pending(_) | Authentication::Done => None,
-        }
+        let is_due = !self.is_logged_in() && matches!(self.lifecycle, Lifecycle::Open);
+        self.login_due.filter(|_| is_due)
     }
 
     /// Bytes of memory that its client's requests take which ejabberd has not taken.

@@ -388,10 +388,21 @@ async fn more_may_come_at_once_after_the_login() {
     assert_eq!(browser.see().await, text(SUCCESS));
     browser.say(&long).await;
     assert!(document(&mut ejabberd, id).await == long, "it differs");
-    let (mut browser, mut ejabberd, id) = start().await;
-    browser.say(&long).await;
-    browser.see_error("policy-violation", 1009).await;
-    refused(&mut ejabberd, id).await;
+    // Named as if it had logged in.
+    for named in [
+        "<other/>",
+        "<success xmlns='urn:other'/>",
+        "<message xmlns='urn:other'/>",
+        "<presence xmlns='urn:other'/>",
+        "<iq xmlns='jabber:server'/>",
+    ] {
+        let (mut browser, mut ejabberd, id) = start().await;
+        ejabberd.send_document(id, named);
+        assert_eq!(browser.see().await, text(named));
+        browser.say(&long).await;
+        browser.see_error("policy-violation", 1009).await;
+        refused(&mut ejabberd, id).await;
+    }
 }
 
 #[tokio::test]
