@@ -38,7 +38,7 @@
          monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
 %% For the trunk, and for owners that do not wait
 -export([socket/2, recv_nowait/2, send_waiting/2, transport/1, take_channel_bindings/1, take_certificate/1,
-         take_http_fields/1, reset/1]).
+         take_http_fields/1, take_takeover/1, reset/1]).
 
 -export_type([socket/0]).
 
@@ -291,6 +291,11 @@ take_certificate(?SOCKET(Trunk, Handle)) ->
 -spec take_http_fields(socket()) -> binary().
 take_http_fields(?SOCKET(Trunk, Handle)) ->
     megaphone_nif:take_http_fields(Trunk, Handle).
+
+%% @doc The token of the session that moves to this connection, for whoever asks first; `none' of others.
+-spec take_takeover(socket()) -> binary() | none.
+take_takeover(?SOCKET(Trunk, Handle)) ->
+    megaphone_nif:take_takeover(Trunk, Handle).
 
 %% @doc inet:socknames/1.
 -spec socknames(socket()) -> {ok, [megaphone_nif:address()]} | {error, einval}.

@@ -34,6 +34,5 @@ mod session;
 mod settings;
 mod shutdown;
 mod stream;
-mod tickets;
 mod trunk;
 mod websocket;

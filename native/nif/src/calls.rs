@@ -61,10 +61,7 @@ fn feed_dirty<'a>(env: Env<'a>, trunk: Trunk, data: Binary<'a>) -> Term<'a> {
 
 fn fed<'a>(env: Env<'a>, trunk: &Trunk, data: &[u8]) -> Term<'a> {
     let fed = trunk.feed(data, &mut Mailbox::new(env, trunk));
-    let opened = fed.opened.into_iter();
-    let opened: Vec<(u64, Atom)> = opened
-        .map(|(handle, protocol)| (handle.raw(), protocol_atom(protocol)))
-        .collect();
+    let opened: Vec<u64> = fed.opened.into_iter().map(Handle::raw).collect();
     let ended = fed.busy.iter().map(|owner| owner.encode(env));
     let half_closed = fed.half_closed.iter();
     let half_closed = half_closed.map(|owner| (atoms::half_closed(), owner).encode(env));
@@ -260,6 +257,14 @@ fn watch(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
 }
 
 #[rustler::nif]
+fn protocol(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.protocol(handle.0) {
+        Some(protocol) => protocol_atom(protocol).encode(env),
+        None => atoms::closed().encode(env),
+    }
+}
+
+#[rustler::nif]
 fn transport(trunk: Trunk, handle: SocketHandle) -> (Atom, Atom) {
     let Some(origin) = trunk.origin(handle.0) else {
         return (atoms::tcp(), atoms::plain());
@@ -305,6 +310,14 @@ fn take_certificate(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_
 fn take_http_fields(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
     let fields = trunk.take_fields(handle.0).unwrap_or_default();
     binary(env, &fields)
+}
+
+#[rustler::nif]
+fn take_takeover(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
+    match trunk.take_takeover(handle.0) {
+        Some(token) => binary(env, &token),
+        None => atoms::none().encode(env),
+    }
 }
 
 #[rustler::nif]

@@ -92,6 +92,8 @@ pub(crate) struct Once {
     pub(crate) bindings: ChannelBindings,
     /// The fields of the HTTP request by which it came.
     pub(crate) fields: Option<Bytes>,
+    /// The token of its session, which moves here.
+    pub(crate) takeover: Option<Bytes>,
     /// Its certificate in DER, if it was verified.
     pub(crate) certificate: Option<Bytes>,
 }
@@ -123,6 +125,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Preface>, PrefaceError> {
     let once = Once {
         bindings: header.bindings,
         fields: header.fields,
+        takeover: header.takeover,
         certificate: header
             .tls
             .filter(|tls| tls.verified)

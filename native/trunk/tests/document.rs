@@ -15,7 +15,9 @@ use megaphone_trunk::v1::{self, ConnectionId, Decoder, FramePart, MaxFrameSize};
 use megaphone_trunk::v2::{
     self, Ceiling, Ceilings, Config, Flags, FrameType, HEADER_LEN, Session, StreamId,
 };
-use megaphone_xmpp::framing::{Messages, put_given_back, put_message};
+use megaphone_xmpp::framing::{
+    Control, Messages, is_control, put_control, put_given_back, put_message, read_control,
+};
 
 const DOCUMENT: &str = include_str!("../../../doc/protocol.md");
 /// The silence after which a session sends a ping, in milliseconds.
@@ -54,10 +56,7 @@ impl Example {
     /// Its bytes, written in hexadecimal with comments.
     fn hex(&self) -> Vec<u8> {
         let code = self.bytes.iter().flat_map(|line| line.split('#').next());
-        let digits: String = code.flat_map(str::split_whitespace).collect();
-        let pairs = digits.as_bytes().chunks(2);
-        let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
-        pairs.map(byte).collect()
+        of_hex(&code.flat_map(str::split_whitespace).collect::<String>())
     }
 
     /// Its bytes, written as text: a frame a line.
@@ -65,6 +64,16 @@ impl Example {
         let frames = self.bytes.iter().map(|line| unescaped(line));
         frames.collect::<Vec<_>>().concat().into_bytes()
     }
+}
+
+fn of_hex(digits: &str) -> Vec<u8> {
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+    pairs.map(byte).collect()
+}
+
+fn in_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unescaped(text: &str) -> String {
@@ -239,7 +248,6 @@ fn header_in_words(header: &Header) -> Vec<String> {
         Addresses::Unix { .. } => panic!("no example has them"),
     };
     let tls = header.tls.as_ref();
-    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|it| format!("{it:02x}")).collect() };
     let ChannelBindings {
         exporter,
         end_point,
@@ -267,7 +275,7 @@ fn header_in_words(header: &Header) -> Vec<String> {
         ("tls key algorithm", of_tls(|tls| &tls.key_algorithm)),
         (
             "tls certificate",
-            tls.and_then(|tls| tls.certificate.as_deref()).map(hex),
+            tls.and_then(|tls| tls.certificate.as_deref()).map(in_hex),
         ),
         (
             "tls",
@@ -275,12 +283,22 @@ fn header_in_words(header: &Header) -> Vec<String> {
                 .map(|_| "yes".to_owned()),
         ),
         ("transport", header.transport.map(|it| it.name().to_owned())),
-        ("tls-exporter", exporter.as_ref().map(|it| hex(it))),
-        ("tls-server-end-point", end_point.as_ref().map(|it| hex(it))),
-        ("tls-unique", unique.as_ref().map(|it| hex(it))),
+        ("tls-exporter", exporter.as_ref().map(|it| in_hex(it))),
+        (
+            "tls-server-end-point",
+            end_point.as_ref().map(|it| in_hex(it)),
+        ),
+        ("tls-unique", unique.as_ref().map(|it| in_hex(it))),
         (
             "http fields",
             header.fields.as_ref().map(|fields| escaped(fields)),
+        ),
+        (
+            "takeover",
+            header.takeover.as_deref().map(|token| match token {
+                [] => "?".to_owned(),
+                _ => in_hex(token),
+            }),
         ),
     ];
     let said = lines.into_iter();
@@ -298,13 +316,7 @@ fn header_of_words(lines: &[&str]) -> Header {
     let has_tls = lines
         .iter()
         .any(|line| line.starts_with("tls ") || *line == "tls: yes");
-    let bytes = |name| {
-        find(name).map(|text| -> Vec<u8> {
-            let pairs = text.as_bytes().chunks(2);
-            let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-            pairs.map(byte).collect()
-        })
-    };
+    let bytes = |name| find(name).map(|text| of_hex(&text));
     Header {
         command: match find("command").as_deref() {
             Some("LOCAL") => Command::Local,
@@ -337,6 +349,10 @@ fn header_of_words(lines: &[&str]) -> Header {
             unique: bytes("tls-unique").map(|it| it.try_into().unwrap()),
         },
         fields: find("http fields").map(|fields| Bytes::from(unescaped(&fields))),
+        takeover: match find("takeover").as_deref() {
+            Some("?") => Some(Bytes::new()),
+            _ => bytes("takeover").map(Bytes::from),
+        },
     }
 }
 
@@ -391,7 +407,11 @@ fn messages_in_words(mut bytes: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
     while let Some((prefix, rest)) = bytes.split_first_chunk::<4>() {
         let length = u32::from_be_bytes(*prefix);
-        if length < GIVEN_BACK {
+        if is_control(length) {
+            let (control, taken) = read_control(bytes).unwrap().expect("a whole message");
+            words.push(control_in_words(&control));
+            bytes = &bytes[taken..];
+        } else if length < GIVEN_BACK {
             let mut messages = Messages::new(usize::MAX);
             let document = messages.read(&mut bytes).unwrap().expect("a whole message");
             words.push(format!("document {}", str::from_utf8(document).unwrap()));
@@ -406,6 +426,39 @@ fn messages_in_words(mut bytes: &[u8]) -> Vec<String> {
     words
 }
 
+fn control_in_words(control: &Control<'_>) -> String {
+    match control {
+        Control::Mark => "mark".to_owned(),
+        Control::Stay => "stay".to_owned(),
+        Control::Go => "go".to_owned(),
+        Control::Token(token) => format!("token {}", in_hex(token)),
+        Control::Stays(why) => format!("stays {why}"),
+        Control::Moved => "moved".to_owned(),
+        Control::Refused(why) => format!("refused {why}"),
+        Control::Version(version) => format!("version {version}"),
+    }
+}
+
+fn put_control_of_words(out: &mut Vec<u8>, line: &str) {
+    let (kind, text) = line.split_once(' ').unwrap_or((line, ""));
+    let token = match kind {
+        "token" => of_hex(text),
+        _ => Vec::new(),
+    };
+    let control = match kind {
+        "mark" => Control::Mark,
+        "stay" => Control::Stay,
+        "go" => Control::Go,
+        "token" => Control::Token(&token),
+        "stays" => Control::Stays(text),
+        "moved" => Control::Moved,
+        "refused" => Control::Refused(text),
+        "version" => Control::Version(text),
+        _ => panic!("{line}"),
+    };
+    put_control(out, &control).unwrap();
+}
+
 fn messages_of_words(lines: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in lines {
@@ -413,7 +466,7 @@ fn messages_of_words(lines: &[&str]) -> Vec<u8> {
             Some(("document", text)) => put_message(&mut bytes, text.as_bytes()).unwrap(),
             Some(("given-back", text)) => put_given_back(&mut bytes, text.as_bytes()).unwrap(),
             None if *line == "given-back" => put_given_back(&mut bytes, b"").unwrap(),
-            _ => panic!("{line}"),
+            _ => put_control_of_words(&mut bytes, line),
         }
     }
     bytes

@@ -102,6 +102,7 @@ proptest! {
                 unique: Some(unique),
             },
             fields: None,
+            takeover: None,
         };
         prop_assert_eq!(read(&bytes), Ok(Some((expected, bytes.len()))));
     }

@@ -2,14 +2,12 @@
 
 pub mod addresses;
 pub mod clients;
-mod clock;
-pub mod deadlines;
+pub mod clock;
 mod progress;
 pub mod socket;
 pub mod task;
 pub mod timer;
 pub mod tls;
-pub mod wait;
 
 pub use self::progress::Moved;
 pub use self::socket::{Socket, prepare};

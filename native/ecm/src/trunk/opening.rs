@@ -89,6 +89,7 @@ impl Opening {
             tls: self.tls.clone(),
             bindings: self.bindings.clone(),
             fields: self.fields.clone(),
+            takeover: None,
         };
         let mut bytes = Vec::new();
         proxy::write(&header, &mut bytes);
@@ -158,6 +159,7 @@ mod tests {
                 transport: Some(Transport::Tcp),
                 bindings: ChannelBindings::default(),
                 fields: None,
+                takeover: None,
             }
         );
     }

@@ -257,6 +257,10 @@ impl<P: Copy + Eq> Connection<P> {
         self.take_once(|once| once.fields.take())
     }
 
+    pub(crate) fn take_takeover(&mut self) -> Option<Bytes> {
+        self.take_once(|once| once.takeover.take())
+    }
+
     pub(crate) fn take_certificate(&mut self) -> Option<Bytes> {
         self.take_once(|once| once.certificate.take())
     }

@@ -44,6 +44,7 @@ fn preface(alpn: &'static str) -> Vec<u8> {
     let header = Header {
         bindings: bindings(),
         fields: Some(Bytes::from_static(b"Host: a\r\n")),
+        takeover: Some(Bytes::from_static(b"token")),
         addresses: Addresses::Inet {
             source: CLIENT.parse().unwrap(),
             destination: SERVER.parse().unwrap(),
@@ -71,7 +72,7 @@ impl Ecm {
             self.session
                 .take_output(1 << 20, &mut out, &mut |_: Event<'_>| {});
             let fed = world.feed(&out);
-            opened.extend(fed.opened.into_iter().map(|(handle, _)| handle));
+            opened.extend(fed.opened);
             if let Some(error) = fed.error {
                 return (opened, Some(error.name().into()));
             }
@@ -148,11 +149,14 @@ fn a_certificate_counts_if_it_was_verified() {
 }
 
 #[test]
-fn the_fields_of_a_clients_request_are_told_once() {
+fn a_requests_fields_and_a_sessions_token_are_told_once() {
     let (world, _, _, handle) = raw_stream();
     let fields = world.trunk.take_fields(handle);
     assert_eq!(fields.as_deref(), Some(&b"Host: a\r\n"[..]));
     assert_eq!(world.trunk.take_fields(handle), None);
+    let token = world.trunk.take_takeover(handle);
+    assert_eq!(token.as_deref(), Some(&b"token"[..]));
+    assert_eq!(world.trunk.take_takeover(handle), None);
     assert_eq!(world.trunk.take_bindings(handle), bindings());
 }
 
@@ -432,11 +436,8 @@ fn a_first_frame_may_be_cut_anywhere() {
         let (before, after) = trunk.split_at(cut);
         let mut opened = world.feed(before).opened;
         opened.extend(world.feed(after).opened);
-        let [(handle, Protocol::XmppClient)] = opened[..] else {
-            panic!("{opened:?}");
-        };
-        world.own(handle, OWNER);
-        let received = world.recv(handle, OWNER, 0);
+        world.own(opened[0], OWNER);
+        let received = world.recv(opened[0], OWNER, 0);
         assert_eq!(received, Recv::Taken(b"<stream>".to_vec()), "cut at {cut}");
     }
 }

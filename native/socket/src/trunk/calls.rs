@@ -8,9 +8,7 @@ use super::{Monitor, Trunk};
 use crate::connection::{Connection, Recv, Send, Statistics};
 use crate::handle::Handle;
 use crate::options::{Active, ActiveChange, Mode};
-#[cfg(test)]
-use crate::origin::Protocol;
-use crate::origin::{ChannelBindings, Origin};
+use crate::origin::{ChannelBindings, Origin, Protocol};
 use crate::sink::{Process, Reason, Sink};
 
 /// A socket's options as getopts answers them.
@@ -236,8 +234,7 @@ impl<P: Process> Trunk<P> {
     }
 
     /// What the connection carries.
-    #[cfg(test)]
-    pub(crate) fn protocol(&self, handle: Handle) -> Option<Protocol> {
+    pub fn protocol(&self, handle: Handle) -> Option<Protocol> {
         self.connections
             .visit(handle, |connection| connection.protocol())
     }
@@ -255,6 +252,13 @@ impl<P: Process> Trunk<P> {
         self.connections
             .visit(handle, |connection| connection.take_bindings())
             .unwrap_or_default()
+    }
+
+    /// The token of the session that moves to the connection, for whoever asks first.
+    pub fn take_takeover(&self, handle: Handle) -> Option<Bytes> {
+        self.connections
+            .visit(handle, |connection| connection.take_takeover())
+            .flatten()
     }
 
     /// The fields of the HTTP request by which the connection's client came, for whoever asks first.

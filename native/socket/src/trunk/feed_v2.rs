@@ -112,8 +112,8 @@ impl<P: Process> Trunk<P> {
                 let received = self.visit(handle, sink, |connection, around| {
                     connection.receive(around, bytes)
                 });
-                if let Some(Received::Introduced(protocol)) = received {
-                    fed.opened.push((handle, protocol));
+                if received == Some(Received::Introduced) {
+                    fed.opened.push(handle);
                 }
             }
             Event::Finished { id, tag } => {

@@ -25,6 +25,9 @@ pub struct Header {
     pub bindings: ChannelBindings,
     /// 0xE4: the fields of the HTTP request by which a WebSocket client came, each a line that ends with CRLF.
     pub fields: Option<Bytes>,
+    /// 0xE5: the token of the session that moves to this stream, at most
+    /// [`MAX_TAKEOVER`](super::MAX_TAKEOVER) bytes; an empty one asks whether sessions can.
+    pub takeover: Option<Bytes>,
 }
 
 /// Whom a header speaks for.

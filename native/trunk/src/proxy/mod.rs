@@ -23,6 +23,7 @@
 //! | 0xE2 | a hash of 32 to 64 bytes, `tls-server-end-point` | [`ChannelBindings::end_point`] |
 //! | 0xE3 | 12 bytes, `tls-unique` | [`ChannelBindings::unique`] |
 //! | 0xE4 | lines of a request's head | [`Header::fields`] |
+//! | 0xE5 | a token of at most 512 bytes | [`Header::takeover`] |
 //!
 //! Version 1, which proxies in front may still send and [`read_line`] reads, is a line of text:
 //! `PROXY TCP4 192.0.2.1 198.51.100.1 40000 443` and CRLF. [`read_any`] takes both.
@@ -52,6 +53,9 @@ pub const MAX_FIELDS: usize = 12 * 1024;
 /// The longest certificate of a client, in bytes.
 pub const MAX_CERTIFICATE: usize = 8192;
 
+/// The longest token of a session that moves, in bytes.
+pub const MAX_TAKEOVER: usize = 512;
+
 /// The fixed part, in bytes.
 const FIXED: usize = 16;
 
@@ -71,6 +75,7 @@ const TYPE_EXPORTER: u8 = 0xe1;
 const TYPE_END_POINT: u8 = 0xe2;
 const TYPE_UNIQUE: u8 = 0xe3;
 const TYPE_FIELDS: u8 = 0xe4;
+const TYPE_TAKEOVER: u8 = 0xe5;
 /// The longest unique id, in bytes.
 const MAX_UNIQUE_ID: usize = 128;
 /// How long a hash of a certificate is, in bytes: SHA-256 to SHA-512.

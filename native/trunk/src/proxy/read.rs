@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::{
-    Addresses, Command, END_POINT, FIXED, Header, MAX_CERTIFICATE, MAX_LENGTH, MAX_UNIQUE_ID,
-    ProxyError, SIGNATURE, Tls, Transport,
+    Addresses, Command, END_POINT, FIXED, Header, MAX_CERTIFICATE, MAX_LENGTH, MAX_TAKEOVER,
+    MAX_UNIQUE_ID, ProxyError, SIGNATURE, Tls, Transport,
 };
 use super::{
     TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C, TYPE_END_POINT, TYPE_EXPORTER, TYPE_FIELDS, TYPE_SSL,
     TYPE_SSL_CIPHER, TYPE_SSL_CLIENT_CERT, TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE,
-    TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
+    TYPE_SSL_VERSION, TYPE_TAKEOVER, TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
 };
 
 /// Two IPv4 addresses and ports, in bytes.
@@ -231,6 +231,10 @@ fn take(read: &mut Header, tlv: &Tlv<'_>, header: &[u8]) -> Result<(), ProxyErro
         }
         TYPE_UNIQUE => read.bindings.unique = tlv.value.try_into().ok(),
         TYPE_FIELDS => read.fields = Some(Bytes::copy_from_slice(tlv.value)),
+        TYPE_TAKEOVER => {
+            let token = Some(tlv.value).filter(|token| token.len() <= MAX_TAKEOVER);
+            read.takeover = token.map(Bytes::copy_from_slice);
+        }
         _ => {}
     }
     Ok(())

@@ -82,10 +82,11 @@ fn header() -> impl Strategy<Value = Header> {
         proptest::option::of(tls),
         transport,
         bindings,
-        bytes(MAX_FIELDS),
+        (bytes(MAX_FIELDS), bytes(MAX_TAKEOVER)),
     )
         .prop_map(
-            |(command, addresses, alpn, authority, unique_id, tls, transport, bindings, fields)| {
+            |(command, addresses, alpn, authority, unique_id, tls, transport, bindings, last)| {
+                let (fields, takeover) = last;
                 Header {
                     command,
                     addresses,
@@ -96,6 +97,7 @@ fn header() -> impl Strategy<Value = Header> {
                     transport,
                     bindings,
                     fields,
+                    takeover,
                 }
             },
         )

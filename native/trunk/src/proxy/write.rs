@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use super::{
-    Addresses, Command, END_POINT, Header, MAX_CERTIFICATE, MAX_FIELDS, MAX_UNIQUE_ID, SIGNATURE,
+    Addresses, Command, END_POINT, Header, MAX_CERTIFICATE, MAX_FIELDS, MAX_TAKEOVER,
+    MAX_UNIQUE_ID, SIGNATURE,
 };
 use super::{
     TYPE_ALPN, TYPE_AUTHORITY, TYPE_END_POINT, TYPE_EXPORTER, TYPE_FIELDS, TYPE_SSL,
     TYPE_SSL_CIPHER, TYPE_SSL_CLIENT_CERT, TYPE_SSL_CN, TYPE_SSL_KEY, TYPE_SSL_SIGNATURE,
-    TYPE_SSL_VERSION, TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
+    TYPE_SSL_VERSION, TYPE_TAKEOVER, TYPE_TRANSPORT, TYPE_UNIQUE, TYPE_UNIQUE_ID,
 };
 
 /// The longest text that is written, in bytes: a longer host or name is left out.
@@ -123,6 +124,9 @@ fn put_tlvs(header: &Header, out: &mut Vec<u8>) {
     }
     if let Some(fields) = &header.fields {
         put_tlv(out, TYPE_FIELDS, fields, MAX_FIELDS);
+    }
+    if let Some(token) = &header.takeover {
+        put_tlv(out, TYPE_TAKEOVER, token, MAX_TAKEOVER);
     }
 }
 

@@ -25,6 +25,12 @@ pub enum MessageError {
     /// Of no bytes; a document has some.
     #[error("a message of 0 bytes; end the session")]
     Empty,
+    /// What begins like one that is none of those known.
+    #[error("a message that begins with {word:#010x}, which means nothing; end the session")]
+    NoControl {
+        /// Its first four bytes.
+        word: u32,
+    },
 }
 
 /// Writes a message of one document at the end of `out`.

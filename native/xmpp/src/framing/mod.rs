@@ -2,10 +2,13 @@
 //!
 //! What a WebSocket message has to be, [`check`] says; what a document is for, [`Kind`]. A session on a
 //! trunk (ALPN `xmpp-framing`) is a sequence of messages, each a u32 big-endian length and one document:
-//! [`put_message`] and [`Messages`]. What its client never got goes back by [`put_given_back`].
+//! [`put_message`] and [`Messages`]. What its client never got goes back by [`put_given_back`], and [`Control`]
+//! messages move it to another node.
 
+mod control;
 mod message;
 
+pub use control::{Control, MAX_CONTROL, is_control, put_control, read_control};
 pub use message::{MessageError, Messages, put_document, put_given_back, put_message};
 
 use std::borrow::Cow;
@@ -103,6 +106,15 @@ impl<'a> Kind<'a> {
             ("resumed", namespace::SM_2 | namespace::SM_3) => Self::Resumed,
             _ => Self::Other,
         }
+    }
+
+    /// Whether it shows that its client has logged in: a success, or a stanza, which ejabberd sends to nobody
+    /// else but in answer to a legacy login or a registration.
+    pub const fn shows_login(&self) -> bool {
+        matches!(
+            self,
+            Self::Success | Self::Success2 | Self::Message | Self::Presence | Self::Iq
+        )
     }
 }
 

@@ -6,18 +6,36 @@ use bytes::Bytes;
 use megaphone_xmpp::bosh::{Outcome, Response};
 use megaphone_xmpp::framing::Kind;
 
-use super::state::{BoshSession, Features, Lifecycle, Opened, Termination};
+use super::end::{Cause, Stage};
+use super::{Features, Login, Session, Told};
 use crate::bosh::answer::Answer;
 use crate::bosh::requests::{Entry, Reply};
+use crate::bosh::terms::Acks;
 
 /// No more documents are asked for while so many bytes of them wait for an answer.
 const MAX_PENDING: usize = 256 * 1024;
 
-impl BoshSession {
+/// What an `<open/>` of ejabberd's said, for the client.
+#[derive(Debug)]
+pub(super) struct Opened {
+    from: Option<Box<str>>,
+    id: Option<Box<str>>,
+    version: Option<Box<str>>,
+    lang: Option<Box<str>>,
+}
+
+/// What an answer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Payload,
+    Nothing,
+}
+
+impl Session {
     /// Whether a document of ejabberd's would find an answer. Others had better stay where they are:
     /// there they hold up who sends more.
     pub fn wants_document(&self) -> bool {
-        matches!(self.lifecycle, Lifecycle::Open | Lifecycle::Closing)
+        matches!(self.stage, Stage::Open | Stage::Closing)
             && self.pending_bytes < MAX_PENDING
             && self
                 .requests
@@ -28,13 +46,15 @@ impl BoshSession {
     /// Takes a document of ejabberd's. [`settle`](Self::settle) has to follow once there are no more.
     pub fn document(&mut self, document: Bytes, now: Instant) {
         let kind = Kind::of(&document);
-        if matches!(self.lifecycle, Lifecycle::Closing)
+        if matches!(self.stage, Stage::Closing)
             && matches!(kind, Some(Kind::Close { .. } | Kind::Error))
         {
             // The client ends it too, and that is what it is told.
             return;
         }
-        self.login.server_sent(&document);
+        if kind.as_ref().is_some_and(Kind::shows_login) {
+            self.login = Login::Done;
+        }
         match kind {
             Some(Kind::Open(open)) => {
                 let owned =
@@ -48,11 +68,11 @@ impl BoshSession {
             }
             Some(Kind::Close { see_other_uri }) => {
                 let uri = see_other_uri.as_deref().map(Box::from);
-                self.end(uri.map_or(Termination::Closed, Termination::SeeOther), now);
+                self.end(uri.map_or(Cause::Closed, Cause::SeeOther), now);
             }
             Some(Kind::Error) => {
                 self.pend(document);
-                self.end(Termination::StreamError, now);
+                self.end(Cause::StreamError, now);
             }
             Some(Kind::Features) => {
                 self.features = Features::Given;
@@ -65,15 +85,15 @@ impl BoshSession {
     /// Answers all requests whose time it is. Whether there were any.
     pub fn settle(&mut self, now: Instant) -> bool {
         let mut answered = false;
-        while let Some((rid, reply, takes_payload)) = self.next_due(now) {
+        while let Some((rid, reply, takes)) = self.next_due(now) {
             answered = true;
             match reply {
                 Reply::Terminate => {
-                    self.end(Termination::Client, now);
+                    self.end(Cause::Client, now);
                     break;
                 }
                 Reply::WithOutput | Reply::AtOnce { .. } | Reply::Pause => {
-                    self.answer(rid, reply, takes_payload, now);
+                    self.answer(rid, reply, takes, now);
                 }
             }
         }
@@ -90,16 +110,17 @@ impl BoshSession {
         report: Option<(u64, u64)>,
     ) -> Answer {
         let sid = self.sid.to_string();
-        let first = !self.is_known;
-        self.is_known = true;
+        let first = self.told == Told::No;
+        self.told = Told::Yes;
         // What the last <open/> said goes with what came after it.
-        let takes_opened = first || !documents.is_empty();
-        let opened = takes_opened.then(|| self.opened.take()).flatten();
+        let opened = match first || !documents.is_empty() {
+            true => self.opened.take(),
+            false => None,
+        };
         let opened = opened.as_deref();
-        let mut response = if first {
-            self.parameters.response(&sid)
-        } else {
-            Response::default()
+        let mut response = match first {
+            true => self.terms.response(&sid),
+            false => Response::default(),
         };
         response.outcome = outcome;
         if let Some(opened) = opened {
@@ -112,22 +133,21 @@ impl BoshSession {
             response.from = response.from.or(Some(&self.to));
         }
         let highest = self.requests.taken();
-        if self.parameters.acks && (first || highest > rid) {
+        if self.terms.acks == Acks::Used && (first || highest > rid) {
             response.ack = Some(highest);
         }
         if let Some((missed, age)) = report {
             response.report = Some(missed);
             response.time = Some(age);
         }
-        Answer::new(&response, documents, self.parameters.errors)
+        Answer::new(&response, documents, self.terms.errors)
     }
 
     /// Drops the answers that nobody can ask for any more.
     pub(super) fn trim(&mut self) {
-        let kept = if self.parameters.acks {
-            usize::MAX
-        } else {
-            usize::try_from(self.parameters.requests).unwrap_or(usize::MAX)
+        let kept = match self.terms.acks {
+            Acks::Used => usize::MAX,
+            Acks::Unused => usize::try_from(self.terms.requests).unwrap_or(usize::MAX),
         };
         self.requests.keep(kept);
     }
@@ -144,8 +164,8 @@ impl BoshSession {
     }
 
     /// The first request, if it has to be answered now.
-    fn next_due(&self, now: Instant) -> Option<(u64, Reply, bool)> {
-        if !matches!(self.lifecycle, Lifecycle::Open | Lifecycle::Closing) {
+    fn next_due(&self, now: Instant) -> Option<(u64, Reply, Takes)> {
+        if !matches!(self.stage, Stage::Open | Stage::Closing) {
             return None;
         }
         let mut held = self.requests.held();
@@ -156,26 +176,31 @@ impl BoshSession {
         if first.rid == self.requests.taken() && !self.outgoing.is_empty() && self.is_known() {
             return None;
         }
-        let takes_payload = first.is_attended() && reply != Reply::Pause;
+        let takes = match first.is_attended() && reply != Reply::Pause {
+            true => Takes::Payload,
+            false => Takes::Nothing,
+        };
         let is_due = reply != Reply::WithOutput
             || self.is_displaced()
             || held.any(|later| later.reply() != Some(Reply::WithOutput))
-            // Nobody may ask again for one that nobody waits for: what there is goes to the next one.
-            || self.has_output()
-                && (first.is_attended() || self.requests.held().skip(1).any(Entry::is_attended))
+            || match first.is_attended() {
+                true => self.has_output(),
+                // Nobody may ask for it again: what there is goes to the next one.
+                false => self.has_output() && self.requests.held().skip(1).any(Entry::is_attended),
+            }
             || self
                 .requests
                 .held()
                 .any(|entry| entry.is_attended() && self.held_until(entry) <= now);
-        is_due.then_some((first.rid, reply, takes_payload))
+        is_due.then_some((first.rid, reply, takes))
     }
 
     /// Whether more requests are held than may be.
     fn is_displaced(&self) -> bool {
         let allowed = match self.features {
-            Features::Given => self.parameters.hold,
+            Features::Given => self.terms.hold,
             // A client that polls would have to ask again for what comes in a moment.
-            Features::Due | Features::Unversioned => self.parameters.hold.max(1),
+            Features::Due | Features::Unversioned => self.terms.hold.max(1),
         };
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
         self.requests.held().count() > allowed
@@ -193,11 +218,10 @@ impl BoshSession {
         !self.pending.is_empty() || open_is_all
     }
 
-    fn answer(&mut self, rid: u64, reply: Reply, takes_payload: bool, now: Instant) {
-        let documents = if takes_payload {
-            self.take_pending()
-        } else {
-            Vec::new()
+    fn answer(&mut self, rid: u64, reply: Reply, takes: Takes, now: Instant) {
+        let documents = match takes {
+            Takes::Payload => self.take_pending(),
+            Takes::Nothing => Vec::new(),
         };
         if self.features == Features::Due && documents.is_empty() && self.is_overdue(rid, now) {
             // ejabberd saw no reason to open a stream.
@@ -216,7 +240,7 @@ impl BoshSession {
         };
         let answer = self.build(rid, Outcome::Continue, &documents, report);
         if !documents.is_empty() {
-            self.pace.answered_with_payload(&self.parameters);
+            self.activity.answered_with_payload(&self.terms);
         }
         self.requests.answer(rid, answer, documents, now);
         self.active = now;
