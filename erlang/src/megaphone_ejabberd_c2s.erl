@@ -17,14 +17,29 @@
 -export([new/3, accepted/1, takes_certificates/1, knows_bindings/0, open/2, event/2, starttls/2, reopen/1, lost/3,
          handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, security/1, host/1]).
+-export([place/1, may_move/1, registration/1, lend/1, start_timers/2, release/1, merge/3]).
 -export([shared_keys/0, keys/1]).
 
--export_type([state/0, result/0, security/0]).
+-export_type([state/0, result/0, security/0, lent/0, registration/0]).
 
 -type state() :: xmpp_stream_in:state().
 -type result() :: {noreply, state(), timeout()} | {stop, term(), state()}.
 %% Of the client's connection; of TLS what the login can be bound to, by the names of the bindings.
 -type security() :: plain | {tls, #{binary() => binary()}}.
+
+%% What another process goes on with, and how long the client may take there to acknowledge what it was sent
+%% (milliseconds).
+-type lent() :: {map(), AckLeft :: none | non_neg_integer()}.
+%% By what ejabberd knows a session: its id, its host, and the user as the client has it.
+-type registration() :: {megaphone_ejabberd:sid(), Host :: binary(),
+                         {User :: binary(), Server :: binary(), Resource :: binary()}}.
+
+%% What the process and its connection have of their own, or the listener: where a session moves these stay.
+-define(OWN, [owner, mod, socket, socket_monitor, socket_mod, socket_opts, ip, stream_id, access, shaper,
+              tls_options, tls_required, tls_enabled, tls_verify, zlib,
+              stream_encrypted, stream_compressed, allow_unencrypted_sasl2]).
+%% What is past: of the login, or of a socket with a parser.
+-define(PAST, [sasl_state, sasl_mech, post_auth_stanza_limits, conn, sid]).
 
 %% By process.
 
@@ -237,6 +252,96 @@ security(State) ->
 -spec host(state()) -> binary().
 host(#{lserver := Host}) ->
     Host.
+
+%% A state moves to another process.
+%%
+%% All that ejabberd's modules keep in it goes along as it is: stream management, client state, push, presences, lists
+%% of blocked users, capabilities, SASL2 and Bind 2. No hook says that a session has moved, and none of the c2s's
+%% is run: `c2s_session_opened' is for a new one, `c2s_session_resumed' sends what client state holds back, and
+%% `c2s_terminated' says to all that the user has left.
+
+%% @doc Where the client of an open state is connected to.
+-spec place(state()) -> megaphone_ejabberd:place().
+place(#{ip := Ip} = State) ->
+    {Ip, conn(xmpp_stream_in:get_transport(State))}.
+
+%% As in ejabberd_c2s, for the transports that a session has.
+conn(tcp) -> c2s;
+conn(tls) -> c2s_tls;
+conn(Other) -> Other.
+
+%% @doc Whether the session can move: its client has a resource and is connected, and nothing ends it.
+-spec may_move(state()) -> ok | {error, Why :: string()}.
+may_move(#{stop_reason := _}) ->
+    {error, "the session ends"};
+may_move(#{mgmt_state := Mgmt}) when Mgmt =/= active, Mgmt =/= inactive ->
+    {error, "the session ends"};
+may_move(#{stream_state := established, socket := _, sid := _}) ->
+    ok;
+may_move(#{stream_state := disconnected}) ->
+    {error, "the session ends"};
+may_move(_) ->
+    {error, "the client has not logged in yet"}.
+
+%% @doc By what ejabberd knows a session that can.
+-spec registration(state()) -> registration().
+registration(#{sid := Sid, lserver := Host, user := User, server := Server, resource := Resource}) ->
+    {Sid, Host, {User, Server, Resource}}.
+
+%% @doc What another process needs of the state. What stays has no timers until {@link start_timers/2}.
+-spec lend(state()) -> {lent(), state()}.
+lend(State) ->
+    {AckLeft, Stopped} = stop_timers(State),
+    Lent = maps:without(?OWN ++ ?PAST, queue_to_ram(Stopped)),
+    {{maps:filter(fun(_, Value) -> not is_function(Value) end, Lent), AckLeft}, Stopped}.
+
+%% What is pending has another timer, and no connection that could move.
+stop_timers(#{mgmt_ack_timer := Timer} = State) ->
+    Left = case erlang:cancel_timer(Timer) of
+               false -> 0;
+               Time -> Time
+           end,
+    {Left, maps:remove(mgmt_ack_timer, State)};
+stop_timers(State) ->
+    {none, State}.
+
+queue_to_ram(#{mgmt_queue := Queue} = State) -> State#{mgmt_queue := p1_queue:file_to_ram(Queue)};
+queue_to_ram(State) -> State.
+
+%% @doc The timers go on with what was left of them.
+-spec start_timers(lent(), state()) -> state().
+start_timers({_, none}, State) ->
+    State;
+start_timers({_, AckLeft}, State) ->
+    State#{mgmt_ack_timer => erlang:start_timer(AckLeft, self(), ack_timeout)}.
+
+%% @doc Gives up what a state has outside of this process: it is another's.
+-spec release(state()) -> ok.
+release(#{mgmt_queue := Queue}) ->
+    _ = p1_queue:clear(Queue),
+    ok;
+release(_State) ->
+    ok.
+
+%% @doc What was lent, on the connection of an open state, with an id of its own. Its timers don't run yet.
+-spec merge(lent(), megaphone_ejabberd:sid(), state()) -> state().
+merge({Lent, _AckLeft}, Sid, Open) ->
+    {_, Conn} = place(Open),
+    State = maps:merge(Lent, maps:with(?OWN, Open)),
+    queue_to_file(change_shaper(State#{sid => Sid, conn => Conn, stream_state => established,
+                                       stream_authenticated => true, stream_timeout => infinity})).
+
+queue_to_file(#{mgmt_queue_type := file, mgmt_queue := Queue} = State) ->
+    State#{mgmt_queue := p1_queue:ram_to_file(Queue)};
+queue_to_file(State) ->
+    State.
+
+%% As ejabberd_c2s does where a session opens.
+change_shaper(#{shaper := Name, ip := {Ip, _}, lserver := Host, user := User, server := Server,
+                resource := Resource} = State) ->
+    Jid = jid:make(User, Server, Resource),
+    Shaper = ejabberd_shaper:match(Host, Name, #{usr => jid:split(Jid), ip => Ip}),
+    xmpp_stream_in:change_shaper(State, ejabberd_shaper:new(Shaper)).
 
 %% Keys.
 

@@ -10,3 +10,7 @@
 -define(STUCK, {'$megaphone', stuck}).
 %% The client's documents did not come back in time.
 -define(OVERDUE, {'$megaphone', overdue}).
+%% A token's time is over.
+-define(EXPIRED(Key), {'$megaphone', {expired, Key}}).
+%% A session that has moved has passed on long enough.
+-define(LINGERED, {'$megaphone', lingered}).

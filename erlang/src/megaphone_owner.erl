@@ -14,7 +14,7 @@
 -type options() :: #{protocols := [http | 'xmpp-client' | 'xmpp-framing'],
                      http := [{atom(), term()}],
                      xml_stream := [{atom(), term()}],
-                     session := megaphone_session:options()}.
+                     session := megaphone_session_live:options()}.
 
 %% @doc What owners need of a listener's options.
 -spec options([{atom(), term()}]) -> options().
@@ -31,8 +31,9 @@ options(Opts) ->
 
 %% @doc Gives a connection its owner, which finds its data waiting, however late it asks. A
 %% connection that carries what the listener does not serve is reset.
--spec start(megaphone_nif:trunk(), megaphone_nif:opened(), options()) -> ok.
-start(Trunk, {Handle, Protocol}, #{protocols := Protocols} = Options) ->
+-spec start(megaphone_nif:trunk(), megaphone_nif:handle(), options()) -> ok.
+start(Trunk, Handle, #{protocols := Protocols} = Options) ->
+    Protocol = megaphone_nif:protocol(Trunk, Handle),
     Started = case lists:member(Protocol, Protocols) of
                   true -> start_owner(Protocol, megaphone:socket(Trunk, Handle), Options);
                   false -> {error, {"the listener's 'protocols' do not have ~ts", [Protocol]}}

@@ -1,21 +1,8 @@
-%%% @doc A session: ejabberd's c2s of one client, in one process, on a connection whose bytes are
-%%% documents (RFC 7395), each after its length as a big-endian number of four bytes. If the first bit of
-%%% a length is set, the document is one of ejabberd's that its client never got
-%%% ({@link megaphone_undelivered}).
+%%% @doc A session: ejabberd's c2s of one client, in one process, on a connection whose bytes are documents.
 %%%
-%%% ```
-%%%   connection -> length, document -> megaphone_framing -> megaphone_ejabberd_c2s -> ejabberd_c2s
-%%%   connection <- length, document <- megaphone_framing <- megaphone_session_socket <-'
-%%% '''
-%%%
-%%% The process is ejabberd's in all but its loop: each message that it gets goes to the callbacks of
-%%% ejabberd's c2s ({@link megaphone_ejabberd_c2s}), so whatever ejabberd does with a c2s process
-%%% works. What is added here: documents are read, one at a time and only as the shaper allows, so a
-%%% client's window is returned as its stanzas are handled; and after `hibernate_after' without a
-%%% message the process hibernates with its state packed ({@link megaphone_session_state}).
-%%%
-%%% A session that had to wait for its client looks at once whether the ECM says that it is gone, which
-%%% stands behind what the client sent: else it would send all that is queued for the client, for nobody.
+%%% The process is ejabberd's in all but its loop. What it does with a message is {@link megaphone_session_live}'s,
+%%% unless the session moves ({@link megaphone_move}): while it is lent to another process, or is not there yet, all
+%%% that comes is kept for whichever of the two goes on; and one that has moved passes it on.
 -module(megaphone_session).
 
 -behaviour(p1_server).
@@ -24,58 +11,21 @@
 %% p1_server's callbacks
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
--export_type([options/0]).
+-type session() :: megaphone_session_live:session().
+-type state() :: session()
+               | {lent, megaphone_move_give:lent(), session()}
+               | {gone, megaphone_move_give:gone()}
+               | {taking, megaphone_move_take:taking(), session()}
+               %% It was never here.
+               | none.
+-type answer() :: {noreply, state(), timeout() | hibernate} | {stop, term(), state()}.
 
--include("megaphone_messages.hrl").
-
-%% `c2s' are ejabberd_c2s's options, with `max_fsm_queue' as the process's max_queue.
--type options() :: #{c2s := [{atom(), term()}],
-                     limits := megaphone_stanza_limits:limits(),
-                     hibernate_after := timeout()}.
-
--record(session, {stream :: megaphone_ejabberd_c2s:state() | megaphone_session_state:packed(),
-                  socket :: megaphone:socket(),
-                  due = header :: due(),
-                  pace = in_turn :: pace(),
-                  wait = none :: none | megaphone_nif:wait(),
-                  login :: login(),
-                  max_bytes :: pos_integer(),
-                  max_elements :: pos_integer(),
-                  hibernate_after :: timeout()}).
-
-%% Due, with the limits that hold from then on; or done. What it made is collected once.
--type login() :: {due, megaphone_stanza_limits:limit()} | fresh | collected.
-
-%% What is read next: a length, a document of such a length, or nothing more.
--type due() :: header | non_neg_integer() | nothing.
-%% How it is read: a document at a time, between the messages that others send; not before the shaper's pause
-%% is over; or so many bytes at once.
--type pace() :: in_turn | paused | {at_once, integer()}.
--type answer() :: {noreply, #session{}, timeout() | hibernate} | {stop, term(), #session{}}.
-
--define(NS_TLS, <<"urn:ietf:params:xml:ns:xmpp-tls">>).
--define(HEADER_SIZE, 4).
-%% The bit in the length of a document that comes back.
--define(GIVEN_BACK, 16#80000000).
 %% What lives in a session is small and what it makes is garbage soon: there is no old generation
 %% worth its room.
 -define(SPAWN_OPTIONS, [{fullsweep_after, 0}]).
-%% When a session that has logged in gives the garbage of that back, long before it hibernates
-%% (milliseconds): in a storm of logins that is most of the memory.
--define(COLLECT_AFTER, 100).
-%% What a document leaves behind is many times its size. Before a login, where most are some hundred bytes
-%% long, that of one above this is given back at once (bytes).
--define(LARGE_BEFORE_LOGIN, 1024).
-%% What a client can have sent before its end is said (bytes): a window, and what the ECM writes ahead of it.
--define(MOST_BEFORE_THE_END, 327680).
-%% How long a client's undelivered documents may take to come back: meanwhile what is for it is kept
-%% (milliseconds). A client that takes nothing the ECM gives up by a limit of its own, which is longer than
-%% `send_timeout': so many times.
--define(GIVE_BACK_TIMEOUT, 60000).
--define(STUCK_TIMES, 4).
 
 %% @doc Starts a session, from its trunk's process; {@link accept/1} follows.
--spec start(megaphone:socket(), options()) -> {ok, pid()} | ignore | {error, term()}.
+-spec start(megaphone:socket(), megaphone_session_live:options()) -> {ok, pid()} | ignore | {error, term()}.
 start(Socket, #{c2s := Opts} = Options) ->
     p1_server:start(?MODULE, {self(), Socket, Options},
                     [{spawn_opt, ?SPAWN_OPTIONS} | megaphone_ejabberd_c2s:process_options(Opts)]).
@@ -94,293 +44,115 @@ redirect(Session, Uri) ->
 %% @doc Ends the session, as ejabberd stops.
 -spec shut_down(pid()) -> ok.
 shut_down(Session) ->
-    megaphone_ejabberd_c2s:shut_down(Session).
+    p1_server:cast(Session, {?MODULE, shut_down}).
 
--spec init({Trunk :: pid(), megaphone:socket(), options()}) -> {ok, #session{}, timeout()}.
-init({Trunk, Socket, #{c2s := Opts, limits := Limits, hibernate_after := HibernateAfter}}) ->
-    #{before_login := {MaxBytes, MaxElements}, logged_in := LoggedIn} = Limits,
-    %% Made here, the connection stands in the state once.
-    SessionSocket = megaphone_session_socket:new(Trunk, Socket),
-    Http = megaphone_ejabberd_c2s:http_options(megaphone:take_http_fields(Socket)),
-    {ok, Stream, Timeout} = megaphone_ejabberd_c2s:new(megaphone_session_socket, SessionSocket, Http ++ Opts),
-    {ok, #session{stream = Stream,
-                  socket = Socket,
-                  login = {due, LoggedIn},
-                  max_bytes = MaxBytes,
-                  max_elements = MaxElements,
-                  hibernate_after = HibernateAfter}, Timeout}.
+-spec init({Trunk :: pid(), megaphone:socket(), megaphone_session_live:options()}) -> {ok, session(), timeout()}.
+init({Trunk, Socket, Options}) ->
+    megaphone_session_live:init(Trunk, Socket, Options).
 
--spec handle_call(term(), {pid(), term()}, #session{}) -> answer().
-handle_call(Call, From, Session) ->
-    #session{stream = Stream} = Awake = wake(Session),
-    continue(megaphone_ejabberd_c2s:handle_call(Call, From, Stream), Awake).
+-spec handle_call(term(), {pid(), term()}, state()) -> answer().
+handle_call(Call, From, State) ->
+    handle({'$gen_call', From, Call}, State).
 
--spec handle_cast(term(), #session{}) -> answer().
-handle_cast(accept, #session{stream = Stream} = Session) ->
-    case megaphone_ejabberd_c2s:accepted(Stream) of
-        {ok, Accepted} -> read(open(Accepted, Session));
-        not_due -> stray({cast, accept}, Session);
-        Stop -> continue(Stop, Session)
-    end;
-handle_cast({?MODULE, redirect, Uri}, Session) ->
-    leave(Uri, wake(Session));
-handle_cast(Cast, Session) ->
-    #session{stream = Stream} = Awake = wake(Session),
-    continue(megaphone_ejabberd_c2s:handle_cast(Cast, Stream), Awake).
+-spec handle_cast(term(), state()) -> answer().
+handle_cast(Cast, State) ->
+    handle({'$gen_cast', Cast}, State).
 
--spec handle_info(term(), #session{}) -> answer().
-handle_info(?WAKE(Wait), #session{wait = Wait} = Session) ->
-    read(wake(Session#session{wait = none}));
-handle_info(?READ, #session{pace = paused} = Session) ->
-    rest(Session);
-handle_info(?READ, Session) ->
-    read(wake(Session));
-handle_info(?PAUSED, Session) ->
-    read(wake(Session#session{pace = in_turn}));
-handle_info(?STUCK, #session{socket = Socket} = Session) ->
-    Awake = wake(Session),
-    ok = client_gone(stuck_timeout(megaphone:getopts(Socket, [send_timeout])), Awake),
-    rest(Awake);
-handle_info(?OVERDUE, #session{due = nothing} = Session) ->
-    rest(Session);
-handle_info(?OVERDUE, Session) ->
-    refuse(wake(Session));
-handle_info(?WAKE(_), Session) ->
-    rest(Session);
-%% What has no timeout gets none.
-handle_info(timeout, #session{stream = Packed} = Session) when not is_map(Packed) ->
-    stray(timeout, Session);
-handle_info(timeout, #session{stream = Stream} = Session) ->
-    case is_integer(megaphone_ejabberd_c2s:timeout(Stream)) of
-        false -> idle(Session);
-        true -> continue(megaphone_ejabberd_c2s:handle_info(timeout, Stream), Session)
-    end;
-%% It reads by itself: no socket has anything to say here.
-handle_info({tcp, _, _} = Message, Session) ->
-    stray(Message, Session);
-handle_info({tcp_closed, _} = Message, Session) ->
-    stray(Message, Session);
-handle_info({tcp_error, _, _} = Message, Session) ->
-    stray(Message, Session);
-handle_info(Info, Session) ->
-    #session{stream = Stream} = Awake = wake(Session),
-    continue(megaphone_ejabberd_c2s:handle_info(Info, Stream), Awake).
+-spec handle_info(term(), state()) -> answer().
+handle_info(Info, State) ->
+    handle(Info, State).
 
--spec terminate(term(), #session{}) -> term().
-terminate(Reason, Session) ->
-    #session{stream = Stream, max_elements = MaxElements} = wake(Session),
-    Terminated = megaphone_ejabberd_c2s:terminate(Reason, Stream),
-    ok = megaphone_undelivered:route(Stream, MaxElements),
-    Terminated.
+-spec terminate(term(), state()) -> term().
+terminate(_Reason, none) -> ok;
+terminate(_Reason, {gone, _}) -> ok;
+terminate(_Reason, {taking, Taking, _}) -> megaphone_move_take:abandon(Taking);
+terminate(Reason, {lent, _, Session}) -> megaphone_session_live:terminate(Reason, Session);
+terminate(Reason, Session) -> megaphone_session_live:terminate(Reason, Session).
 
--spec code_change(term(), #session{}, term()) -> {ok, #session{}} | {error, term()}.
-code_change(OldVersion, Session, Extra) ->
-    #session{stream = Stream} = Awake = wake(Session),
-    case megaphone_ejabberd_c2s:code_change(OldVersion, Stream, Extra) of
-        {ok, Changed} -> {ok, Awake#session{stream = Changed}};
+-spec code_change(term(), state(), term()) -> {ok, state()} | {error, term()}.
+code_change(OldVersion, {Lent, Move, Session}, Extra) when Lent =:= lent; Lent =:= taking ->
+    case megaphone_session_live:code_change(OldVersion, Session, Extra) of
+        {ok, Changed} -> {ok, {Lent, Move, Changed}};
         Error -> Error
+    end;
+code_change(_OldVersion, {gone, _} = State, _Extra) ->
+    {ok, State};
+code_change(OldVersion, Session, Extra) ->
+    megaphone_session_live:code_change(OldVersion, Session, Extra).
+
+%% One message, as it stood in the mailbox.
+handle(Message, {lent, Lent, Session}) ->
+    giving(megaphone_move_give:handle(Message, Lent), Session);
+handle(Message, {taking, Taking, Session}) ->
+    taking(megaphone_move_take:handle(Message, Taking), Session);
+handle(Message, {gone, Gone} = State) ->
+    case megaphone_move_give:pass_on(Message, Gone) of
+        ok -> {noreply, State, hibernate};
+        done -> {stop, normal, State}
+    end;
+handle({'$gen_cast', accept}, Session) ->
+    case megaphone_session_live:accept(Session) of
+        {takeover, Token, Accepted} -> take_over(Token, Accepted);
+        Answer -> Answer
+    end;
+handle({megaphone_move, take, Request}, Session) ->
+    case megaphone_session_live:lend(Request, Session) of
+        {lent, Lent, Lender} -> {noreply, {lent, Lent, Lender}, infinity};
+        Answer -> Answer
+    end;
+handle({'$gen_call', From, Call}, Session) ->
+    megaphone_session_live:handle_call(Call, From, Session);
+handle({'$gen_cast', Cast}, Session) ->
+    megaphone_session_live:handle_cast(Cast, Session);
+handle(Info, Session) ->
+    megaphone_session_live:handle_info(Info, Session).
+
+%% The session is lent.
+giving({wait, Lent}, Session) ->
+    {noreply, {lent, Lent, Session}, infinity};
+giving({ready, Lent}, Session) ->
+    case megaphone_session_live:leave(Session) of
+        ok ->
+            Stream = megaphone_session_live:stream(Session),
+            {noreply, {gone, megaphone_move_give:moved(Lent, Stream)}, hibernate};
+        {error, Why} -> stay(Why, Lent, Session)
+    end;
+giving({void, Why, Lent}, Session) ->
+    stay(Why, Lent, Session).
+
+stay(Why, Lent, Session) ->
+    {Own, Messages} = megaphone_move_give:taken_back(Lent, megaphone_session_live:stream(Session)),
+    handle_all(Messages, fun megaphone_session_live:rest/1, megaphone_session_live:stay(Why, Own, Session)).
+
+%% The session is to come here; or the ECM asks whether one can.
+take_over(<<>>, Session) ->
+    never_here({version, megaphone_move_loan:version()}, Session);
+take_over(Token, Session) ->
+    Stream = megaphone_session_live:stream(Session),
+    taking(megaphone_move_take:start(Token, megaphone_session_live:socket(Session), Stream), Session).
+
+taking({wait, Taking}, Session) ->
+    {noreply, {taking, Taking, Session}, infinity};
+taking({taken, Stream, Messages, Wait}, Session) ->
+    handle_all(Messages, fun megaphone_session_live:read/1, megaphone_session_live:taken(Stream, Wait, Session));
+taking({refused, Why}, Session) ->
+    never_here({refused, Why}, Session).
+
+never_here(Said, Session) ->
+    Socket = megaphone_session_live:socket(Session),
+    _ = megaphone_control:send(Socket, Said),
+    ok = megaphone:close(Socket),
+    {stop, normal, none}.
+
+%% What came while the session was away, in its order, and then what it does next.
+handle_all([], Next, Session) ->
+    Next(Session);
+handle_all([Message | Messages], Next, Session) ->
+    case handle(Message, Session) of
+        {noreply, Handled, _} ->
+            handle_all(Messages, Next, Handled);
+        Stop ->
+            %% ejabberd_c2s routes what is in the mailbox of one that has ended.
+            lists:foreach(fun(Left) -> self() ! Left end, Messages),
+            Stop
     end.
-
-open(Accepted, #session{socket = Socket} = Session) ->
-    Bindings = megaphone:take_channel_bindings(Socket),
-    Certificate = megaphone:take_certificate(Socket),
-    ok = case Certificate =/= none andalso megaphone_ejabberd_c2s:takes_certificates(Accepted) of
-             true -> megaphone_session_socket:certify(Certificate);
-             false -> ok
-         end,
-    Security = case megaphone:transport(Socket) of
-                   {_, tls} -> {tls, Bindings};
-                   {_, plain} -> plain
-               end,
-    Stream = megaphone_ejabberd_c2s:open(Accepted, Security),
-    ok = megaphone_session_socket:bind(Bindings),
-    Session#session{stream = Stream}.
-
-stray(Message, Session) ->
-    megaphone_log:stray("a session", Message),
-    rest(Session).
-
-%% Reads on where it stands.
-read(#session{due = nothing} = Session) ->
-    rest(Session);
-read(#session{due = header, socket = Socket} = Session) ->
-    case megaphone:recv_nowait(Socket, ?HEADER_SIZE) of
-        {ok, <<Size:32>>} -> read(Session#session{due = Size});
-        Other -> unread(Other, Session)
-    end;
-read(#session{due = Length} = Session) when Length >= ?GIVEN_BACK ->
-    read_given_back(Length - ?GIVEN_BACK, Session);
-read(#session{due = Size, max_bytes = Max} = Session) when Size > Max ->
-    event(megaphone_framing:too_big(), Session#session{due = nothing});
-read(#session{due = 0} = Session) ->
-    document(<<>>, Session);
-read(#session{due = Size, socket = Socket} = Session) ->
-    case megaphone:recv_nowait(Socket, Size) of
-        {ok, Document} -> document(Document, Session);
-        Other -> unread(Other, Session)
-    end.
-
-read_given_back(0, Session) ->
-    given_back(<<>>, Session);
-read_given_back(Size, #session{stream = Stream, socket = Socket} = Session) ->
-    case Size =< megaphone_undelivered:longest(Stream) andalso megaphone:recv_nowait(Socket, Size) of
-        false -> refuse(Session);
-        {ok, Document} -> given_back(Document, Session);
-        Other -> unread(Other, Session)
-    end.
-
-given_back(Document, Session) ->
-    ok = case megaphone_undelivered:is_client_gone() of
-             true -> ok;
-             false -> client_gone(?GIVE_BACK_TIMEOUT, Session)
-         end,
-    case megaphone_undelivered:given_back(Document) of
-        ok -> read_after(0, Session#session{due = header});
-        {error, too_many} -> refuse(Session)
-    end.
-
-%% This side ends behind what is on its way, which comes back as well if the client does not get it. What the
-%% client sent is read to its end, which comes from the ECM.
-client_gone(Timeout, #session{stream = Stream, socket = Socket}) ->
-    ok = megaphone_undelivered:client_gone(Stream),
-    _ = erlang:send_after(Timeout, self(), ?OVERDUE),
-    %% A connection that is lost says so when it is read.
-    _ = megaphone:shutdown(Socket, write),
-    ok.
-
-stuck_timeout({ok, [{send_timeout, Timeout}]}) when is_integer(Timeout) -> ?STUCK_TIMES * Timeout;
-stuck_timeout(_) -> ?GIVE_BACK_TIMEOUT.
-
-%% No ECM sends such a thing, or takes so long: what it still says counts for nothing.
-refuse(#session{socket = Socket} = Session) ->
-    ok = megaphone:reset(Socket),
-    unread({error, econnreset}, Session).
-
-unread({wait, Wait}, Session) ->
-    rest(Session#session{wait = Wait});
-%% It waits already.
-unread({error, ealready}, Session) ->
-    rest(Session);
-unread({error, Reason}, #session{stream = Stream, socket = Socket} = Session) ->
-    continue(megaphone_ejabberd_c2s:lost(Reason, Socket, Stream), Session#session{due = nothing}).
-
-document(Document, #session{max_elements = MaxElements} = Session) ->
-    Size = byte_size(Document),
-    Pause = megaphone_session_socket:pause(?HEADER_SIZE + Size),
-    case event(megaphone_framing:decode(Document, MaxElements), read_so_much(Size, Session#session{due = header})) of
-        {noreply, #session{due = header} = Next, _} ->
-            ok = collect(Size, Next),
-            read_after(Pause, Next);
-        Answer ->
-            Answer
-    end.
-
-read_so_much(Size, #session{pace = {at_once, Left}} = Session) when Left > Size ->
-    Session#session{pace = {at_once, Left - Size}};
-read_so_much(_Size, Session) ->
-    Session#session{pace = in_turn}.
-
-%% Before a login hardly anything follows that would do so.
-collect(Size, #session{login = {due, _}}) when Size > ?LARGE_BEFORE_LOGIN ->
-    true = garbage_collect(),
-    ok;
-collect(_Size, _Session) ->
-    ok.
-
-%% One document at a time: what others have sent meanwhile has its turn.
-read_after(0, #session{pace = {at_once, _}} = Session) ->
-    read(Session);
-read_after(0, #session{socket = Socket} = Session) ->
-    case megaphone:recv_nowait(Socket, ?HEADER_SIZE) of
-        {ok, <<Size:32>>} ->
-            self() ! ?READ,
-            rest(Session#session{due = Size});
-        Other ->
-            unread(Other, Session)
-    end;
-read_after(Pause, Session) ->
-    _ = erlang:send_after(Pause, self(), ?PAUSED),
-    rest(Session#session{pace = paused}).
-
-%% Reads what is there, as far as the shaper allows, unless it is at it.
-catch_up(#session{pace = in_turn, due = Due} = Session) when Due =/= nothing ->
-    case read(Session#session{pace = {at_once, ?MOST_BEFORE_THE_END}}) of
-        {noreply, #session{pace = {at_once, _}} = Read, Timeout} ->
-            {noreply, Read#session{pace = in_turn}, Timeout};
-        Answer ->
-            Answer
-    end;
-catch_up(Session) ->
-    rest(Session).
-
-%% What is left to the parser and the socket of a stream: it opens where that makes sense, and nobody starts
-%% TLS inside of a session.
-event({xmlstreamstart, _, _} = Start, #session{stream = Stream} = Session) ->
-    case megaphone_ejabberd_c2s:reopen(Stream) of
-        {ok, Open} -> handle(Start, Session#session{stream = Open});
-        {error, not_now} -> rest(Session)
-    end;
-event({xmlstreamelement, {xmlel, <<"starttls">>, Attributes, _}} = Event, #session{stream = Stream} = Session) ->
-    case lists:keyfind(<<"xmlns">>, 1, Attributes) of
-        {_, ?NS_TLS} -> continue(megaphone_ejabberd_c2s:starttls(Event, Stream), Session);
-        _ -> handle(Event, Session)
-    end;
-event(Event, Session) ->
-    handle(Event, Session).
-
-handle(Event, #session{stream = Stream} = Session) ->
-    continue(megaphone_ejabberd_c2s:event(Event, Stream), Session).
-
-leave(Uri, #session{stream = Stream, socket = Socket} = Session) ->
-    ok = megaphone_session_socket:redirect(Socket, Uri),
-    continue(megaphone_ejabberd_c2s:event(closed, Stream), Session#session{due = nothing}).
-
-continue({noreply, Stream, _Timeout}, #session{login = {due, LoggedIn}} = Session) ->
-    case megaphone_ejabberd_c2s:has_logged_in(Stream) of
-        true ->
-            {MaxBytes, MaxElements} = LoggedIn,
-            rest(Session#session{stream = Stream, login = fresh, max_bytes = MaxBytes, max_elements = MaxElements});
-        false ->
-            go_on(Session#session{stream = Stream})
-    end;
-continue({noreply, Stream, _Timeout}, Session) ->
-    go_on(Session#session{stream = Stream});
-continue({stop, Reason, Stream}, Session) ->
-    {stop, Reason, Session#session{stream = Stream}}.
-
-go_on(Session) ->
-    case megaphone_session_socket:has_waited() of
-        false -> rest(Session);
-        true -> catch_up(Session)
-    end.
-
-rest(#session{stream = Stream} = Session) when is_map(Stream) ->
-    case megaphone_ejabberd_c2s:timeout(Stream) of
-        infinity -> {noreply, Session, before_idle(Session)};
-        ended -> {noreply, Session#session{due = nothing}, before_idle(Session)};
-        %% Not logged in yet: how long that may take is what counts.
-        Timeout -> {noreply, Session, Timeout}
-    end;
-rest(Session) ->
-    {noreply, Session, hibernate}.
-
-before_idle(#session{login = fresh, hibernate_after = HibernateAfter}) ->
-    min(?COLLECT_AFTER, HibernateAfter);
-before_idle(#session{hibernate_after = HibernateAfter}) ->
-    HibernateAfter.
-
-idle(#session{login = fresh, stream = Stream, hibernate_after = HibernateAfter} = Session)
-  when HibernateAfter > ?COLLECT_AFTER ->
-    LoggedIn = Session#session{login = collected, stream = megaphone_ejabberd_c2s:forget_login(Stream)},
-    true = garbage_collect(),
-    {noreply, LoggedIn, later(HibernateAfter)};
-idle(#session{stream = Stream} = Session) ->
-    {noreply, Session#session{stream = megaphone_session_state:pack(Stream)}, hibernate}.
-
-later(infinity) -> infinity;
-later(HibernateAfter) -> HibernateAfter - ?COLLECT_AFTER.
-
-wake(#session{stream = Stream} = Session) when is_map(Stream) ->
-    Session;
-wake(#session{stream = Packed} = Session) ->
-    Session#session{stream = megaphone_session_state:unpack(Packed)}.

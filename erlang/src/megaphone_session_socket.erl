@@ -8,7 +8,7 @@
 
 -behaviour(xmpp_socket).
 
--export([new/2, certify/1, bind/1, pause/1, redirect/2, has_waited/0]).
+-export([new/2, open/2, pause/1, redirect/2, has_waited/0]).
 %% xmpp_socket's callbacks
 -export([send_xml/2, get_owner/1, get_transport/1, change_shaper/2, controlling_process/2, close/1,
          sockname/1, peername/1, setopts/2, reset_stream/1, get_peer_certificate/2, get_tls_last_message/2]).
@@ -43,14 +43,22 @@ transport({tcp, tls}) -> tls;
 transport({websocket, _}) -> websocket;
 transport({bosh, _}) -> http_bind.
 
-%% @doc The client's certificate, which was verified; before the session reads.
--spec certify(binary()) -> ok.
-certify(Certificate) ->
-    _ = put(?CERTIFICATE, Certificate),
-    ok.
+%% @doc The state of a session whose process owns its connection now. What its header says of the client's TLS is told
+%% once: `tls-unique' is kept until the stream begins again after the login, and a certificate until the session reads.
+-spec open(megaphone_ejabberd_c2s:state(), megaphone:socket()) -> megaphone_ejabberd_c2s:state().
+open(Accepted, Socket) ->
+    Bindings = megaphone:take_channel_bindings(Socket),
+    Certificate = megaphone:take_certificate(Socket),
+    _ = Certificate =/= none andalso megaphone_ejabberd_c2s:takes_certificates(Accepted)
+        andalso put(?CERTIFICATE, Certificate),
+    Security = case megaphone:transport(Socket) of
+                   {_, tls} -> {tls, Bindings};
+                   {_, plain} -> plain
+               end,
+    Open = megaphone_ejabberd_c2s:open(Accepted, Security),
+    ok = bind(Bindings),
+    Open.
 
-%% @doc Keeps `tls-unique' of what the login can be bound to, until the stream begins again after the login.
--spec bind(#{binary() => binary()}) -> ok.
 bind(#{<<"tls-unique">> := Unique}) ->
     _ = put(?UNIQUE, Unique),
     ok;

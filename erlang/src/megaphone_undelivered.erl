@@ -11,7 +11,7 @@
 %%% All is in the dictionary of the session's process, since hardly any session has such stanzas.
 -module(megaphone_undelivered).
 
--export([is_client_gone/0, client_gone/1, longest/1, given_back/1, unsent/1, route/2]).
+-export([is_client_gone/0, client_gone/1, timeout/2, longest/1, given_back/1, unsent/1, route/2]).
 
 -define(KEPT, {?MODULE, kept}).
 -define(NS_CLIENT, <<"jabber:client">>).
@@ -29,6 +29,12 @@
 %% More is not kept of what came too late for the client, which was in the session's queue, or comes until the
 %% session has ended (bytes, without the last document).
 -define(MOST_UNSENT, 16777216).
+
+%% How long a client's undelivered documents may take to come back: meanwhile what is for it is kept
+%% (milliseconds). A client that takes nothing the ECM gives up by a limit of its own, which is longer than
+%% `send_timeout': so many times.
+-define(GIVE_BACK_TIMEOUT, 60000).
+-define(STUCK_TIMES, 4).
 
 %% The newest is the first.
 -record(kept, {given_back = {0, []} :: documents(),
@@ -51,6 +57,16 @@ client_gone(State) ->
             false -> put(?KEPT, dropped)
         end,
     ok.
+
+%% @doc How long the documents may take to come back of a client that is gone, or takes nothing (milliseconds).
+-spec timeout(gone | stuck, megaphone:socket()) -> pos_integer().
+timeout(gone, _Socket) ->
+    ?GIVE_BACK_TIMEOUT;
+timeout(stuck, Socket) ->
+    case megaphone:getopts(Socket, [send_timeout]) of
+        {ok, [{send_timeout, Timeout}]} when is_integer(Timeout) -> ?STUCK_TIMES * Timeout;
+        _ -> ?GIVE_BACK_TIMEOUT
+    end.
 
 %% @doc How long a document may be that comes back to the session with this state (bytes).
 -spec longest(megaphone_ejabberd_c2s:state()) -> pos_integer().

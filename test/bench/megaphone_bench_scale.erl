@@ -46,8 +46,7 @@ open(_Trunk, From, Count, Handles) when From > Count ->
 open(Trunk, From, Count, Handles) ->
     To = min(From + 999, Count),
     Numbers = lists:seq(From, To),
-    {ok, New, []} = megaphone_nif:feed(Trunk, frames(Numbers)),
-    Opened = [Handle || {Handle, _} <- New],
+    {ok, Opened, []} = megaphone_nif:feed(Trunk, frames(Numbers)),
     [begin
          ok = megaphone_nif:own(Trunk, Handle, self()),
          {ok, _} = megaphone_nif:recv(Trunk, Handle, 0)

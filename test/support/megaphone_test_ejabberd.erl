@@ -1,6 +1,6 @@
 %% @doc A real ejabberd in an OS process of its own, with its own ports, spool, configuration and log,
 %% all under one folder. It is steered over its standard input and output (OTP's peer), so it needs no
-%% node name, and it ends with the VM that started it.
+%% node name, unless it is to be in a cluster, and it ends with the VM that started it.
 -module(megaphone_test_ejabberd).
 
 -behaviour(gen_server).
@@ -17,10 +17,10 @@
 
 -type ejabberd() :: pid().
 %% `dir' is made if need be. `megaphone' is the ebin folder of another Megaphone than the one that the
-%% tests run with, and `code' has folders of code that come before all others. The rest is
-%% megaphone_test_config's.
+%% tests run with, and `code' has folders of code that come before all others. `node' names the node; its port
+%% is megaphone_test_epmd's to tell. The rest is megaphone_test_config's.
 -type settings() :: #{dir := file:name(), listeners := [iodata()], megaphone => file:name(),
-                      code => [file:name()], top => iodata(), modules => iodata()}.
+                      code => [file:name()], node => node(), top => iodata(), modules => iodata()}.
 
 %% @doc Starts ejabberd and answers when it is ready. The error has the end of its log.
 -spec start(settings()) -> {ok, ejabberd()} | {error, {not_started, Log :: binary()}}.
@@ -217,8 +217,9 @@ start_peer(#{settings := #{dir := Dir} = Settings, spool := Spool} = State) ->
                      wait_boot => ?BOOT_TIMEOUT,
                      args => ["+S", "2", "+K", "true",
                               "-mnesia", "dir", "\"" ++ Spool ++ "\"",
-                              "-ejabberd", "quiet", "true", "log_rate_limit", "100000",
-                              "-pa" | code_path(Settings)],
+                              "-ejabberd", "quiet", "true", "log_rate_limit", "100000"]
+                     ++ megaphone_test_epmd:arguments(maps:get(node, Settings, nonode@nohost))
+                     ++ ["-pa" | code_path(Settings)],
                      env => [{"EJABBERD_CONFIG_PATH", filename:join(Dir, "ejabberd.yml")},
                              {"EJABBERD_LOG_PATH", log_path(Dir)},
                              {"EJABBERD_PID_PATH", ""},

@@ -1,0 +1,81 @@
+%%% @doc How a session moves to another process, here or at another node of the cluster: what the two say to each
+%%% other. The ECM's part is in doc/protocol.md.
+%%%
+%%% ```
+%%%   old session, megaphone_move_give            new session, megaphone_move_take
+%%%     mark: a token, and a key that it keeps
+%%%                                <- take ------- by its trunk it got the token
+%%%     one row for the other
+%%%     ---------------------------- lent -------> holds whatever it is sent from now on,
+%%%     keeps whatever it is sent                  opens the session
+%%%     a barrier through all nodes
+%%%     ---------------------------- kept ------->
+%%%                                <- ready ------
+%%%     moved, FIN, to the ECM
+%%%     ---------------------------- moved ------> what was kept, what it held, the client
+%%%     passes on what still comes
+%%% '''
+%%%
+%%% Up to `moved' the old session is the session and takes all back if anything goes wrong: then it says `void', or
+%%% is gone, and the new one leaves nothing behind. Each watches the other.
+-module(megaphone_move).
+
+-export([knock/3, take/2, refuse/1, say/3, watch_timer/2]).
+
+-export_type([request/0, ref/0]).
+
+%% Names one take-over in all messages of it.
+-type ref() :: reference().
+%% What the new session is, for the row that says where the user is.
+-type request() :: #{key := megaphone_token:key(), ref := ref(), taker := pid(), version := binary(),
+                     place := megaphone_ejabberd:place()}.
+-type said() :: {refused, Why :: iodata()}
+              | {lent, Old :: pid(), megaphone_move_loan:loan()}
+              | {kept, [term()]}
+              | ready
+              | given_up
+              | moved
+              | void.
+
+%% @doc Asks the session that a token names to be taken over, from its own node: the process ends with what became
+%% of it, for who monitors it.
+-spec knock(node(), Process :: binary(), request()) -> {pid(), reference()}.
+knock(Node, Process, Request) ->
+    spawn_monitor(Node, ?MODULE, take, [Process, Request]).
+
+%% @doc The part of it that runs there.
+-spec take(Process :: binary(), request()) -> no_return().
+take(Process, Request) ->
+    try list_to_pid(binary_to_list(Process)) of
+        Pid when node(Pid) =:= node() ->
+            case is_session(Pid) of
+                true ->
+                    Pid ! {?MODULE, take, Request},
+                    exit({?MODULE, {asked, Pid}});
+                false ->
+                    exit({?MODULE, no_session})
+            end;
+        _ ->
+            exit({?MODULE, no_session})
+    catch
+        error:badarg -> exit({?MODULE, no_session})
+    end.
+
+is_session(Pid) ->
+    proc_lib:translate_initial_call(Pid) =:= {megaphone_session, init, 1}.
+
+%% @doc Refuses a request with a token that is good for nothing.
+-spec refuse(request()) -> ok.
+refuse(#{ref := Ref, taker := Taker}) ->
+    say(Taker, Ref, {refused, "the token is void, or was used"}).
+
+%% @doc Says something to the other session of a move.
+-spec say(pid(), ref(), said()) -> ok.
+say(Pid, Ref, Said) ->
+    Pid ! {?MODULE, Ref, Said},
+    ok.
+
+%% @doc Says `timeout' to the caller, of the move, after so many milliseconds.
+-spec watch_timer(ref(), pos_integer()) -> reference().
+watch_timer(Ref, Timeout) ->
+    erlang:send_after(Timeout, self(), {?MODULE, Ref, timeout}).

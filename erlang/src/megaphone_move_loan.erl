@@ -1,0 +1,84 @@
+%%% @doc What a session hands over as it moves: the state of its c2s, and the row by which ejabberd finds it. While it
+%% is lent the row is the new session's.
+-module(megaphone_move_loan).
+
+-export([version/0, may_move/1, lend/3, take_back/2, give_away/2, merge/2, open/1, start/2, undo/1]).
+
+-export_type([loan/0]).
+
+-type state() :: megaphone_ejabberd_c2s:state().
+-record(loan, {state :: megaphone_ejabberd_c2s:lent(),
+               registration :: megaphone_ejabberd_c2s:registration(),
+               row :: megaphone_ejabberd:row(),
+               new_row :: megaphone_ejabberd:row(),
+               sid :: megaphone_ejabberd:sid()}).
+-opaque loan() :: #loan{}.
+
+%% @doc A session can move to where the same is said.
+-spec version() -> binary().
+version() ->
+    iolist_to_binary(lists:join(", ", [["Megaphone ", own_version()] | megaphone_ejabberd:made_of()])).
+
+%% ejabberd does not start this application.
+own_version() ->
+    _ = application:load(megaphone),
+    {ok, Version} = application:get_key(megaphone, vsn),
+    Version.
+
+%% @doc Whether the session with this state can move now.
+-spec may_move(state()) -> ok | {error, Why :: string()}.
+may_move(Stream) ->
+    case megaphone_undelivered:is_client_gone() of
+        true -> {error, "the client is gone"};
+        false -> megaphone_ejabberd_c2s:may_move(Stream)
+    end.
+
+%% The old session's part.
+
+%% @doc Lends the session to the process at that place. From here on ejabberd finds that one.
+-spec lend(pid(), megaphone_ejabberd:place(), state()) -> {ok, loan(), state()} | {error, Why :: string()}.
+lend(Taker, Place, Stream) ->
+    Registration = megaphone_ejabberd_c2s:registration(Stream),
+    case megaphone_ejabberd:find_row(Registration) of
+        {ok, Row} ->
+            {Sid, New} = megaphone_ejabberd:row_of(Taker, Place, Row),
+            {Lent, Lender} = megaphone_ejabberd_c2s:lend(Stream),
+            ok = megaphone_ejabberd:replace_row(Row, New),
+            {ok, #loan{state = Lent, registration = Registration, row = Row, new_row = New, sid = Sid}, Lender};
+        none ->
+            {error, "ejabberd does not know the session: another one has its resource"}
+    end.
+
+%% @doc The session stays here, with what is its state.
+-spec take_back(loan(), state()) -> state().
+take_back(#loan{state = Lent, row = Row, new_row = New}, Stream) ->
+    ok = megaphone_ejabberd:replace_row(New, Row),
+    megaphone_ejabberd_c2s:start_timers(Lent, Stream).
+
+%% @doc The session is the other process's.
+-spec give_away(loan(), state()) -> ok.
+give_away(#loan{row = Row, registration = Registration}, Stream) ->
+    ok = megaphone_ejabberd_c2s:release(Stream),
+    megaphone_ejabberd:forget_session(Row, Registration).
+
+%% The new session's part.
+
+%% @doc The state of the session on the connection that this open state is of.
+-spec merge(loan(), Open :: state()) -> state().
+merge(#loan{state = Lent, sid = Sid}, Open) ->
+    megaphone_ejabberd_c2s:merge(Lent, Sid, Open).
+
+%% @doc Tells ejabberd that the session is here.
+-spec open(loan()) -> ok.
+open(#loan{new_row = New, registration = Registration}) ->
+    megaphone_ejabberd:open_session(New, Registration).
+
+%% @doc The session is this process's.
+-spec start(loan(), state()) -> state().
+start(#loan{state = Lent}, Stream) ->
+    megaphone_ejabberd_c2s:start_timers(Lent, Stream).
+
+%% @doc The session is not here after all. Its row may be the old one's again by now.
+-spec undo(loan()) -> ok.
+undo(#loan{new_row = New, registration = Registration}) ->
+    megaphone_ejabberd:close_session(New, Registration).

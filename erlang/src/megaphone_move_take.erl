@@ -1,0 +1,191 @@
+%%% @doc The new session's part of a move ({@link megaphone_move}): from the token on its connection to the moment
+%%% where it is the session. Until then it holds whatever it is sent, in its order.
+-module(megaphone_move_take).
+
+-export([start/3, handle/2, abandon/1]).
+
+-export_type([taking/0]).
+
+-include("megaphone_messages.hrl").
+
+-record(taking, {ref :: megaphone_move:ref(),
+                 socket :: megaphone:socket(),
+                 %% The state of a session on this connection, then the old one's on it.
+                 stream :: megaphone_ejabberd_c2s:state(),
+                 step :: step(),
+                 wait = none :: none | megaphone_nif:wait(),
+                 kept = [] :: [term()],
+                 %% The newest first.
+                 held = [] :: [term()]}).
+
+%% Asks by a process at the old node; waits for its answer; has the session, for its messages, and at last for the
+%% word that it is the session.
+-type step() :: {knock, Monitor :: reference()}
+              | {ask, Old :: pid(), Monitor :: reference()}
+              | {lent | ready, megaphone_move_loan:loan(), Old :: pid(), Monitor :: reference()}
+              | {lone, megaphone_move_loan:loan()}.
+
+-opaque taking() :: #taking{}.
+
+-type result() :: {wait, taking()}
+                  %% The session, and what it has to handle before anything else.
+                | {taken, megaphone_ejabberd_c2s:state(), [term()], none | megaphone_nif:wait()}
+                  %% Also where its own connection has ended, and nobody hears of it.
+                | {refused, Why :: iodata()}.
+
+%% How long the old session may take to lend itself, and all the rest (milliseconds).
+-define(TIMEOUT, 15000).
+%% How long the ECM may take to say go where the old session can't be heard (milliseconds).
+-define(GO_TIMEOUT, 60000).
+-define(HEADER_SIZE, 4).
+
+%% @doc Asks for the session that the token names. The state is that of the caller, which has said nothing.
+-spec start(Token :: binary(), megaphone:socket(), megaphone_ejabberd_c2s:state()) -> result().
+start(Token, Socket, Stream) ->
+    case place(megaphone_token:read(Token)) of
+        {ok, Node, Key, Process} ->
+            Ref = make_ref(),
+            {_, Monitor} = megaphone_move:knock(Node, Process,
+                                                #{key => Key, ref => Ref, taker => self(),
+                                                  version => megaphone_move_loan:version(),
+                                                  place => megaphone_ejabberd_c2s:place(Stream)}),
+            _ = megaphone_move:watch_timer(Ref, ?TIMEOUT),
+            listen(#taking{ref = Ref, socket = Socket, stream = Stream, step = {knock, Monitor}});
+        {error, Why} ->
+            {refused, Why}
+    end.
+
+place({ok, #{node := Name, key := Key, process := Process}}) ->
+    case [Node || Node <- megaphone_ejabberd:cluster(), atom_to_binary(Node) =:= Name] of
+        [Node] -> {ok, Node, Key, Process};
+        [] -> {error, ["the token's node is not in the cluster of ", atom_to_list(node())]}
+    end;
+place(error) ->
+    {error, "the token can't be read"}.
+
+%% Before it is taken, the connection's end counts, and go.
+listen(#taking{wait = none, socket = Socket} = Taking) ->
+    case megaphone:recv_nowait(Socket, ?HEADER_SIZE) of
+        {wait, Wait} -> {wait, Taking#taking{wait = Wait}};
+        {ok, <<Word:32>>} -> heard(megaphone_control:decode(Word), Taking);
+        {error, _} -> closed(Taking)
+    end;
+listen(Taking) ->
+    {wait, Taking}.
+
+%% @doc A message to a session that is not there yet.
+-spec handle(term(), taking()) -> result().
+handle(?WAKE(Wait), #taking{wait = Wait} = Taking) ->
+    listen(Taking#taking{wait = none});
+handle({megaphone_move, Ref, Said}, #taking{ref = Ref, step = Step} = Taking) ->
+    said(Said, Step, Taking);
+handle({'DOWN', Monitor, process, _, Reason}, #taking{step = Step} = Taking) ->
+    down(Monitor, Reason, Step, Taking);
+handle({megaphone_move, take, Request}, Taking) ->
+    ok = megaphone_move:refuse(Request),
+    {wait, Taking};
+handle(Message, #taking{held = Held} = Taking) ->
+    {wait, Taking#taking{held = [Message | Held]}}.
+
+%% What the old session says.
+said({refused, Why}, Step, Taking) when element(1, Step) =:= knock; element(1, Step) =:= ask ->
+    ok = unwatch(Taking),
+    {refused, Why};
+said({lent, Old, Loan}, Step, Taking) when element(1, Step) =:= knock; element(1, Step) =:= ask ->
+    ok = unwatch(Taking),
+    lent(Old, Loan, Taking);
+said({kept, Kept}, {lent, Loan, Old, Monitor}, #taking{ref = Ref} = Taking) ->
+    ok = megaphone_move:say(Old, Ref, ready),
+    {wait, Taking#taking{kept = Kept, step = {ready, Loan, Old, Monitor}}};
+said(moved, {ready, _, _, _}, Taking) ->
+    ok = unwatch(Taking),
+    taken(Taking);
+said(moved, {lone, _}, Taking) ->
+    taken(Taking);
+said(void, _Step, Taking) ->
+    undo("the old session goes on", Taking);
+said(timeout, {lone, _}, Taking) ->
+    undo("the old session can't be heard, and the ECM does not say go", Taking);
+said(timeout, Step, Taking) when element(1, Step) =:= knock; element(1, Step) =:= ask ->
+    ok = unwatch(Taking),
+    {refused, io_lib:format("the old session does not answer within ~b seconds", [?TIMEOUT div 1000])};
+said(_Said, _Step, Taking) ->
+    {wait, Taking}.
+
+lent(Old, Loan, #taking{stream = Stream} = Taking) ->
+    Monitor = monitor(process, Old),
+    Merged = megaphone_move_loan:merge(Loan, Stream),
+    ok = megaphone_move_loan:open(Loan),
+    {wait, Taking#taking{stream = Merged, step = {lent, Loan, Old, Monitor}}}.
+
+%% The old session, or who asked for it there, is gone.
+down(Monitor, {megaphone_move, {asked, Old}}, {knock, Monitor}, Taking) ->
+    {wait, Taking#taking{step = {ask, Old, monitor(process, Old)}}};
+down(Monitor, {megaphone_move, no_session}, {knock, Monitor}, _Taking) ->
+    {refused, "there is no such session"};
+down(Monitor, noconnection, {knock, Monitor}, _Taking) ->
+    {refused, "the token's node is gone"};
+down(Monitor, Reason, {knock, Monitor}, _Taking) ->
+    {refused, io_lib:format("the token's node does not know of moves: ~0P", [Reason, 10])};
+down(Monitor, _Reason, {ask, _Old, Monitor}, _Taking) ->
+    {refused, "there is no such session"};
+down(Monitor, Reason, {lent, _Loan, _Old, Monitor}, Taking) ->
+    undo(why_down(Reason), Taking);
+%% It may have said moved to the ECM, and not to this process any more. Then the ECM says go.
+down(Monitor, noconnection, {ready, Loan, _Old, Monitor}, #taking{ref = Ref} = Taking) ->
+    _ = megaphone_move:watch_timer(Ref, ?GO_TIMEOUT),
+    {wait, Taking#taking{step = {lone, Loan}}};
+down(Monitor, _Reason, {ready, _Loan, _Old, Monitor}, Taking) ->
+    %% Nobody else has the session.
+    taken(Taking);
+down(_Monitor, _Reason, _Step, #taking{} = Taking) ->
+    {wait, Taking}.
+
+why_down(noconnection) -> "the old session's node is gone";
+why_down(_) -> "the old session has ended".
+
+%% What the ECM says.
+heard(go, #taking{step = Step} = Taking) when element(1, Step) =:= ready; element(1, Step) =:= lone ->
+    ok = unwatch(Taking),
+    taken(Taking);
+heard(_, #taking{socket = Socket} = Taking) ->
+    ok = megaphone:reset(Socket),
+    closed(Taking).
+
+%% The old session takes back what it has lent, and says void; or it can't any more, and says moved: then this one
+%% breaks as any session does.
+closed(#taking{step = {Step, _, Old, _}, ref = Ref} = Taking) when Step =:= lent; Step =:= ready ->
+    ok = megaphone_move:say(Old, Ref, given_up),
+    {wait, Taking};
+closed(Taking) ->
+    undo("its connection has ended", Taking).
+
+taken(#taking{stream = Stream, step = Step, kept = Kept, held = Held, wait = Wait}) ->
+    {taken, megaphone_move_loan:start(element(2, Step), Stream), Kept ++ lists:reverse(Held), Wait}.
+
+%% Leaves nothing here. The old session has its row again, or is no more.
+undo(Why, #taking{step = Step} = Taking) ->
+    ok = unwatch(Taking),
+    ok = give_back(Taking),
+    ok = case Step of
+             {_, Loan, _, _} -> megaphone_move_loan:undo(Loan);
+             {lone, Loan} -> megaphone_move_loan:undo(Loan);
+             _ -> ok
+         end,
+    {refused, Why}.
+
+%% @doc The process ends before it has the session. The old one sees that, and takes its row back.
+-spec abandon(taking()) -> ok.
+abandon(Taking) ->
+    give_back(Taking).
+
+%% What has come to this process is the old session's.
+give_back(#taking{step = {_, _, Old, _}, held = Held}) ->
+    lists:foreach(fun(Message) -> Old ! Message end, lists:reverse(Held));
+give_back(_Taking) ->
+    ok.
+
+unwatch(#taking{step = Step}) ->
+    _ = is_reference(element(tuple_size(Step), Step))
+        andalso demonitor(element(tuple_size(Step), Step), [flush]),
+    ok.
