@@ -15,7 +15,7 @@
          number/1, version/1, status/1]).
 %% A connection.
 -export([recv/3, recv_dirty/3, send/3, reserve/3, unreserve/2, cancel/3, close/2, reset/2, shutdown/3, owner/2,
-         setopts/3, getopts/2, getstat/2, is_open/2, watch/2, protocol/2,
+         setopts/3, getopts/2, getstat/2, is_open/2, watch/2,
          transport/2, take_channel_bindings/2, take_certificate/2, take_http_fields/2, take_takeover/2,
          peername/2, sockname/2]).
 %% All trunks.
@@ -23,7 +23,7 @@
 %% The decoders by themselves.
 -export([decode_packet/2, proxy_header/1, parse/2, parse_dirty/2]).
 
--export_type([trunk/0, handle/0, left/0, protocol/0, settings/0, ceiling/0, wait/0, status/0,
+-export_type([trunk/0, handle/0, opened/0, left/0, protocol/0, settings/0, ceiling/0, wait/0, status/0,
               trunk_status/0, address/0]).
 
 -on_load(load/0).
@@ -36,6 +36,7 @@
 -type left() :: pid() | {half_closed, pid()}.
 %% What a process waits for: it gets `{'$megaphone', wait()}' and calls again.
 -type wait() :: pos_integer().
+-type opened() :: {handle(), protocol()}.
 -type protocol() :: http | 'xmpp-client' | 'xmpp-framing' | raw.
 -type address() :: {inet:ip_address(), inet:port_number()} | {local, binary()} | undefined.
 %% What brings no progress on a trunk of version 2. There may be so many at `most' at once; work done
@@ -98,16 +99,16 @@ set_peername(_Trunk, _Peername) -> ?NOT_LOADED.
 -spec set_writer(trunk(), pid()) -> ok.
 set_writer(_Trunk, _Writer) -> ?NOT_LOADED.
 
-%% @doc Takes up to 64 KiB from the trunk's socket. Answers the connections that opened, each
-%% to be given an owner, the owners at work that their peer has left, and, where the bytes are no
+%% @doc Takes up to 64 KiB from the trunk's socket. Answers the connections that opened and
+%% what they carry, each to be given an owner, the owners at work that their peer has left, and, where the bytes are no
 %% frames, why the trunk has to end.
 -spec feed(trunk(), binary()) ->
-          {ok, [handle()], [left()]} | {error, [handle()], [left()], binary()}.
+          {ok, [opened()], [left()]} | {error, [opened()], [left()], binary()}.
 feed(_Trunk, _Data) -> ?NOT_LOADED.
 
 %% @doc As {@link feed/2} for more than 64 KiB, on a dirty scheduler.
 -spec feed_dirty(trunk(), binary()) ->
-          {ok, [handle()], [left()]} | {error, [handle()], [left()], binary()}.
+          {ok, [opened()], [left()]} | {error, [opened()], [left()], binary()}.
 feed_dirty(_Trunk, _Data) -> ?NOT_LOADED.
 
 %% @doc About `Limit' bytes of frames for the trunk's socket; `none' if there are none, and a
@@ -235,10 +236,6 @@ is_open(_Trunk, _Handle) -> ?NOT_LOADED.
 %% @doc Waits for the owner's close or death; {@link cancel/3} ends it.
 -spec watch(trunk(), handle()) -> {wait, wait()} | closed.
 watch(_Trunk, _Handle) -> ?NOT_LOADED.
-
-%% @doc What the connection carries, which says who is to own it.
--spec protocol(trunk(), handle()) -> protocol() | closed.
-protocol(_Trunk, _Handle) -> ?NOT_LOADED.
 
 %% @doc How the client speaks to the ECM, and whether by TLS, as the connection's PROXY header says;
 %% `{tcp, plain}' where it doesn't.

@@ -31,9 +31,8 @@ options(Opts) ->
 
 %% @doc Gives a connection its owner, which finds its data waiting, however late it asks. A
 %% connection that carries what the listener does not serve is reset.
--spec start(megaphone_nif:trunk(), megaphone_nif:handle(), options()) -> ok.
-start(Trunk, Handle, #{protocols := Protocols} = Options) ->
-    Protocol = megaphone_nif:protocol(Trunk, Handle),
+-spec start(megaphone_nif:trunk(), megaphone_nif:opened(), options()) -> ok.
+start(Trunk, {Handle, Protocol}, #{protocols := Protocols} = Options) ->
     Started = case lists:member(Protocol, Protocols) of
                   true -> start_owner(Protocol, megaphone:socket(Trunk, Handle), Options);
                   false -> {error, {"the listener's 'protocols' do not have ~ts", [Protocol]}}

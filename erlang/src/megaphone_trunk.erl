@@ -222,7 +222,7 @@ has_said_a_frame(Trunk) ->
     maps:get(frames_in, megaphone_nif:status(Trunk)) > 0.
 
 attend(Opened, Busy, #state{trunk = Trunk, owners = Owners}) ->
-    lists:foreach(fun(Handle) -> megaphone_owner:start(Trunk, Handle, Owners) end, Opened),
+    lists:foreach(fun(New) -> megaphone_owner:start(Trunk, New, Owners) end, Opened),
     megaphone_reaper:reap_left(Busy).
 
 %% The listener that accepted the trunk is gone, and its options with it. A peer that speaks

@@ -15,8 +15,8 @@ mkdir -p "$ebin"
 for folder in /usr/lib/*/ejabberd-*/ebin; do
     ejabberd=$folder
 done
-erlc -o "$ebin" test/shared/megaphone_test_xmpp.erl
-erlc -pa "$ejabberd" -pa "$ebin" -o "$ebin" test/shared/*.erl test/bench/megaphone_bench_flow.erl \
+erlc -o "$ebin" test/support/megaphone_test_xmpp.erl
+erlc -pa "$ejabberd" -pa "$ebin" -o "$ebin" test/support/*.erl test/bench/megaphone_bench_flow.erl \
     test/bench/megaphone_bench_measure.erl
 
 export ERL_CRASH_DUMP_SECONDS=0

@@ -41,6 +41,7 @@ run(#{rounds := Rounds, many := Many}) ->
     megaphone_bench_report:title(Machine, Rounds),
     #{machine => Machine,
       calls => megaphone_bench_calls:run(Rounds),
+      threads => megaphone_bench_threads:run(Rounds),
       dirty => megaphone_bench_dirty:run(Rounds),
       scale => megaphone_bench_scale:run(Rounds, Many),
       memory => megaphone_bench_memory:run(Many)}.

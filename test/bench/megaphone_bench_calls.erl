@@ -128,7 +128,8 @@ connections(Count, Content) ->
     Trunk = megaphone_test_nif:open(),
     Ids = [megaphone_test_nif:id(N) || N <- lists:seq(1, Count)],
     Frames = iolist_to_binary([megaphone_test_nif:frame(Id, Content) || Id <- Ids]),
-    {ok, Handles, []} = megaphone_nif:feed(Trunk, Frames),
+    {ok, Opened, []} = megaphone_nif:feed(Trunk, Frames),
+    Handles = [Handle || {Handle, _} <- Opened],
     [begin
          ok = megaphone_nif:own(Trunk, Handle, self()),
          {ok, Content} = megaphone_nif:recv(Trunk, Handle, 0)
@@ -178,7 +179,8 @@ request() ->
     Answer = ["HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 150\r\n\r\n", Body],
     Ids = [megaphone_test_nif:id(N) || N <- lists:seq(1, Count)],
     Frames = iolist_to_binary([megaphone_test_nif:frame(Id, Request) || Id <- Ids]),
-    {ok, Handles, []} = megaphone_nif:feed(Trunk, Frames),
+    {ok, Opened, []} = megaphone_nif:feed(Trunk, Frames),
+    Handles = [Handle || {Handle, _} <- Opened],
     Serve = fun() ->
                     [begin
                          {ok, _Head} = megaphone_nif:recv(Trunk, Handle, 0),

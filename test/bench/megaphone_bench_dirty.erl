@@ -44,7 +44,8 @@ feed(Bytes, FrameSize) ->
     Content = binary:copy(<<"x">>, FrameSize - 32),
     Ids = [megaphone_test_nif:id(N) || N <- lists:seq(1, ?CONNECTIONS)],
     Open = iolist_to_binary([megaphone_test_nif:frame(Id, <<"!">>) || Id <- Ids]),
-    {ok, Handles, []} = megaphone_nif:feed(Trunk, Open),
+    {ok, Opened, []} = megaphone_nif:feed(Trunk, Open),
+    Handles = [Handle || {Handle, _} <- Opened],
     Read = fun() -> [read(Trunk, Handle) || Handle <- Handles], ok end,
     Read(),
     Round = iolist_to_binary([megaphone_test_nif:frame(Id, Content) || Id <- Ids]),
@@ -62,7 +63,7 @@ read(Trunk, Handle) ->
 recv(Bytes) ->
     Trunk = megaphone_test_nif:open(),
     Id = megaphone_test_nif:id(1),
-    {ok, [Handle], []} = megaphone_nif:feed(Trunk, megaphone_test_nif:frame(Id, <<"!">>)),
+    {ok, [{Handle, _}], []} = megaphone_nif:feed(Trunk, megaphone_test_nif:frame(Id, <<"!">>)),
     {ok, <<"!">>} = megaphone_nif:recv(Trunk, Handle, 1),
     Frame = megaphone_test_nif:frame(Id, binary:copy(<<"x">>, 1 bsl 19)),
     Frames = binary:copy(Frame, Bytes bsr 19),

@@ -94,7 +94,8 @@ discard(Kind, Trunk, From, Count) ->
 %% Opens connections and leaves them idle: all that came is read, and a request answered.
 batch(Kind, Trunk, From, To) ->
     Frames = [frame(Kind, N) || N <- lists:seq(From, To)],
-    {ok, Handles, []} = megaphone_nif:feed(Trunk, iolist_to_binary(Frames)),
+    {ok, Opened, []} = megaphone_nif:feed(Trunk, iolist_to_binary(Frames)),
+    Handles = [Handle || {Handle, _} <- Opened],
     lists:foreach(fun(Handle) ->
                           {ok, _} = megaphone_nif:recv(Trunk, Handle, 0),
                           ok = respond(Kind, Trunk, Handle)

@@ -46,7 +46,8 @@ open(_Trunk, From, Count, Handles) when From > Count ->
 open(Trunk, From, Count, Handles) ->
     To = min(From + 999, Count),
     Numbers = lists:seq(From, To),
-    {ok, Opened, []} = megaphone_nif:feed(Trunk, frames(Numbers)),
+    {ok, New, []} = megaphone_nif:feed(Trunk, frames(Numbers)),
+    Opened = [Handle || {Handle, _} <- New],
     [begin
          ok = megaphone_nif:own(Trunk, Handle, self()),
          {ok, _} = megaphone_nif:recv(Trunk, Handle, 0)

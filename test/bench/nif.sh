@@ -14,7 +14,8 @@ mkdir -p "$ebin"
 ln -sfn ../../erlang/priv _build/bench/priv
 erlc -o "$ebin" erlang/src/megaphone.erl erlang/src/megaphone_nif.erl \
     erlang/src/megaphone_options.erl erlang/src/megaphone_monitor.erl \
-    erlang/src/megaphone_handover.erl test/shared/megaphone_test_nif.erl test/bench/*.erl
+    erlang/src/megaphone_handover.erl test/support/megaphone_test_nif.erl \
+    test/support/megaphone_test_frame.erl test/support/megaphone_test_proxy.erl test/bench/*.erl
 
 MEGAPHONE_BENCH_RUSTC="$(rustc --version)"
 MEGAPHONE_BENCH_COMMIT="$(git describe --always --dirty 2>/dev/null || echo unknown)"

@@ -18,13 +18,13 @@ for folder in /usr/lib/*/ejabberd-*/; do
     ERL_LIBS=$(dirname "$folder")
 done
 export ERL_LIBS
-erlc -o "$ebin" test/shared/megaphone_test_xmpp.erl
-erlc -pa "$ebin" -o "$ebin" test/shared/megaphone_test_ejabberd.erl test/shared/megaphone_test_config.erl \
-    test/shared/megaphone_test_frame.erl test/shared/megaphone_test_handler.erl \
-    test/shared/megaphone_test_port.erl test/shared/megaphone_test_transport.erl \
-    test/shared/megaphone_test_program.erl test/shared/megaphone_test_proxy.erl \
-    test/shared/megaphone_test_session.erl test/shared/megaphone_test_wait.erl \
-    test/shared/megaphone_test_xml.erl test/shared/megaphone_test_yamux.erl \
+erlc -o "$ebin" test/support/megaphone_test_xmpp.erl
+erlc -pa "$ebin" -o "$ebin" test/support/megaphone_test_ejabberd.erl test/support/megaphone_test_config.erl \
+    test/support/megaphone_test_frame.erl test/support/megaphone_test_handler.erl \
+    test/support/megaphone_test_port.erl test/support/megaphone_test_transport.erl \
+    test/support/megaphone_test_program.erl test/support/megaphone_test_proxy.erl \
+    test/support/megaphone_test_session.erl test/support/megaphone_test_wait.erl \
+    test/support/megaphone_test_xml.erl test/support/megaphone_test_yamux.erl \
     test/bench/megaphone_bench_sessions.erl
 
 export ERL_CRASH_DUMP_SECONDS=0

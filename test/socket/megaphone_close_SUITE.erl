@@ -220,7 +220,7 @@ own_by_a_dead_process_closes(_Config) ->
     {Dead, Monitor} = spawn_monitor(fun() -> ok end),
     receive {'DOWN', Monitor, process, Dead, _} -> ok end,
     Id = ?TRUNK:id(1),
-    {ok, [Handle], []} = ?TRUNK:feed(Trunk, ?TRUNK:frame(Id, "a")),
+    {ok, [{Handle, raw}], []} = ?TRUNK:feed(Trunk, ?TRUNK:frame(Id, "a")),
     _ = megaphone_nif:own(Trunk, Handle, Dead),
     ?assertEqual([{Id, close}], ?TRUNK:output(Trunk)),
     no_connections(Trunk).

@@ -69,7 +69,7 @@ wrong_terms_are_badarg(_Config) ->
               setopts => [trunk, handle, options], getopts => [trunk, handle],
               getstat => [trunk, handle], is_open => [trunk, handle], watch => [trunk, handle],
               peername => [trunk, handle], sockname => [trunk, handle],
-              protocol => [trunk, handle], transport => [trunk, handle],
+              transport => [trunk, handle],
               take_channel_bindings => [trunk, handle], take_http_fields => [trunk, handle],
               take_certificate => [trunk, handle], take_takeover => [trunk, handle],
               decode_packet => [packet_type, binary], proxy_header => [binary],
@@ -168,7 +168,7 @@ bad_frames_end_the_trunk(_Config) ->
     Good = ?TRUNK:frame(Id, "good"),
     [begin
          Trunk = ?TRUNK:open(),
-         {error, [Handle], [], Text} = ?TRUNK:feed(Trunk, [Good, Bad]),
+         {error, [{Handle, raw}], [], Text} = ?TRUNK:feed(Trunk, [Good, Bad]),
          ?assertEqual({ok, <<"good">>}, gen_tcp:recv(megaphone:socket(Trunk, Handle), 0, 0)),
          Place = iolist_to_binary(["trunk byte ", integer_to_list(byte_size(Good) + At), ":"]),
          ?assertNotEqual(nomatch, binary:match(Text, Place), Text),
@@ -289,7 +289,7 @@ dirty_variants_answer_the_same(_Config) ->
     Trunk = ?TRUNK:open(),
     Data = rand:bytes(200_000),
     [begin
-         {ok, [Handle], []} = megaphone_nif:Feed(Trunk, ?TRUNK:frame(?TRUNK:id(N), Data)),
+         {ok, [{Handle, raw}], []} = megaphone_nif:Feed(Trunk, ?TRUNK:frame(?TRUNK:id(N), Data)),
          ?assert(megaphone_nif:Recv(Trunk, Handle, 200_000) =:= {ok, Data}),
          {wait, Wait} = megaphone_nif:Recv(Trunk, Handle, 1),
          {ok, [], []} = megaphone_nif:Feed(Trunk, ?TRUNK:frame(?TRUNK:id(N), "x")),
@@ -404,7 +404,7 @@ race(_Trunk, _Peer, 0) ->
     ok;
 race(Trunk, Peer, Round) ->
     Id = ?TRUNK:id(Peer * 1000 + Round),
-    {ok, [Handle], []} = ?TRUNK:feed(Trunk, ?TRUNK:frame(Id, "GET / HTTP/1.1\r\n")),
+    {ok, [{Handle, _}], []} = ?TRUNK:feed(Trunk, ?TRUNK:frame(Id, "GET / HTTP/1.1\r\n")),
     Socket = megaphone:socket(Trunk, Handle),
     User = fun(GiveTo) ->
                    spawn_monitor(fun() -> receive start -> use(Socket, GiveTo(), 15) end end)
@@ -468,7 +468,6 @@ names_nothing(Trunk, Handle) ->
                                  {cancel, [1], sent},
                                  {close, [], ok},
                                  {reset, [], ok},
-                                 {protocol, [], closed},
                                  {transport, [], {tcp, plain}},
                                  {shutdown, [read_write], closed},
                                  {owner, [], closed},

@@ -78,7 +78,8 @@ one_feed_serves_many_connections(_Config) ->
     Trunk = ?TRUNK:open(),
     Ids = [?TRUNK:id(N) || N <- lists:seq(1, 100)],
     Frames = [?TRUNK:frame(Id, [Id, Round]) || Round <- [<<"a">>, <<"b">>], Id <- Ids],
-    {ok, Handles, []} = ?TRUNK:feed(Trunk, Frames),
+    {ok, Opened, []} = ?TRUNK:feed(Trunk, Frames),
+    Handles = [Handle || {Handle, raw} <- Opened],
     ?assertEqual(100, length(Handles)),
     [?assertEqual({ok, <<Id/binary, "a", Id/binary, "b">>}, recv_now(Trunk, Handle, 0))
      || {Id, Handle} <- lists:zip(Ids, Handles)].
@@ -106,7 +107,7 @@ table_follows_opens_and_closes(_Config) ->
 data_waits_for_its_reader(_Config) ->
     Trunk = ?TRUNK:open(),
     Id = ?TRUNK:id(1),
-    {ok, [Handle], []} = ?TRUNK:feed(Trunk, [?TRUNK:frame(Id, <<"early">>), ?TRUNK:close_frame(Id)]),
+    {ok, [{Handle, raw}], []} = ?TRUNK:feed(Trunk, [?TRUNK:frame(Id, <<"early">>), ?TRUNK:close_frame(Id)]),
     ?assertMatch(#{buffered := 5}, ?TRUNK:status(Trunk)),
     Reader = spawn_monitor(fun() ->
                                    Socket = megaphone:socket(Trunk, Handle),

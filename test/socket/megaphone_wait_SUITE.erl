@@ -230,7 +230,8 @@ open_connections(Trunk, From, Count) ->
     To = From + 10_000,
     Frames = [[<<"0000000033|">>, integer_to_binary(10_000_000_000_000_000_000 + N), <<"|x">>]
               || N <- lists:seq(From + 1, To)],
-    {ok, Handles, []} = ?TRUNK:feed(Trunk, Frames),
+    {ok, Opened, []} = ?TRUNK:feed(Trunk, Frames),
+    Handles = [Handle || {Handle, raw} <- Opened],
     Handles ++ open_connections(Trunk, To, Count).
 
 wait_in_turn(Trunk, Handles) ->

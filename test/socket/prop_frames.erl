@@ -52,8 +52,8 @@ feed(_Trunk, [], Handles) ->
     {Handles, ok};
 feed(Trunk, [Piece | Pieces], Handles) ->
     case ?TRUNK:feed(Trunk, Piece) of
-        {ok, Opened, []} -> feed(Trunk, Pieces, Handles ++ Opened);
-        {error, Opened, [], Text} -> {Handles ++ Opened, place(Text)}
+        {ok, Opened, []} -> feed(Trunk, Pieces, Handles ++ handles(Opened));
+        {error, Opened, [], Text} -> {Handles ++ handles(Opened), place(Text)}
     end.
 
 place(<<"trunk byte ", Text/binary>>) ->
@@ -86,3 +86,6 @@ read(Socket, Pieces) ->
         {ok, Piece} -> read(Socket, [Pieces, Piece]);
         {error, End} -> {iolist_to_binary(Pieces), End}
     end.
+
+handles(Opened) ->
+    [Handle || {Handle, _} <- Opened].

@@ -54,7 +54,7 @@ connect(Trunk) ->
 %% @doc The connection that a frame opens, the caller its owner; the frame's content waits.
 -spec connect(trunk(), id(), iodata()) -> socket().
 connect(Trunk, Id, Content) ->
-    {ok, [Handle], []} = feed(Trunk, frame(Id, Content)),
+    {ok, [{Handle, _}], []} = feed(Trunk, frame(Id, Content)),
     ok = megaphone_nif:own(Trunk, Handle, self()),
     megaphone:socket(Trunk, Handle).
 

@@ -1,11 +1,12 @@
 //! TLS with clients: the certificates that they are shown, and what else they agree on.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
     WebPkiClientVerifier,
@@ -18,6 +19,7 @@ use crate::channel_binding::{self, Secrets};
 use crate::client_certificates::{Authorities, AuthoritiesError};
 use crate::config::{ClientCertificates, Config, Identity};
 use crate::pem::{self, PemError};
+use crate::tickets::{TicketKeys, TicketKeysError};
 
 /// What a client's TLS is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +41,16 @@ pub struct TlsServer {
     start_tls: Arc<ServerConfig>,
     asking: Option<Asking>,
     shows: Arc<ByName>,
-    /// The keys of session tickets, with which clients come back without a full handshake. They are this
-    /// process's own, change every six hours, and no client costs memory for it.
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Tickets,
+}
+
+/// The keys of session tickets.
+#[derive(Debug, Clone)]
+enum Tickets {
+    /// This process's own.
+    Own(Arc<dyn ProducesTickets>),
+    /// Those of a file.
+    Shared(Arc<TicketKeys>),
 }
 
 /// The same where clients are asked for a certificate.
@@ -78,6 +87,9 @@ pub enum CertificateError {
     /// Whoever signs clients' certificates can't be known.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
+    /// The keys of session tickets can't be known.
+    #[error(transparent)]
+    TicketKeys(#[from] TicketKeysError),
     /// The versions are not there, or no random numbers.
     #[error("TLS can't be used: {0}")]
     Unusable(#[from] rustls::Error),
@@ -107,16 +119,15 @@ pub fn load(
         return Ok(None);
     }
     let shows = Arc::new(ByName(keys));
-    let tickets = match before.filter(|before| before.shows.is_same(&shows)) {
-        Some(before) => Arc::clone(&before.tickets),
-        None => ring::Ticketer::new()?,
-    };
+    let before = before.filter(|before| before.shows.is_same(&shows));
+    let before = before.map(|before| &before.tickets);
+    let tickets = Tickets::new(config.tls.ticket_keys.as_deref(), &shows, before)?;
     let configured = |verifier| -> Result<ServerConfig, CertificateError> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::<ByName>::clone(&shows));
-        config.ticketer = Arc::clone(&tickets);
+        config.ticketer = tickets.producer();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)
     };
@@ -169,10 +180,48 @@ impl TlsServer {
         }
     }
 
+    /// The keys of session tickets, if they are those of a file.
+    #[must_use]
+    pub const fn ticket_keys(&self) -> Option<&Arc<TicketKeys>> {
+        match &self.tickets {
+            Tickets::Own(_) => None,
+            Tickets::Shared(keys) => Some(keys),
+        }
+    }
+
     /// Who may sign clients' certificates, if they are asked for one.
     #[must_use]
     pub fn authorities(&self) -> Option<&Authorities> {
         self.asking.as_ref().map(|asking| &asking.authorities)
+    }
+}
+
+impl Tickets {
+    /// As `before` if these are for the same certificates and the same file.
+    fn new(
+        file: Option<&Path>,
+        shows: &ByName,
+        before: Option<&Self>,
+    ) -> Result<Self, CertificateError> {
+        match (file, before) {
+            (None, Some(before @ Self::Own(_))) => Ok(before.clone()),
+            (None, _) => Ok(Self::Own(ring::Ticketer::new()?)),
+            (Some(file), Some(Self::Shared(before))) if before.path() == file => {
+                before.refresh()?;
+                Ok(Self::Shared(Arc::clone(before)))
+            }
+            (Some(file), _) => Ok(Self::Shared(Arc::new(TicketKeys::load(
+                file,
+                shows.chains(),
+            )?))),
+        }
+    }
+
+    fn producer(&self) -> Arc<dyn ProducesTickets> {
+        match self {
+            Self::Own(tickets) => Arc::clone(tickets),
+            Self::Shared(keys) => Arc::<TicketKeys>::clone(keys),
+        }
     }
 }
 
@@ -220,12 +269,11 @@ struct ByName(Vec<Shown>);
 impl ByName {
     /// Whether the same certificates are shown to the same clients.
     fn is_same(&self, other: &Self) -> bool {
-        let chains = |it: &Self| {
-            it.0.iter()
-                .map(|shown| shown.key.cert.clone())
-                .collect::<Vec<_>>()
-        };
-        chains(self) == chains(other)
+        self.chains().eq(other.chains())
+    }
+
+    fn chains(&self) -> impl Iterator<Item = &[CertificateDer<'static>]> {
+        self.0.iter().map(|shown| shown.key.cert.as_slice())
     }
 }
 

@@ -34,5 +34,6 @@ mod session;
 mod settings;
 mod shutdown;
 mod stream;
+mod tickets;
 mod trunk;
 mod websocket;

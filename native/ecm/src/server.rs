@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::bosh::Sessions;
-use crate::certificates::{self, CertificateError};
+use crate::certificates::{self, CertificateError, TlsServer};
 use crate::config::{Again, Config, ConfigError};
 use crate::front::accept::BindError;
 use crate::front::listener::{Context, Listener};
@@ -26,6 +26,9 @@ use crate::trunk::{Dialler, OutputBudget, TlsError, TrunkPool, Trunks, load_tls}
 
 /// How long the last closes may take to be written to the trunk, and to the clients.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often the file of ticket keys is looked at.
+const TICKET_KEYS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why the program can't run.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +128,7 @@ pub async fn run(
     let pool = tokio::spawn(pool.run(finish_receiver));
     tokio::spawn(sessions.sweep(phase.subscribe()));
     tokio::spawn(Arc::clone(&settings.get().logins).pass_by_slow());
+    tokio::spawn(refresh_ticket_keys(Arc::clone(&settings)));
     if let Some(monitor) = monitor {
         tokio::spawn(monitor.run());
     }
@@ -176,6 +180,32 @@ fn tell_room(room: Room, open_files: Option<u64>, config: &Config) {
              clients: past these, others get 503; raise it (ulimit -n, LimitNOFILE)",
             room.clients
         );
+    }
+}
+
+/// Reads the file of ticket keys again whenever it was replaced.
+async fn refresh_ticket_keys(settings: Arc<CurrentSettings>) {
+    let mut told = String::new();
+    loop {
+        sleep(TICKET_KEYS_INTERVAL).await;
+        let tls = settings.get().tls.clone();
+        let Some(keys) = tls.as_deref().and_then(TlsServer::ticket_keys) else {
+            continue;
+        };
+        match keys.refresh() {
+            Ok(true) => {
+                told.clear();
+                tracing::info!("new ticket keys from {}", keys.path().display());
+            }
+            Ok(false) => {}
+            Err(error) => {
+                let error = error.to_string();
+                if error != told {
+                    tracing::error!("the ticket keys stay as they were: {error}");
+                    told = error;
+                }
+            }
+        }
     }
 }
 

@@ -565,7 +565,17 @@ fn a_body_is_large_only_of_a_client_that_has_logged_in() {
     let (ecm, mut ejabberd) = start("");
     let size = 200 * 1024;
     let mut session = Session::start(&ecm, &mut ejabberd, "");
-    let known = format!("<body {NS} rid='101' sid='{}'>", session.sid);
+    // Named as if it had logged in.
+    let named = [
+        "<success xmlns='urn:other'/>",
+        "<message xmlns='urn:other'/>",
+        "<presence xmlns='urn:other'/>",
+        "<iq xmlns='jabber:server'/>",
+    ];
+    session.ask(101, "", "");
+    ejabberd.say(session.stream, &named);
+    session.expect(&carrying(&named.concat()));
+    let known = format!("<body {NS} rid='102' sid='{}'>", session.sid);
     for first_tag in [
         "<body xmlns='http://jabber.org/protocol/httpbind' rid='1' to='a' sid='abc'>",
         &creation("").replace("/>", ">"),
@@ -582,13 +592,13 @@ fn a_body_is_large_only_of_a_client_that_has_logged_in() {
             assert_eq!(response(&mut client).status(), 413, "{first_tag}");
         }
     }
-    session.ask(101, "", "");
+    session.ask(102, "", "");
     ejabberd.say(
         session.stream,
         &["<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"],
     );
     assert!(response(&mut session.client).body.contains("<success "));
-    for (rid, chunked) in [(102, false), (103, true)] {
+    for (rid, chunked) in [(103, false), (104, true)] {
         let first_tag = format!(
             "<?xml version='1.0'?><body {NS} sid='{}' rid='{rid}'>",
             session.sid
@@ -609,7 +619,7 @@ fn a_body_is_large_only_of_a_client_that_has_logged_in() {
         session.expect(&carrying(&message(1)));
     }
     // The limit of all bodies holds as well.
-    let first_tag = format!("<body {NS} sid='{}' rid='104'>", session.sid);
+    let first_tag = format!("<body {NS} sid='{}' rid='105'>", session.sid);
     let (whole, chunked) = large(&first_tag, 2 * 1024 * 1024);
     for request in [whole, chunked] {
         let mut client = ecm.client();

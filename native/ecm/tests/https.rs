@@ -8,6 +8,8 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +144,19 @@ fn each_client_is_shown_the_certificate_of_the_name_it_asks_for() {
     }
 }
 
+/// Asks for something, as tickets come with the first bytes, and says how the handshake went.
+fn visit(ecm: &Ecm, trunk: &mut Trunk2, config: &Arc<ClientConfig>) -> Option<HandshakeKind> {
+    let mut client = connect(ecm, config, "a.example");
+    let kind = client.0.conn.handshake_kind();
+    client.send(&get("/"));
+    let (id, ..) = trunk.opened();
+    trunk.answer(id, "");
+    client.expect(&ok(""));
+    drop(client);
+    assert_eq!(trunk.next(), Seen::Finished(id));
+    kind
+}
+
 #[test]
 fn clients_come_back_with_tickets() {
     let authority = Authority::new();
@@ -155,20 +170,117 @@ fn clients_come_back_with_tickets() {
                 ecm.signal("HUP");
                 ecm.wait_for_log("configuration reloaded from");
             }
-            let mut client = connect(&ecm, &config, "a.example");
-            kinds.push(client.0.conn.handshake_kind());
-            // The tickets come with the first bytes.
-            client.send(&get("/"));
-            let (id, ..) = trunk.opened();
-            trunk.answer(id, "");
-            client.expect(&ok(""));
-            drop(client);
-            assert_eq!(trunk.next(), Seen::Finished(id));
+            kinds.push(visit(&ecm, &mut trunk, &config));
         }
         let full = Some(HandshakeKind::Full);
         let resumed = Some(HandshakeKind::Resumed);
         assert_eq!(kinds, [full, resumed, resumed], "{version:?}");
     }
+}
+
+/// As an admin replaces it: never half written.
+fn replace_keys(path: &Path, keys: &[&str]) {
+    let written = path.with_extension("new");
+    std::fs::write(&written, keys.join("\n")).unwrap();
+    std::fs::rename(written, path).unwrap();
+}
+
+const KEYS: [&str; 2] = [
+    "Zmlyc3QgZmlyc3QgZmlyc3QgZmlyc3QgZmlyc3QgZmlyc3Q=",
+    "c2Vjb25kIHNlY29uZCBzZWNvbmQgc2Vjb25kIHNlY29uZCE=",
+];
+
+#[test]
+fn programs_with_the_same_ticket_keys_take_each_others_tickets() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let file = authority.folder.join("ticket.keys");
+    replace_keys(&file, &KEYS[..1]);
+    let tls = format!("[tls]\nticket_keys = \"{}\"\n", file.display());
+    let (_peer, one, mut trunk) = start(HTTPS, &[&pair], &tls);
+    let (_peer, mut other, mut other_trunk) = start(HTTPS, &[&pair], &tls);
+    let (_peer, alone, mut alone_trunk) = start(HTTPS, &[&pair], "");
+    let full = Some(HandshakeKind::Full);
+    let resumed = Some(HandshakeKind::Resumed);
+    for version in [&TLS12, &TLS13] {
+        let config = Arc::new(authority.client(version, HTTP));
+        assert_eq!(visit(&one, &mut trunk, &config), full, "{version:?}");
+        assert_eq!(
+            visit(&other, &mut other_trunk, &config),
+            resumed,
+            "{version:?}"
+        );
+        assert_eq!(visit(&one, &mut trunk, &config), resumed, "{version:?}");
+        assert_eq!(
+            visit(&alone, &mut alone_trunk, &config),
+            full,
+            "{version:?}"
+        );
+    }
+    // The key is replaced while one of them runs; the file is looked at every 10 seconds.
+    let old = Arc::new(authority.client(&TLS13, HTTP));
+    assert_eq!(visit(&one, &mut trunk, &old), full);
+    replace_keys(&file, &[KEYS[1], KEYS[0]]);
+    other.wait_for_log("new ticket keys from");
+    assert_eq!(visit(&other, &mut other_trunk, &old), resumed);
+    let (_peer, late, mut late_trunk) = start(HTTPS, &[&pair], &tls);
+    assert_eq!(visit(&late, &mut late_trunk, &old), resumed);
+    // A file that is wrong is told of, and changes nothing.
+    replace_keys(&file, &["no key"]);
+    other.signal("HUP");
+    other.wait_for_log("the configuration stays as it was: tls.ticket_keys: line 1 of");
+    assert_eq!(visit(&other, &mut other_trunk, &old), resumed);
+    let table = pair.table();
+    refuses_config(
+        &format!("{table}{tls}"),
+        "ticket.keys is not a key: at least 32 random bytes in base64 are needed, such as \
+         `openssl rand -base64 48` prints",
+    );
+}
+
+/// OpenSSL's client brings its session from one program to another.
+#[test]
+fn openssl_comes_back_to_another_program() {
+    let authority = Authority::new();
+    let pair = authority.sign("a.example");
+    let file = authority.folder.join("ticket.keys");
+    replace_keys(&file, &KEYS[..1]);
+    let tls = format!("[tls]\nticket_keys = \"{}\"\n", file.display());
+    let (_peer, one, _trunk) = start(HTTPS, &[&pair], &tls);
+    let (_peer, other, _other_trunk) = start(HTTPS, &[&pair], &tls);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut reused = 0;
+        for client in 0..20 {
+            let session = authority.folder.join(format!("{version}-{client}.session"));
+            let session = session.to_str().unwrap();
+            assert!(openssl(&one, &[version, "-sess_out", session]).contains("New, "));
+            let again = openssl(&other, &[version, "-sess_in", session]);
+            reused += usize::from(again.contains("Reused, "));
+        }
+        assert_eq!(reused, 20, "{version}");
+    }
+}
+
+/// Connects with `openssl s_client`, which asks for a resource and goes.
+fn openssl(ecm: &Ecm, options: &[&str]) -> String {
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-connect", &ecm.address.to_string()])
+        .args(["-servername", "a.example", "-ign_eof"])
+        .args(options)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // What can't be read gets an answer from the program itself, and an end.
+    client
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"GET\r\n\r\n")
+        .unwrap();
+    let output = client.wait_with_output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]

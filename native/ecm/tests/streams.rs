@@ -324,11 +324,23 @@ fn who_has_not_logged_in_may_send_less() {
     let (_peer, ecm, mut sessions) = start(PLAIN, "");
     let body = "x".repeat(70_000);
     let stanza = format!("<message><body>{body}</body></message>");
-    let (mut client, id) = open(&ecm, &mut sessions);
-    client.send(&stanza);
-    let rest = format!("{SERVER_HEADER}{}", client.rest());
-    assert_eq!(condition(&rest), "policy-violation");
-    assert_eq!(sessions.said_to_the_end(id), gone_for_good());
+    // Nor has one who got what is named as if it had.
+    for named in [
+        "<other/>",
+        "<success xmlns='urn:other'/>",
+        "<success xmlns='urn:xmpp:sasl:3'/>",
+        "<message xmlns='urn:other'/>",
+        "<presence xmlns='urn:other'/>",
+        "<iq xmlns='jabber:server'/>",
+    ] {
+        let (mut client, id) = open(&ecm, &mut sessions);
+        sessions.send(id, &[named]);
+        client.until("/>");
+        client.send(&stanza);
+        let rest = format!("{SERVER_HEADER}{}", client.rest());
+        assert_eq!(condition(&rest), "policy-violation", "{named}");
+        assert_eq!(sessions.said_to_the_end(id), gone_for_good(), "{named}");
+    }
     // By SASL, and by SASL2, after which no stream begins.
     let (mut client, id) = log_in(&ecm, &mut sessions);
     client.send(&stanza);

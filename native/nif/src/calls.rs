@@ -61,7 +61,10 @@ fn feed_dirty<'a>(env: Env<'a>, trunk: Trunk, data: Binary<'a>) -> Term<'a> {
 
 fn fed<'a>(env: Env<'a>, trunk: &Trunk, data: &[u8]) -> Term<'a> {
     let fed = trunk.feed(data, &mut Mailbox::new(env, trunk));
-    let opened: Vec<u64> = fed.opened.into_iter().map(Handle::raw).collect();
+    let opened = fed.opened.into_iter();
+    let opened: Vec<(u64, Atom)> = opened
+        .map(|(handle, protocol)| (handle.raw(), protocol_atom(protocol)))
+        .collect();
     let ended = fed.busy.iter().map(|owner| owner.encode(env));
     let half_closed = fed.half_closed.iter();
     let half_closed = half_closed.map(|owner| (atoms::half_closed(), owner).encode(env));
@@ -252,14 +255,6 @@ fn watch(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
     let mut mailbox = Mailbox::new(env, &trunk);
     match trunk.watch(handle.0, env.pid(), &mut mailbox) {
         Some(number) => (atoms::wait(), number).encode(env),
-        None => atoms::closed().encode(env),
-    }
-}
-
-#[rustler::nif]
-fn protocol(env: Env<'_>, trunk: Trunk, handle: SocketHandle) -> Term<'_> {
-    match trunk.protocol(handle.0) {
-        Some(protocol) => protocol_atom(protocol).encode(env),
         None => atoms::closed().encode(env),
     }
 }

@@ -89,12 +89,12 @@ impl Setup {
         let mut handles = Vec::new();
         for some in numbers.chunks(FRAMES) {
             let opened = trunk.feed(&(peer.open)(some), &mut Nobody).opened;
-            for handle in &opened {
+            for (handle, _) in &opened {
                 trunk.own(*handle, OWNER, &mut Nobody);
                 recv(&trunk, *handle);
             }
             assert_eq!(opened.len(), some.len());
-            handles.extend(opened);
+            handles.extend(opened.into_iter().map(|(handle, _)| handle));
         }
         let mut random = random();
         let feeds = (0..FEEDS).map(|_| {

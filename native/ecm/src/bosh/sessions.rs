@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::cell::Cell;
-use super::sid::Sid;
+use super::secrets::Sid;
+use super::shared::SharedSession;
 use crate::metrics::{REFUSALS, Reason};
 use crate::session::Cause;
 use crate::shutdown::Phase;
@@ -29,16 +29,12 @@ const LATER: Duration = Duration::from_secs(10);
 /// The sessions by their identifiers.
 #[derive(Debug)]
 pub struct Sessions {
-    parts: Vec<Mutex<HashMap<Sid, Arc<Cell>>>>,
+    parts: Vec<Mutex<HashMap<Sid, Arc<SharedSession>>>>,
     count: AtomicU64,
     /// When each of them has to be looked at, in seconds since the start. A session is in here once.
-    due: Mutex<BTreeMap<u64, Vec<Arc<Cell>>>>,
+    due: Mutex<BTreeMap<u64, Vec<Arc<SharedSession>>>>,
     started: Instant,
 }
-
-/// There are as many sessions as there may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany;
 
 impl Default for Sessions {
     fn default() -> Self {
@@ -52,25 +48,22 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// Whether one more may be created among `max`.
-    pub fn has_room(&self, max: u64) -> Result<(), TooMany> {
-        match self.count() < max {
-            true => Ok(()),
-            false => Err(TooMany),
-        }
+    /// Whether one more may be created, with `max` at most.
+    pub fn has_room(&self, max: u64) -> bool {
+        self.count() < max
     }
 
     /// Adds a session.
-    pub fn insert(&self, cell: Arc<Cell>, now: Instant) {
+    pub fn insert(&self, session: Arc<SharedSession>, now: Instant) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        if let Some(part) = self.part(cell.sid()) {
-            part.lock().insert(cell.sid(), Arc::clone(&cell));
+        if let Some(part) = self.part(session.sid()) {
+            part.lock().insert(session.sid(), Arc::clone(&session));
         }
-        self.look_at_later(cell, now);
+        self.look_at_later(session, now);
     }
 
     /// The session of this identifier.
-    pub fn find(&self, sid: Sid) -> Option<Arc<Cell>> {
+    pub fn find(&self, sid: Sid) -> Option<Arc<SharedSession>> {
         self.part(sid)?.lock().get(&sid).cloned()
     }
 
@@ -101,16 +94,16 @@ impl Sessions {
             let rest = all.split_off(&later);
             std::mem::replace(&mut *all, rest)
         };
-        for cell in due.into_values().flatten() {
-            if cell.login_due(now).is_some_and(|due| due <= now) {
+        for session in due.into_values().flatten() {
+            if session.login_due(now).is_some_and(|due| due <= now) {
                 REFUSALS.of(Reason::Timeout).add(1);
-                tracing::debug!(sid = ?cell.sid(), "a session's client took too long to log in");
-                cell.terminate(Condition::PolicyViolation, Cause::Refused, now);
+                tracing::debug!(sid = ?session.sid(), "a session's client took too long to log in");
+                session.terminate(Condition::PolicyViolation, Cause::Refused, now);
             }
-            match cell.inactive_at() {
-                Some(at) if at <= now => self.remove(&cell, now),
-                Some(at) => self.look_at(cell, at, now),
-                None => self.look_at_later(cell, now),
+            match session.inactive_at() {
+                Some(at) if at <= now => self.remove(&session, now),
+                Some(at) => self.look_at(session, at, now),
+                None => self.look_at_later(session, now),
             }
         }
     }
@@ -118,41 +111,41 @@ impl Sessions {
     /// Ends all sessions, since this program ends. Those whose clients have no request here learn it with their next one.
     pub fn terminate_all(&self, condition: Condition, now: Instant) {
         for part in &self.parts {
-            let cells: Vec<_> = part.lock().values().cloned().collect();
-            for cell in cells {
-                cell.terminate(condition, Cause::Shutdown, now);
+            let sessions: Vec<_> = part.lock().values().cloned().collect();
+            for session in sessions {
+                session.terminate(condition, Cause::Shutdown, now);
             }
         }
     }
 
-    fn remove(&self, cell: &Cell, now: Instant) {
+    fn remove(&self, session: &SharedSession, now: Instant) {
         let removed = self
-            .part(cell.sid())
-            .and_then(|part| part.lock().remove(&cell.sid()));
+            .part(session.sid())
+            .and_then(|part| part.lock().remove(&session.sid()));
         if removed.is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
-        tracing::debug!(sid = ?cell.sid(), "a session's client was silent for too long");
-        cell.expire(now);
+        tracing::debug!(sid = ?session.sid(), "a session's client was silent for too long");
+        session.expire(now);
     }
 
-    fn look_at_later(&self, cell: Arc<Cell>, now: Instant) {
-        let later = LATER.min(cell.inactivity());
-        self.look_at(cell, now + later, now);
+    fn look_at_later(&self, session: Arc<SharedSession>, now: Instant) {
+        let later = LATER.min(session.inactivity());
+        self.look_at(session, now + later, now);
     }
 
     /// Looks at a session then, or when its client has to have logged in.
-    fn look_at(&self, cell: Arc<Cell>, at: Instant, now: Instant) {
-        let at = cell.login_due(now).map_or(at, |due| due.min(at));
+    fn look_at(&self, session: Arc<SharedSession>, at: Instant, now: Instant) {
+        let at = session.login_due(now).map_or(at, |due| due.min(at));
         let second = self.second(at) + 1;
-        self.due.lock().entry(second).or_default().push(cell);
+        self.due.lock().entry(second).or_default().push(session);
     }
 
     fn second(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.started).as_secs()
     }
 
-    fn part(&self, sid: Sid) -> Option<&Mutex<HashMap<Sid, Arc<Cell>>>> {
+    fn part(&self, sid: Sid) -> Option<&Mutex<HashMap<Sid, Arc<SharedSession>>>> {
         self.parts.get(sid.part(self.parts.len()))
     }
 }

@@ -1,4 +1,4 @@
-//! `[bosh]`, `[websocket]`, `[xmpp]` and `[host_meta]`: what is answered here and how.
+//! `[bosh]`, `[websocket]`, `[xmpp]`, `[tls]` and `[host_meta]`: what is answered here and how.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -106,6 +106,15 @@ pub struct XmppConfig {
     /// The certificates of those who may sign clients' certificates, in PEM form.
     #[serde(deserialize_with = "values::optional_path")]
     pub client_ca: Option<PathBuf>,
+}
+
+/// `[tls]`: TLS with clients, beside the certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientTlsConfig {
+    /// The keys of session tickets; without it they are this program's own.
+    #[serde(deserialize_with = "values::optional_path")]
+    pub ticket_keys: Option<PathBuf>,
 }
 
 /// `[host_meta]`

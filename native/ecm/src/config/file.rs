@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::entrances::{BoshConfig, HostMetaConfig, WebSocketConfig, XmppConfig};
+use super::entrances::{BoshConfig, ClientTlsConfig, HostMetaConfig, WebSocketConfig, XmppConfig};
 use super::error::ConfigError;
 use super::limits::LimitsConfig;
 use super::listener::{self, Application, ListenerConfig, ListenerKind};
@@ -38,6 +38,8 @@ pub struct Config {
     /// What clients with TLS are shown; the first one, unless another fits the name that they want.
     #[serde(rename = "certificate")]
     pub certificates: Vec<Identity>,
+    /// TLS with clients.
+    pub tls: ClientTlsConfig,
     /// XML streams.
     pub xmpp: XmppConfig,
     /// BOSH (XEP-0124).
@@ -157,6 +159,7 @@ impl Default for Config {
             websocket: WebSocketConfig::default(),
             host_meta: HostMetaConfig::default(),
             certificates: Vec::new(),
+            tls: ClientTlsConfig::default(),
             xmpp: XmppConfig::default(),
             bosh: BoshConfig::default(),
             limits: LimitsConfig::default(),

@@ -149,10 +149,14 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
              `logins_per_second_per_address`, `logins_at_once`, `login_wait`, `max_client_buffer`, `max_output_buffer`, `max_input_buffer`",
         ),
         (
+            "[tls]\nticket_keys = 3\n",
+            "ecm.toml:2:15: tls.ticket_keys: invalid type: integer `3`, expected a file's path as text",
+        ),
+        (
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
              `threads`, `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, \
-             `certificate`, `xmpp`, `bosh`, `limits`, `metrics`, `log`",
+             `certificate`, `tls`, `xmpp`, `bosh`, `limits`, `metrics`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",

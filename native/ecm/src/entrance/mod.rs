@@ -8,7 +8,11 @@
 //! connection which is another's ends with an [`Onward`], and [`front`](crate::front) starts the next.
 
 mod arrival;
+mod downstream;
 mod handover;
+mod serve;
 
-pub use self::arrival::{Arrival, Introduction, tls_of};
+pub use self::arrival::Arrival;
+pub use self::downstream::{Downstream, Introduction};
 pub use self::handover::{Handover, Onward};
+pub use self::serve::{Entrance, serve};

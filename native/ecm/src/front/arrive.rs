@@ -48,7 +48,7 @@ pub async fn arrive(mut arrival: Arrival, preamble: Preamble) -> Option<Arrival>
         }
     }
     if preamble.tls {
-        let purpose = match arrival.service.application() {
+        let purpose = match arrival.downstream.service.application() {
             Application::Http => Purpose::Http,
             Application::Xmpp => Purpose::Xmpp,
         };
@@ -59,16 +59,17 @@ pub async fn arrive(mut arrival: Arrival, preamble: Preamble) -> Option<Arrival>
 
 /// Takes the place of a client that a proxy named among those of its address.
 fn admit(arrival: &mut Arrival) -> Result<(), TooMany> {
-    let connected = arrival.settings.connect(arrival.peer.ip())?;
-    arrival.place.hold(connected);
+    let connected = arrival.downstream.settings.connect(arrival.peer.ip())?;
+    arrival.downstream.place.hold(connected);
     Ok(())
 }
 
 async fn refuse(arrival: Arrival, preamble: Preamble, too_many: TooMany) {
     REFUSALS.of(too_many.reason()).add(1);
     tracing::debug!(peer = %arrival.peer, "refused: {too_many}");
-    let reply = Reply::TooManyOfAddress.before_all(arrival.service.application(), preamble.tls);
-    answer_and_close(arrival.socket, &reply).await;
+    let reply =
+        Reply::TooManyOfAddress.before_all(arrival.downstream.service.application(), preamble.tls);
+    answer_and_close(arrival.downstream.socket, &reply).await;
 }
 
 /// Does the handshake of a client that was told to go on with it, after STARTTLS.
@@ -78,22 +79,23 @@ pub async fn go_on_with_tls(arrival: Arrival) -> Option<Arrival> {
 
 /// Does the TLS handshake. `None` if there is no client after it.
 async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
-    let Some(tls) = &arrival.settings.tls else {
+    let Some(tls) = &arrival.downstream.settings.tls else {
         tracing::warn!(peer = %arrival.peer, "refused: there is no [[certificate]] for TLS");
         return None;
     };
-    let Socket::Plain(stream) = arrival.socket else {
+    let Socket::Plain(stream) = arrival.downstream.socket else {
         return Some(arrival);
     };
-    let config = Arc::clone(tls.config(purpose, arrival.client_certificates));
+    let config = Arc::clone(tls.config(purpose, arrival.downstream.client_certificates));
     let input = std::mem::take(&mut arrival.input);
     // The login of a stream can be bound to it. That by BOSH or WebSocket is bound to nothing, as with ejabberd's
     // own: a browser can't, a BOSH session has many connections, and to a client that binds elsewhere and says
     // that it would here too (RFC 5802, section 6) an offer would be an attack that it has missed.
-    let listened = matches!(arrival.service, Service::Streams(_)).then(Handshake::default);
-    let backlogs = &arrival.settings.backlogs;
+    let listened =
+        matches!(arrival.downstream.service, Service::Streams(_)).then(Handshake::default);
+    let backlogs = &arrival.downstream.settings.backlogs;
     let handshake = TlsSocket::accept(stream, config, input, listened, backlogs);
-    let limit = arrival.settings.limits.handshake_timeout;
+    let limit = arrival.downstream.settings.limits.handshake_timeout;
     let peer = arrival.peer;
     let done = tokio::select! {
         done = timeout(limit, handshake) => done,
@@ -102,7 +104,7 @@ async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
     };
     match done {
         Ok(Ok((socket, input))) => {
-            arrival.socket = Socket::Tls(Box::new(socket));
+            arrival.downstream.socket = Socket::Tls(Box::new(socket));
             arrival.input = input;
             Some(arrival)
         }

@@ -15,7 +15,7 @@ use crate::{relay, stream, websocket};
 
 /// Serves a client that has arrived, in a task of its own.
 pub fn start(arrival: Arrival, sessions: &Arc<Sessions>) {
-    match arrival.service {
+    match arrival.downstream.service {
         Service::Http | Service::StreamRelay => spawn(relay::serve(arrival), sessions),
         Service::Streams(start_tls) => spawn(stream::serve(arrival, start_tls), sessions),
     }

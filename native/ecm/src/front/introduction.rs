@@ -17,7 +17,7 @@ use crate::trunk::canonical;
 /// the connection has to be closed without a word: the specification wants no answer.
 pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
     let peer = arrival.peer;
-    let limit = arrival.settings.limits.head_timeout;
+    let limit = arrival.downstream.settings.limits.head_timeout;
     if !may_introduce(&arrival) {
         REFUSALS.of(Reason::ProxyHeader).add(1);
         tracing::warn!(%peer, "refused: it is no trusted proxy, and clients can't connect here");
@@ -48,7 +48,7 @@ pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
 /// Whose word is taken for where a client comes from.
 fn may_introduce(arrival: &Arrival) -> bool {
     let ip = arrival.peer.ip().to_canonical();
-    ip.is_loopback() || arrival.settings.is_trusted_proxy(ip)
+    ip.is_loopback() || arrival.downstream.settings.is_trusted_proxy(ip)
 }
 
 /// Why a connection is closed.
@@ -69,8 +69,8 @@ enum Refusal {
 async fn read(arrival: &mut Arrival, backlog: &mut Backlog) -> Result<(), Refusal> {
     loop {
         let input = &mut arrival.input;
-        backlog.count(input.capacity(), &arrival.settings.backlogs)?;
-        let (mut reader, _writer) = arrival.socket.split();
+        backlog.count(input.capacity(), &arrival.downstream.settings.backlogs)?;
+        let (mut reader, _writer) = arrival.downstream.socket.split();
         let length = tokio::select! {
             length = reader.read(|bytes| input.extend_from_slice(bytes)) => length?,
             evicted = task::evicted(backlog) => return Err(evicted.into()),
@@ -88,10 +88,10 @@ async fn read(arrival: &mut Arrival, backlog: &mut Backlog) -> Result<(), Refusa
                 arrival.peer = canonical(client);
                 server
             }
-            None => arrival.socket.local_addr()?,
+            None => arrival.downstream.socket.local_addr()?,
         };
         arrival.input.drain(..length);
-        arrival.introduction = Some(Box::new(Introduction {
+        arrival.downstream.introduction = Some(Box::new(Introduction {
             server: canonical(server),
             tls,
         }));

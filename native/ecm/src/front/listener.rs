@@ -11,7 +11,7 @@ use super::arrive::{Preamble, arrive};
 use super::{dispatch, refusal};
 use crate::bosh::Sessions;
 use crate::config::{ClientCertificates, ListenerConfig, ListenerKind, Service};
-use crate::entrance::Arrival;
+use crate::entrance::{Arrival, Downstream};
 use crate::http::Reply;
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::clients::{Clients, Place};
@@ -102,15 +102,17 @@ impl Listener {
         let settings = self.context.settings.get();
         match self.place(peer, &settings) {
             Ok(place) => self.start(Arrival {
-                socket: Socket::Plain(stream),
+                downstream: Downstream {
+                    socket: Socket::Plain(stream),
+                    service: self.service,
+                    client_certificates: self.client_certificates,
+                    introduction: None,
+                    place,
+                    settings,
+                    trunks: Arc::clone(&self.context.trunks),
+                },
                 peer,
-                service: self.service,
-                client_certificates: self.client_certificates,
-                introduction: None,
                 input: Vec::new(),
-                place,
-                settings,
-                trunks: Arc::clone(&self.context.trunks),
                 phase: self.context.phase.clone(),
             }),
             Err((reason, reply)) => {

@@ -3,8 +3,7 @@
 use tokio::time::Instant;
 
 use crate::config::LimitsConfig;
-use crate::peer::clock::Clock;
-use crate::peer::socket::Written;
+use crate::peer::deadlines::{self, Expectation};
 
 /// What the client's next bytes will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,81 +60,28 @@ pub enum Waiting {
 }
 
 /// The deadlines of one client.
-#[derive(Debug)]
-pub struct Deadlines {
-    expected: Expected,
-    clock: Clock,
-    stuck_since: Option<Instant>,
-}
+pub type Deadlines = deadlines::Deadlines<Expected>;
 
 /// Which deadline passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missed {
-    /// A request did not come in time.
-    Request,
-    /// The client asked nothing for too long.
-    Idle,
-    /// The client took none of its output for too long.
-    Output,
+pub type Missed = deadlines::Missed<Expected>;
+
+impl Expectation for Expected {
+    const STALLED: Self = Self::Stalled;
 }
 
-impl Deadlines {
-    /// The deadlines of a client that just connected.
-    pub const fn new(now: Instant) -> Self {
-        Self {
-            expected: Expected::Head(0),
-            clock: Clock::Runs(now),
-            stuck_since: None,
-        }
-    }
-
-    /// Says what the client is expected to send now.
-    pub fn expect(&mut self, expected: Expected, now: Instant) {
-        if expected == Expected::Stalled {
-            self.clock.stop(now);
-        } else if self.expected == expected {
-            self.clock.go_on(now);
-        } else {
-            self.expected = expected;
-            self.clock = Clock::Runs(now);
-        }
-    }
-
-    /// What became of output.
-    pub fn output(&mut self, written: Written) {
-        match written {
-            Written::Some(_) | Written::Nothing => self.output_moves(),
-            Written::Stuck => self.output_is_stuck(Instant::now()),
-        }
-    }
-
-    /// The client took output, or there is none.
-    const fn output_moves(&mut self) {
-        self.stuck_since = None;
-    }
-
-    /// The client's socket takes no output.
-    fn output_is_stuck(&mut self, now: Instant) {
-        self.stuck_since.get_or_insert(now);
-    }
-
-    /// The next deadline, if so many bytes have come of the body that is expected.
-    pub fn next(&self, limits: &LimitsConfig, body_bytes: u64) -> Option<(Instant, Missed)> {
-        let input = match self.expected {
-            Expected::Head(_) => Some((limits.head_timeout, Missed::Request)),
-            Expected::Body(_) => Some((limits.body_time(body_bytes), Missed::Request)),
-            Expected::Anything(_) => Some((limits.idle_timeout, Missed::Idle)),
-            Expected::Nothing | Expected::Stalled => None,
-        };
-        let input = input.and_then(|(time, missed)| Some((self.clock.shows(time)?, missed)));
-        let output = self
-            .stuck_since
-            .map(|since| (since + limits.send_timeout, Missed::Output));
-        match (input, output) {
-            (Some(input), Some(output)) => Some(if output.0 < input.0 { output } else { input }),
-            (input, output) => input.or(output),
-        }
-    }
+/// The next deadline, if so many bytes have come of the body that is expected.
+pub fn next(
+    deadlines: &Deadlines,
+    limits: &LimitsConfig,
+    body_bytes: u64,
+) -> Option<(Instant, Missed)> {
+    let limit = |expected| match expected {
+        Expected::Head(_) => Some(limits.head_timeout),
+        Expected::Body(_) => Some(limits.body_time(body_bytes)),
+        Expected::Anything(_) => Some(limits.idle_timeout),
+        Expected::Nothing | Expected::Stalled => None,
+    };
+    deadlines.next(limit, limits.send_timeout)
 }
 
 #[cfg(test)]
@@ -143,6 +89,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::peer::socket::Written;
 
     fn limits() -> LimitsConfig {
         LimitsConfig {
@@ -176,33 +123,36 @@ mod tests {
     #[tokio::test]
     async fn a_deadline_moves_only_when_something_else_is_expected() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new(start);
+        let mut deadlines = Deadlines::new(Expected::Head(0), start);
         let later = start + Duration::from_millis(500);
-        let request = |at| Some((at, Missed::Request));
+        let missed = |at, expected| Some((at, Missed::Input(expected)));
         deadlines.expect(Expected::Head(0), later);
-        let head = request(start + Duration::from_secs(1));
-        assert_eq!(deadlines.next(&limits(), 0), head);
+        let head = missed(start + Duration::from_secs(1), Expected::Head(0));
+        assert_eq!(next(&deadlines, &limits(), 0), head);
         deadlines.expect(Expected::Body(1), later);
         assert_eq!(
-            deadlines.next(&limits(), 0),
-            request(later + Duration::from_secs(2))
+            next(&deadlines, &limits(), 0),
+            missed(later + Duration::from_secs(2), Expected::Body(1))
         );
         deadlines.expect(Expected::Nothing, later);
-        assert_eq!(deadlines.next(&limits(), 0), None);
+        assert_eq!(next(&deadlines, &limits(), 0), None);
     }
 
     /// Ten bytes give a second.
     #[tokio::test]
     async fn a_body_has_the_more_time_the_more_of_it_has_come_however_it_comes() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new(start);
+        let mut deadlines = Deadlines::new(Expected::Head(0), start);
         deadlines.expect(Expected::Body(1), start);
         for (bytes, seconds) in [(0, 2.0), (1, 2.1), (10, 3.0), (100_000, 10_002.0)] {
             // Each byte is seen by itself, and looks the same.
             deadlines.expect(Expected::Body(1), start + Duration::from_secs(1));
             assert_eq!(
-                deadlines.next(&limits(), bytes),
-                Some((start + Duration::from_secs_f64(seconds), Missed::Request))
+                next(&deadlines, &limits(), bytes),
+                Some((
+                    start + Duration::from_secs_f64(seconds),
+                    Missed::Input(Expected::Body(1))
+                ))
             );
         }
     }
@@ -211,37 +161,37 @@ mod tests {
     async fn the_time_in_which_nobody_reads_a_client_is_not_its_own() {
         let start = Instant::now();
         let second = |n| start + Duration::from_secs(n);
-        let mut deadlines = Deadlines::new(start);
+        let mut deadlines = Deadlines::new(Expected::Head(0), start);
         deadlines.expect(Expected::Body(1), start);
         deadlines.expect(Expected::Stalled, second(1));
         deadlines.expect(Expected::Stalled, second(2));
-        assert_eq!(deadlines.next(&limits(), 0), None);
+        assert_eq!(next(&deadlines, &limits(), 0), None);
         deadlines.expect(Expected::Body(1), second(5));
-        let left = Some((second(6), Missed::Request));
-        assert_eq!(deadlines.next(&limits(), 0), left);
+        let left = Some((second(6), Missed::Input(Expected::Body(1))));
+        assert_eq!(next(&deadlines, &limits(), 0), left);
         // And what comes after it has its own time.
         deadlines.expect(Expected::Stalled, second(6));
         deadlines.expect(Expected::Anything(1), second(7));
-        let idle = Some((second(10), Missed::Idle));
-        assert_eq!(deadlines.next(&limits(), 0), idle);
+        let idle = Some((second(10), Missed::Input(Expected::Anything(1))));
+        assert_eq!(next(&deadlines, &limits(), 0), idle);
     }
 
     #[tokio::test]
     async fn the_nearer_deadline_counts() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new(start);
-        deadlines.output_is_stuck(start);
+        let mut deadlines = Deadlines::new(Expected::Head(0), start);
+        deadlines.output_at(Written::Stuck, || start);
         assert_eq!(
-            deadlines.next(&limits(), 0).map(|next| next.1),
-            Some(Missed::Request)
+            next(&deadlines, &limits(), 0).map(|next| next.1),
+            Some(Missed::Input(Expected::Head(0)))
         );
         deadlines.expect(Expected::Nothing, start);
-        deadlines.output_is_stuck(start + Duration::from_secs(1));
+        deadlines.output_at(Written::Stuck, || start + Duration::from_secs(1));
         assert_eq!(
-            deadlines.next(&limits(), 0),
+            next(&deadlines, &limits(), 0),
             Some((start + Duration::from_secs(4), Missed::Output))
         );
-        deadlines.output_moves();
-        assert_eq!(deadlines.next(&limits(), 0), None);
+        deadlines.output_at(Written::Nothing, || start);
+        assert_eq!(next(&deadlines, &limits(), 0), None);
     }
 }

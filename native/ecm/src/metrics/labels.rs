@@ -10,6 +10,9 @@ use crate::config::ListenerKind;
 
 /// The values of a label.
 pub trait Label: Copy + 'static {
+    /// What the label is called.
+    const KEY: &'static str;
+
     /// All of them, each at its [`index`](Self::index).
     const ALL: &'static [Self];
 
@@ -42,10 +45,9 @@ impl<L: Label, const N: usize> Family<L, N> {
         &self.counters[value.index()]
     }
 
-    /// All numbers, with the names of what they are for.
-    pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let values = L::ALL.iter();
-        values.map(|value| (value.name(), self.of(*value).get()))
+    /// All numbers, with what they are for.
+    pub fn values(&self) -> impl Iterator<Item = (L, u64)> {
+        L::ALL.iter().map(|value| (*value, self.of(*value).get()))
     }
 }
 
@@ -59,6 +61,7 @@ pub enum Direction {
 }
 
 impl Label for Direction {
+    const KEY: &'static str = "direction";
     const ALL: &'static [Self] = &[Self::In, Self::Out];
 
     fn index(self) -> usize {
@@ -74,6 +77,7 @@ impl Label for Direction {
 }
 
 impl Label for ListenerKind {
+    const KEY: &'static str = "listener";
     const ALL: &'static [Self] = &[Self::Http, Self::Https, Self::Xmpp, Self::Xmpps];
 
     fn index(self) -> usize {
@@ -86,6 +90,7 @@ impl Label for ListenerKind {
 }
 
 impl Label for Transport {
+    const KEY: &'static str = "transport";
     const ALL: &'static [Self] = &[Self::Tcp, Self::Tls, Self::WebSocket, Self::Bosh];
 
     fn index(self) -> usize {
@@ -161,6 +166,7 @@ impl Reason {
 }
 
 impl Label for Reason {
+    const KEY: &'static str = "reason";
     const ALL: &'static [Self] = &[
         Self::MaxConnections,
         Self::AddressConnections,
@@ -230,6 +236,6 @@ mod tests {
         let family = Family::<Direction, 2>::new();
         family.of(Direction::Out).add(3);
         let values: Vec<_> = family.values().collect();
-        assert_eq!(values, [("in", 0), ("out", 3)]);
+        assert_eq!(values, [(Direction::In, 0), (Direction::Out, 3)]);
     }
 }

@@ -1,12 +1,21 @@
 //! All that is counted, as one text.
 
-use super::labels::{Direction, Label as _};
-use super::text::{Kind, Text};
-use super::{
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet, prometheus_text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::labels::{Direction, Label};
+use super::numbers::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, LOGIN_FAILURES,
     LOGIN_TIMES, LOGIN_WAITS, LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES,
     TRUNK_FAILURES, TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
+use super::times::Times;
 
 /// What is not counted but asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,181 +34,222 @@ pub struct Now {
     pub output: u64,
 }
 
-/// The metrics in the text format of Prometheus.
+/// The metrics in the text format of Prometheus, version 0.0.4.
 pub fn report(now: Now) -> String {
-    use Kind::{Counter, Gauge};
-    let mut text = Text::default();
-    text.numbers(
-        Gauge,
-        "megaphone_ecm_build_info",
-        "1, with the program's version.",
-        "version",
-        [(env!("CARGO_PKG_VERSION"), 1)],
-    );
-    clients(&mut text);
-    text.numbers(
-        Gauge,
-        "megaphone_ecm_waiting_bytes",
-        "Bytes from clients that ejabberd has not taken, and to clients that they have not taken.",
-        "direction",
-        [(Direction::In, now.input), (Direction::Out, now.output)]
-            .map(|(direction, bytes)| (direction.name(), bytes)),
-    );
-    sessions(&mut text);
-    logins(&mut text, now);
-    text.number(
-        Gauge,
-        "megaphone_ecm_trunks_up",
-        "Trunks that take connections.",
-        now.trunks_up,
-    );
-    trunks(&mut text);
-    text.number(
-        Gauge,
-        "megaphone_ecm_limited_addresses",
-        "Source addresses that are remembered for the limits per address.",
-        now.addresses,
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_refusals_total",
-        "Clients that were turned away or disconnected, by reason.",
-        "reason",
-        REFUSALS.values(),
-    );
-    text.finish()
+    let mut registry = Registry::with_prefix("megaphone_ecm");
+    registry.register_collector(Box::new(now));
+    let mut text = String::new();
+    // A String takes all that is written to it.
+    let _ = prometheus_text::encode(&mut text, &registry);
+    text
 }
 
-fn clients(text: &mut Text) {
-    use Kind::{Counter, Gauge};
-    text.numbers(
-        Gauge,
-        "megaphone_ecm_clients",
-        "Client connections, by the kind of their listener.",
-        "listener",
-        CLIENTS.values(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_clients_total",
-        "Client connections that were ever accepted.",
-        "listener",
-        CLIENTS_ACCEPTED.values(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_client_bytes_total",
-        "Bytes on client connections, without TLS.",
-        "direction",
-        CLIENT_BYTES.values(),
-    );
+/// The name of a counter gets its `_total` as it is written, that of an info its `_info`.
+impl Collector for Now {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut report = Report(encoder);
+        report.build()?;
+        report.clients()?;
+        report.waiting(self)?;
+        report.sessions()?;
+        report.logins(self)?;
+        report.trunks(self)?;
+        report.addresses(self)?;
+        report.counters(
+            "refusals",
+            "Clients that were turned away or disconnected, by reason.",
+            REFUSALS.values(),
+        )
+    }
 }
 
-fn sessions(text: &mut Text) {
-    use Kind::{Counter, Gauge};
-    text.numbers(
-        Gauge,
-        "megaphone_ecm_sessions",
-        "Open sessions, by how their clients are connected.",
-        "transport",
-        SESSIONS.values(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_sessions_total",
-        "Sessions that were ever opened.",
-        "transport",
-        SESSIONS_OPENED.values(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_documents_total",
-        "Documents of sessions: stanzas, and the rest of a stream.",
-        "direction",
-        DOCUMENTS.values(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_document_bytes_total",
-        "Bytes of these documents.",
-        "direction",
-        DOCUMENT_BYTES.values(),
-    );
-    text.number(
-        Counter,
-        "megaphone_ecm_windows_shut_total",
-        "Attempts to send a document that had to wait because ejabberd took no more of its session.",
-        WINDOWS_SHUT.get(),
-    );
+struct Report<'a>(DescriptorEncoder<'a>);
+
+impl Report<'_> {
+    fn build(&mut self) -> fmt::Result {
+        self.0
+            .encode_descriptor(
+                "build",
+                "1, with the program's version.",
+                None,
+                MetricType::Info,
+            )?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
+    fn clients(&mut self) -> fmt::Result {
+        self.gauges(
+            "clients",
+            "Client connections, by the kind of their listener.",
+            CLIENTS.values(),
+        )?;
+        self.counters(
+            "clients",
+            "Client connections that were ever accepted.",
+            CLIENTS_ACCEPTED.values(),
+        )?;
+        self.counters(
+            "client_bytes",
+            "Bytes on client connections, without TLS.",
+            CLIENT_BYTES.values(),
+        )
+    }
+
+    fn waiting(&mut self, now: &Now) -> fmt::Result {
+        self.gauges(
+            "waiting_bytes",
+            "Bytes from clients that ejabberd has not taken, and to clients that they have not taken.",
+            [(Direction::In, now.input), (Direction::Out, now.output)],
+        )
+    }
+
+    fn sessions(&mut self) -> fmt::Result {
+        self.gauges(
+            "sessions",
+            "Open sessions, by how their clients are connected.",
+            SESSIONS.values(),
+        )?;
+        self.counters(
+            "sessions",
+            "Sessions that were ever opened.",
+            SESSIONS_OPENED.values(),
+        )?;
+        self.counters(
+            "documents",
+            "Documents of sessions: stanzas, and the rest of a stream.",
+            DOCUMENTS.values(),
+        )?;
+        self.counters(
+            "document_bytes",
+            "Bytes of these documents.",
+            DOCUMENT_BYTES.values(),
+        )?;
+        self.counter(
+            "windows_shut",
+            "Attempts to send a document that had to wait because ejabberd took no more of its session.",
+            WINDOWS_SHUT.get(),
+        )
+    }
+
+    fn logins(&mut self, now: &Now) -> fmt::Result {
+        self.gauge(
+            "logins_running",
+            "Logins that wait for ejabberd's answers.",
+            now.logins_running,
+        )?;
+        self.gauge(
+            "logins_waiting",
+            "Clients that wait for their turn to log in.",
+            now.logins_waiting,
+        )?;
+        self.times(
+            "login_wait_seconds",
+            "How long clients waited for their turn to log in.",
+            &LOGIN_WAITS,
+        )?;
+        self.counters("logins", "Logins by SASL that succeeded.", LOGINS.values())?;
+        self.counters(
+            "login_failures",
+            "Attempts at a login by SASL that failed.",
+            LOGIN_FAILURES.values(),
+        )?;
+        self.times(
+            "login_seconds",
+            "From the opening of a session to the success of its login.",
+            &LOGIN_TIMES,
+        )
+    }
+
+    fn trunks(&mut self, now: &Now) -> fmt::Result {
+        self.gauge("trunks_up", "Trunks that take connections.", now.trunks_up)?;
+        self.counter(
+            "trunk_losses",
+            "Trunks that were up and ended.",
+            TRUNK_LOSSES.get(),
+        )?;
+        self.counter(
+            "trunk_failures",
+            "Attempts to connect a trunk that failed.",
+            TRUNK_FAILURES.get(),
+        )?;
+        self.counters(
+            "trunk_bytes",
+            "Bytes on the trunks, without TLS.",
+            TRUNK_BYTES.values(),
+        )?;
+        self.times(
+            "trunk_write_seconds",
+            "From a client's content to the end of the write to its trunk, for the first content of each \
+             write; version 2 only.",
+            &TRUNK_WRITE_TIMES,
+        )
+    }
+
+    fn addresses(&mut self, now: &Now) -> fmt::Result {
+        self.gauge(
+            "limited_addresses",
+            "Source addresses that are remembered for the limits per address.",
+            now.addresses,
+        )
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        counter(&mut self.head(name, help, MetricType::Counter)?, value)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.head(name, help, MetricType::Gauge)?
+            .encode_gauge(&value)
+    }
+
+    /// A number for each value of a label, which only goes up until the program starts anew.
+    fn counters<L: Label>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.head(name, help, MetricType::Counter)?;
+        for (label, value) in values {
+            counter(&mut metric.encode_family(&[(L::KEY, label.name())])?, value)?;
+        }
+        Ok(())
+    }
+
+    /// A number for each value of a label, which is how things are now.
+    fn gauges<L: Label>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.head(name, help, MetricType::Gauge)?;
+        for (label, value) in values {
+            metric
+                .encode_family(&[(L::KEY, label.name())])?
+                .encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn times(&mut self, name: &str, help: &str, times: &Times) -> fmt::Result {
+        times
+            .histogram()
+            .encode(self.head(name, help, MetricType::Histogram)?)
+    }
+
+    fn head<'a>(
+        &'a mut self,
+        name: &'a str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'a>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
 }
 
-fn logins(text: &mut Text, now: Now) {
-    use Kind::{Counter, Gauge};
-    text.number(
-        Gauge,
-        "megaphone_ecm_logins_running",
-        "Logins that wait for ejabberd's answers.",
-        now.logins_running,
-    );
-    text.number(
-        Gauge,
-        "megaphone_ecm_logins_waiting",
-        "Clients that wait for their turn to log in.",
-        now.logins_waiting,
-    );
-    text.times(
-        "megaphone_ecm_login_wait_seconds",
-        "How long clients waited for their turn to log in.",
-        &LOGIN_WAITS.times(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_logins_total",
-        "Logins by SASL that succeeded.",
-        "transport",
-        LOGINS.values(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_login_failures_total",
-        "Attempts at a login by SASL that failed.",
-        "transport",
-        LOGIN_FAILURES.values(),
-    );
-    text.times(
-        "megaphone_ecm_login_seconds",
-        "From the opening of a session to the success of its login.",
-        &LOGIN_TIMES.times(),
-    );
-}
-
-fn trunks(text: &mut Text) {
-    use Kind::Counter;
-    text.number(
-        Counter,
-        "megaphone_ecm_trunk_losses_total",
-        "Trunks that were up and ended.",
-        TRUNK_LOSSES.get(),
-    );
-    text.number(
-        Counter,
-        "megaphone_ecm_trunk_failures_total",
-        "Attempts to connect a trunk that failed.",
-        TRUNK_FAILURES.get(),
-    );
-    text.numbers(
-        Counter,
-        "megaphone_ecm_trunk_bytes_total",
-        "Bytes on the trunks, without TLS.",
-        "direction",
-        TRUNK_BYTES.values(),
-    );
-    text.times(
-        "megaphone_ecm_trunk_write_seconds",
-        "From a client's content to the end of the write to its trunk, for the first content of each \
-         write; version 2 only.",
-        &TRUNK_WRITE_TIMES.times(),
-    );
+fn counter(metric: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
+    metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
 }
 
 #[cfg(test)]

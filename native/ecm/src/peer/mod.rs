@@ -2,12 +2,14 @@
 
 pub mod addresses;
 pub mod clients;
-pub mod clock;
+mod clock;
+pub mod deadlines;
 mod progress;
 pub mod socket;
 pub mod task;
 pub mod timer;
 pub mod tls;
+pub mod wait;
 
 pub use self::progress::Moved;
 pub use self::socket::{Socket, prepare};

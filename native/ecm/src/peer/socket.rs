@@ -61,7 +61,7 @@ pub enum Written {
     Some(usize),
     /// There was none.
     Nothing,
-    /// There is no room for it now: see [`Writer::writable`].
+    /// There is no room for it now: see [`Writer::poll_writable`].
     Stuck,
 }
 
@@ -121,7 +121,7 @@ impl Socket {
     /// Gives bytes to the system, or takes them to be encrypted; how many.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room now: see [`Writer::writable`]. Else why the socket failed.
+    /// `WouldBlock` if there is no room now: see [`Writer::poll_writable`]. Else why the socket failed.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match self {
             Self::Plain(stream) => stream.try_write(bytes),
@@ -240,38 +240,46 @@ impl Reader<'_> {
     /// Waits for bytes and gives them to `feed`, in one piece or several; 0 when the client has closed
     /// its side.
     ///
-    /// Unlike a wait for readiness and a read that follows, this needs no second read to learn that
-    /// there is no more.
-    ///
     /// # Errors
     /// Why the socket failed, or what the client did against TLS.
     pub fn read(&mut self, mut feed: impl FnMut(&[u8])) -> impl Future<Output = io::Result<usize>> {
         // Not an async function, whose future would hold this twice.
-        poll_fn(move |context| {
-            let read = match &mut self.layer {
-                Some(layer) => {
-                    ready!(layer.poll_read(&mut self.half, context, usize::MAX, &mut feed))?
-                }
-                None => ready!(with_read_buffer(|buffer| {
-                    let mut buffer = ReadBuf::new(buffer);
-                    ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer))?;
-                    feed(buffer.filled());
-                    Poll::Ready(io::Result::Ok(buffer.filled().len()))
-                }))?,
-            };
-            CLIENT_BYTES.of(Direction::In).add(read as u64);
-            Poll::Ready(Ok(read))
-        })
+        poll_fn(move |context| self.poll_read(context, &mut feed))
+    }
+
+    /// The same, as far as there are bytes now.
+    ///
+    /// Unlike a wait for readiness and a read that follows, this needs no second read to learn that
+    /// there is no more.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        feed: &mut impl FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        let read = match &mut self.layer {
+            Some(layer) => ready!(layer.poll_read(&mut self.half, context, usize::MAX, feed))?,
+            None => ready!(with_read_buffer(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer))?;
+                feed(buffer.filled());
+                Poll::Ready(io::Result::Ok(buffer.filled().len()))
+            }))?,
+        };
+        CLIENT_BYTES.of(Direction::In).add(read as u64);
+        Poll::Ready(Ok(read))
     }
 }
 
 impl Writer<'_> {
-    /// Waits until the socket may take bytes.
+    /// Whether the socket may take bytes.
     ///
     /// # Errors
     /// Why the socket failed.
-    pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
-        poll_fn(|context| self.0.as_ref().poll_write_ready(context))
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_ref().poll_write_ready(context)
     }
 }
 

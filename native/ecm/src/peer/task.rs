@@ -2,6 +2,7 @@
 //! possible without waiting, then waits for whatever could allow more.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::sync::watch;
@@ -69,21 +70,33 @@ pub async fn run(task: &mut impl Task, phase: &mut watch::Receiver<Phase>) -> En
 /// Does all that can be done without waiting, or so much of it that others have to have a turn.
 fn turn(task: &mut impl Task, phase: &mut watch::Receiver<Phase>) -> Result<Moved, Ending> {
     task.enter(*phase.borrow_and_update())?;
-    let mut moved = Moved::Yes;
-    for _ in 0..STEPS {
-        moved = task.step()?;
-        if moved == Moved::No {
-            task.is_done().map_or(Ok(()), Err)?;
-            break;
-        }
+    let moved = progress(|| task.step())?;
+    if moved == Moved::No {
+        task.is_done().map_or(Ok(()), Err)?;
     }
     task.count_backlog()?;
     Ok(moved)
 }
 
+/// Takes steps until one changes nothing, or until others have to have a turn.
+pub fn progress(mut step: impl FnMut() -> Result<Moved, Ending>) -> Result<Moved, Ending> {
+    for _ in 0..STEPS {
+        if step()? == Moved::No {
+            return Ok(Moved::No);
+        }
+    }
+    Ok(Moved::Yes)
+}
+
 /// Waits until a client has to go, because it has sent too much that waits.
 pub fn evicted(backlog: &Backlog) -> impl Future<Output = Evicted> {
     poll_fn(|context| backlog.poll_evicted(context).map(|()| Evicted))
+}
+
+/// How a client ends whose socket failed.
+pub fn left(peer: SocketAddr, error: &io::Error) -> Ending {
+    tracing::debug!(%peer, "a client left: {error}");
+    Ending::ClientLeft
 }
 
 /// How a client ends that has to go: nothing of it is worth waiting for.

@@ -1,7 +1,8 @@
 //! The timer of a client's task.
 
-use std::future::pending;
+use std::future::Future as _;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -28,12 +29,11 @@ impl Timer {
         self.0 = None;
     }
 
-    /// Waits until it elapses. It is polled together with all else that a client waits for and keeps
-    /// nothing but a reference, because an idle client is little more than what it waits with.
-    pub async fn elapsed(&mut self) {
+    /// Whether it has elapsed.
+    pub fn poll_elapsed(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
-            Some(timer) => timer.await,
-            None => pending().await,
+            Some(timer) => timer.as_mut().poll(context),
+            None => Poll::Pending,
         }
     }
 }

@@ -21,7 +21,7 @@ impl Client {
         if self.takes_nothing {
             return Ok(Moved::No);
         }
-        let written = match self.socket.write_due(&mut self.output) {
+        let written = match self.downstream.socket.write_due(&mut self.output) {
             Ok(written) => written,
             Err(error) => {
                 self.output_failed(&error)?;
@@ -107,7 +107,6 @@ impl Client {
 
     /// ejabberd sends no more: whatever is due has come, or never will.
     fn closed(&mut self) {
-        self.room = None;
         if let Some(connection) = self.connection.take()
             && self.requests.is_partly_sent()
         {
@@ -119,7 +118,6 @@ impl Client {
     fn lost(&mut self, reply: Reply) -> Result<Moved, Ending> {
         tracing::debug!(peer = %self.peer(), "the connection is lost: {reply:?}");
         self.connection = None;
-        self.room = None;
         if self.answers.is_raw() {
             return Err(Ending::Close);
         }

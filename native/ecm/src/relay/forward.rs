@@ -1,18 +1,15 @@
 //! From the client to ejabberd.
 
-use megaphone_trunk::proxy::{ChannelBindings, Tls};
-
 use super::requests::{Next, Outgoing};
 use super::{Client, Input, PIPELINED};
 use crate::config::Application;
-use crate::entrance::tls_of;
 use crate::http::Reply;
 use crate::http::deadlines::Position;
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::Moved;
 use crate::peer::task::Ending;
 use crate::shutdown::Phase;
-use crate::trunk::{Content, Opening, Room, SendResult, TrunkLost};
+use crate::trunk::{Content, Opening, Sent, TrunkLost};
 
 impl Client {
     /// Makes the next bytes for ejabberd of what was read.
@@ -20,7 +17,7 @@ impl Client {
         if self.outgoing.is_some() || !self.takes_requests() {
             return Ok(Moved::No);
         }
-        match self.requests.next(&self.settings.routes) {
+        match self.requests.next(&self.downstream.settings.routes) {
             Next::Wait => Ok(Moved::No),
             Next::Send(outgoing) => {
                 self.outgoing = Some(outgoing);
@@ -41,7 +38,7 @@ impl Client {
 
     /// Sends what waits, if there is a trunk and room in it.
     pub(super) fn send_outgoing(&mut self) -> Moved {
-        if self.room.is_some() || self.ending.is_some() {
+        if self.ending.is_some() {
             return Moved::No;
         }
         let Some(outgoing) = self.outgoing.take() else {
@@ -55,7 +52,7 @@ impl Client {
             self.connection = None;
         }
         if self.connection.is_none() {
-            self.connection = self.trunks.open(&self.opening(&outgoing));
+            self.connection = self.downstream.trunks.open(&self.opening(&outgoing));
             self.carries = outgoing.client;
             self.carries_as = outgoing.scheme;
         }
@@ -65,19 +62,14 @@ impl Client {
         };
         let was_open = connection.is_open();
         match connection.try_send(&outgoing.bytes) {
-            Ok(SendResult::Sent) => {
+            Ok(Sent::Sent) => {
                 if !was_open {
                     tracing::debug!(peer = %outgoing.client, id = %connection, "connection opened");
                 }
                 self.sent(&outgoing);
                 Moved::Yes
             }
-            Ok(SendResult::NoRoom(room)) => {
-                self.room = Some(room);
-                self.outgoing = Some(outgoing);
-                Moved::No
-            }
-            Ok(SendResult::WindowShut) => {
+            Ok(Sent::Refused) => {
                 self.outgoing = Some(outgoing);
                 Moved::No
             }
@@ -112,28 +104,13 @@ impl Client {
 
     /// What ejabberd is told of a connection that begins with these bytes.
     fn opening(&self, outgoing: &Outgoing) -> Opening {
-        let server = match &self.introduction {
-            Some(introduction) => introduction.server,
-            // It can't fail as long as the socket is there.
-            None => self.socket.local_addr().unwrap_or(outgoing.client),
+        let content = match self.downstream.service.application() {
+            Application::Http => Content::Http,
+            Application::Xmpp => Content::XmppClient,
         };
-        Opening {
-            client: outgoing.client,
-            server,
-            host: outgoing.host(),
-            content: match self.service.application() {
-                Application::Http => Content::Http,
-                Application::Xmpp => Content::XmppClient,
-            },
-            tls: self.tls().or_else(|| outgoing.scheme.tls()),
-            bindings: ChannelBindings::default(),
-            fields: None,
-        }
-    }
-
-    /// The client's TLS with this program, or else with a proxy in front of it.
-    pub(super) fn tls(&self) -> Option<Tls> {
-        tls_of(&self.socket, self.introduction.as_deref())
+        let host = outgoing.host();
+        self.downstream
+            .opening(outgoing.client, host, content, outgoing.scheme)
     }
 
     /// Whether a request may be taken from what was read.
@@ -154,18 +131,5 @@ impl Client {
             && self.outgoing.is_none()
             && self.takes_requests()
             && self.requests.unread() < PIPELINED
-    }
-
-    /// Sends what waited for the room that there is now.
-    pub(super) fn use_room(&mut self, room: Result<Room, TrunkLost>) {
-        self.room = None;
-        if let (Ok(room), Some(connection)) = (room, &mut self.connection)
-            && let Some(outgoing) = self.outgoing.take()
-        {
-            match connection.send(room, &outgoing.bytes) {
-                Ok(SendResult::Sent) => self.sent(&outgoing),
-                Ok(_) | Err(TrunkLost) => self.outgoing = Some(outgoing),
-            }
-        }
     }
 }

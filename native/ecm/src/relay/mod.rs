@@ -13,7 +13,6 @@ mod wait;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use megaphone_http::RequestKind;
@@ -23,29 +22,24 @@ use tokio::time::Instant;
 use self::answers::{Abandoned, Answers};
 use self::requests::{Outgoing, RequestReader, Routed};
 use crate::backlog::Backlog;
-use crate::config::{Application, Protocol, Service};
-use crate::entrance::{Arrival, Handover, Introduction, Onward};
-use crate::http::deadlines::Deadlines;
+use crate::config::{Application, Protocol};
+use crate::entrance::{self, Arrival, Downstream, Entrance, Handover, Onward};
+use crate::http::deadlines::{Deadlines, Expected};
 use crate::http::{Origins, Reply, Route, Scheme};
 use crate::metrics::{REFUSALS, Reason};
-use crate::peer::clients::Place;
+use crate::peer::Moved;
 use crate::peer::task::{self, Ending, Task};
 use crate::peer::timer::Timer;
-use crate::peer::{Moved, Socket};
-use crate::settings::Settings;
 use crate::shutdown::Phase;
-use crate::trunk::{Connection, HalfClose, RoomToCome, Trunks, canonical};
+use crate::trunk::{Connection, HalfClose, canonical};
 
 /// A client may send this much of further requests before its first one is answered.
 const PIPELINED: usize = 64 * 1024;
 
 /// Serves a client until it or ejabberd is done, or until the connection is another entrance's.
-///
-/// The client is made outside of the future: an argument of an async function takes its room twice,
-/// and there is one such future for each client.
 pub fn serve(arrival: Arrival) -> impl Future<Output = Option<Box<Onward>>> + Send {
     let phase = arrival.phase.clone();
-    run(Client::new(arrival), phase)
+    entrance::serve(Client::new(arrival), phase)
 }
 
 /// Serves a client whose connection another entrance has for no longer, from a request with this route on.
@@ -53,40 +47,23 @@ pub fn resume(
     handover: Handover,
     route: Option<Route>,
 ) -> impl Future<Output = Option<Box<Onward>>> + Send {
-    let phase = handover.phase.clone();
-    let (arrival, origins, decoder, input, head) = handover.into_parts();
-    let mut client = Client::new(arrival);
-    (client.requests, client.routed) = RequestReader::resume(origins, decoder, input, head, route);
-    run(client, phase)
-}
-
-fn run(
-    client: Client,
-    phase: watch::Receiver<Phase>,
-) -> impl Future<Output = Option<Box<Onward>>> + Send {
-    let (mut client, mut phase) = (client, phase);
-    async move {
-        let ending = task::run(&mut client, &mut phase).await;
-        // ejabberd hears of it before the client has taken the last of its output.
-        client.leave_connection(ending);
-        if ending == Ending::HandOver {
-            return client.hand_over(phase);
-        }
-        // All else goes at once.
-        let (socket, _place) = client.into_socket();
-        // In a box, or each client would have room for it from the start.
-        Box::pin(task::close(socket, ending, phase)).await;
-        None
-    }
+    let Handover {
+        downstream,
+        phase,
+        origins,
+        decoder,
+        input,
+        head,
+    } = handover;
+    let peer = origins.peer();
+    let (requests, routed) = RequestReader::resume(origins, decoder, input, head, route);
+    let mut client = Client::with(downstream, peer, requests, Answers::default());
+    client.routed = routed;
+    entrance::serve(client, phase)
 }
 
 struct Client {
-    socket: Socket,
-    place: Place,
-    service: Service,
-    introduction: Option<Box<Introduction>>,
-    settings: Arc<Settings>,
-    trunks: Arc<Trunks>,
+    downstream: Downstream,
     requests: RequestReader,
     answers: Answers,
     backlog: Backlog,
@@ -102,8 +79,6 @@ struct Client {
     carries_as: Scheme,
     /// What waits for room in the trunk.
     outgoing: Option<Outgoing>,
-    /// Kept from one wait to the next, because who asks anew is the last in the queue.
-    room: Option<RoomToCome>,
     /// What the client's socket is to take next.
     output: Bytes,
     /// The client takes nothing more of a raw connection: what comes for it is dropped, and what it sent is
@@ -153,8 +128,10 @@ impl Task for Client {
         let outgoing = self.outgoing.as_ref().map_or(0, |it| it.bytes.len());
         let routed = self.routed.as_ref();
         let routed = routed.map_or(0, |it| it.head.as_bytes().len());
-        let waiting = self.requests.held() + outgoing + routed + self.socket.unread();
-        let counted = self.backlog.count(waiting, &self.settings.backlogs);
+        let waiting = self.requests.held() + outgoing + routed + self.downstream.socket.unread();
+        let counted = self
+            .backlog
+            .count(waiting, &self.downstream.settings.backlogs);
         counted.map_err(|evicted| task::evict(self.peer(), evicted))
     }
 
@@ -179,26 +156,33 @@ impl Task for Client {
     }
 }
 
+impl Entrance for Client {
+    async fn leave(&mut self, ending: Ending, _phase: &mut watch::Receiver<Phase>) -> Ending {
+        self.leave_connection(ending);
+        ending
+    }
+
+    fn hand_over(self, phase: watch::Receiver<Phase>) -> Option<Box<Onward>> {
+        self.go_onward(phase)
+    }
+
+    fn into_downstream(self) -> Downstream {
+        self.downstream
+    }
+}
+
 impl Client {
     fn new(arrival: Arrival) -> Self {
         let Arrival {
-            socket,
+            downstream,
             peer,
-            service,
-            client_certificates: _,
-            introduction,
             input,
-            place,
-            settings,
-            trunks,
             phase: _,
         } = arrival;
-        let origins = Origins::of(
-            canonical(peer),
-            &settings.trusted_proxies,
-            trunks.protocol(),
-        );
-        let (mut requests, answers) = match service.application() {
+        let settings = &downstream.settings;
+        let protocol = downstream.trunks.protocol();
+        let origins = Origins::of(canonical(peer), &settings.trusted_proxies, protocol);
+        let (mut requests, answers) = match downstream.service.application() {
             Application::Http => (
                 RequestReader::new(settings.http, origins),
                 Answers::default(),
@@ -206,15 +190,26 @@ impl Client {
             Application::Xmpp => (RequestReader::raw(origins), Answers::raw()),
         };
         requests.feed(&input);
+        Self::with(downstream, peer, requests, answers)
+    }
+
+    fn with(
+        downstream: Downstream,
+        peer: SocketAddr,
+        requests: RequestReader,
+        answers: Answers,
+    ) -> Self {
         Self {
+            downstream,
             requests,
             answers,
             backlog: Backlog::default(),
-            deadlines: Deadlines::new(Instant::now()),
+            deadlines: Deadlines::new(Expected::Head(0), Instant::now()),
             timer: Timer::default(),
             connection: None,
+            carries: peer,
+            carries_as: Scheme::Plain,
             outgoing: None,
-            room: None,
             output: Bytes::new(),
             takes_nothing: false,
             refusal: None,
@@ -222,14 +217,6 @@ impl Client {
             ending: None,
             input: Input::Open,
             phase: Phase::Serving,
-            carries: peer,
-            carries_as: Scheme::Plain,
-            socket,
-            place,
-            service,
-            introduction,
-            settings,
-            trunks,
         }
     }
 
@@ -237,7 +224,9 @@ impl Client {
     fn input_ended(&mut self) -> Result<(), Ending> {
         let due = !self.answers.is_idle() || self.outgoing.is_some();
         let raw = self.answers.is_raw() && self.connection.is_some();
-        if self.trunks.protocol() == Protocol::V1 || self.requests.is_partly_sent() || !(due || raw)
+        if self.downstream.trunks.protocol() == Protocol::V1
+            || self.requests.is_partly_sent()
+            || !(due || raw)
         {
             return Err(Ending::ClientLeft);
         }
@@ -250,14 +239,14 @@ impl Client {
     fn input_failed(&mut self, error: &io::Error) -> Result<(), Ending> {
         match self.answers.is_raw() {
             true => self.input_ended(),
-            false => Err(self.left(error)),
+            false => Err(task::left(self.peer(), error)),
         }
     }
 
     /// The client's socket can't be written any more, but be read to its end.
     fn output_failed(&mut self, error: &io::Error) -> Result<(), Ending> {
         if !self.answers.is_raw() {
-            return Err(self.left(error));
+            return Err(task::left(self.peer(), error));
         }
         self.output = Bytes::new();
         self.takes_nothing = true;
@@ -265,7 +254,7 @@ impl Client {
     }
 
     fn has_output(&self) -> bool {
-        !self.takes_nothing && (!self.output.is_empty() || self.socket.has_unsent())
+        !self.takes_nothing && (!self.output.is_empty() || self.downstream.socket.has_unsent())
     }
 
     /// Tells ejabberd that the client sends no more, once all that it sent is on its way.
@@ -285,7 +274,6 @@ impl Client {
 
     /// Gives the connection up: in order if all that was sent on it was answered.
     fn leave_connection(&mut self, ending: Ending) {
-        self.room = None;
         let Some(connection) = self.connection.take() else {
             return;
         };
@@ -298,10 +286,6 @@ impl Client {
         if !(in_order && (answered || self.answers.is_raw())) {
             connection.abort();
         }
-    }
-
-    fn into_socket(self) -> (Socket, Place) {
-        (self.socket, self.place)
     }
 
     fn peer(&self) -> SocketAddr {
@@ -326,17 +310,12 @@ impl Client {
             _ => Reason::ConnectionLost,
         };
         REFUSALS.of(reason).add(1);
-        self.output = match self.service.application() {
+        self.output = match self.downstream.service.application() {
             Application::Http => reply.to_bytes(kind),
             Application::Xmpp => reply.to_stream_error(),
         };
         self.outgoing = None;
         self.ending = Some(Ending::Close);
-    }
-
-    fn left(&self, error: &io::Error) -> Ending {
-        tracing::debug!(peer = %self.peer(), "a client left: {error}");
-        Ending::ClientLeft
     }
 }
 
@@ -344,10 +323,14 @@ impl Client {
 mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
+    use std::sync::Arc;
+
     use super::*;
-    use crate::config::{ClientCertificates, Config};
+    use crate::config::Config;
     use crate::ids::IdSource;
     use crate::peer::clients::Clients;
+    use crate::settings::Settings;
+    use crate::trunk::Trunks;
 
     /// Each client has such a task for as long as it is connected, so a field too much in it, or a
     /// future that is kept twice, costs as much as a million of them.
@@ -357,15 +340,14 @@ mod tests {
         let peer = listener.local_addr().unwrap();
         let (_sender, phase) = watch::channel(Phase::Serving);
         let task = serve(Arrival {
-            socket: Socket::Plain(TcpStream::connect(peer).await.unwrap()),
+            downstream: Downstream::for_test(
+                TcpStream::connect(peer).await.unwrap(),
+                Arc::new(Clients::new(1)).place(1).unwrap(),
+                Arc::new(Settings::new(&Config::default())),
+                Arc::new(Trunks::new(Protocol::V2, IdSource::new().unwrap())),
+            ),
             peer,
-            service: Service::Http,
-            client_certificates: ClientCertificates::Off,
-            introduction: None,
             input: Vec::new(),
-            place: Arc::new(Clients::new(1)).place(1).unwrap(),
-            settings: Arc::new(Settings::new(&Config::default())),
-            trunks: Arc::new(Trunks::new(Protocol::V2, IdSource::new().unwrap())),
             phase,
         });
         let size = size_of_val(&task);

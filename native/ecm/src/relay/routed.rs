@@ -50,7 +50,7 @@ impl Client {
     fn take_websocket(&mut self, routed: Box<Routed>) -> Result<Moved, Ending> {
         let head = &routed.head;
         let after = self.after(head);
-        match handshake::read(head, &self.settings.websocket.origins) {
+        match handshake::read(head, &self.downstream.settings.websocket.origins) {
             Handshake::Accepted(answer) => {
                 if let Err(too_many) = self.admit(&routed) {
                     REFUSALS.of(too_many.reason()).add(1);
@@ -78,18 +78,25 @@ impl Client {
     fn admit(&mut self, routed: &Routed) -> Result<(), TooMany> {
         let client = self.requests.client(&routed.head);
         if client.ip() != self.peer().ip() {
-            self.place.hold(self.settings.connect(client.ip())?);
+            let downstream = &mut self.downstream;
+            downstream
+                .place
+                .hold(downstream.settings.connect(client.ip())?);
         }
         Ok(())
     }
 
     fn answer_host_meta(&mut self, head: &RequestHead, format: Format) {
         let after = self.after(head);
-        let scheme = match self.tls() {
+        let scheme = match self.downstream.tls() {
             Some(_) => Scheme::Tls,
             None => self.requests.scheme(head),
         };
-        let answer = self.settings.host_meta.answer(head, format, scheme, after);
+        let answer = self
+            .downstream
+            .settings
+            .host_meta
+            .answer(head, format, scheme, after);
         self.answer(answer, after);
     }
 
@@ -111,16 +118,11 @@ impl Client {
     }
 
     /// The connection, and where it goes on.
-    pub(super) fn hand_over(self, phase: watch::Receiver<Phase>) -> Option<Box<Onward>> {
+    pub(super) fn go_onward(self, phase: watch::Receiver<Phase>) -> Option<Box<Onward>> {
         let Routed { route, head } = *self.routed?;
         let (origins, decoder, input) = self.requests.into_parts();
         let handover = Handover {
-            stream: self.socket,
-            service: self.service,
-            introduction: self.introduction,
-            place: self.place,
-            settings: self.settings,
-            trunks: self.trunks,
+            downstream: self.downstream,
             phase,
             origins,
             decoder,

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use megaphone_trunk::proxy::Transport;
-use megaphone_xmpp::framing::{Kind, has_resource};
 
+use super::login::{LoginProgress, LoginStep};
 use crate::logins::Login;
 use crate::metrics::{
     DOCUMENT_BYTES, DOCUMENTS, Direction, LOGIN_FAILURES, LOGIN_TIMES, LOGINS, SESSIONS,
@@ -18,20 +18,10 @@ pub struct Counted {
     /// In microseconds of a clock that begins anew every 71 minutes; no login may take that long.
     opened: u32,
     transport: Transport,
-    stage: Stage,
+    /// Nothing before ejabberd was told of it.
+    progress: Option<LoginProgress>,
     /// Until the client is online, or may be.
     login: Option<Box<Login>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// ejabberd was not told of it.
-    Unopened,
-    /// The client has to say who it is.
-    Login,
-    /// It has, and has to get its resource (RFC 6120, section 7).
-    LoggedIn,
-    Online,
 }
 
 impl Counted {
@@ -40,7 +30,7 @@ impl Counted {
         Self {
             opened: 0,
             transport,
-            stage: Stage::Unopened,
+            progress: None,
             login: None,
         }
     }
@@ -49,7 +39,7 @@ impl Counted {
     pub fn opened(&mut self, login: Login) {
         self.login = Some(Box::new(login));
         self.opened = micros();
-        self.stage = Stage::Login;
+        self.progress = Some(LoginProgress::default());
         SESSIONS.of(self.transport).add(1);
         SESSIONS_OPENED.of(self.transport).add(1);
     }
@@ -58,12 +48,21 @@ impl Counted {
     pub fn server_sent(&mut self, document: &[u8]) {
         DOCUMENTS.of(Direction::Out).add(1);
         DOCUMENT_BYTES.of(Direction::Out).add(document.len() as u64);
-        match self.stage {
-            Stage::Online | Stage::Unopened => return,
-            Stage::Login => self.look_for_login(document),
-            Stage::LoggedIn => self.look_for_resource(document),
+        let Some(progress) = &mut self.progress else {
+            return;
+        };
+        match progress.server_sent(document) {
+            LoginStep::None => {}
+            LoginStep::Failed => LOGIN_FAILURES.of(self.transport).add(1),
+            LoginStep::LoggedIn => {
+                let took = micros().wrapping_sub(self.opened);
+                LOGIN_TIMES.observe(Duration::from_micros(took.into()));
+                LOGINS.of(self.transport).add(1);
+            }
         }
-        if let Some(login) = &self.login {
+        if *progress == LoginProgress::Online {
+            self.login = None;
+        } else if let Some(login) = &self.login {
             login.answered();
         }
     }
@@ -82,45 +81,15 @@ impl Counted {
         self.login = None;
     }
 
-    fn look_for_login(&mut self, document: &[u8]) {
-        match Kind::of(document) {
-            Some(Kind::Success) => self.logged_in(),
-            Some(Kind::Success2) => {
-                self.logged_in();
-                if has_resource(document) {
-                    self.online();
-                }
-            }
-            Some(Kind::Failure) => LOGIN_FAILURES.of(self.transport).add(1),
-            // It came in by an older way than SASL.
-            Some(Kind::Message | Kind::Presence) => self.online(),
-            _ => {}
-        }
-    }
-
-    fn logged_in(&mut self) {
-        let took = micros().wrapping_sub(self.opened);
-        LOGIN_TIMES.observe(Duration::from_micros(took.into()));
-        LOGINS.of(self.transport).add(1);
-        self.stage = Stage::LoggedIn;
-    }
-
-    fn look_for_resource(&mut self, document: &[u8]) {
-        if let Some(Kind::Iq | Kind::Message | Kind::Presence | Kind::Resumed) = Kind::of(document)
-        {
-            self.online();
-        }
-    }
-
-    fn online(&mut self) {
-        self.stage = Stage::Online;
-        self.login = None;
+    /// How far its login has come.
+    pub fn progress(&self) -> LoginProgress {
+        self.progress.unwrap_or_default()
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.stage != Stage::Unopened {
+        if self.progress.is_some() {
             SESSIONS.of(self.transport).subtract_one();
         }
     }

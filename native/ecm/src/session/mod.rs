@@ -12,6 +12,7 @@ mod counted;
 mod departure;
 mod documents;
 mod incoming;
+mod login;
 pub mod outlet;
 
 use std::cell::RefCell;
@@ -26,20 +27,18 @@ use self::counted::Counted;
 pub use self::departure::{Cause, Left};
 pub use self::documents::Documents;
 use self::incoming::Incoming;
+pub use self::login::{LoginProgress, MAX_BEFORE_LOGIN, document_limits};
 use crate::config::Protocol;
 use crate::logins::Login;
 use crate::metrics::WINDOWS_SHUT;
-use crate::trunk::{Connection, Delivery, End, Opening, SendResult, TrunkLost, Trunks};
+pub use crate::trunk::Sent;
+use crate::trunk::{Connection, Delivery, End, Opening, TrunkLost, Trunks};
 
 /// What is kept of the buffer that messages are written in; it is the thread's.
 const KEPT: usize = 64 * 1024;
 
 /// What stands before each document on the trunk.
 const LENGTH_PREFIX: usize = 4;
-
-/// The largest document of a client that has not logged in, and may be anybody: no login needs more. With BOSH
-/// it is the largest body of a request.
-pub const MAX_BEFORE_LOGIN: usize = 64 * 1024;
 
 thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -53,16 +52,6 @@ pub struct Session {
     incoming: Option<Box<Incoming>>,
     max_document: u32,
     counted: Counted,
-}
-
-/// What became of a document that was to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// It is on its way.
-    Sent,
-    /// The session's window is shut: ejabberd takes no more for now. [`Session::poll_changed`] tells when
-    /// it is worth another try; until then the client should not be read.
-    Refused,
 }
 
 /// A document can't be sent.
@@ -125,7 +114,8 @@ impl Session {
         }
     }
 
-    /// Sends a document that was made here, all of it or nothing.
+    /// Sends a document that was made here, all of it or nothing. Until one that was refused can be sent the client
+    /// should not be read.
     ///
     /// # Errors
     /// [`SendError`].
@@ -182,10 +172,15 @@ impl Session {
         }
     }
 
+    /// Whether the client has logged in, as far as the documents show it that have come from ejabberd.
+    pub fn is_logged_in(&self) -> bool {
+        self.counted.progress().is_logged_in()
+    }
+
     /// Whether there may be something for [`next`](Self::next), or room for
     /// [`try_send`](Self::try_send), that was not there when this was last ready. It wakes the task that
     /// asked last.
-    pub fn poll_changed(&self, context: &Context<'_>) -> Poll<()> {
+    pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<()> {
         self.connection.poll_changed(context)
     }
 
@@ -216,11 +211,7 @@ impl Session {
             let length = message.len();
             message.clear();
             message.shrink_to(KEPT);
-            let sent = match result? {
-                SendResult::Sent => Sent::Sent,
-                SendResult::WindowShut | SendResult::NoRoom(_) => Sent::Refused,
-            };
-            Ok((sent, length))
+            Ok((result?, length))
         })
     }
 }

@@ -1,12 +1,9 @@
 //! When a client has taken too long.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use crate::config::{LimitsConfig, XmppConfig};
-use crate::peer::clock::Clock;
-use crate::peer::socket::Written;
+use crate::peer::deadlines::{self, Expectation};
 
 /// What is waited for. A new one starts a new deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +30,7 @@ pub enum Expected {
 }
 
 /// The deadlines of one client.
-#[derive(Debug)]
-pub struct Deadlines {
-    expected: Expected,
-    clock: Clock,
-    stuck_since: Option<Instant>,
-    sent: Instant,
-}
+pub type Deadlines = deadlines::Deadlines<Expected>;
 
 /// Which deadline passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,91 +43,47 @@ pub enum Missed {
     Keepalive,
 }
 
-impl Deadlines {
-    /// The deadlines of a client that just connected.
-    pub const fn new(now: Instant) -> Self {
-        Self {
-            expected: Expected::Header,
-            clock: Clock::Runs(now),
-            stuck_since: None,
-            sent: now,
+impl Expectation for Expected {
+    const STALLED: Self = Self::Stalled;
+}
+
+/// The next deadline, if so many bytes have come of the document that is expected.
+pub fn next(
+    deadlines: &Deadlines,
+    limits: &LimitsConfig,
+    xmpp: &XmppConfig,
+    bytes: usize,
+) -> Option<(Instant, Missed)> {
+    let limit = |expected| match expected {
+        Expected::Header => Some(limits.head_timeout),
+        Expected::Turn => Some(limits.login_wait),
+        Expected::Login => Some(limits.auth_timeout),
+        Expected::Document(_) => Some(limits.body_time(bytes as u64)),
+        Expected::Anything(_) => xmpp.idle_timeout,
+        Expected::Close | Expected::Room(_) => Some(limits.send_timeout),
+        Expected::Nothing | Expected::Stalled => None,
+    };
+    let next = deadlines.next(limit, limits.send_timeout);
+    let keepalive = match deadlines.expected() {
+        Expected::Document(_) | Expected::Anything(_) | Expected::Nothing => {
+            let interval = xmpp.whitespace_interval;
+            interval.and_then(|interval| Some((deadlines.sent()? + interval, Missed::Keepalive)))
         }
-    }
-
-    /// Says what is waited for now.
-    pub fn expect(&mut self, expected: Expected, now: Instant) {
-        if expected == Expected::Stalled {
-            self.clock.stop(now);
-        } else if self.expected == expected {
-            self.clock.go_on(now);
-        } else {
-            self.expected = expected;
-            self.clock = Clock::Runs(now);
-        }
-    }
-
-    /// What became of output.
-    pub fn output(&mut self, written: Written) {
-        match written {
-            Written::Some(_) => self.sent(Instant::now()),
-            Written::Nothing => self.stuck_since = None,
-            Written::Stuck => self.output_is_stuck(Instant::now()),
-        }
-    }
-
-    /// The client took output.
-    const fn sent(&mut self, now: Instant) {
-        self.stuck_since = None;
-        self.sent = now;
-    }
-
-    /// The client's socket takes no output.
-    fn output_is_stuck(&mut self, now: Instant) {
-        self.stuck_since.get_or_insert(now);
-    }
-
-    /// The next deadline, if so many bytes have come of the document that is expected.
-    pub fn next(
-        &self,
-        limits: &LimitsConfig,
-        xmpp: &XmppConfig,
-        bytes: usize,
-    ) -> Option<(Instant, Missed)> {
-        let input = self.limit(limits, xmpp, bytes);
-        let input = input
-            .and_then(|limit| self.clock.shows(limit))
-            .map(|at| (at, Missed::Input(self.expected)));
-        let output = self
-            .stuck_since
-            .map(|since| (since + limits.send_timeout, Missed::Output));
-        let keepalive = match (self.expected, self.stuck_since) {
-            (Expected::Document(_) | Expected::Anything(_) | Expected::Nothing, None) => xmpp
-                .whitespace_interval
-                .map(|interval| (self.sent + interval, Missed::Keepalive)),
-            _ => None,
-        };
-        [input, output, keepalive]
-            .into_iter()
-            .flatten()
-            .min_by_key(|next| next.0)
-    }
-
-    fn limit(&self, limits: &LimitsConfig, xmpp: &XmppConfig, bytes: usize) -> Option<Duration> {
-        match self.expected {
-            Expected::Header => Some(limits.head_timeout),
-            Expected::Turn => Some(limits.login_wait),
-            Expected::Login => Some(limits.auth_timeout),
-            Expected::Document(_) => Some(limits.body_time(bytes as u64)),
-            Expected::Anything(_) => xmpp.idle_timeout,
-            Expected::Close | Expected::Room(_) => Some(limits.send_timeout),
-            Expected::Nothing | Expected::Stalled => None,
-        }
-    }
+        _ => None,
+    };
+    let next = next.map(|(at, missed)| match missed {
+        deadlines::Missed::Input(expected) => (at, Missed::Input(expected)),
+        deadlines::Missed::Output => (at, Missed::Output),
+    });
+    next.into_iter().chain(keepalive).min_by_key(|next| next.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::peer::socket::Written;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -167,21 +114,21 @@ mod tests {
             (Expected::Anything(1), 5),
             (Expected::Turn, 6),
         ] {
-            let mut deadlines = Deadlines::new(start);
+            let mut deadlines = Deadlines::new(Expected::Header, start);
             deadlines.expect(expected, start);
             // The same again starts no new one.
             deadlines.expect(expected, start + MS);
             assert_eq!(
-                deadlines.next(&limits(), &xmpp, 0),
+                next(&deadlines, &limits(), &xmpp, 0),
                 Some((start + limit * MS, Missed::Input(expected)))
             );
         }
-        let mut deadlines = Deadlines::new(start);
+        let mut deadlines = Deadlines::new(Expected::Header, start);
         deadlines.expect(Expected::Nothing, start);
-        assert_eq!(deadlines.next(&limits(), &xmpp, 0), None);
-        deadlines.output_is_stuck(start + MS);
+        assert_eq!(next(&deadlines, &limits(), &xmpp, 0), None);
+        deadlines.output_at(Written::Stuck, || start + MS);
         assert_eq!(
-            deadlines.next(&limits(), &xmpp, 0),
+            next(&deadlines, &limits(), &xmpp, 0),
             Some((start + 5 * MS, Missed::Output))
         );
     }
@@ -195,21 +142,21 @@ mod tests {
             ..limits()
         };
         let start = Instant::now();
-        let mut deadlines = Deadlines::new(start);
+        let mut deadlines = Deadlines::new(Expected::Header, start);
         let document = Expected::Document(7);
         deadlines.expect(document, start);
         for (bytes, millis) in [(0, 3), (1, 4), (1_000, 1_003)] {
             deadlines.expect(document, start + MS);
             assert_eq!(
-                deadlines.next(&limits, &xmpp, bytes),
+                next(&deadlines, &limits, &xmpp, bytes),
                 Some((start + millis * MS, Missed::Input(document)))
             );
         }
         deadlines.expect(Expected::Stalled, start + MS);
-        assert_eq!(deadlines.next(&limits, &xmpp, 0), None);
+        assert_eq!(next(&deadlines, &limits, &xmpp, 0), None);
         deadlines.expect(document, start + 11 * MS);
         let later = Some((start + 13 * MS, Missed::Input(document)));
-        assert_eq!(deadlines.next(&limits, &xmpp, 0), later);
+        assert_eq!(next(&deadlines, &limits, &xmpp, 0), later);
     }
 
     #[test]
@@ -219,18 +166,18 @@ mod tests {
             ..XmppConfig::default()
         };
         let start = Instant::now();
-        let mut deadlines = Deadlines::new(start);
+        let mut deadlines = Deadlines::new(Expected::Header, start);
         let expected = Some((start + MS, Missed::Input(Expected::Header)));
-        assert_eq!(deadlines.next(&limits(), &xmpp, 0), expected);
+        assert_eq!(next(&deadlines, &limits(), &xmpp, 0), expected);
         deadlines.expect(Expected::Anything(1), start);
-        deadlines.sent(start + MS);
+        deadlines.output_at(Written::Some(1), || start + MS);
         assert_eq!(
-            deadlines.next(&limits(), &xmpp, 0),
+            next(&deadlines, &limits(), &xmpp, 0),
             Some((start + 11 * MS, Missed::Keepalive))
         );
-        deadlines.output_is_stuck(start);
+        deadlines.output_at(Written::Stuck, || start);
         assert_eq!(
-            deadlines.next(&limits(), &xmpp, 0).map(|next| next.1),
+            next(&deadlines, &limits(), &xmpp, 0).map(|next| next.1),
             Some(Missed::Output)
         );
     }

@@ -4,10 +4,10 @@ use megaphone_xmpp::stream::{Event, Reader, StreamError};
 use megaphone_xmpp::{Condition, Document, Open, framing, namespace};
 
 use super::features::TLS_IS_REQUIRED;
-use super::{Client, Ending, MAX_BEFORE_LOGIN, Moved, Queued, Stage};
+use super::{Client, Ending, Moved, Queued, Stage};
 use crate::config::StartTls;
 use crate::metrics::Reason;
-use crate::session::{Cause, Left, SendError, Sent, Session};
+use crate::session::{Cause, Left, MAX_BEFORE_LOGIN, SendError, Sent, Session};
 
 /// What the next of a client's bytes say.
 pub(super) enum Heard {
@@ -115,7 +115,7 @@ impl Client {
             }
             Heard::StartTls => self.start_tls(rest),
             // Who takes no refusal gets no second one.
-            Heard::LoginTooEarly(refusal) if !self.outlet.has_unsent(&self.socket) => {
+            Heard::LoginTooEarly(refusal) if !self.outlet.has_unsent(&self.downstream.socket) => {
                 self.say(refusal);
             }
             Heard::LoginTooEarly(_) | Heard::TooEarly => self.fail(
@@ -152,7 +152,7 @@ impl Client {
     }
 
     fn begin_login(&mut self, header: Vec<u8>, host: Option<String>) {
-        if let Err(too_many) = self.settings.begin_login(self.peer.ip()) {
+        if let Err(too_many) = self.downstream.settings.begin_login(self.peer.ip()) {
             self.fail_for(
                 Some(too_many.reason()),
                 Cause::Refused,
@@ -162,7 +162,7 @@ impl Client {
             return;
         }
         let queued = Queued {
-            login: self.settings.logins.begin(),
+            login: self.downstream.settings.logins.begin(),
             opening: self.opening(host),
             header,
         };
@@ -180,9 +180,9 @@ impl Client {
             opening,
             header,
         } = *queued;
-        let limit = self.settings.limits.max_stanza_from_ejabberd;
+        let limit = self.downstream.settings.limits.max_stanza_from_ejabberd;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match Session::open(&self.trunks, &opening, &header, limit, login) {
+        match Session::open(&self.downstream.trunks, &opening, &header, limit, login) {
             Some(session) => {
                 tracing::debug!(peer = %self.peer, id = %session, "session opened");
                 self.session = Some(session);
@@ -235,8 +235,12 @@ impl Client {
         } else {
             self.say(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
             if let Some(session) = self.session.take() {
-                session.leave(Cause::Closed, Left::default(), &self.settings.backlogs);
-                self.settings.forget_login(self.peer.ip());
+                session.leave(
+                    Cause::Closed,
+                    Left::default(),
+                    &self.downstream.settings.backlogs,
+                );
+                self.downstream.settings.forget_login(self.peer.ip());
             }
             self.ending = Some(Ending::HandOver);
         }

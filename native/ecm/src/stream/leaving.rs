@@ -91,12 +91,6 @@ impl Client {
         task::evict(self.peer, evicted)
     }
 
-    /// The client's connection has ended.
-    pub(super) fn left(&self, error: &io::Error) -> Ending {
-        tracing::debug!(peer = %self.peer, "a client left: {error}");
-        Ending::ClientLeft
-    }
-
     /// Reads on, of a client that was told that its stream is over and may have sent something before it knew,
     /// for as long as a connection may take to close. Gives the documents that ejabberd has no room for.
     pub(super) async fn hear_on(&mut self, phase: &mut watch::Receiver<Phase>) -> Documents {
@@ -117,10 +111,10 @@ impl Client {
     }
 
     async fn hear_to_the_end(&mut self, unsent: &mut Documents) -> io::Result<()> {
-        send_end(&mut self.socket).await?;
+        send_end(&mut self.downstream.socket).await?;
         let mut left = LINGER_BYTES;
         loop {
-            let (mut reader, _writer) = self.socket.split();
+            let (mut reader, _writer) = self.downstream.socket.split();
             let read = reader.read(|bytes| self.input.extend_from_slice(bytes));
             match read.await? {
                 // A client that goes on and on is not heard.
@@ -169,7 +163,7 @@ impl Client {
             unsent,
             undelivered,
         };
-        session.leave(cause, left, &self.settings.backlogs);
+        session.leave(cause, left, &self.downstream.settings.backlogs);
     }
 
     /// The documents that were read and ejabberd has not taken. What is half a document is none.

@@ -16,58 +16,34 @@ mod wait;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use megaphone_trunk::proxy::Tls;
-use megaphone_xmpp::Limits;
 use megaphone_xmpp::stream::{Reader, Writer};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::deadlines::Deadlines;
+use self::deadlines::{Deadlines, Expected};
 use crate::backlog::Backlog;
 use crate::client_certificates::BadCertificate;
-use crate::config::{ClientCertificates, Service, StartTls};
-use crate::entrance::{Arrival, Introduction, Onward, tls_of};
+use crate::config::StartTls;
+use crate::entrance::{self, Arrival, Downstream, Entrance, Onward};
+use crate::http::Scheme;
 use crate::logins::Login;
 use crate::peer::Moved;
-use crate::peer::Socket;
-use crate::peer::clients::Place;
-use crate::peer::task::{self, Ending, Task};
+use crate::peer::task::{Ending, Task};
 use crate::peer::timer::Timer;
 use crate::session::outlet::Outlet;
-use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN, Session};
-use crate::settings::Settings;
+use crate::session::{Cause, Documents, Session, document_limits};
 use crate::shutdown::Phase;
-use crate::trunk::{Binding, Content, Opening, Trunks, canonical};
+use crate::trunk::{Binding, Content, Opening, canonical};
 
 /// Serves the stream of a client that just connected, or just got its TLS.
-///
-/// The client is made outside of the future: an argument of an async function takes its room twice, and
-/// there is one such future for each client.
 pub fn serve(
     arrival: Arrival,
     start_tls: StartTls,
 ) -> impl Future<Output = Option<Box<Onward>>> + Send {
-    let mut phase = arrival.phase.clone();
-    let mut client = Client::new(arrival, start_tls);
-    async move {
-        let mut ending = task::run(&mut client, &mut phase).await;
-        let mut unsent = Documents::default();
-        if client.hears_on(ending) {
-            // In boxes, these two, or they would take room beside the client as long as that is served.
-            unsent = Box::pin(client.hear_on(&mut phase)).await;
-            ending = Ending::ClientLeft;
-        }
-        client.leave_session(unsent);
-        if ending == Ending::HandOver {
-            return Some(Box::new(Onward::Tls(client.into_arrival(phase))));
-        }
-        // All else goes at once.
-        let (socket, _place) = client.into_socket();
-        Box::pin(task::close(socket, ending, phase)).await;
-        None
-    }
+    let phase = arrival.phase.clone();
+    entrance::serve(Client::new(arrival, start_tls), phase)
 }
 
 /// How far a client has come.
@@ -91,15 +67,10 @@ enum Stage {
 }
 
 struct Client {
-    socket: Socket,
-    place: Place,
+    downstream: Downstream,
     peer: SocketAddr,
-    introduction: Option<Box<Introduction>>,
-    settings: Arc<Settings>,
-    trunks: Arc<Trunks>,
     /// Of a client that has TLS, nothing is offered.
     start_tls: StartTls,
-    client_certificates: ClientCertificates,
     stage: Stage,
     reader: Reader,
     writer: Writer,
@@ -156,16 +127,17 @@ impl Task for Client {
     fn count_backlog(&mut self) -> Result<(), Ending> {
         let held = self.held.as_ref().map_or(0, |held| held.len());
         let queued = self.queued.as_ref().map_or(0, |it| it.header.len());
-        let read = self.input.capacity() + self.reader.unfinished() + self.socket.unread();
+        let read =
+            self.input.capacity() + self.reader.unfinished() + self.downstream.socket.unread();
         let counted = self
             .backlog
-            .count(read + held + queued, &self.settings.backlogs);
+            .count(read + held + queued, &self.downstream.settings.backlogs);
         counted.map_err(|evicted| self.evict(evicted))
     }
 
     fn is_done(&self) -> Option<Ending> {
         self.ending
-            .filter(|_| !self.outlet.has_unsent(&self.socket))
+            .filter(|_| !self.outlet.has_unsent(&self.downstream.socket))
     }
 
     async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Ending> {
@@ -173,22 +145,42 @@ impl Task for Client {
     }
 }
 
+impl Entrance for Client {
+    async fn leave(&mut self, ending: Ending, phase: &mut watch::Receiver<Phase>) -> Ending {
+        if !self.hears_on(ending) {
+            self.leave_session(Documents::default());
+            return ending;
+        }
+        // In a box, or it would take room beside the client as long as that is served.
+        let unsent = Box::pin(self.hear_on(phase)).await;
+        self.leave_session(unsent);
+        Ending::ClientLeft
+    }
+
+    fn hand_over(self, phase: watch::Receiver<Phase>) -> Option<Box<Onward>> {
+        Some(Box::new(Onward::Tls(Arrival {
+            downstream: self.downstream,
+            peer: self.peer,
+            input: Vec::new(),
+            phase,
+        })))
+    }
+
+    fn into_downstream(self) -> Downstream {
+        self.downstream
+    }
+}
+
 impl Client {
     fn new(arrival: Arrival, start_tls: StartTls) -> Self {
         let Arrival {
-            socket,
+            downstream,
             peer,
-            service: _,
-            client_certificates,
-            introduction,
             input,
-            place,
-            settings,
-            trunks,
             phase: _,
         } = arrival;
-        let mut client = Self {
-            reader: Reader::new(limits(&settings, Stage::Header)),
+        Self {
+            reader: Reader::new(document_limits(&downstream.settings.limits, false)),
             writer: Writer::new(),
             stage: Stage::Header,
             queued: None,
@@ -198,49 +190,43 @@ impl Client {
             ending: None,
             backlog: Backlog::default(),
             cause: None,
-            deadlines: Deadlines::new(Instant::now()),
+            deadlines: Deadlines::new(Expected::Header, Instant::now()),
             timer: Timer::default(),
             documents: 0,
             reads: 0,
             peer: canonical(peer),
-            start_tls,
-            client_certificates,
-            socket,
-            place,
-            introduction,
-            settings,
-            trunks,
+            start_tls: match downstream.tls() {
+                Some(_) => StartTls::Off,
+                None => start_tls,
+            },
+            downstream,
             input,
-        };
-        if client.tls().is_some() {
-            client.start_tls = StartTls::Off;
         }
-        client
     }
 
     /// What ejabberd is told of the session.
     fn opening(&mut self, host: Option<String>) -> Opening {
-        let server = match &self.introduction {
-            Some(introduction) => introduction.server,
-            // It can't fail as long as the socket is there.
-            None => self.socket.local_addr().unwrap_or(self.peer),
-        };
+        let content = Content::XmppFraming(Binding::Stream);
         Opening {
-            client: self.peer,
-            server,
-            host,
-            content: Content::XmppFraming(Binding::Stream),
             tls: self.tls_with_certificate(),
-            bindings: self.socket.take_bindings(),
-            fields: None,
+            bindings: self.downstream.socket.take_bindings(),
+            ..self
+                .downstream
+                .opening(self.peer, host, content, Scheme::Plain)
         }
     }
 
     /// The client's TLS, with its certificate if it showed one that is good.
     fn tls_with_certificate(&self) -> Option<Tls> {
-        let mut tls = self.tls()?;
-        if let Some(authorities) = self.settings.tls.as_ref().and_then(|tls| tls.authorities()) {
-            match authorities.good(self.socket.shown_by_client()) {
+        let mut tls = self.downstream.tls()?;
+        if let Some(authorities) = self
+            .downstream
+            .settings
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.authorities())
+        {
+            match authorities.good(self.downstream.socket.shown_by_client()) {
                 Ok(certificate) => {
                     tls.verified = true;
                     tls.certificate = Some(certificate);
@@ -254,44 +240,10 @@ impl Client {
         Some(tls)
     }
 
-    fn tls(&self) -> Option<Tls> {
-        tls_of(&self.socket, self.introduction.as_deref())
-    }
-
-    fn into_socket(self) -> (Socket, Place) {
-        (self.socket, self.place)
-    }
-
-    fn into_arrival(self, phase: watch::Receiver<Phase>) -> Arrival {
-        Arrival {
-            socket: self.socket,
-            peer: self.peer,
-            service: Service::Streams(self.start_tls),
-            client_certificates: self.client_certificates,
-            introduction: self.introduction,
-            input: Vec::new(),
-            place: self.place,
-            settings: self.settings,
-            trunks: self.trunks,
-            phase,
-        }
-    }
-
     /// The client has logged in.
     fn logged_in(&mut self) {
         self.stage = Stage::Established;
-        self.reader.set_limits(limits(&self.settings, self.stage));
+        let limits = document_limits(&self.downstream.settings.limits, true);
+        self.reader.set_limits(limits);
     }
-}
-
-/// What a client's documents may cost at a stage.
-fn limits(settings: &Settings, stage: Stage) -> Limits {
-    settings.limits.of_document(match stage {
-        Stage::Header
-        | Stage::BeforeTls
-        | Stage::Queued
-        | Stage::Negotiating
-        | Stage::Authenticating => MAX_BEFORE_LOGIN,
-        Stage::Established | Stage::Closing => usize::MAX,
-    })
 }

@@ -7,7 +7,7 @@ use megaphone_xmpp::{Condition, Open};
 use super::features::{Offer, with_offer};
 use super::{Client, Ending, Moved, Stage};
 use crate::config::StartTls;
-use crate::session::{Cause, Received, outlet};
+use crate::session::{Cause, Received, Session, outlet};
 use crate::trunk::End;
 
 /// How much is written at once, if there is so much.
@@ -16,14 +16,17 @@ const BATCH: usize = 16 * 1024;
 impl Client {
     /// Gives the socket what is due.
     pub(super) fn write_output(&mut self) -> Moved {
-        let written = self.outlet.flush(&mut self.socket);
+        let written = self.outlet.flush(&mut self.downstream.socket);
         self.deadlines.output(written);
         written.moved()
     }
 
     /// Takes what comes next for the client, once its socket has taken all before.
     pub(super) fn next_output(&mut self) -> Moved {
-        if self.outlet.has_unsent(&self.socket) || self.outlet.is_full() || self.ending.is_some() {
+        if self.outlet.has_unsent(&self.downstream.socket)
+            || self.outlet.is_full()
+            || self.ending.is_some()
+        {
             return Moved::No;
         }
         outlet::with_batch(|batch| {
@@ -48,7 +51,7 @@ impl Client {
                 taken = Moved::Yes;
             }
             if taken == Moved::Yes {
-                let written = self.outlet.write(&mut self.socket, batch);
+                let written = self.outlet.write(&mut self.downstream.socket, batch);
                 self.deadlines.output(written);
             }
             if let Some(end) = end {
@@ -81,7 +84,9 @@ impl Client {
                 self.cause = Some(Cause::Closed);
                 self.ending = Some(Ending::Close);
             }
-            Some(kind) if before_login && kind.shows_login() => {
+            Some(kind)
+                if before_login && self.session.as_ref().is_some_and(Session::is_logged_in) =>
+            {
                 // Both sides begin their streams anew (RFC 6120, section 6.4.6).
                 if kind == Kind::Success {
                     self.reader.restart();

@@ -1,34 +1,18 @@
 //! Waiting for whatever lets a client go on.
 
-use std::future::poll_fn;
-use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use megaphone_xmpp::Condition;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::deadlines::{Expected, Missed};
-use super::{Client, Ending, Queued, Stage};
-use crate::backlog::Evicted;
+use super::deadlines::{self, Expected, Missed};
+use super::{Client, Ending, Stage};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::task;
-use crate::session::{Cause, Session};
+use crate::peer::wait::{Happened, Wait, Wanted};
+use crate::session::Cause;
 use crate::shutdown::Phase;
-
-/// What a client waited for.
-enum Happened {
-    /// The client sent this many bytes.
-    Read(io::Result<usize>),
-    CanWrite(io::Result<()>),
-    /// Documents came, or room for them, or the session's end, or its turn.
-    Session,
-    Timer,
-    /// It has sent too much that waits.
-    Evicted(Evicted),
-    /// The program's end begins, or goes on.
-    Phase,
-}
 
 impl Client {
     /// Waits until there may be something to do.
@@ -37,23 +21,41 @@ impl Client {
         phase: &mut watch::Receiver<Phase>,
     ) -> Result<(), Ending> {
         self.deadlines.expect(self.expected(), Instant::now());
-        let deadline = self.deadlines.next(
-            &self.settings.limits,
-            &self.settings.xmpp,
-            self.reader.unfinished(),
-        );
+        let settings = &self.downstream.settings;
+        let bytes = self.reader.unfinished();
+        let deadline = deadlines::next(&self.deadlines, &settings.limits, &settings.xmpp, bytes);
         match deadline {
             Some((deadline, _)) => self.timer.set(deadline),
             // Most clients are logged in and idle.
             None => self.timer.clear(),
         }
-        match self.next_event(deadline.is_some(), phase).await {
+        let wanted = Wanted {
+            input: self.wants_input(),
+            room: self.outlet.has_unsent(&self.downstream.socket),
+            deadline: deadline.is_some(),
+        };
+        let wait = Wait {
+            socket: &mut self.downstream.socket,
+            timer: &mut self.timer,
+            backlog: &self.backlog,
+            phase,
+            wanted,
+        };
+        let (mut session, queued) = (self.session.as_mut(), self.queued.as_deref());
+        // Documents came, or room for them, or the session's end, or its turn.
+        let changed = |context: &mut Context<'_>| match (&mut session, queued) {
+            (Some(session), _) => session.poll_changed(context),
+            (None, Some(queued)) => queued.login.poll_turn(context),
+            (None, None) => Poll::Pending,
+        };
+        let feed = |bytes: &[u8]| self.input.extend_from_slice(bytes);
+        match wait.happened(changed, feed).await {
             Happened::Read(Ok(0)) => Err(Ending::ClientLeft),
             Happened::Read(Ok(_)) => {
                 self.reads += 1;
                 Ok(())
             }
-            Happened::Read(Err(error)) => Err(self.left(&error)),
+            Happened::Read(Err(error)) => Err(task::left(self.peer, &error)),
             Happened::CanWrite(Err(error)) => {
                 tracing::debug!(peer = %self.peer, "a client takes nothing more: {error}");
                 self.outlet.shut();
@@ -64,7 +66,7 @@ impl Client {
                 _ => Ok(()),
             },
             Happened::Evicted(evicted) => Err(self.evict(evicted)),
-            Happened::CanWrite(Ok(())) | Happened::Session | Happened::Phase => Ok(()),
+            Happened::CanWrite(Ok(())) | Happened::Changed | Happened::Phase => Ok(()),
         }
     }
 
@@ -86,31 +88,6 @@ impl Client {
                 Expected::Document(self.documents)
             }
             Stage::Established => Expected::Anything(self.reads),
-        }
-    }
-
-    async fn next_event(
-        &mut self,
-        has_deadline: bool,
-        phase: &mut watch::Receiver<Phase>,
-    ) -> Happened {
-        let wants_input = self.wants_input();
-        let has_output = self.outlet.has_unsent(&self.socket);
-        let (mut reader, writer) = self.socket.split();
-        // Deadlines come before input, so that a client which always has some can't outrun them.
-        tokio::select! {
-            biased;
-            // An error says that the program is gone, and this with it in a moment.
-            Ok(()) = phase.changed() => Happened::Phase,
-            () = self.timer.elapsed(), if has_deadline => Happened::Timer,
-            evicted = task::evicted(&self.backlog) => Happened::Evicted(evicted),
-            () = session_changed(self.session.as_ref(), self.queued.as_deref()) => {
-                Happened::Session
-            }
-            ready = writer.writable(), if has_output => Happened::CanWrite(ready),
-            read = reader.read(|bytes| self.input.extend_from_slice(bytes)), if wants_input => {
-                Happened::Read(read)
-            }
         }
     }
 
@@ -152,13 +129,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-async fn session_changed(session: Option<&Session>, queued: Option<&Queued>) {
-    poll_fn(|context| match (session, queued) {
-        (Some(session), _) => session.poll_changed(context),
-        (None, Some(queued)) => queued.login.poll_turn(context),
-        (None, None) => Poll::Pending,
-    })
-    .await;
 }

@@ -1,12 +1,9 @@
 //! One connection in a trunk, whatever its protocol.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::mailbox::{Delivery, Mailbox};
-use super::queue::Room;
 use super::{TrunkLost, v1, v2};
 
 /// A virtual connection in a trunk. Dropping it closes it in order.
@@ -18,17 +15,14 @@ pub enum Connection {
     V2(v2::Connection),
 }
 
-/// Room in a trunk that is being waited for.
-pub type RoomToCome = Pin<Box<dyn Future<Output = Result<Room, TrunkLost>> + Send>>;
-
 /// What became of content that was to be sent.
-pub enum SendResult {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
     /// It is on its way.
     Sent,
-    /// The trunk has no room for it: this tells when there is.
-    NoRoom(RoomToCome),
-    /// The connection's window is shut: [`Connection::poll_changed`] tells when to try again.
-    WindowShut,
+    /// There is no room for it now, in the trunk or in the connection's window:
+    /// [`Connection::poll_changed`] tells when to try the same again.
+    Refused,
 }
 
 /// How the client's side of a connection ended before the connection did.
@@ -45,32 +39,10 @@ impl Connection {
     ///
     /// # Errors
     /// [`TrunkLost`]; if ejabberd knew of the connection, its end says so too, after what still came.
-    pub fn try_send(&mut self, content: &[u8]) -> Result<SendResult, TrunkLost> {
+    pub fn try_send(&mut self, content: &[u8]) -> Result<Sent, TrunkLost> {
         match self {
-            Self::V1(connection) => Ok(match connection.try_send(content)? {
-                v1::SendResult::Sent => SendResult::Sent,
-                v1::SendResult::NoRoom => {
-                    SendResult::NoRoom(Box::pin(connection.room(content.len())))
-                }
-            }),
-            Self::V2(connection) => Ok(match connection.try_send(content)? {
-                v2::Sent::Sent => SendResult::Sent,
-                v2::Sent::Refused => SendResult::WindowShut,
-            }),
-        }
-    }
-
-    /// Sends content into room that was waited for.
-    ///
-    /// # Errors
-    /// As [`try_send`](Self::try_send).
-    pub fn send(&mut self, room: Room, content: &[u8]) -> Result<SendResult, TrunkLost> {
-        match self {
-            Self::V1(connection) => {
-                connection.send(room, content);
-                Ok(SendResult::Sent)
-            }
-            Self::V2(_) => self.try_send(content),
+            Self::V1(connection) => connection.try_send(content),
+            Self::V2(connection) => connection.try_send(content),
         }
     }
 
@@ -110,9 +82,13 @@ impl Connection {
         }
     }
 
-    /// See [`Mailbox::poll_changed`].
-    pub fn poll_changed(&self, context: &Context<'_>) -> Poll<()> {
-        self.mailbox().poll_changed(context)
+    /// Whether there may be something for [`take`](Self::take), or room for [`try_send`](Self::try_send), that was
+    /// not there when this was last ready. It wakes the task that asked last.
+    pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<()> {
+        match self {
+            Self::V1(connection) => connection.poll_changed(context),
+            Self::V2(connection) => connection.mailbox().poll_changed(context),
+        }
     }
 
     /// The client sends nothing more, and takes what comes.

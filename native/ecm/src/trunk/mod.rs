@@ -26,12 +26,11 @@ mod v1;
 mod v2;
 
 pub use budget::OutputBudget;
-pub use connection::{Connection, HalfClose, RoomToCome, SendResult};
+pub use connection::{Connection, HalfClose, Sent};
 pub use dial::Dialler;
 pub use mailbox::{Delivery, End};
 pub use opening::{Binding, Content, Opening, canonical};
 pub use pool::{TrunkPool, Trunks};
-pub use queue::Room;
 pub use tls::{TlsError, load as load_tls};
 
 /// The trunk was lost, with all its connections.

@@ -35,6 +35,13 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Room(OwnedSemaphorePermit);
 
+impl Room {
+    /// Whether it was asked for as many bytes.
+    pub fn is_for(&self, bytes: usize) -> bool {
+        self.0.num_permits() == bytes.min(CAPACITY)
+    }
+}
+
 /// What the writer got.
 #[derive(Debug)]
 pub enum Batch {

@@ -1,9 +1,12 @@
 //! A trunk that speaks version 1.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use megaphone_trunk::v1::{
     ConnectionId, Decoder, Event, FrameError, HEADER_LEN, MaxFrameSize, put_close, put_content,
@@ -12,11 +15,11 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
-use super::TrunkLost;
 use super::budget::OutputBudget;
 use super::dial::{Reader, Writer};
 use super::mailbox::{End, Mailbox};
 use super::queue::{Batch, Room, SendQueue};
+use super::{Sent, TrunkLost};
 use crate::ids::IdSource;
 use crate::metrics::{Direction, TRUNK_BYTES};
 
@@ -89,7 +92,8 @@ impl Link {
             link: Arc::clone(self),
             id,
             mailbox,
-            sent: Sent::Nothing,
+            known: Known::No,
+            room: None,
         })
     }
 
@@ -217,14 +221,23 @@ pub struct Connection {
     link: Arc<Link>,
     id: ConnectionId,
     mailbox: Arc<Mailbox>,
-    sent: Sent,
+    known: Known,
+    /// Room that content was refused for. It is kept from one attempt to the next, because who asks anew is the last in
+    /// the queue.
+    room: Option<Box<Asked>>,
 }
 
 /// Whether ejabberd knows of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    Nothing,
-    Content,
+enum Known {
+    No,
+    Yes,
+}
+
+/// Room that was asked for.
+enum Asked {
+    Coming(Pin<Box<dyn Future<Output = Result<Room, TrunkLost>> + Send>>),
+    Here(Room),
 }
 
 impl Connection {
@@ -233,37 +246,41 @@ impl Connection {
         self.id
     }
 
-    /// Sends content if there is room for it at once.
+    /// Sends content if there is room for it; what is refused has to come again before anything else.
     ///
     /// # Errors
     /// [`TrunkLost`]; the mailbox says so too, after what still came.
-    pub fn try_send(&mut self, content: &[u8]) -> Result<SendResult, TrunkLost> {
-        match self.link.queue.try_room(self.framed(content.len()))? {
-            Some(room) => {
-                self.send(room, content);
-                Ok(SendResult::Sent)
-            }
-            None => Ok(SendResult::NoRoom),
-        }
-    }
-
-    /// Waits for room for this much content.
-    pub fn room(
-        &self,
-        content_len: usize,
-    ) -> impl Future<Output = Result<Room, TrunkLost>> + Send + use<> {
-        let link = Arc::clone(&self.link);
-        let framed = self.framed(content_len);
-        async move { link.queue.room(framed).await }
-    }
-
-    /// Sends content into room that was got for it.
-    pub fn send(&mut self, room: Room, content: &[u8]) {
+    pub fn try_send(&mut self, content: &[u8]) -> Result<Sent, TrunkLost> {
+        let bytes = self.framed(content.len());
+        let asked = self.room.take_if(|room| matches!(**room, Asked::Here(_)));
+        let room = match asked.map(|room| *room) {
+            Some(Asked::Here(room)) if room.is_for(bytes) => Some(room),
+            _ if self.room.is_some() => return Ok(Sent::Refused),
+            _ => self.link.queue.try_room(bytes)?,
+        };
+        let Some(room) = room else {
+            let link = Arc::clone(&self.link);
+            let coming = Box::pin(async move { link.queue.room(bytes).await });
+            self.room = Some(Box::new(Asked::Coming(coming)));
+            return Ok(Sent::Refused);
+        };
         let max = self.link.max_frame_size;
-        self.link
-            .queue
-            .put(room, |out| put_content(out, &self.id, content, max));
-        self.sent = Sent::Content;
+        let put = |out: &mut Vec<u8>| put_content(out, &self.id, content, max);
+        self.link.queue.put(room, put);
+        self.known = Known::Yes;
+        Ok(Sent::Sent)
+    }
+
+    /// See [`Mailbox::poll_changed`]; ready too when there is room that content was refused for.
+    pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<()> {
+        if let Some(Asked::Coming(room)) = self.room.as_deref_mut() {
+            let mut context = Context::from_waker(context.waker());
+            if let Poll::Ready(room) = room.as_mut().poll(&mut context) {
+                self.room = room.ok().map(|room| Box::new(Asked::Here(room)));
+                return Poll::Ready(());
+            }
+        }
+        self.mailbox.poll_changed(context)
     }
 
     /// What comes for the client.
@@ -278,13 +295,13 @@ impl Connection {
     }
 }
 
-/// What became of content that was to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendResult {
-    /// It is on its way.
-    Sent,
-    /// There was no room for it.
-    NoRoom,
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Coming(_) => "Coming",
+            Self::Here(_) => "Here",
+        })
+    }
 }
 
 impl Drop for Connection {
@@ -295,8 +312,44 @@ impl Drop for Connection {
             return;
         }
         // ejabberd's close is answered too: it lets ejabberd forget the id.
-        if self.sent == Sent::Content {
+        if self.known == Known::Yes {
             self.link.queue.put_urgent(|out| put_close(out, &self.id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::config::LimitsConfig;
+
+    #[tokio::test]
+    async fn content_that_was_refused_has_room_before_content_that_comes_later() {
+        let budget = Arc::new(OutputBudget::new(&LimitsConfig::default()));
+        let link = Arc::new(Link::new(MaxFrameSize::DEFAULT, budget));
+        let ids = IdSource::new().unwrap();
+        let [mut first, mut second] = [(); 2].map(|()| link.open(&ids).unwrap());
+        // As much as there is at the most.
+        let all = link.queue.try_room(usize::MAX).unwrap().unwrap();
+        assert_eq!(first.try_send(b"first"), Ok(Sent::Refused));
+        assert_eq!(first.try_send(b"first"), Ok(Sent::Refused));
+        let changed = poll_fn(|context| first.poll_changed(context));
+        tokio::pin!(changed);
+        assert!(poll_once(changed.as_mut()).await.is_pending());
+        drop(all);
+        // What is left of it is kept for the first.
+        let most = link.queue.try_room(usize::MAX).unwrap();
+        assert!(most.is_none());
+        changed.await;
+        assert_eq!(first.try_send(b"first"), Ok(Sent::Sent));
+        assert_eq!(second.try_send(b"second"), Ok(Sent::Sent));
+        link.queue.close();
+        assert_eq!(second.try_send(b"second"), Err(TrunkLost));
+    }
+
+    async fn poll_once<F: Future<Output = ()>>(mut future: Pin<&mut F>) -> Poll<()> {
+        poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
     }
 }

@@ -6,18 +6,12 @@ use megaphone_xmpp::{Condition, Document, Open, namespace};
 /// How far a stream is.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamState {
-    login: Login,
+    /// Whether the client has opened it.
+    has_begun: bool,
+    is_logged_in: bool,
     header: Header,
     client: Side,
     server: Side,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Login {
-    /// The client has opened no stream.
-    NotBegun,
-    Begun,
-    Done,
 }
 
 /// The server's `<open/>`.
@@ -56,17 +50,22 @@ impl StreamState {
     /// A client that has just connected.
     pub const fn new() -> Self {
         Self {
-            login: Login::NotBegun,
+            has_begun: false,
+            is_logged_in: false,
             header: Header::Due,
             client: Side::Open,
             server: Side::Open,
         }
     }
 
-    /// Whether the client has logged in, as far as that shows ([`Kind::shows_login`]). ejabberd's own
-    /// deadline holds for logins of old.
-    pub fn is_logged_in(&self) -> bool {
-        self.login == Login::Done
+    /// Whether the client has logged in.
+    pub const fn is_logged_in(&self) -> bool {
+        self.is_logged_in
+    }
+
+    /// The client has logged in.
+    pub const fn logged_in(&mut self) {
+        self.is_logged_in = true;
     }
 
     /// Whether the client has closed the stream: then nothing of it can be resumed.
@@ -87,11 +86,11 @@ impl StreamState {
         if self.client == Side::Closed {
             return Ok(Purpose::Ignore);
         }
-        let begins = self.login == Login::NotBegun;
+        let begins = !self.has_begun;
         if document.is("open", namespace::FRAMING) {
             self.header = Header::Due;
             if begins {
-                self.login = Login::Begun;
+                self.has_begun = true;
                 return Ok(Purpose::Begin);
             }
         } else if begins {
@@ -107,9 +106,6 @@ impl StreamState {
         match Kind::of(document) {
             Some(Kind::Open(_)) => self.header = Header::Sent,
             Some(Kind::Close { .. }) => self.server = Side::Closed,
-            Some(kind) if self.login == Login::Begun && kind.shows_login() => {
-                self.login = Login::Done;
-            }
             _ => {}
         }
     }
@@ -176,27 +172,6 @@ mod tests {
         assert_eq!(from_client(&mut state, CLOSE), Ok(Purpose::Continue));
         assert!(state.is_closed_by_client() && !state.is_closed_by_server());
         assert_eq!(from_client(&mut state, "<iq/>"), Ok(Purpose::Ignore));
-    }
-
-    #[test]
-    fn a_login_shows_in_what_passes() {
-        for (document, expected) in [
-            ("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>", true),
-            ("<success xmlns='urn:xmpp:sasl:2'>", true),
-            ("<presence/>", true),
-            ("<iq type='result'/>", true),
-            ("<success/>", false),
-            ("<successes xmlns='urn:xmpp:sasl:2'>", false),
-            (OPEN, false),
-            ("<stream:features/>", false),
-            ("<challenge/>", false),
-            ("<failure/>", false),
-        ] {
-            let mut state = StreamState::new();
-            from_client(&mut state, OPEN).unwrap();
-            state.server_sent(document.as_bytes());
-            assert_eq!(state.is_logged_in(), expected, "{document}");
-        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Connection, Incoming, Linked, Surroundings};
 use crate::input::Input;
-use crate::origin;
+use crate::origin::{self, Protocol};
 use crate::sink::Sink;
 
 /// What came of bytes from the peer.
@@ -10,8 +10,8 @@ use crate::sink::Sink;
 pub(crate) enum Received {
     /// Bytes, for the owner or for nobody.
     Data,
-    /// The end of a stream's PROXY header: now it can have an owner.
-    Introduced,
+    /// The end of a stream's PROXY header, which says what it carries: now it can have an owner.
+    Introduced(Protocol),
 }
 
 impl<P: Copy + Eq> Connection<P> {
@@ -64,7 +64,7 @@ impl<P: Copy + Eq> Connection<P> {
                     }
                 });
                 self.reply(around);
-                Received::Introduced
+                Received::Introduced(preface.protocol)
             }
             Err(error) => {
                 around.counters.count_error(error.name());

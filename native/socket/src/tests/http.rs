@@ -262,7 +262,7 @@ proptest! {
         let mut next = 0;
         let mut heard = Vec::new();
         for fed in trunk.chunks(700) {
-            handle = world.feed(fed).opened.first().copied().or(handle);
+            handle = world.feed(fed).opened.first().map(|(handle, _)| *handle).or(handle);
             let Some(handle) = handle else { continue };
             loop {
                 let (bytes, end) = world.read_all(handle, READER);

@@ -8,7 +8,7 @@ use super::*;
 fn the_first_frame_of_an_id_opens_its_connection() {
     let mut world = World::new(raw());
     let fed = world.say(1, b"a");
-    let [first] = fed.opened[..] else {
+    let [(first, _)] = fed.opened[..] else {
         panic!("{fed:?}")
     };
     assert_eq!(world.trunk.owner(first), Some(READER));
@@ -25,7 +25,7 @@ fn the_first_frame_of_an_id_opens_its_connection() {
 #[test]
 fn bytes_that_came_before_the_owner_wait_for_it() {
     let mut world = World::new(raw());
-    let handle = world.say(1, b"early").opened[0];
+    let handle = world.say(1, b"early").opened[0].0;
     world.say(1, b" bird");
     assert!(world.own(handle, OWNER));
     assert_eq!(
@@ -121,7 +121,7 @@ fn a_connection_that_opens_and_closes_in_one_feed_can_still_be_read() {
         [],
         "the reader of the trunk does not wait for its connections"
     );
-    let handle = fed.opened[0];
+    let handle = fed.opened[0].0;
     assert!(world.own(handle, OWNER));
     assert!(!world.trunk.is_open(handle));
     assert_eq!(
@@ -204,7 +204,7 @@ fn death_of_the_owner_closes_all_that_it_owns() {
 #[test]
 fn an_owner_that_is_dead_already_closes_its_connection() {
     let mut world = World::new(raw());
-    let handle = world.say(1, b"a").opened[0];
+    let handle = world.say(1, b"a").opened[0].0;
     world.die(OWNER);
     assert!(world.own(handle, OWNER));
     assert_eq!(world.trunk.owner(handle), None);
@@ -317,7 +317,7 @@ fn bytes_that_are_no_frame_end_the_trunk_after_what_came_before() {
     assert_eq!(error.offset, 36);
     assert_eq!(world.errors("frame_length_byte"), 1);
     assert_eq!(
-        world.read_all(fed.opened[0], READER),
+        world.read_all(fed.opened[0].0, READER),
         (b"good".to_vec(), None)
     );
 }

@@ -50,7 +50,7 @@ fn a_reset_frees_a_sixteenth_so_that_the_next_is_not_due_at_once() {
 fn a_connection_that_opens_too_greedy_is_reset_before_it_has_an_owner() {
     let mut world = World::new(small_buffer());
     let fed = world.say(1, &[0; 100 << 10]);
-    let handle = fed.opened[0];
+    let handle = fed.opened[0].0;
     assert_eq!(fed.busy, [], "the reader is nobody's owner to look after");
     assert!(world.own(handle, OWNER));
     assert_eq!(

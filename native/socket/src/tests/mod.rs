@@ -180,7 +180,7 @@ impl World {
     /// Opens the peer's `n`th connection, with its first bytes, for process `owner`.
     pub(crate) fn open(&mut self, n: u64, owner: u32, content: &[u8]) -> Handle {
         let fed = self.say(n, content);
-        let [handle] = fed.opened[..] else {
+        let [(handle, _)] = fed.opened[..] else {
             panic!("one connection should open, not {:?}", fed.opened);
         };
         assert!(self.own(handle, owner));

@@ -260,7 +260,7 @@ impl Model {
                         continue;
                     }
                     let handle = *self.live.entry(n).or_insert_with(|| {
-                        let handle = opened.next().expect("a new id opens a connection");
+                        let (handle, _) = opened.next().expect("a new id opens a connection");
                         self.connections.insert(handle, Line::new(n, READER));
                         handle
                     });

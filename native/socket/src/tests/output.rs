@@ -324,7 +324,7 @@ fn a_peer_that_reads_none_of_its_closes_loses_the_trunk() {
     let error = (0..10_000).find_map(|n| {
         let bytes = [frame(n, b"a"), frame(n, b"")].concat();
         let fed = world.trunk.feed(&bytes, &mut world.sink);
-        for handle in fed.opened {
+        for (handle, _) in fed.opened {
             world.close(handle);
         }
         fed.error

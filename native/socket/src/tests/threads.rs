@@ -265,7 +265,7 @@ fn echoes_come_back_whole_and_in_order_and_no_wake_is_lost() {
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
                 rest = after;
-                for handle in feed(piece).opened {
+                for (handle, _) in feed(piece).opened {
                     let this = n;
                     scope.spawn(move || echo(this, handle));
                     n += 1;
@@ -363,9 +363,11 @@ fn connections_that_come_and_go_on_all_sides_leave_nothing() {
             for n in 0..CONNECTIONS {
                 let opened = feed(&frame(n % 10, &bytes(n, 0, 40))).opened;
                 assert_eq!(opened.len(), 1, "id {} is free", n % 10);
-                workers[n as usize % WORKERS].send((n, opened[0])).unwrap();
+                workers[n as usize % WORKERS]
+                    .send((n, opened[0].0))
+                    .unwrap();
                 if n % 7 == 0 {
-                    invite.send(opened[0]).unwrap();
+                    invite.send(opened[0].0).unwrap();
                 }
                 if n % 4 == 0 {
                     feed(&frame(n % 10, b"more"));
@@ -430,7 +432,7 @@ fn long_sends_keep_their_order() {
                 heard.iter().any(|offset| *offset < PIECE * PIECES)
             });
         });
-        for (n, handle) in (0..).zip(opened) {
+        for (n, (handle, _)) in (0..).zip(opened) {
             scope.spawn(move || send(n, handle));
         }
     });

@@ -8,7 +8,9 @@ use super::{Monitor, Trunk};
 use crate::connection::{Connection, Recv, Send, Statistics};
 use crate::handle::Handle;
 use crate::options::{Active, ActiveChange, Mode};
-use crate::origin::{ChannelBindings, Origin, Protocol};
+#[cfg(test)]
+use crate::origin::Protocol;
+use crate::origin::{ChannelBindings, Origin};
 use crate::sink::{Process, Reason, Sink};
 
 /// A socket's options as getopts answers them.
@@ -234,7 +236,8 @@ impl<P: Process> Trunk<P> {
     }
 
     /// What the connection carries.
-    pub fn protocol(&self, handle: Handle) -> Option<Protocol> {
+    #[cfg(test)]
+    pub(crate) fn protocol(&self, handle: Handle) -> Option<Protocol> {
         self.connections
             .visit(handle, |connection| connection.protocol())
     }

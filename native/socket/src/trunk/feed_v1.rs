@@ -133,7 +133,7 @@ impl<P: Process> Trunk<P> {
         if let Some(handle) = opened {
             names.insert(id, handle);
             self.counters.opened.fetch_add(1, Relaxed);
-            fed.opened.push(handle);
+            fed.opened.push((handle, self.config.content.protocol()));
             return Some(handle);
         }
         self.counters

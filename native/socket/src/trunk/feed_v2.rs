@@ -112,8 +112,8 @@ impl<P: Process> Trunk<P> {
                 let received = self.visit(handle, sink, |connection, around| {
                     connection.receive(around, bytes)
                 });
-                if received == Some(Received::Introduced) {
-                    fed.opened.push(handle);
+                if let Some(Received::Introduced(protocol)) = received {
+                    fed.opened.push((handle, protocol));
                 }
             }
             Event::Finished { id, tag } => {

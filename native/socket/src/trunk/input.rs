@@ -10,6 +10,7 @@ use super::{Trunk, TrunkError, milliseconds};
 use crate::handle::Handle;
 use crate::link::{Link, V1, V2};
 use crate::names::Names;
+use crate::origin::Protocol;
 use crate::outbox::Outbox;
 use crate::sink::{Process, Sink};
 use crate::slab::SHARDS;
@@ -17,8 +18,8 @@ use crate::slab::SHARDS;
 /// What came of a feed.
 #[derive(Debug, Default)]
 pub struct Fed<P> {
-    /// Connections that opened, oldest first: each needs an owner.
-    pub opened: Vec<Handle>,
+    /// Connections that opened, oldest first, and what they carry: each needs an owner.
+    pub opened: Vec<(Handle, Protocol)>,
     /// Owners at work whose connection ended: they wait for something else and won't notice.
     pub busy: Vec<P>,
     /// Owners at work whose peer sends no more: it may wait for their answer, or have left.

@@ -107,15 +107,6 @@ impl<'a> Kind<'a> {
             _ => Self::Other,
         }
     }
-
-    /// Whether it shows that its client has logged in: a success, or a stanza, which ejabberd sends to nobody
-    /// else but in answer to a legacy login or a registration.
-    pub const fn shows_login(&self) -> bool {
-        matches!(
-            self,
-            Self::Success | Self::Success2 | Self::Message | Self::Presence | Self::Iq
-        )
-    }
 }
 
 /// Whether a `<success/>` of SASL2 has given its client a resource (XEP-0386), or its old session

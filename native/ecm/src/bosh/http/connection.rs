@@ -2,46 +2,33 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-#[cfg(test)]
-use bytes::BytesMut;
 use megaphone_http::{RequestDecoder, RequestHead};
 use tokio::sync::watch;
 
 use super::reading::Reading;
 use super::response::{self, Terms};
 use crate::backlog::Backlog;
-use crate::bosh::cell::{Cell, Fetched};
 use crate::bosh::sessions::Sessions;
-use crate::config::Service;
-use crate::entrance::{Handover, Introduction, Onward};
-use crate::http::deadlines::Deadlines;
+use crate::bosh::shared::{Fetched, SharedSession};
+use crate::entrance::{self, Downstream, Entrance, Handover, Onward};
+use crate::http::deadlines::{Deadlines, Expected};
 use crate::http::{Origins, Route, Unread};
 use crate::peer::Moved;
-use crate::peer::Socket;
-use crate::peer::clients::Place;
 use crate::peer::task::{self, Ending, Task};
 use crate::peer::timer::Timer;
-use crate::settings::Settings;
 use crate::shutdown::Phase;
-use crate::trunk::Trunks;
 
 /// So many requests may follow one that has no answer, on one connection.
 pub(super) const PIPELINED: usize = 8;
 
 /// A connection and what is due on it.
 pub(super) struct Connection {
-    pub(super) socket: Socket,
-    service: Service,
-    pub(super) introduction: Option<Box<Introduction>>,
-    place: Place,
-    pub(super) settings: Arc<Settings>,
+    pub(super) downstream: Downstream,
     pub(super) sessions: Arc<Sessions>,
-    pub(super) trunks: Arc<Trunks>,
     pub(super) origins: Origins,
     pub(super) decoder: RequestDecoder,
     pub(super) input: Unread,
@@ -86,31 +73,18 @@ pub(super) enum Due {
 /// A request that a session holds.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) cell: Arc<Cell>,
+    pub(super) cell: Arc<SharedSession>,
     pub(super) rid: u64,
     pub(super) terms: Terms,
 }
 
-/// Serves a connection whose next request is for BOSH, until it ends or a request is not. It is made outside of
-/// the future, which else has room for it twice.
+/// Serves a connection whose next request is for BOSH, until it ends or a request is not.
 pub fn serve(
     handover: Handover,
     sessions: Arc<Sessions>,
 ) -> impl Future<Output = Option<Box<Onward>>> + Send {
-    let mut phase = handover.phase.clone();
-    let mut connection = Connection::new(handover, sessions);
-    async move {
-        let ending = task::run(&mut connection, &mut phase).await;
-        connection.abandon();
-        if ending == Ending::HandOver {
-            return connection.hand_over(phase);
-        }
-        // All else goes at once.
-        let (socket, _place) = connection.into_socket();
-        // In a box, or it would take room beside the connection as long as that is served.
-        Box::pin(task::close(socket, ending, phase)).await;
-        None
-    }
+    let phase = handover.phase.clone();
+    entrance::serve(Connection::new(handover, sessions), phase)
 }
 
 impl Task for Connection {
@@ -138,13 +112,15 @@ impl Task for Connection {
         });
         let foreign = self.foreign.as_ref();
         let foreign = foreign.map_or(0, |foreign| foreign.0.as_bytes().len());
-        let waiting = self.input.allocated() + reading + foreign + self.socket.unread();
-        let counted = self.backlog.count(waiting, &self.settings.backlogs);
+        let waiting = self.input.allocated() + reading + foreign + self.downstream.socket.unread();
+        let counted = self
+            .backlog
+            .count(waiting, &self.downstream.settings.backlogs);
         counted.map_err(|evicted| task::evict(self.origins.peer(), evicted))
     }
 
     fn is_done(&self) -> Option<Ending> {
-        if !self.output.is_empty() || self.socket.has_unsent() {
+        if self.has_output() {
             return None;
         }
         if self.ending.is_some() {
@@ -167,15 +143,34 @@ impl Task for Connection {
     }
 }
 
+impl Entrance for Connection {
+    async fn leave(&mut self, ending: Ending, _phase: &mut watch::Receiver<Phase>) -> Ending {
+        self.abandon();
+        ending
+    }
+
+    fn hand_over(self, phase: watch::Receiver<Phase>) -> Option<Box<Onward>> {
+        let (head, route) = *self.foreign?;
+        let handover = Handover {
+            downstream: self.downstream,
+            phase,
+            origins: self.origins,
+            decoder: self.decoder,
+            input: self.input,
+            head,
+        };
+        Some(Box::new(Onward::Relay(handover, route)))
+    }
+
+    fn into_downstream(self) -> Downstream {
+        self.downstream
+    }
+}
+
 impl Connection {
     fn new(handover: Handover, sessions: Arc<Sessions>) -> Self {
         let Handover {
-            stream: socket,
-            service,
-            introduction,
-            place,
-            settings,
-            trunks,
+            downstream,
             phase,
             origins,
             decoder,
@@ -184,13 +179,8 @@ impl Connection {
         } = handover;
         let phase = *phase.borrow();
         let mut connection = Self {
-            socket,
-            service,
-            introduction,
-            place,
-            settings,
+            downstream,
             sessions,
-            trunks,
             origins,
             decoder,
             input,
@@ -201,7 +191,7 @@ impl Connection {
             foreign: None,
             output: Bytes::new(),
             backlog: Backlog::default(),
-            deadlines: Deadlines::new(tokio::time::Instant::now()),
+            deadlines: Deadlines::new(Expected::Head(0), tokio::time::Instant::now()),
             timer: Timer::default(),
             requests: 0,
             reads: Reads::On,
@@ -213,8 +203,8 @@ impl Connection {
     }
 
     fn write_output(&mut self) -> Result<Moved, Ending> {
-        let written = self.socket.write_due(&mut self.output);
-        let written = written.map_err(|error| self.left(&error))?;
+        let written = self.downstream.socket.write_due(&mut self.output);
+        let written = written.map_err(|error| task::left(self.origins.peer(), &error))?;
         self.deadlines.output(written);
         Ok(written.moved())
     }
@@ -264,6 +254,11 @@ impl Connection {
         }
     }
 
+    /// Whether output waits for room in the socket.
+    pub(super) fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.downstream.socket.has_unsent()
+    }
+
     /// Whether anything is due or on its way out.
     pub(super) fn is_idle(&self) -> bool {
         self.due.is_none() && self.output.is_empty()
@@ -271,11 +266,6 @@ impl Connection {
 
     pub(super) fn is_ending(&self) -> bool {
         self.ending.is_some()
-    }
-
-    pub(super) fn left(&self, error: &io::Error) -> Ending {
-        tracing::debug!(peer = %self.origins.peer(), "a client left: {error}");
-        Ending::ClientLeft
     }
 
     /// Tells the sessions that nobody here waits for their answers.
@@ -287,38 +277,18 @@ impl Connection {
             }
         }
     }
-
-    fn into_socket(self) -> (Socket, Place) {
-        (self.socket, self.place)
-    }
-
-    fn hand_over(self, phase: watch::Receiver<Phase>) -> Option<Box<Onward>> {
-        let (head, route) = *self.foreign?;
-        let handover = Handover {
-            stream: self.socket,
-            service: self.service,
-            introduction: self.introduction,
-            place: self.place,
-            settings: self.settings,
-            trunks: self.trunks,
-            phase,
-            origins: self.origins,
-            decoder: self.decoder,
-            input: self.input,
-            head,
-        };
-        Some(Box::new(Onward::Relay(handover, route)))
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use megaphone_http::{Event, Limits};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::config::Config;
     use crate::peer::clients::Clients;
+    use crate::settings::Settings;
     use crate::trunk::testing::Ejabberd;
 
     /// Each user who is online has such a task and such a session.
@@ -336,20 +306,24 @@ mod tests {
         let (trunks, _ejabberd) = Ejabberd::start();
         let (_sender, phase) = watch::channel(Phase::Serving);
         let task = serve(
-            Handover::for_test(
-                Socket::Plain(stream),
-                address,
-                Arc::new(Clients::new(1)).place(1).unwrap(),
-                Arc::new(Settings::new(&Config::default())),
-                trunks,
+            Handover {
+                downstream: Downstream::for_test(
+                    stream,
+                    Arc::new(Clients::new(1)).place(1).unwrap(),
+                    Arc::new(Settings::new(&Config::default())),
+                    trunks,
+                ),
                 phase,
-                (decoder, input, head),
-            ),
+                origins: Origins::Peer(address),
+                decoder,
+                input: input.into(),
+                head,
+            },
             Arc::default(),
         );
         let size = size_of_val(&task);
         assert!(size <= 1_000, "a task of {size} bytes");
-        let size = size_of::<Cell>();
+        let size = size_of::<SharedSession>();
         assert!(size <= 600, "a session of {size} bytes");
     }
 }

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use megaphone_http::{BodyLength, Event, RequestHead};
-use megaphone_trunk::proxy::{ChannelBindings, Tls};
 use megaphone_xmpp::bosh::{Addressee, Condition, Request};
 
 use super::coding::is_coded;
@@ -13,17 +12,16 @@ use super::connection::{Connection, Due, Held, PIPELINED, Reads};
 use super::reading::{Reading, Sender};
 use super::response::{self, AllowOrigin, Plain, Shows, Terms};
 use crate::bosh::answer::Answer;
-use crate::bosh::cell::{Cell, Security};
-use crate::bosh::queued::{Next, Queued};
-use crate::bosh::session::{Session, Taken};
-use crate::bosh::sid::Sid;
-use crate::bosh::terms::Policy;
-use crate::entrance::tls_of;
-use crate::http::{Route, Unread, host_name};
+use crate::bosh::parameters::Policy;
+use crate::bosh::secrets::Sid;
+use crate::bosh::session::{BoshSession, Taken};
+use crate::bosh::shared::{Security, SharedSession};
+use crate::bosh::upstream::{QueuedLogin, Upstream};
+use crate::http::{Route, Unread};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::Moved;
 use crate::shutdown::Phase;
-use crate::trunk::{Binding, Content, Opening};
+use crate::trunk::{Binding, Content};
 
 /// In so many bytes the first tag of a body has to end that is larger than somebody may send who is unknown.
 const MAX_FIRST_TAG: usize = 4 * 1024;
@@ -72,7 +70,7 @@ impl Connection {
 
     /// Takes a request whose head was read, unless another entrance has it.
     fn start(&mut self, mut head: RequestHead) {
-        match self.settings.routes.find(head.target()) {
+        match self.downstream.settings.routes.find(head.target()) {
             Some(Route::Bosh) => self.begin(head),
             route => {
                 // It may have to wait.
@@ -85,7 +83,7 @@ impl Connection {
     /// Begins with a request for BOSH.
     pub(super) fn begin(&mut self, head: RequestHead) {
         self.requests = self.requests.saturating_add(1);
-        let limit = self.settings.bosh.max_body;
+        let limit = self.downstream.settings.bosh.max_body;
         if matches!(head.body(), BodyLength::Length(length) if length > limit) {
             self.refuse_plain(&head, Plain::TooLarge);
             return;
@@ -125,14 +123,14 @@ impl Connection {
     /// of a client that has logged in.
     fn may_go_on(&self, reading: &mut Reading) -> bool {
         if reading.sender == Sender::Unknown && reading.is_large() {
-            let limits = self.settings.limits.of_document(usize::MAX);
+            let limits = self.downstream.settings.limits.of_document(usize::MAX);
             match Addressee::read(reading.body(), &limits) {
                 Addressee::Unclear => return reading.body_bytes() < MAX_FIRST_TAG,
                 Addressee::Session(sid) if self.is_logged_in(&sid) => reading.sender = Sender::User,
                 Addressee::Session(_) | Addressee::Nobody => return false,
             }
         }
-        reading.body_bytes() as u64 <= self.settings.bosh.max_body
+        reading.body_bytes() as u64 <= self.downstream.settings.bosh.max_body
     }
 
     fn is_logged_in(&self, sid: &str) -> bool {
@@ -187,7 +185,7 @@ impl Connection {
         let whole = |terms: &Terms, answer: &Answer| {
             Due::Whole(terms.answer(answer, None), terms.connection)
         };
-        let limits = self.settings.limits.of_document(usize::MAX);
+        let limits = self.downstream.settings.limits.of_document(usize::MAX);
         let request = match Request::read(body, &limits) {
             Ok(request) => request,
             Err(error) => {
@@ -227,27 +225,26 @@ impl Connection {
         head: &RequestHead,
         request: &Request<'_>,
         now: Instant,
-    ) -> Result<Arc<Cell>, Answer> {
-        let settings = &self.settings;
+    ) -> Result<Arc<SharedSession>, Answer> {
+        let settings = &self.downstream.settings;
         if self.phase != Phase::Serving {
             return Err(Answer::terminate(Condition::SystemShutdown));
         }
-        self.sessions
-            .has_room(settings.bosh.max_sessions)
-            .map_err(|_too_many| {
-                REFUSALS.of(Reason::MaxSessions).add(1);
-                let peer = self.origins.peer();
-                tracing::warn!(%peer, "a BOSH session is refused: there are max_sessions of them");
-                Answer::terminate(Condition::InternalServerError)
-            })?;
+        if !self.sessions.has_room(settings.bosh.max_sessions) {
+            REFUSALS.of(Reason::MaxSessions).add(1);
+            let peer = self.origins.peer();
+            tracing::warn!(%peer, "a BOSH session is refused: there are max_sessions of them");
+            return Err(Answer::terminate(Condition::InternalServerError));
+        }
         let sid = Sid::random().map_err(|error| {
             tracing::error!(
                 "a BOSH session is refused: no random numbers from the system: {error}"
             );
             Answer::terminate(Condition::InternalServerError)
         })?;
-        let mut session = Session::create(sid, request, &Policy::of(&settings.bosh), now)?;
-        let opening = self.opening(head);
+        let mut session = BoshSession::create(sid, request, &Policy::of(&settings.bosh), now)?;
+        let content = Content::XmppFraming(Binding::Bosh);
+        let opening = self.downstream.opening_for(head, &self.origins, content);
         settings
             .begin_login(opening.client.ip())
             .map_err(|too_many| {
@@ -256,55 +253,36 @@ impl Connection {
                 Answer::terminate(Condition::PolicyViolation)
             })?;
         let max_document = settings.limits.max_stanza_from_ejabberd;
-        let queued = Queued {
+        let queued = QueuedLogin {
             login: settings.logins.begin(),
             until: now + settings.limits.login_wait,
-            trunks: Arc::clone(&self.trunks),
+            trunks: Arc::clone(&self.downstream.trunks),
             opening,
             max_document: u32::try_from(max_document).unwrap_or(u32::MAX),
             auth_timeout: settings.limits.auth_timeout,
         };
-        let backlogs = &settings.backlogs;
-        let cell = match Box::new(queued).go_on(&mut session, now) {
-            Next::Open(stream) => Cell::new(session, stream, self.security(head), backlogs),
-            Next::Wait(queued) => Cell::queued(session, queued, self.security(head), backlogs),
-            Next::Over => return Err(Answer::terminate(Condition::RemoteConnectionFailed)),
-        };
-        let cell = Arc::new(cell);
+        let mut upstream = Upstream::Queued(Box::new(queued));
+        upstream.take_turn(&mut session, now);
+        if matches!(upstream, Upstream::Closed) {
+            return Err(Answer::terminate(Condition::RemoteConnectionFailed));
+        }
+        let security = self.security(head);
+        let cell = Arc::new(SharedSession::new(
+            session,
+            upstream,
+            security,
+            &settings.backlogs,
+        ));
         cell.settle(now);
         self.sessions.insert(Arc::clone(&cell), now);
         Ok(cell)
     }
 
-    fn opening(&self, head: &RequestHead) -> Opening {
-        let client = self.origins.client(head);
-        let server = match &self.introduction {
-            Some(introduction) => introduction.server,
-            // It can't fail as long as the socket is there.
-            None => self.socket.local_addr().unwrap_or(client),
-        };
-        Opening {
-            client,
-            server,
-            host: head.header("Host").and_then(host_name),
-            content: Content::XmppFraming(Binding::Bosh),
-            tls: self.tls(head),
-            bindings: ChannelBindings::default(),
-            fields: None,
-        }
-    }
-
     fn security(&self, head: &RequestHead) -> Security {
-        match self.tls(head) {
+        match self.downstream.tls_or(self.origins.scheme(head)) {
             Some(_) => Security::Encrypted,
             None => Security::Plain,
         }
-    }
-
-    /// The TLS by which a request came, to this program or to a proxy in front of it.
-    fn tls(&self, head: &RequestHead) -> Option<Tls> {
-        tls_of(&self.socket, self.introduction.as_deref())
-            .or_else(|| self.origins.scheme(head).tls())
     }
 
     fn terms(&self, head: &RequestHead, allow_origin: AllowOrigin) -> Terms {
@@ -320,7 +298,7 @@ impl Connection {
 
     /// What scripts of a request's origin may read; `None` if they may not even ask.
     fn allow_origin(&self, head: &RequestHead) -> Option<AllowOrigin> {
-        let allowed = &self.settings.bosh.origins;
+        let allowed = &self.downstream.settings.bosh.origins;
         if allowed.is_empty() {
             return Some(AllowOrigin::Any);
         }
@@ -335,7 +313,7 @@ impl Connection {
     }
 
     fn any_origin(&self) -> AllowOrigin {
-        match self.settings.bosh.origins.is_empty() {
+        match self.downstream.settings.bosh.origins.is_empty() {
             true => AllowOrigin::Any,
             false => AllowOrigin::Unsaid,
         }

@@ -1,30 +1,16 @@
 //! Waiting for whatever lets a connection go on.
 
-use std::future::{Future, poll_fn};
-use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Due, Reads};
-use crate::backlog::Evicted;
-use crate::http::deadlines::{Expected, Missed};
+use crate::http::deadlines::{self, Expected, Missed};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::task::{self, Ending};
+use crate::peer::wait::{Happened, Wait, Wanted};
 use crate::shutdown::Phase;
-
-/// What a connection waited for.
-enum Happened {
-    Read(io::Result<usize>),
-    CanWrite(io::Result<()>),
-    Answered,
-    Timer,
-    /// Its client has sent too much that waits.
-    Evicted(Evicted),
-    /// The program's end begins, or goes on.
-    Phase,
-}
 
 impl Connection {
     /// Waits until there may be something to do.
@@ -41,9 +27,31 @@ impl Connection {
         if let Some(deadline) = deadline {
             self.timer.set(deadline);
         }
-        match self.next_event(deadline.is_some(), phase).await {
+        let wanted = Wanted {
+            // While answers are due, too: that is how a client is seen to leave.
+            input: self.takes_requests(),
+            room: self.has_output(),
+            deadline: deadline.is_some(),
+        };
+        let wait = Wait {
+            socket: &mut self.downstream.socket,
+            timer: &mut self.timer,
+            backlog: &self.backlog,
+            phase,
+            wanted,
+        };
+        let due = self.due.as_ref().filter(|_| !wanted.room);
+        let answered = |context: &mut Context<'_>| match due {
+            Some(Due::Held(held)) => held.cell.poll_answered(held.rid, context),
+            Some(Due::Whole(..)) => Poll::Ready(()),
+            None => Poll::Pending,
+        };
+        let feed = |bytes: &[u8]| self.input.feed(bytes);
+        match wait.happened(answered, feed).await {
             Happened::Read(Ok(0)) => self.input_ended(),
-            Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => Err(self.left(&error)),
+            Happened::Read(Err(error)) | Happened::CanWrite(Err(error)) => {
+                Err(task::left(self.origins.peer(), &error))
+            }
             Happened::Timer => {
                 let now = Instant::now();
                 if held_until.is_some_and(|until| until <= now) {
@@ -57,7 +65,7 @@ impl Connection {
             Happened::Evicted(evicted) => Err(task::evict(self.origins.peer(), evicted)),
             Happened::Read(Ok(_))
             | Happened::CanWrite(Ok(()))
-            | Happened::Answered
+            | Happened::Changed
             | Happened::Phase => Ok(()),
         }
     }
@@ -89,57 +97,25 @@ impl Connection {
         };
         self.deadlines.expect(expected, Instant::now());
         let body_bytes = self.reading.as_ref().map_or(0, |it| it.body_bytes() as u64);
-        self.deadlines.next(&self.settings.limits, body_bytes)
-    }
-
-    async fn next_event(
-        &mut self,
-        has_deadline: bool,
-        phase: &mut watch::Receiver<Phase>,
-    ) -> Happened {
-        // While answers are due, too: that is how a client is seen to leave.
-        let wants_input = self.takes_requests();
-        let has_output = !self.output.is_empty() || self.socket.has_unsent();
-        let due = match (&self.due, has_output) {
-            (Some(due), false) => Some(due),
-            _ => None,
-        };
-        let (mut reader, writer) = self.socket.split();
-        // Deadlines come before input, so that a client which always has some can't outrun them.
-        tokio::select! {
-            biased;
-            // An error says that the program is gone, and this with it in a moment.
-            Ok(()) = phase.changed() => Happened::Phase,
-            () = self.timer.elapsed(), if has_deadline => Happened::Timer,
-            evicted = task::evicted(&self.backlog) => Happened::Evicted(evicted),
-            () = answered(due) => Happened::Answered,
-            ready = writer.writable(), if has_output => Happened::CanWrite(ready),
-            read = reader.read(|bytes| self.input.feed(bytes)), if wants_input => {
-                Happened::Read(read)
-            }
-        }
+        deadlines::next(
+            &self.deadlines,
+            &self.downstream.settings.limits,
+            body_bytes,
+        )
     }
 
     fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
         tracing::debug!(peer = %self.origins.peer(), "a deadline passed: {missed:?}");
         match missed {
-            Missed::Idle => Err(Ending::Close),
+            Missed::Input(Expected::Anything(_)) => Err(Ending::Close),
             Missed::Output => {
                 REFUSALS.of(Reason::SlowReader).add(1);
                 Err(Ending::Reset)
             }
-            Missed::Request => {
+            Missed::Input(_) => {
                 self.request_timeout();
                 Ok(())
             }
         }
     }
-}
-
-fn answered(due: Option<&Due>) -> impl Future<Output = ()> {
-    poll_fn(move |context| match due {
-        Some(Due::Held(held)) => held.cell.poll_answered(held.rid, context),
-        Some(Due::Whole(..)) => Poll::Ready(()),
-        None => Poll::Pending,
-    })
 }

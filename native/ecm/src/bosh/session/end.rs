@@ -5,101 +5,25 @@ use std::time::Instant;
 use bytes::Bytes;
 use megaphone_xmpp::bosh::{Condition, Outcome, Request};
 
-use super::{Session, Taken};
-use crate::session::{self, Left};
+use super::state::{BoshSession, Lifecycle, Taken, Termination};
+use crate::session::{Cause, Left};
 
-/// How far a session has come.
-#[derive(Debug)]
-pub(super) enum Stage {
-    Open,
-    /// The client wants to end it, and ejabberd has not taken its last words.
-    Closing,
-    /// It is over, and the client knows or will not ask.
-    Over,
-    /// It is over, and the client learns it with its next request.
-    Untold(Cause),
-}
-
-/// Why a session ends.
-#[derive(Debug, Clone)]
-pub(super) enum Cause {
-    /// The client wants it.
-    Client,
-    /// A request of the client's, which has this id, broke a rule.
-    Violation(Condition, u64),
-    /// One that the session can't have, and that is answered elsewhere.
-    Refused(Condition),
-    /// ejabberd sent a stream error, which waits with what came before it.
-    StreamError,
-    /// ejabberd closed the stream.
-    Closed,
-    /// ejabberd sends the client elsewhere.
-    SeeOther(Box<str>),
-    /// Something here, which ends the stream as that.
-    Here(Condition, session::Cause),
-}
-
-impl Cause {
-    /// The same to ejabberd.
-    const fn departure(&self) -> session::Cause {
-        match self {
-            Self::Client | Self::StreamError | Self::Closed | Self::SeeOther(_) => {
-                session::Cause::Closed
-            }
-            Self::Violation(..) | Self::Refused(_) => session::Cause::Unreadable,
-            Self::Here(_, cause) => *cause,
-        }
-    }
-
-    /// Whether the requests count that came in order behind those that ejabberd has taken.
-    fn takes_all(&self) -> bool {
-        match self {
-            Self::Refused(_) => true,
-            Self::Here(_, cause) => *cause != session::Cause::Flooded,
-            _ => false,
-        }
-    }
-
-    fn outcome(&self) -> Outcome<'_> {
-        match self {
-            Self::Client => Outcome::Terminate,
-            Self::Violation(condition, _) | Self::Refused(condition) | Self::Here(condition, _) => {
-                Outcome::TerminateWith(*condition)
-            }
-            Self::StreamError | Self::Closed => {
-                Outcome::TerminateWith(Condition::RemoteStreamError)
-            }
-            Self::SeeOther(uri) => Outcome::SeeOtherUri(uri),
-        }
-    }
-
-    /// What a request gets that is not the one which the end is about.
-    fn outcome_for_others(&self) -> Outcome<'_> {
-        match self {
-            Self::Client | Self::Violation(..) | Self::Refused(_) => {
-                Outcome::TerminateWith(Condition::OtherRequest)
-            }
-            _ => self.outcome(),
-        }
-    }
-}
-
-impl Session {
+impl BoshSession {
     /// Ends it for a reason that is neither the client's nor ejabberd's: this program ends, say.
-    pub fn terminate(&mut self, condition: Condition, cause: session::Cause, now: Instant) {
-        match self.stage {
-            Stage::Open => self.end(Cause::Here(condition, cause), now),
+    pub fn terminate(&mut self, condition: Condition, cause: Cause, now: Instant) {
+        match self.lifecycle {
+            Lifecycle::Open => self.end(Termination::Here(condition, cause), now),
             // Its last words go with the rest of what ejabberd has not taken.
-            Stage::Closing => self.end(Cause::Client, now),
-            Stage::Over | Stage::Untold(_) => {}
+            Lifecycle::Closing => self.end(Termination::Client, now),
+            Lifecycle::Over | Lifecycle::Untold(_) => {}
         }
     }
 
     /// The way to ejabberd is lost, or it has ended there.
     pub fn lose(&mut self, now: Instant) {
-        if let Stage::Open = self.stage {
+        if let Lifecycle::Open = self.lifecycle {
             let condition = Condition::RemoteConnectionFailed;
-            self.end(Cause::Here(condition, session::Cause::Left), now);
+            self.end(Termination::Here(condition, Cause::Left), now);
         }
         // Nobody is left to take it.
         self.outgoing.clear();
@@ -108,18 +32,19 @@ impl Session {
     /// Whether nothing more comes from ejabberd. What [`take_unsent`](Self::take_unsent) gives still goes
     /// there.
     pub fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Over | Stage::Untold(_))
+        matches!(self.lifecycle, Lifecycle::Over | Lifecycle::Untold(_))
     }
 
     /// Ends it: every request that waits is answered, in order. The first of them takes what has come
     /// from ejabberd, unless the client broke a rule.
-    pub(super) fn end(&mut self, cause: Cause, now: Instant) {
-        if matches!(self.stage, Stage::Over | Stage::Untold(_)) {
+    pub(super) fn end(&mut self, cause: Termination, now: Instant) {
+        if matches!(self.lifecycle, Lifecycle::Over | Lifecycle::Untold(_)) {
             return;
         }
-        let cause = match cause.takes_all() {
-            true => self.take_all(cause, now),
-            false => cause,
+        let cause = if cause.takes_all() {
+            self.take_all(cause, now)
+        } else {
+            cause
         };
         self.departure = cause.departure();
         let waiting: Vec<u64> = self
@@ -136,9 +61,11 @@ impl Session {
                 .get(rid)
                 .is_some_and(|entry| entry.is_attended());
             let (outcome, documents) = match &cause {
-                Cause::Client if rid == taken => (cause.outcome(), self.take_pending()),
-                Cause::Violation(_, culprit) if rid == *culprit => (cause.outcome(), Vec::new()),
-                Cause::Client | Cause::Violation(..) | Cause::Refused(_) => {
+                Termination::Client if rid == taken => (cause.outcome(), self.take_pending()),
+                Termination::Violation(_, culprit) if rid == *culprit => {
+                    (cause.outcome(), Vec::new())
+                }
+                Termination::Client | Termination::Violation(..) | Termination::Refused(_) => {
                     (cause.outcome_for_others(), Vec::new())
                 }
                 // The client may not repeat what nobody waits for.
@@ -154,22 +81,24 @@ impl Session {
         }
         self.active = now;
         self.pause = None;
-        self.stage = match cause {
-            Cause::Client | Cause::Violation(..) | Cause::Refused(_) => Stage::Over,
-            _ if told => Stage::Over,
-            cause => Stage::Untold(cause),
+        self.lifecycle = match cause {
+            Termination::Client | Termination::Violation(..) | Termination::Refused(_) => {
+                Lifecycle::Over
+            }
+            _ if told => Lifecycle::Over,
+            cause => Lifecycle::Untold(cause),
         };
     }
 
     /// Takes the requests whose turn it is, though ejabberd has not taken what came before them: they were
     /// sent, and no predecessor of theirs is missing. The last of them may end the session in order.
-    fn take_all(&mut self, cause: Cause, now: Instant) -> Cause {
+    fn take_all(&mut self, cause: Termination, now: Instant) -> Termination {
         while let Some((rid, contents)) = self.requests.take_next() {
             if self.take(rid, contents, now).is_err() {
                 break;
             }
-            if let Stage::Closing = self.stage {
-                return Cause::Client;
+            if let Lifecycle::Closing = self.lifecycle {
+                return Termination::Client;
             }
         }
         cause
@@ -177,12 +106,12 @@ impl Session {
 
     /// Ends it because the client is gone, and won't ask.
     pub fn expire(&mut self, now: Instant) {
-        self.terminate(Condition::ItemNotFound, session::Cause::Silent, now);
-        self.stage = Stage::Over;
+        self.terminate(Condition::ItemNotFound, Cause::Silent, now);
+        self.lifecycle = Lifecycle::Over;
     }
 
     /// Of a session that is over: why it ended, and what is left of it, in order.
-    pub fn take_left(&mut self) -> (session::Cause, Left) {
+    pub fn take_left(&mut self) -> (Cause, Left) {
         let left = Left {
             unsent: std::mem::take(&mut self.outgoing),
             undelivered: self.take_undelivered(),
@@ -193,8 +122,8 @@ impl Session {
     /// The documents that the client never got and never will.
     fn take_undelivered(&mut self) -> Vec<Bytes> {
         // It may ask for the others, but not for long if this program ends.
-        let is_gone = matches!(self.stage, Stage::Over);
-        if !is_gone && self.departure != session::Cause::Shutdown {
+        let is_gone = matches!(self.lifecycle, Lifecycle::Over);
+        if !is_gone && self.departure != Cause::Shutdown {
             return Vec::new();
         }
         let mut documents = self.requests.take_unfetched();
@@ -204,11 +133,11 @@ impl Session {
 
     /// A new request in a session that is over.
     pub(super) fn request_after_end(&mut self, request: &Request<'_>, now: Instant) -> Taken {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let stage = std::mem::replace(&mut self.lifecycle, Lifecycle::Over);
         let cause = match stage {
-            Stage::Untold(cause) => cause,
+            Lifecycle::Untold(cause) => cause,
             other => {
-                self.stage = other;
+                self.lifecycle = other;
                 return self.not_found();
             }
         };
@@ -217,7 +146,7 @@ impl Session {
             .accept(request.key.as_deref(), request.newkey.as_deref())
             .is_err();
         if wrong_key {
-            self.stage = Stage::Untold(cause);
+            self.lifecycle = Lifecycle::Untold(cause);
             return self.not_found();
         }
         let documents = self.take_pending();

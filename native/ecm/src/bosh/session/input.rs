@@ -5,19 +5,15 @@ use std::time::{Duration, Instant};
 use megaphone_xmpp::bosh::{Condition, Request, Type};
 use megaphone_xmpp::framing;
 
-use super::end::{Cause, Stage};
-use super::{Features, Session, Taken, payload_size};
-use crate::bosh::activity::Brings;
+use super::state::{BoshSession, Features, Lifecycle, Taken, Termination, payload_size};
 use crate::bosh::answer::Answer;
-use crate::bosh::contents::{Contents, Wish};
-use crate::bosh::requests::Reply;
-use crate::bosh::terms::Acks;
+use crate::bosh::requests::{Contents, Reply, Wish};
 use crate::session::MAX_BEFORE_LOGIN;
 
 /// A client that doesn't acknowledge an answer this long after it was given has probably lost it.
 const LATE_ACK: Duration = Duration::from_secs(1);
 
-impl Session {
+impl BoshSession {
     /// Takes a request, new or repeated. [`advance`](Self::advance) and [`settle`](Self::settle) have to
     /// follow.
     pub fn request(&mut self, request: &Request<'_>, now: Instant) -> Taken {
@@ -33,7 +29,7 @@ impl Session {
         }
         // One more is allowed to a client that pauses or terminates.
         let last_words = request.pause.is_some() || request.kind == Some(Type::Terminate);
-        let window = u64::from(self.terms.requests).saturating_add(u64::from(last_words));
+        let window = u64::from(self.parameters.requests).saturating_add(u64::from(last_words));
         if rid <= taken {
             // It may have been under way for so long that its answer is no longer kept. Its client has
             // gone on; if it has not, this answer tells it to give up.
@@ -42,7 +38,7 @@ impl Session {
         if rid > taken.saturating_add(window) {
             return self.refuse(Condition::ItemNotFound, now);
         }
-        if !matches!(self.stage, Stage::Open) {
+        if !matches!(self.lifecycle, Lifecycle::Open) {
             return self.request_after_end(request, now);
         }
         if !self.is_logged_in() && payload_size(request) > MAX_BEFORE_LOGIN {
@@ -60,12 +56,12 @@ impl Session {
     pub fn advance(&mut self, now: Instant) -> bool {
         let mut advanced = false;
         while self.outgoing.is_empty()
-            && matches!(self.stage, Stage::Open)
+            && matches!(self.lifecycle, Lifecycle::Open)
             && let Some((rid, contents)) = self.requests.take_next()
         {
             advanced = true;
             if let Err(condition) = self.take(rid, contents, now) {
-                self.end(Cause::Violation(condition, rid), now);
+                self.end(Termination::Violation(condition, rid), now);
             }
         }
         advanced
@@ -91,13 +87,9 @@ impl Session {
         self.keys
             .accept(contents.key.as_deref(), contents.newkey.as_deref())
             .map_err(|_wrong| Condition::ItemNotFound)?;
-        let brings = match contents.is_empty() {
-            true => Brings::Nothing,
-            false => Brings::Something,
-        };
         let unanswered = self.requests.held().count();
-        self.activity
-            .request(brings, unanswered, &self.terms, now)
+        self.pace
+            .request(contents.is_empty(), unanswered, &self.parameters, now)
             .map_err(|_overactive| Condition::PolicyViolation)?;
         let missed = self.acknowledge(rid, contents.ack, now);
         self.outgoing.append(contents.documents);
@@ -109,7 +101,7 @@ impl Session {
             }
             Wish::Restart => self.features = Features::Due,
             Wish::Pause(seconds) => {
-                self.pause = Some(seconds.min(self.terms.max_pause));
+                self.pause = Some(seconds.min(self.parameters.max_pause));
                 self.requests.set_reply(Reply::Pause);
             }
             Wish::Terminate => {
@@ -117,7 +109,7 @@ impl Session {
                 framing::write_close(&mut close);
                 self.outgoing.push(close);
                 self.requests.set_reply(Reply::Terminate);
-                self.stage = Stage::Closing;
+                self.lifecycle = Lifecycle::Closing;
             }
         }
         Ok(())
@@ -125,7 +117,7 @@ impl Session {
 
     /// Notes which answers the client has; the request whose answer it seems to miss.
     fn acknowledge(&mut self, rid: u64, ack: Option<u64>, now: Instant) -> Option<u64> {
-        if self.terms.acks == Acks::Unused {
+        if !self.parameters.acks {
             return None;
         }
         // Without the attribute it has all up to this one's predecessor.
@@ -139,17 +131,17 @@ impl Session {
 
     /// Ends the session because of a request that belongs to none.
     fn refuse(&mut self, condition: Condition, now: Instant) -> Taken {
-        if matches!(self.stage, Stage::Open) {
-            self.end(Cause::Refused(condition), now);
+        if matches!(self.lifecycle, Lifecycle::Open) {
+            self.end(Termination::Refused(condition), now);
         }
-        Taken::Refused(Answer::terminate_for(condition, self.terms.errors))
+        Taken::Refused(Answer::terminate_for(condition, self.parameters.errors))
     }
 
     /// The answer to a request that the session doesn't know.
     pub(super) fn not_found(&self) -> Taken {
         Taken::Refused(Answer::terminate_for(
             Condition::ItemNotFound,
-            self.terms.errors,
+            self.parameters.errors,
         ))
     }
 }

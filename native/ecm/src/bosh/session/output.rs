@@ -6,36 +6,18 @@ use bytes::Bytes;
 use megaphone_xmpp::bosh::{Outcome, Response};
 use megaphone_xmpp::framing::Kind;
 
-use super::end::{Cause, Stage};
-use super::{Features, Login, Session, Told};
+use super::state::{BoshSession, Features, Lifecycle, Opened, Termination};
 use crate::bosh::answer::Answer;
 use crate::bosh::requests::{Entry, Reply};
-use crate::bosh::terms::Acks;
 
 /// No more documents are asked for while so many bytes of them wait for an answer.
 const MAX_PENDING: usize = 256 * 1024;
 
-/// What an `<open/>` of ejabberd's said, for the client.
-#[derive(Debug)]
-pub(super) struct Opened {
-    from: Option<Box<str>>,
-    id: Option<Box<str>>,
-    version: Option<Box<str>>,
-    lang: Option<Box<str>>,
-}
-
-/// What an answer takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Takes {
-    Payload,
-    Nothing,
-}
-
-impl Session {
+impl BoshSession {
     /// Whether a document of ejabberd's would find an answer. Others had better stay where they are:
     /// there they hold up who sends more.
     pub fn wants_document(&self) -> bool {
-        matches!(self.stage, Stage::Open | Stage::Closing)
+        matches!(self.lifecycle, Lifecycle::Open | Lifecycle::Closing)
             && self.pending_bytes < MAX_PENDING
             && self
                 .requests
@@ -46,15 +28,13 @@ impl Session {
     /// Takes a document of ejabberd's. [`settle`](Self::settle) has to follow once there are no more.
     pub fn document(&mut self, document: Bytes, now: Instant) {
         let kind = Kind::of(&document);
-        if matches!(self.stage, Stage::Closing)
+        if matches!(self.lifecycle, Lifecycle::Closing)
             && matches!(kind, Some(Kind::Close { .. } | Kind::Error))
         {
             // The client ends it too, and that is what it is told.
             return;
         }
-        if kind.as_ref().is_some_and(Kind::shows_login) {
-            self.login = Login::Done;
-        }
+        self.login.server_sent(&document);
         match kind {
             Some(Kind::Open(open)) => {
                 let owned =
@@ -68,11 +48,11 @@ impl Session {
             }
             Some(Kind::Close { see_other_uri }) => {
                 let uri = see_other_uri.as_deref().map(Box::from);
-                self.end(uri.map_or(Cause::Closed, Cause::SeeOther), now);
+                self.end(uri.map_or(Termination::Closed, Termination::SeeOther), now);
             }
             Some(Kind::Error) => {
                 self.pend(document);
-                self.end(Cause::StreamError, now);
+                self.end(Termination::StreamError, now);
             }
             Some(Kind::Features) => {
                 self.features = Features::Given;
@@ -85,15 +65,15 @@ impl Session {
     /// Answers all requests whose time it is. Whether there were any.
     pub fn settle(&mut self, now: Instant) -> bool {
         let mut answered = false;
-        while let Some((rid, reply, takes)) = self.next_due(now) {
+        while let Some((rid, reply, takes_payload)) = self.next_due(now) {
             answered = true;
             match reply {
                 Reply::Terminate => {
-                    self.end(Cause::Client, now);
+                    self.end(Termination::Client, now);
                     break;
                 }
                 Reply::WithOutput | Reply::AtOnce { .. } | Reply::Pause => {
-                    self.answer(rid, reply, takes, now);
+                    self.answer(rid, reply, takes_payload, now);
                 }
             }
         }
@@ -110,17 +90,16 @@ impl Session {
         report: Option<(u64, u64)>,
     ) -> Answer {
         let sid = self.sid.to_string();
-        let first = self.told == Told::No;
-        self.told = Told::Yes;
+        let first = !self.is_known;
+        self.is_known = true;
         // What the last <open/> said goes with what came after it.
-        let opened = match first || !documents.is_empty() {
-            true => self.opened.take(),
-            false => None,
-        };
+        let takes_opened = first || !documents.is_empty();
+        let opened = takes_opened.then(|| self.opened.take()).flatten();
         let opened = opened.as_deref();
-        let mut response = match first {
-            true => self.terms.response(&sid),
-            false => Response::default(),
+        let mut response = if first {
+            self.parameters.response(&sid)
+        } else {
+            Response::default()
         };
         response.outcome = outcome;
         if let Some(opened) = opened {
@@ -133,21 +112,22 @@ impl Session {
             response.from = response.from.or(Some(&self.to));
         }
         let highest = self.requests.taken();
-        if self.terms.acks == Acks::Used && (first || highest > rid) {
+        if self.parameters.acks && (first || highest > rid) {
             response.ack = Some(highest);
         }
         if let Some((missed, age)) = report {
             response.report = Some(missed);
             response.time = Some(age);
         }
-        Answer::new(&response, documents, self.terms.errors)
+        Answer::new(&response, documents, self.parameters.errors)
     }
 
     /// Drops the answers that nobody can ask for any more.
     pub(super) fn trim(&mut self) {
-        let kept = match self.terms.acks {
-            Acks::Used => usize::MAX,
-            Acks::Unused => usize::try_from(self.terms.requests).unwrap_or(usize::MAX),
+        let kept = if self.parameters.acks {
+            usize::MAX
+        } else {
+            usize::try_from(self.parameters.requests).unwrap_or(usize::MAX)
         };
         self.requests.keep(kept);
     }
@@ -164,8 +144,8 @@ impl Session {
     }
 
     /// The first request, if it has to be answered now.
-    fn next_due(&self, now: Instant) -> Option<(u64, Reply, Takes)> {
-        if !matches!(self.stage, Stage::Open | Stage::Closing) {
+    fn next_due(&self, now: Instant) -> Option<(u64, Reply, bool)> {
+        if !matches!(self.lifecycle, Lifecycle::Open | Lifecycle::Closing) {
             return None;
         }
         let mut held = self.requests.held();
@@ -176,31 +156,26 @@ impl Session {
         if first.rid == self.requests.taken() && !self.outgoing.is_empty() && self.is_known() {
             return None;
         }
-        let takes = match first.is_attended() && reply != Reply::Pause {
-            true => Takes::Payload,
-            false => Takes::Nothing,
-        };
+        let takes_payload = first.is_attended() && reply != Reply::Pause;
         let is_due = reply != Reply::WithOutput
             || self.is_displaced()
             || held.any(|later| later.reply() != Some(Reply::WithOutput))
-            || match first.is_attended() {
-                true => self.has_output(),
-                // Nobody may ask for it again: what there is goes to the next one.
-                false => self.has_output() && self.requests.held().skip(1).any(Entry::is_attended),
-            }
+            // Nobody may ask again for one that nobody waits for: what there is goes to the next one.
+            || self.has_output()
+                && (first.is_attended() || self.requests.held().skip(1).any(Entry::is_attended))
             || self
                 .requests
                 .held()
                 .any(|entry| entry.is_attended() && self.held_until(entry) <= now);
-        is_due.then_some((first.rid, reply, takes))
+        is_due.then_some((first.rid, reply, takes_payload))
     }
 
     /// Whether more requests are held than may be.
     fn is_displaced(&self) -> bool {
         let allowed = match self.features {
-            Features::Given => self.terms.hold,
+            Features::Given => self.parameters.hold,
             // A client that polls would have to ask again for what comes in a moment.
-            Features::Due | Features::Unversioned => self.terms.hold.max(1),
+            Features::Due | Features::Unversioned => self.parameters.hold.max(1),
         };
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
         self.requests.held().count() > allowed
@@ -218,10 +193,11 @@ impl Session {
         !self.pending.is_empty() || open_is_all
     }
 
-    fn answer(&mut self, rid: u64, reply: Reply, takes: Takes, now: Instant) {
-        let documents = match takes {
-            Takes::Payload => self.take_pending(),
-            Takes::Nothing => Vec::new(),
+    fn answer(&mut self, rid: u64, reply: Reply, takes_payload: bool, now: Instant) {
+        let documents = if takes_payload {
+            self.take_pending()
+        } else {
+            Vec::new()
         };
         if self.features == Features::Due && documents.is_empty() && self.is_overdue(rid, now) {
             // ejabberd saw no reason to open a stream.
@@ -240,7 +216,7 @@ impl Session {
         };
         let answer = self.build(rid, Outcome::Continue, &documents, report);
         if !documents.is_empty() {
-            self.activity.answered_with_payload(&self.terms);
+            self.pace.answered_with_payload(&self.parameters);
         }
         self.requests.answer(rid, answer, documents, now);
         self.active = now;

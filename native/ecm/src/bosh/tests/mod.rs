@@ -4,6 +4,7 @@ mod creation;
 mod ending;
 mod order;
 mod property;
+mod shared;
 mod timing;
 mod xmpp;
 
@@ -15,10 +16,12 @@ use megaphone_xmpp::Limits;
 use megaphone_xmpp::bosh::Request;
 
 use super::answer::{Answer, Status};
-use super::pump::{Coming, Sending, Stream, pump};
-use super::session::{Abandoned, Session, Taken};
-use super::sid::Sid;
-use super::terms::Policy;
+use super::parameters::Policy;
+use super::secrets::Sid;
+use super::session::{Abandoned, BoshSession, Taken};
+use super::upstream::Upstream;
+use crate::session::{Received, SendError};
+use crate::trunk::{End, Sent, TrunkLost};
 
 const POLICY: Policy = Policy {
     max_wait: 60,
@@ -35,7 +38,7 @@ const EMPTY: &str = "<body xmlns='http://jabber.org/protocol/httpbind'/>";
 
 /// ejabberd, as far as a session sees of it.
 #[derive(Debug, Default)]
-struct Ejabberd {
+pub struct Ejabberd {
     taken: Vec<String>,
     coming: VecDeque<String>,
     window: Window,
@@ -43,37 +46,37 @@ struct Ejabberd {
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Window {
+pub enum Window {
     #[default]
     Open,
     Shut,
 }
 
-impl Stream for Ejabberd {
-    fn send(&mut self, document: &[u8]) -> Sending {
+impl Ejabberd {
+    pub fn take(&mut self, document: &[u8]) -> Result<Sent, SendError> {
         if self.ended {
-            return Sending::Lost;
+            return Err(TrunkLost.into());
         }
         if self.window == Window::Shut {
-            return Sending::Refused;
+            return Ok(Sent::Refused);
         }
         self.taken
             .push(String::from_utf8(document.to_vec()).unwrap());
-        Sending::Sent
+        Ok(Sent::Sent)
     }
 
-    fn next(&mut self) -> Coming {
+    pub fn next(&mut self) -> Received {
         match self.coming.pop_front() {
-            Some(document) => Coming::Document(Bytes::from(document)),
-            None if self.ended => Coming::Ended,
-            None => Coming::Nothing,
+            Some(document) => Received::Document(Bytes::from(document)),
+            None if self.ended => Received::End(End::Closed),
+            None => Received::Nothing,
         }
     }
 }
 
 /// A session and those around it. Its first request has the id 100.
 struct World {
-    session: Session,
+    session: BoshSession,
     ejabberd: Ejabberd,
     now: Instant,
 }
@@ -89,7 +92,7 @@ fn create(attributes: &str, payload: &str) -> Result<World, Answer> {
     let body = body(&format!("rid='100' {attributes}"), payload);
     let request = Request::read(body.as_bytes(), &Limits::default()).unwrap();
     let now = Instant::now();
-    let session = Session::create(Sid::random().unwrap(), &request, &POLICY, now)?;
+    let session = BoshSession::create(Sid::random().unwrap(), &request, &POLICY, now)?;
     let mut world = World {
         session,
         ejabberd: Ejabberd::default(),
@@ -111,7 +114,12 @@ fn established(attributes: &str) -> World {
 
 impl World {
     fn pump(&mut self) {
-        pump(&mut self.session, &mut self.ejabberd, self.now);
+        let ejabberd = std::mem::take(&mut self.ejabberd);
+        let mut upstream = Upstream::Told(Box::new(ejabberd));
+        upstream.pump(&mut self.session, self.now);
+        if let Upstream::Told(ejabberd) = upstream {
+            self.ejabberd = *ejabberd;
+        }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -201,7 +209,11 @@ fn attribute(body: &str, name: &str) -> Option<String> {
 
 #[test]
 fn a_session_is_small() {
-    assert!(size_of::<Session>() <= 512, "{}", size_of::<Session>());
+    assert!(
+        size_of::<BoshSession>() <= 512,
+        "{}",
+        size_of::<BoshSession>()
+    );
     assert!(
         size_of::<super::requests::Entry>() <= 96,
         "{}",

@@ -361,7 +361,7 @@ fn create_with(attributes: &str) -> World {
     let request = Request::read(body.as_bytes(), &Limits::default()).unwrap();
     let now = Instant::now();
     let mut world = World {
-        session: Session::create(Sid::random().unwrap(), &request, &policy, now).unwrap(),
+        session: BoshSession::create(Sid::random().unwrap(), &request, &policy, now).unwrap(),
         ejabberd: Ejabberd::default(),
         now,
     };

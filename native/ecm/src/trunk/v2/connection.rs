@@ -7,8 +7,8 @@ use megaphone_trunk::v2::{StreamId, Tag, Written};
 use tokio::time::Instant;
 
 use super::{Link, Stage};
-use crate::trunk::TrunkLost;
 use crate::trunk::mailbox::Mailbox;
+use crate::trunk::{Sent, TrunkLost};
 
 /// The window is returned by as much as this at once, so that small answers cost no lock.
 const RETURNED_AT_ONCE: usize = 32 * 1024;
@@ -33,15 +33,6 @@ enum Stream {
     },
     /// It was reset from here.
     Aborted,
-}
-
-/// What became of content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// It is on its way.
-    Sent,
-    /// Too much of it waits already. The mailbox changes when it is worth another try.
-    Refused,
 }
 
 impl Connection {

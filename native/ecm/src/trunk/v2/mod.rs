@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use self::connection::{Connection, Sent};
+pub use self::connection::Connection;
 pub use self::queue::Queue;
 pub use self::run::Lost;
 use self::streams::Streams;
@@ -263,6 +263,7 @@ mod tests {
     use super::*;
     use crate::budget::Holder as _;
     use crate::config::LimitsConfig;
+    use crate::trunk::Sent;
 
     fn budget() -> Arc<OutputBudget> {
         Arc::new(OutputBudget::new(&LimitsConfig::default()))

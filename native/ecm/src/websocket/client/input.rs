@@ -7,7 +7,7 @@ use megaphone_xmpp::{Condition, Document, Limits, framing, namespace};
 use super::{Client, Ending, Moved, Queued, Stage, Unopened};
 use crate::metrics::Reason;
 use crate::peer::socket;
-use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN, Sent, Session};
+use crate::session::{Cause, Documents, Sent, Session, document_limits};
 use crate::websocket::close::{CloseCode, read_close};
 use crate::websocket::error::FrameError;
 use crate::websocket::reader::{Event, MessageReader};
@@ -132,7 +132,7 @@ impl Client {
         reader: &'a mut MessageReader,
         input: &mut &'i mut [u8],
     ) -> Option<Event<'a>> {
-        let limit = self.max_stanza_size();
+        let limit = self.limits().max_document;
         reader.next(input, limit).unwrap_or_else(|error| {
             self.misread(&error);
             None
@@ -305,16 +305,7 @@ impl Client {
     }
 
     fn limits(&self) -> Limits {
-        self.settings.limits.of_document(self.max_stanza_size())
-    }
-
-    fn max_stanza_size(&self) -> usize {
-        let limit = self.settings.limits.max_stanza_size;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        match self.xmpp.is_logged_in() {
-            true => limit,
-            false => limit.min(MAX_BEFORE_LOGIN),
-        }
+        document_limits(&self.settings.limits, self.xmpp.is_logged_in())
     }
 }
 

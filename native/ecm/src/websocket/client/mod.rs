@@ -22,18 +22,16 @@ use self::timing::Timing;
 use super::reader::MessageReader;
 use super::stream::StreamState;
 use crate::backlog::{Backlog, Evicted};
-use crate::entrance::Handover;
+use crate::entrance::{Downstream, Handover};
 use crate::logins::Login;
 use crate::peer::clients::Place;
-use crate::peer::{Socket, socket};
+use crate::peer::task::{self, Ending};
+use crate::peer::{Moved, Socket};
 use crate::session::outlet::Outlet;
 use crate::session::{Cause, Session};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening, Trunks};
-
-/// How often a client may read, write and send before others have a turn.
-const STEPS: usize = 16;
 
 /// Serves a client whose last request is a handshake that was accepted, until it or ejabberd is done. It gets that
 /// answer first.
@@ -44,29 +42,12 @@ pub fn serve(handover: Handover, answer: &[u8]) -> impl Future<Output = ()> + Se
     async move {
         let ending = poll_fn(|context| client.poll(context)).await;
         client.leave_session();
-        match ending {
-            Ending::ClientLeft => socket::say_goodbye(&mut client.stream),
-            Ending::Reset => socket::reset(&client.stream),
-            // In a box, or each client would have room for it from the start.
-            Ending::Close => {
-                // All else goes at once.
-                let (stream, place) = client.into_socket();
-                Box::pin(socket::close_gently(stream)).await;
-                drop(place);
-            }
-        }
+        // All else goes at once.
+        let (stream, place, phase) = client.into_socket();
+        // In a box, or each client would have room for it from the start.
+        Box::pin(task::close(stream, ending, phase)).await;
+        drop(place);
     }
-}
-
-/// How a client's connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// The client has closed it, or its socket failed.
-    ClientLeft,
-    /// All that was due was written: it is closed so that the client gets all of it.
-    Close,
-    /// The client takes nothing any more.
-    Reset,
 }
 
 #[derive(Debug)]
@@ -120,25 +101,28 @@ enum Stage {
     Closed,
 }
 
-/// Whether a step changed anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moved {
-    Yes,
-    No,
-}
-
 impl Client {
     fn new(handover: Handover, answer: &[u8]) -> Self {
-        let opening = handover.opening(Content::XmppFraming(Binding::WebSocket));
+        let content = Content::XmppFraming(Binding::WebSocket);
         let Handover {
-            stream,
+            downstream,
+            mut phase,
+            origins,
+            mut input,
+            head,
+            decoder: _,
+        } = handover;
+        let opening = Opening {
+            fields: Some(origins.fields(&head, origins.client(&head))),
+            ..downstream.opening_for(&head, &origins, content)
+        };
+        let Downstream {
+            socket: stream,
             place,
             settings,
             trunks,
-            mut phase,
-            mut input,
             ..
-        } = handover;
+        } = downstream;
         // What it is now counts as a change, or an end that has begun would be missed.
         phase.mark_changed();
         let mut later = phase.clone();
@@ -172,46 +156,36 @@ impl Client {
         }
     }
 
-    fn into_socket(self) -> (Socket, Place) {
-        (self.stream, self.place)
+    fn into_socket(self) -> (Socket, Place, watch::Receiver<Phase>) {
+        (self.stream, self.place, self.phase)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
-        let mut moved = Moved::Yes;
-        for _ in 0..STEPS {
-            match self.step(context) {
-                Ok(Moved::Yes) => {}
-                Ok(Moved::No) => {
-                    moved = Moved::No;
-                    break;
-                }
-                Err(ending) => return Poll::Ready(ending),
-            }
-        }
-        if let Err(evicted) = self.count_backlog(context) {
-            tracing::debug!("closing a WebSocket client: {evicted}");
-            self.cause = Some(Cause::Flooded);
-            return Poll::Ready(Ending::Reset);
-        }
-        if moved == Moved::Yes {
+        let turn = task::progress(|| self.step(context))
+            .and_then(|moved| self.count_backlog(context).map(|()| moved));
+        match turn {
+            Err(ending) => return Poll::Ready(ending),
             // It could go on, but others are waiting.
-            context.waker().wake_by_ref();
+            Ok(Moved::Yes) => context.waker().wake_by_ref(),
+            Ok(Moved::No) => {}
         }
         Poll::Pending
     }
 
     /// Counts what has come of the client and waits, when others have a turn.
-    fn count_backlog(&mut self, context: &Context<'_>) -> Result<(), Evicted> {
+    fn count_backlog(&mut self, context: &Context<'_>) -> Result<(), Ending> {
         let held = self.held.as_ref().map_or(0, |held| held.len());
         let unopened = self.unopened.as_ref();
         let open = unopened.and_then(|it| it.queued.as_ref());
         let open = open.map_or(0, |queued| queued.open.len());
         let waiting = self.reader.held() + held + open + self.stream.unread();
-        self.backlog.count(waiting, &self.settings.backlogs)?;
-        match self.backlog.poll_evicted(context) {
-            Poll::Ready(()) => Err(Evicted),
-            Poll::Pending => Ok(()),
+        let counted = self.backlog.count(waiting, &self.settings.backlogs);
+        if counted.is_ok() && self.backlog.poll_evicted(context).is_pending() {
+            return Ok(());
         }
+        tracing::debug!("closing a WebSocket client: {Evicted}");
+        self.cause = Some(Cause::Flooded);
+        Err(Ending::Reset)
     }
 
     /// Does whatever can be done now. If that is nothing, the task is woken when there is something.
@@ -230,10 +204,7 @@ impl Client {
         if self.stage == Stage::Closed && self.outlet.is_empty() {
             return Err(Ending::Close);
         }
-        Ok(match moved.contains(&Moved::Yes) {
-            true => Moved::Yes,
-            false => Moved::No,
-        })
+        Ok(Moved::any(moved))
     }
 
     fn look_at_phase(&mut self, context: &mut Context<'_>) -> Result<(), Ending> {
@@ -259,10 +230,11 @@ impl Client {
         unopened.is_some_and(|it| it.queued.is_some())
     }
 
-    fn session_changed(&self, context: &Context<'_>) -> Moved {
-        match &self.session {
-            Some(session) if session.poll_changed(context).is_ready() => Moved::Yes,
-            _ => Moved::No,
+    fn session_changed(&mut self, context: &Context<'_>) -> Moved {
+        let session = self.session.as_mut();
+        match session.is_some_and(|session| session.poll_changed(context).is_ready()) {
+            true => Moved::Yes,
+            false => Moved::No,
         }
     }
 }

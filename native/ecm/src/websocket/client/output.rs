@@ -61,6 +61,9 @@ impl Client {
             match session.next() {
                 Received::Document(document) => {
                     self.xmpp.server_sent(&document);
+                    if session.is_logged_in() {
+                        self.xmpp.logged_in();
+                    }
                     put_frame(&mut batch.bytes, Opcode::Text, &document);
                     batch.ends(document);
                 }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::config::Config;
-use crate::http::Routes;
 use crate::http::handshake::{self, Handshake};
+use crate::http::{Origins, Routes};
 use crate::peer::clients::Clients;
 use crate::trunk::testing::{Ejabberd, Said, documents, gone};
 use crate::websocket::frame::{Opcode, put_frame, unmask};
@@ -68,15 +68,15 @@ impl Browser {
         let (phase, receiver) = watch::channel(Phase::Serving);
         let settings = Arc::new(Settings::new(config));
         let clients = Arc::new(Clients::new(1));
-        let handover = Handover::for_test(
-            Socket::Plain(stream),
-            peer,
-            clients.place(1).unwrap(),
-            settings,
-            Arc::clone(trunks),
-            receiver,
-            (decoder, input, head),
-        );
+        let place = clients.place(1).unwrap();
+        let handover = Handover {
+            downstream: Downstream::for_test(stream, place, settings, Arc::clone(trunks)),
+            phase: receiver,
+            origins: Origins::Peer(peer),
+            decoder,
+            input: input.into(),
+            head,
+        };
         let Handshake::Accepted(answer) = handshake::read(&handover.head, &[]) else {
             panic!("the handshake is accepted");
         };
@@ -388,10 +388,21 @@ async fn more_may_come_at_once_after_the_login() {
     assert_eq!(browser.see().await, text(SUCCESS));
     browser.say(&long).await;
     assert!(document(&mut ejabberd, id).await == long, "it differs");
-    let (mut browser, mut ejabberd, id) = start().await;
-    browser.say(&long).await;
-    browser.see_error("policy-violation", 1009).await;
-    refused(&mut ejabberd, id).await;
+    // Named as if it had logged in.
+    for named in [
+        "<other/>",
+        "<success xmlns='urn:other'/>",
+        "<message xmlns='urn:other'/>",
+        "<presence xmlns='urn:other'/>",
+        "<iq xmlns='jabber:server'/>",
+    ] {
+        let (mut browser, mut ejabberd, id) = start().await;
+        ejabberd.send_document(id, named);
+        assert_eq!(browser.see().await, text(named));
+        browser.say(&long).await;
+        browser.see_error("policy-violation", 1009).await;
+        refused(&mut ejabberd, id).await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
-//! What a client and this program agree on when a session is created (XEP-0124, section 7).
+//! What a client and this program agree on when a session is created (XEP-0124, section 7), and whether the
+//! client keeps to it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use megaphone_xmpp::bosh::{Request, Response, Version};
 
@@ -12,6 +13,11 @@ const VERSION: Version = Version {
     major: 1,
     minor: 11,
 };
+
+/// How often in a row a client that does not poll may ask with an empty request while all that it may
+/// have here are unanswered. XEP-0124 would end the session the first time; there are clients that send
+/// an empty request right after a stanza.
+const HASTY: u8 = 10;
 
 /// What is offered to clients. Times are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +50,7 @@ impl Policy {
 
 /// What was agreed on for one session. Times are in seconds.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct Parameters {
     /// How long a request is held.
     pub wait: u32,
     /// How many requests are held at once. With 0 the client polls.
@@ -57,8 +63,8 @@ pub struct Terms {
     pub max_pause: u32,
     /// The shortest time between two empty requests.
     pub polling: u32,
-    /// Whether the client says which answers it has.
-    pub acks: Acks,
+    /// Whether both sides acknowledge (XEP-0124, section 9).
+    pub acks: bool,
     /// What the client knows of errors.
     pub errors: Errors,
     /// The `Content-Type` of answers, if it isn't XML's.
@@ -66,16 +72,20 @@ pub struct Terms {
     version: Version,
 }
 
-/// Acknowledgements (XEP-0124, section 9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acks {
-    /// They are used by both sides.
-    Used,
-    /// They are not.
-    Unused,
+/// How often a client asks (XEP-0124, sections 11 and 12).
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// Of a client that polls, the last request, if it was empty and so was its answer; of others, the
+    /// last request.
+    last: Option<Instant>,
+    hasty: u8,
 }
 
-impl Terms {
+/// A client asks too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overactive;
+
+impl Parameters {
     /// What a request that creates a session gets.
     pub fn agree(request: &Request<'_>, policy: &Policy) -> Self {
         let wait = request.wait.unwrap_or(u32::MAX).min(policy.max_wait);
@@ -85,7 +95,7 @@ impl Terms {
             _ => wanted,
         };
         let inactivity = match hold {
-            // Who polls is silent for as long as that between two requests.
+            // A client that polls is silent for that long between two requests.
             0 => policy
                 .max_inactivity
                 .saturating_add(policy.min_polling.saturating_mul(2)),
@@ -98,10 +108,7 @@ impl Terms {
             inactivity,
             max_pause: policy.max_pause,
             polling: policy.min_polling,
-            acks: match request.ack {
-                Some(_) => Acks::Used,
-                None => Acks::Unused,
-            },
+            acks: request.ack.is_some(),
             errors: match request.ver {
                 Some(_) => Errors::Conditions,
                 None => Errors::StatusCodes,
@@ -136,6 +143,49 @@ impl Terms {
             secure: Some(true),
             restartlogic: Some(true),
             ..Response::default()
+        }
+    }
+}
+
+impl Pace {
+    /// A new request, with which so many are unanswered. An empty one asks for what comes from ejabberd.
+    pub fn request(
+        &mut self,
+        is_empty: bool,
+        unanswered: usize,
+        parameters: &Parameters,
+        now: Instant,
+    ) -> Result<(), Overactive> {
+        let polling = Duration::from_secs(u64::from(parameters.polling));
+        let soon = self
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < polling);
+        self.last = Some(now);
+        if parameters.polls() {
+            if !is_empty {
+                self.last = None;
+            } else if soon {
+                return Err(Overactive);
+            }
+            return Ok(());
+        }
+        let full =
+            u32::try_from(unanswered).is_ok_and(|unanswered| unanswered >= parameters.requests);
+        if !(soon && full && is_empty) {
+            self.hasty = 0;
+            return Ok(());
+        }
+        self.hasty = self.hasty.saturating_add(1);
+        if self.hasty > HASTY {
+            return Err(Overactive);
+        }
+        Ok(())
+    }
+
+    /// An answer had a payload: a client that polls may ask for more at once.
+    pub fn answered_with_payload(&mut self, parameters: &Parameters) {
+        if parameters.polls() {
+            self.last = None;
         }
     }
 }

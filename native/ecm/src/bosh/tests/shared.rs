@@ -1,0 +1,143 @@
+//! A session with the connections that hold its requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Wake, Waker};
+
+use megaphone_trunk::proxy::ChannelBindings;
+
+use super::super::shared::{Fetched, Security, SharedSession};
+use super::*;
+use crate::backlog::Backlogs;
+use crate::logins::Logins;
+use crate::session::Session;
+use crate::trunk::testing::Ejabberd;
+use crate::trunk::{Binding, Content, Opening};
+
+/// A connection that waits.
+#[derive(Default)]
+struct Waiting(AtomicBool);
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl Waiting {
+    fn new() -> (Arc<Self>, Waker) {
+        let waiting = Arc::new(Self::default());
+        let waker = Waker::from(Arc::clone(&waiting));
+        (waiting, waker)
+    }
+
+    fn was_woken(&self) -> bool {
+        self.0.swap(false, SeqCst)
+    }
+}
+
+/// A session whose requests 100 and 101 are held, with both connections.
+fn two_are_held(hold: u32) -> (Arc<SharedSession>, Ejabberd, u32) {
+    let (trunks, mut ejabberd) = Ejabberd::start();
+    let now = Instant::now();
+    let sid = Sid::random().unwrap();
+    let body = format!(
+        "<body xmlns='http://jabber.org/protocol/httpbind' rid='100' to='a' ver='1.6' \
+         hold='{hold}' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>"
+    );
+    let request = Request::read(body.as_bytes(), &Limits::default()).unwrap();
+    let mut session = BoshSession::create(sid, &request, &POLICY, now).unwrap();
+    let opening = Opening {
+        client: "192.0.2.7:4711".parse().unwrap(),
+        server: "192.0.2.1:80".parse().unwrap(),
+        host: None,
+        content: Content::XmppFraming(Binding::Bosh),
+        tls: None,
+        bindings: ChannelBindings::default(),
+        fields: None,
+    };
+    let first = session.outgoing().unwrap();
+    let login = Arc::new(Logins::new(0)).begin();
+    let stream = Session::open(&trunks, &opening, first, 1 << 20, login).unwrap();
+    session.outgoing_taken();
+    let backlogs = Arc::new(Backlogs::new(1 << 20));
+    let cell = Arc::new(SharedSession::new(
+        session,
+        Upstream::Open(stream),
+        Security::Plain,
+        &backlogs,
+    ));
+    let (id, _) = ejabberd.opened();
+    ask(&cell, 101);
+    (cell, ejabberd, id)
+}
+
+fn ask(cell: &Arc<SharedSession>, rid: u64) {
+    let sid = cell.sid();
+    let body =
+        format!("<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'/>");
+    let request = Request::read(body.as_bytes(), &Limits::default()).unwrap();
+    assert_eq!(cell.request(&request, Instant::now()), Taken::Held);
+}
+
+fn polls(cell: &SharedSession, rid: u64, waker: &Waker) -> bool {
+    cell.poll_answered(rid, &Context::from_waker(waker))
+        .is_ready()
+}
+
+#[test]
+fn ejabberd_wakes_a_connection_that_still_waits() {
+    let (cell, mut ejabberd, id) = two_are_held(1);
+    let ((_, first), (second, waker)) = (Waiting::new(), Waiting::new());
+    assert!(!polls(&cell, 101, &waker));
+    // The one that has its answer looks last.
+    assert!(polls(&cell, 100, &first));
+    ejabberd.send_document(id, "<a/>");
+    assert!(second.was_woken());
+    assert!(polls(&cell, 101, &waker));
+}
+
+#[test]
+fn who_takes_what_ejabberd_sent_hands_on_to_the_others() {
+    let (cell, mut ejabberd, id) = two_are_held(2);
+    let ((first, first_waker), (second, second_waker)) = (Waiting::new(), Waiting::new());
+    assert!(!polls(&cell, 100, &first_waker) && !polls(&cell, 101, &second_waker));
+    ejabberd.send_document(id, "<a/>");
+    // ejabberd woke the second; the answer is the first one's.
+    assert!(second.was_woken() && !polls(&cell, 101, &second_waker));
+    assert!(first.was_woken() && polls(&cell, 100, &first_waker));
+    assert!(matches!(
+        cell.fetch(100, Instant::now()),
+        Fetched::Answer(_)
+    ));
+    // Woken by that, it looks again, as a task does.
+    assert!(second.was_woken() && !polls(&cell, 101, &second_waker));
+    ejabberd.send_document(id, "<b/>");
+    assert!(second.was_woken() && polls(&cell, 101, &second_waker));
+}
+
+#[test]
+fn the_answer_to_a_request_that_was_sent_twice_wakes_both_connections() {
+    let (cell, mut ejabberd, id) = two_are_held(1);
+    ask(&cell, 101);
+    let ((first, first_waker), (second, second_waker)) = (Waiting::new(), Waiting::new());
+    assert!(!polls(&cell, 101, &first_waker) && !polls(&cell, 101, &second_waker));
+    ejabberd.send_document(id, "<a/>");
+    assert!(second.was_woken() && polls(&cell, 101, &second_waker));
+    assert!(first.was_woken() && polls(&cell, 101, &first_waker));
+    for _ in 0..2 {
+        let fetched = cell.fetch(101, Instant::now());
+        assert!(matches!(fetched, Fetched::Answer(_)), "{fetched:?}");
+    }
+}
+
+#[test]
+fn when_the_connection_breaks_that_ejabberd_wakes_another_one_takes_its_place() {
+    let (cell, mut ejabberd, id) = two_are_held(2);
+    let ((first, first_waker), (_, second_waker)) = (Waiting::new(), Waiting::new());
+    assert!(!polls(&cell, 100, &first_waker) && !polls(&cell, 101, &second_waker));
+    cell.abandon(101, Instant::now());
+    assert!(first.was_woken() && !polls(&cell, 100, &first_waker));
+    ejabberd.send_document(id, "<a/>");
+    assert!(first.was_woken() && polls(&cell, 100, &first_waker));
+}

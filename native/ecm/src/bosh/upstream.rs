@@ -1,0 +1,182 @@
+//! A session's way to ejabberd: first a place among those that wait to log in, then a connection in a trunk.
+//!
+//! The request that creates a session is held while that waits for its turn. If the request has to be answered
+//! first, the client learns of its session and waits with the next one.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::session::BoshSession;
+use crate::backlog::Backlogs;
+use crate::logins::Login;
+use crate::metrics::{REFUSALS, Reason};
+use crate::session::{Received, SendError, Session};
+use crate::trunk::{End, Opening, Sent, TrunkLost, Trunks};
+
+/// Where documents of RFC 7395 go to ejabberd and come from.
+#[derive(Debug)]
+pub enum Upstream {
+    /// The session's turn has to come.
+    Queued(Box<QueuedLogin>),
+    /// Its connection, which has its first document.
+    Open(Session),
+    /// The session is over.
+    Closed,
+    /// An ejabberd that does as a test says.
+    #[cfg(test)]
+    Told(Box<super::tests::Ejabberd>),
+}
+
+/// What a session's connection is opened with when its turn comes.
+#[derive(Debug)]
+pub struct QueuedLogin {
+    /// Its place among those that log in.
+    pub login: Login,
+    /// Until when it waits for its turn.
+    pub until: Instant,
+    /// Where its connection goes.
+    pub trunks: Arc<Trunks>,
+    /// What ejabberd is told of the client.
+    pub opening: Opening,
+    /// How many bytes a document of ejabberd's may have.
+    pub max_document: u32,
+    /// How long the client may take to log in, once its turn has come.
+    pub auth_timeout: Duration,
+}
+
+impl Upstream {
+    /// Moves all that can be moved without waiting, and answers what can be answered.
+    pub fn pump(&mut self, session: &mut BoshSession, now: Instant) {
+        self.take_turn(session, now);
+        // Each round takes a request, sends its payload or answers one; there are few.
+        loop {
+            let advanced = session.advance(now);
+            let had_outgoing = session.outgoing().is_some();
+            let mut is_lost = !self.flush(session);
+            let flushed = had_outgoing && session.outgoing().is_none();
+            while session.wants_document() {
+                match self.next() {
+                    Received::Document(document) => session.document(document, now),
+                    Received::Nothing => break,
+                    Received::End(_) => {
+                        is_lost = true;
+                        break;
+                    }
+                }
+            }
+            if is_lost {
+                session.lose(now);
+            }
+            let answered = session.settle(now);
+            if !(advanced || flushed || answered) {
+                break;
+            }
+        }
+    }
+
+    /// Leaves the connection of a session that is over, with what is left. One whose turn had not come has sent
+    /// nothing that counts.
+    pub fn leave(&mut self, session: &mut BoshSession, backlogs: &Arc<Backlogs>) {
+        let upstream = std::mem::replace(self, Self::Closed);
+        if let Self::Closed = upstream {
+            return;
+        }
+        let (cause, left) = session.take_left();
+        if let Self::Open(stream) = upstream {
+            stream.leave(cause, left, backlogs);
+        }
+    }
+
+    /// Whether there may be something to [`pump`](Self::pump); if not, the task that asked last is woken when
+    /// there is.
+    pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<()> {
+        match self {
+            Self::Queued(queued) => queued.login.poll_turn(context),
+            Self::Open(stream) => stream.poll_changed(context),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Until when a session waits for its turn, if it does.
+    pub fn queued_until(&self) -> Option<Instant> {
+        match self {
+            Self::Queued(queued) => Some(queued.until),
+            _ => None,
+        }
+    }
+
+    /// Opens the connection if its turn has come, and ends the session if it waited for too long.
+    pub fn take_turn(&mut self, session: &mut BoshSession, now: Instant) {
+        if !matches!(self, Self::Queued(_)) {
+            return;
+        }
+        match std::mem::replace(self, Self::Closed) {
+            Self::Queued(queued) if queued.login.has_turn() => match queued.open(session, now) {
+                Some(stream) => *self = Self::Open(stream),
+                None => give_up(Reason::NoTrunk, session, now),
+            },
+            Self::Queued(queued) if queued.until <= now => {
+                give_up(Reason::LoginWait, session, now);
+            }
+            waiting => *self = waiting,
+        }
+    }
+
+    /// Sends what ejabberd takes; whether it may take more at another time.
+    fn flush(&mut self, session: &mut BoshSession) -> bool {
+        while let Some(document) = session.outgoing() {
+            match self.send(document) {
+                Ok(Sent::Sent) => session.outgoing_taken(),
+                Ok(Sent::Refused) => return true,
+                Err(error) => {
+                    tracing::debug!(sid = ?session.sid(), "a document can't be sent: {error}");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn send(&mut self, document: &[u8]) -> Result<Sent, SendError> {
+        match self {
+            Self::Queued(_) => Ok(Sent::Refused),
+            Self::Open(stream) => stream.try_send(document),
+            Self::Closed => Err(TrunkLost.into()),
+            #[cfg(test)]
+            Self::Told(ejabberd) => ejabberd.take(document),
+        }
+    }
+
+    fn next(&mut self) -> Received {
+        match self {
+            Self::Queued(_) => Received::Nothing,
+            Self::Open(stream) => stream.next(),
+            Self::Closed => Received::End(End::Closed),
+            #[cfg(test)]
+            Self::Told(ejabberd) => ejabberd.next(),
+        }
+    }
+}
+
+impl QueuedLogin {
+    fn open(self, session: &mut BoshSession, now: Instant) -> Option<Session> {
+        let first = session.outgoing().unwrap_or_default();
+        let stream = Session::open(
+            &self.trunks,
+            &self.opening,
+            first,
+            self.max_document,
+            self.login,
+        )?;
+        session.outgoing_taken();
+        session.login_begins(now + self.auth_timeout);
+        Some(stream)
+    }
+}
+
+fn give_up(reason: Reason, session: &mut BoshSession, now: Instant) {
+    REFUSALS.of(reason).add(1);
+    tracing::debug!(sid = ?session.sid(), ?reason, "a BOSH session is refused");
+    session.lose(now);
+}

@@ -1,0 +1,138 @@
+//! What all clients' tasks wait for, whatever they speak.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::sync::watch;
+
+use super::socket::{Reader, Socket, Writer};
+use super::timer::Timer;
+use crate::backlog::{Backlog, Evicted};
+use crate::shutdown::Phase;
+
+/// What a client's task waits with, and for what.
+pub struct Wait<'a> {
+    /// For input and for room for output, if these are wanted.
+    pub socket: &'a mut Socket,
+    /// For a deadline, if there is one.
+    pub timer: &'a mut Timer,
+    /// For the client's eviction.
+    pub backlog: &'a Backlog,
+    /// For the program's end.
+    pub phase: &'a mut watch::Receiver<Phase>,
+    /// Which of these count.
+    pub wanted: Wanted,
+}
+
+/// What can be waited for or not.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// The timer.
+    pub deadline: bool,
+    /// Input.
+    pub input: bool,
+    /// Room for output.
+    pub room: bool,
+}
+
+/// What a client's task waited for.
+#[derive(Debug)]
+pub enum Happened {
+    /// The client sent this many bytes, which were fed; 0 if it has closed its side.
+    Read(io::Result<usize>),
+    /// There may be room for output.
+    CanWrite(io::Result<()>),
+    /// What the client's entrance waits for.
+    Changed,
+    /// A deadline may have passed.
+    Timer,
+    /// The client has sent too much that waits.
+    Evicted(Evicted),
+    /// The program's end begins, or goes on.
+    Phase,
+}
+
+pin_project! {
+    /// By hand, as it is the most of an idle client's task: what async blocks are given they have room for twice.
+    struct Waiting<'a, P, C, F> {
+        #[pin]
+        phase: P,
+        timer: &'a mut Timer,
+        backlog: &'a Backlog,
+        reader: Reader<'a>,
+        writer: Writer<'a>,
+        wanted: Wanted,
+        // Nobody is left who could tell of another phase: this is gone in a moment, too.
+        gone: bool,
+        changed: C,
+        feed: F,
+    }
+}
+
+impl<'a> Wait<'a> {
+    /// Waits until something happens: also that `changed` is ready. Input goes to `feed`.
+    pub fn happened(
+        self,
+        changed: impl FnMut(&mut Context<'_>) -> Poll<()>,
+        feed: impl FnMut(&[u8]),
+    ) -> impl Future<Output = Happened> {
+        let (reader, writer) = self.socket.split();
+        Waiting {
+            phase: self.phase.changed(),
+            timer: self.timer,
+            backlog: self.backlog,
+            reader,
+            writer,
+            wanted: self.wanted,
+            gone: false,
+            changed,
+            feed,
+        }
+    }
+}
+
+impl<P, E, C, F> Future for Waiting<'_, P, C, F>
+where
+    P: Future<Output = Result<(), E>>,
+    C: FnMut(&mut Context<'_>) -> Poll<()>,
+    F: FnMut(&[u8]),
+{
+    type Output = Happened;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Happened> {
+        let this = self.project();
+        if !*this.gone
+            && let Poll::Ready(phase) = this.phase.poll(context)
+        {
+            if phase.is_ok() {
+                return Poll::Ready(Happened::Phase);
+            }
+            *this.gone = true;
+        }
+        // Deadlines come before input, so that a client which always has some can't outrun them.
+        if this.wanted.deadline && this.timer.poll_elapsed(context).is_ready() {
+            return Poll::Ready(Happened::Timer);
+        }
+        if this.backlog.poll_evicted(context).is_ready() {
+            return Poll::Ready(Happened::Evicted(Evicted));
+        }
+        if (this.changed)(context).is_ready() {
+            return Poll::Ready(Happened::Changed);
+        }
+        if this.wanted.room
+            && let Poll::Ready(room) = this.writer.poll_writable(context)
+        {
+            return Poll::Ready(Happened::CanWrite(room));
+        }
+        match this.wanted.input {
+            true => this
+                .reader
+                .poll_read(context, this.feed)
+                .map(Happened::Read),
+            false => Poll::Pending,
+        }
+    }
+}
