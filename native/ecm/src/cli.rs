@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::Pid;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::certificates;
 use crate::config::{Config, ConfigError, SAMPLE};
 use crate::logging::Logging;
 use crate::open_files;
-use crate::server::{self, Exit, ServerError};
+use crate::server::{self, Exit, ServerError, Started};
 use crate::trunk::load_tls;
 
 /// The external connection manager of Megaphone: takes the clients' connections off ejabberd and
@@ -28,6 +29,17 @@ struct Arguments {
     /// Print a configuration file with every key, its default and what it means, and exit.
     #[arg(long)]
     print_config: bool,
+    /// Take the place of a megaphone-ecm that runs: use its listening sockets, and once a trunk is up tell it (SIGUSR1)
+    /// to let its clients go.
+    #[arg(long, value_name = "PID", value_parser = process)]
+    replaces: Option<Pid>,
+}
+
+fn process(text: &str) -> Result<Pid, &'static str> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number
+        .and_then(Pid::from_raw)
+        .ok_or("write the number of a process")
 }
 
 /// Runs the program with the arguments of its process.
@@ -55,7 +67,7 @@ pub fn main() -> ExitCode {
             }
         };
     }
-    serve(config, arguments.config)
+    serve(config, arguments)
 }
 
 fn read_config(arguments: &Arguments) -> Result<Config, ConfigError> {
@@ -72,9 +84,13 @@ fn check_files(config: &Config) -> Result<(), ServerError> {
     Ok(())
 }
 
-fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
+fn serve(config: Config, arguments: Arguments) -> ExitCode {
     let logging = Logging::start(&config.log.level);
-    let open_files = open_files::raise();
+    let started = Started {
+        config_file: arguments.config,
+        open_files: open_files::raise(),
+        replaces: arguments.replaces,
+    };
     let runtime = match runtime(config.thread_count()) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -82,7 +98,7 @@ fn serve(config: Config, config_file: Option<PathBuf>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(server::run(config, config_file, logging, open_files));
+    let result = runtime.block_on(server::run(config, started, logging));
     // Nothing is waited for any more: what was due is done, or has been given up.
     runtime.shutdown_background();
     match result {

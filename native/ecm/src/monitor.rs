@@ -14,10 +14,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::front::accept::{Acceptor, BindError, Descriptor};
+use crate::front::inherited::Inherited;
 use crate::metrics::{self, Now};
 use crate::peer::{Socket, socket};
 use crate::settings::CurrentSettings;
-use crate::shutdown::Phase;
+use crate::shutdown::Admission;
 use crate::trunk::{OutputBudget, Trunks};
 
 /// How long a request and its answer may take.
@@ -48,8 +49,8 @@ pub struct Watched {
     pub settings: Arc<CurrentSettings>,
     /// What waits for clients.
     pub budget: Arc<OutputBudget>,
-    /// How far the program's end has come.
-    pub phase: watch::Receiver<Phase>,
+    /// Whether clients are accepted.
+    pub admission: watch::Receiver<Admission>,
 }
 
 /// An answer.
@@ -65,20 +66,29 @@ impl Monitor {
     ///
     /// # Errors
     /// [`BindError`], which names the address.
-    pub fn bind(address: SocketAddr, watched: Watched) -> Result<Self, BindError> {
-        let (local, acceptor) = Acceptor::bind(address)?;
+    pub fn bind(
+        address: SocketAddr,
+        inherited: &mut Inherited,
+        watched: Watched,
+    ) -> Result<Self, BindError> {
+        let (local, acceptor) = Acceptor::bind(address, inherited)?;
         tracing::info!("metrics at http://{local}/metrics, health at http://{local}/health");
         Ok(Self { acceptor, watched })
     }
 
-    /// Answers until the program ends; while it does, it says so.
+    /// Answers until the program ends; while it does, it says so. Once another program has its place, that one
+    /// answers.
     pub async fn run(mut self) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
+        let mut admission = self.watched.admission.clone();
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            let accepted = self.acceptor.next().await;
+            let accepted = tokio::select! {
+                accepted = self.acceptor.next() => accepted,
+                Ok(_) = admission.wait_for(|it| *it == Admission::HandedOver) => return,
+            };
             let (stream, watched) = (accepted.stream, self.watched.clone());
             // Who takes longer gets no answer.
             match accepted.descriptor {
@@ -160,7 +170,7 @@ impl Watched {
 
     /// Whether clients can be sent here.
     fn health(&self) -> Answer {
-        if *self.phase.borrow() != Phase::Serving {
+        if *self.admission.borrow() != Admission::Open {
             return Answer::text("503 Service Unavailable", "ending");
         }
         match self.trunks.count() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -13,6 +14,7 @@ use crate::bosh::Sessions;
 use crate::certificates::{self, CertificateError, TlsServer};
 use crate::config::{Again, Config, ConfigError};
 use crate::front::accept::BindError;
+use crate::front::inherited::{InheritError, Inherited};
 use crate::front::listener::{Context, Listener};
 use crate::ids::IdSource;
 use crate::logging::Logging;
@@ -21,14 +23,20 @@ use crate::monitor::{Monitor, Watched};
 use crate::open_files::Room;
 use crate::peer::clients::Clients;
 use crate::settings::{CurrentSettings, Settings};
-use crate::shutdown::Phase;
+use crate::shutdown::{GROUPS, Phase, Phases};
 use crate::trunk::{Dialler, OutputBudget, TlsError, TrunkPool, Trunks, load_tls};
 
 /// How long the last closes may take to be written to the trunk, and to the clients.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether a trunk is up, so that another process can be replaced.
+const REPLACE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How often the file of ticket keys is looked at.
 const TICKET_KEYS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long clients that were accepted last have for their first request before the first clients are let go.
+const FIRST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why the program can't run.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +47,9 @@ pub enum ServerError {
     /// A listener's address can't be used.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket that it was started with can't be used.
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
     /// The system has no random numbers.
     #[error("no random numbers from the system: {0}")]
     Random(#[from] getrandom::Error),
@@ -65,16 +76,23 @@ pub enum Exit {
     AtOnce,
 }
 
-/// Serves until a signal says to end. `open_files` is the limit of open files, if there is one.
+/// What the program was started with.
+#[derive(Debug)]
+pub struct Started {
+    /// The file of its configuration.
+    pub config_file: Option<PathBuf>,
+    /// The limit of open files, if there is one.
+    pub open_files: Option<u64>,
+    /// The process whose place it takes.
+    pub replaces: Option<Pid>,
+}
+
+/// Serves until a signal says to end.
 ///
 /// # Errors
 /// [`ServerError`] if it can't start.
-pub async fn run(
-    config: Config,
-    config_file: Option<PathBuf>,
-    logging: Logging,
-    open_files: Option<u64>,
-) -> Result<Exit, ServerError> {
+pub async fn run(config: Config, started: Started, logging: Logging) -> Result<Exit, ServerError> {
+    let open_files = started.open_files;
     let mut signals = Signals::new().map_err(ServerError::Signals)?;
     let certificates = certificates::load(&config, None)?;
     let settings = Settings::new(&config).with_tls(certificates);
@@ -85,7 +103,8 @@ pub async fn run(
     let clients = Arc::new(Clients::new(room.clients));
     let trunks = Arc::new(Trunks::new(config.trunk.protocol, IdSource::new()?));
     let dialler = Arc::new(Dialler::new(&config.trunk, load_tls(&config.trunk)?));
-    let (phase, phase_receiver) = watch::channel(Phase::Serving);
+    let phases = Arc::<Phases>::default();
+    let mut inherited = inherit(started.replaces)?;
     let (finish, finish_receiver) = watch::channel(false);
 
     let pool = TrunkPool::new(
@@ -96,7 +115,7 @@ pub async fn run(
         Arc::clone(&settings.get().backlogs),
         Arc::clone(&trunks),
     )?;
-    let sessions = Arc::<Sessions>::default();
+    let sessions = Arc::new(Sessions::new(phases.last()));
     let context = Arc::new(Context {
         trunks: Arc::clone(&trunks),
         settings: Arc::clone(&settings),
@@ -105,40 +124,39 @@ pub async fn run(
         refused: Arc::new(Semaphore::new(
             usize::try_from(room.refused).unwrap_or(Semaphore::MAX_PERMITS),
         )),
-        phase: phase_receiver,
+        phases: Arc::clone(&phases),
     });
     let listeners = config
         .listeners
         .iter()
-        .map(|listener| Listener::bind(listener, Arc::clone(&context)))
+        .map(|listener| Listener::bind(listener, &mut inherited, Arc::clone(&context)))
         .collect::<Result<Vec<_>, _>>()?;
-    let monitor = match config.metrics.address {
-        Some(address) => Some(Monitor::bind(
-            address,
-            Watched {
-                trunks: Arc::clone(&trunks),
-                settings: Arc::clone(&settings),
-                budget: Arc::clone(&budget),
-                phase: phase.subscribe(),
-            },
-        )?),
-        None => None,
-    };
-    enforce_budgets(&settings.get(), &budget, &trunks);
-    let pool = tokio::spawn(pool.run(finish_receiver));
-    tokio::spawn(sessions.sweep(phase.subscribe()));
-    tokio::spawn(Arc::clone(&settings.get().logins).pass_by_slow());
-    tokio::spawn(refresh_ticket_keys(Arc::clone(&settings)));
-    if let Some(monitor) = monitor {
+    if let Some(address) = config.metrics.address {
+        let watched = Watched {
+            trunks: Arc::clone(&trunks),
+            settings: Arc::clone(&settings),
+            budget: Arc::clone(&budget),
+            admission: phases.admission(),
+        };
+        let monitor = Monitor::bind(address, &mut inherited, watched)?;
         tokio::spawn(monitor.run());
     }
+    inherited.all_taken()?;
+    enforce_budgets(&settings.get(), &budget, &trunks);
+    let pool = tokio::spawn(pool.run(finish_receiver));
+    tokio::spawn(Arc::clone(&sessions).sweep());
+    tokio::spawn(Arc::clone(&settings.get().logins).pass_by_slow());
+    tokio::spawn(refresh_ticket_keys(Arc::clone(&settings)));
     for listener in listeners {
         tokio::spawn(listener.run());
+    }
+    if let Some(process) = started.replaces {
+        tokio::spawn(replace(process, Arc::clone(&trunks)));
     }
 
     let mut reloading = Reloading {
         config,
-        config_file,
+        config_file: started.config_file,
         settings,
         budget,
         dialler,
@@ -146,17 +164,31 @@ pub async fn run(
         open_files,
         room,
     };
-    while let Received::Reload = signals.next().await {
-        reloading.reload();
-    }
+    let received = loop {
+        match signals.next().await {
+            Received::Reload => reloading.reload(),
+            received => break received,
+        }
+    };
     let limits = reloading.settings.get().limits.clone();
+    if received == Received::Leave {
+        let spread = limits.close_spread;
+        tracing::info!(
+            clients = clients.count(),
+            "leaving; the clients are let go over {spread:?}, SIGTERM ends sooner"
+        );
+        tokio::select! {
+            () = leave(&phases, &sessions, &trunks, spread) => {}
+            () = signals.end() => {}
+        }
+    }
     tracing::info!(
         clients = clients.count(),
         "ending; answers in flight have {:?}, a second signal ends at once",
         limits.shutdown_timeout
     );
     let ending = end(
-        &phase,
+        &phases,
         &finish,
         &clients,
         &trunks,
@@ -231,8 +263,52 @@ fn enforce_budgets(settings: &Settings, output: &Arc<OutputBudget>, trunks: &Arc
     });
 }
 
+/// The listening sockets that are there already.
+fn inherit(replaces: Option<Pid>) -> Result<Inherited, InheritError> {
+    let mut inherited = Inherited::from_environment()?;
+    if let Some(process) = replaces
+        && let Err(error) = inherited.add_those_of(process)
+    {
+        tracing::warn!(
+            "can't take the listening sockets of process {}: {error}; is it a megaphone-ecm of the same user? If so, \
+             the system has to allow it: kernel.yama.ptrace_scope = 0, or the capability CAP_SYS_PTRACE",
+            process.as_raw_nonzero()
+        );
+    }
+    Ok(inherited)
+}
+
+/// Tells the process that this one has its place, as soon as a trunk is up.
+async fn replace(process: Pid, trunks: Arc<Trunks>) {
+    while trunks.count() == 0 {
+        sleep(REPLACE_INTERVAL).await;
+    }
+    match kill_process(process, rustix::process::Signal::USR1) {
+        Ok(()) => tracing::info!(
+            "process {} was told to let its clients go",
+            process.as_raw_nonzero()
+        ),
+        Err(error) => tracing::error!(
+            "process {} can't be told to let its clients go (SIGUSR1): {error}",
+            process.as_raw_nonzero()
+        ),
+    }
+}
+
+/// Accepts nobody any more and lets the clients go, group by group.
+async fn leave(phases: &Phases, sessions: &Sessions, trunks: &Trunks, spread: Duration) {
+    phases.hand_over();
+    sleep(FIRST_WORDS).await;
+    for group in 0..GROUPS {
+        phases.let_go(group);
+        sessions.let_go(group);
+        trunks.wake_all();
+        sleep(spread.div_f64(GROUPS as f64)).await;
+    }
+}
+
 async fn end(
-    phase: &watch::Sender<Phase>,
+    phases: &Phases,
     finish: &watch::Sender<bool>,
     clients: &Clients,
     trunks: &Trunks,
@@ -240,7 +316,7 @@ async fn end(
     shutdown_timeout: Duration,
 ) {
     let until = Instant::now() + shutdown_timeout;
-    phase.send_replace(Phase::Draining);
+    phases.end(Phase::Draining);
     trunks.wake_all();
     if timeout_at(until, clients.all_left()).await.is_err() {
         tracing::warn!(
@@ -248,7 +324,7 @@ async fn end(
             "shutdown_timeout passed: closing what is left"
         );
     }
-    phase.send_replace(Phase::Ended);
+    phases.end(Phase::Ended);
     let _ = timeout(LAST_WORDS, clients.all_left()).await;
     finish.send_replace(true);
     // ejabberd may be behind with what clients sent that have left.
@@ -259,8 +335,10 @@ async fn end(
 }
 
 /// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Received {
     Reload,
+    Leave,
     End,
 }
 
@@ -268,6 +346,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    leave: Signal,
 }
 
 impl Signals {
@@ -276,6 +355,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            leave: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -284,6 +364,7 @@ impl Signals {
             _ = self.terminate.recv() => Received::End,
             _ = self.interrupt.recv() => Received::End,
             _ = self.hangup.recv() => Received::Reload,
+            _ = self.leave.recv() => Received::Leave,
         }
     }
 

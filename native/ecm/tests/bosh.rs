@@ -782,6 +782,35 @@ fn the_programs_end_is_told() {
     assert!(ecm.wait_for_exit().success());
 }
 
+/// A session may be asked for by any connection, so connections stay until the last session was let go.
+#[test]
+fn sessions_are_let_go_one_after_the_other() {
+    let (mut ecm, mut ejabberd) = start("[limits]\nclose_spread = \"1h\"\n");
+    let mut sessions: Vec<_> = (0..8)
+        .map(|_| Session::start(&ecm, &mut ejabberd, ""))
+        .collect();
+    ecm.signal("USR1");
+    ecm.wait_for_log("leaving; the clients are let go over 3600s");
+    // The first of 64 parts is let go at once, which is one session of these at the most, but for bad luck.
+    let mut served = 0;
+    for session in &mut sessions {
+        session.ask(101, "", "");
+        session.ask(102, "", "");
+        served += usize::from(response(&mut session.client).body == EMPTY);
+    }
+    assert!(served >= 4, "{served} of 8 are served");
+    ecm.signal("TERM");
+    for session in &mut sessions {
+        let rest = session.client.rest();
+        assert!(
+            rest.is_empty() || rest.contains("condition='system-shutdown'"),
+            "{rest}"
+        );
+    }
+    drop(ejabberd);
+    assert!(ecm.wait_for_exit().success());
+}
+
 #[test]
 fn there_is_a_limit_of_sessions() {
     let (ecm, mut ejabberd) = start("[bosh]\nmax_sessions = 1\n");

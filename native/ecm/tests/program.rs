@@ -5,10 +5,14 @@
 
 mod common;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use common::{Ecm, PATIENCE, Peer, command, get, ok, status, wait, write_config};
+use common::{
+    Client, Ecm, PATIENCE, Peer, command, get, ok, status, wait, with_socket, write_config,
+};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = command().args(arguments).output().unwrap();
@@ -154,6 +158,125 @@ fn shutdown_timeout_ends_what_does_not_finish() {
     assert_eq!(trunk.closed(), id);
     assert_eq!(trunk.next(), None);
     assert_eq!(ecm.wait_for_exit().code(), Some(0));
+}
+
+/// Connects, asks and reads the answer again and again, until it is told to stop; how often it did.
+fn hammer(address: SocketAddr, stop: &AtomicBool) -> u32 {
+    let mut answers = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut client = Client::connect(address);
+        client.send("GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(status(&client.rest()), 200);
+        answers += 1;
+    }
+    answers
+}
+
+/// A trunk that answers each request, and the configuration of a program with a trunk to it.
+fn answering(listener: &str) -> (Peer, String) {
+    let peer = Peer::start();
+    let config = format!(
+        "[trunk]\naddress = \"{}\"\nprotocol = \"v1\"\ntrunks = 1\n[limits]\nclose_spread = \"640ms\"\n\
+         [[listener]]\n{listener}",
+        peer.address
+    );
+    (peer, config)
+}
+
+/// Four clients connect all the time, while programs take the places of one another.
+fn replace(mut old: Ecm, peer: &Peer, next: impl Fn(&Ecm) -> Ecm) {
+    let echo = |peer: &Peer| {
+        let trunk = peer.accept();
+        std::thread::spawn(move || trunk.echo())
+    };
+    let mut trunks = vec![echo(peer)];
+    old.wait_for_log("is up");
+    let (address, stop) = (old.address, AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| hammer(address, &stop)))
+            .collect();
+        for _ in 0..3 {
+            let mut new = next(&old);
+            trunks.push(echo(peer));
+            new.wait_for_log(&format!(
+                "process {} was told to let its clients go",
+                old.id()
+            ));
+            assert!(old.wait_for_exit().success());
+            old = new;
+        }
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            assert!(client.join().unwrap() > 0);
+        }
+    });
+    drop(old);
+    for trunk in trunks {
+        trunk.join().unwrap();
+    }
+}
+
+#[test]
+fn a_program_that_inherits_the_socket_takes_the_place_of_another_and_no_connection_fails() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let (peer, config) = answering(&format!("address = \"{address}\"\n"));
+    let old = Ecm::start_with_socket(&socket, &[], &config);
+    replace(old, &peer, |old| {
+        Ecm::start_with_socket(&socket, &["--replaces", &old.id().to_string()], &config)
+    });
+}
+
+#[test]
+fn a_program_takes_the_sockets_of_another_and_no_connection_fails() {
+    let (peer, config) = answering("address = \"127.0.0.1:0\"\n");
+    let old = Ecm::start_with_config(&config);
+    let config = config.replace("127.0.0.1:0", &old.address.to_string());
+    replace(old, &peer, |old| {
+        Ecm::start_with(&["--replaces", &old.id().to_string()], &config)
+    });
+}
+
+#[test]
+fn a_process_that_is_not_there_is_not_replaced() {
+    let mut gone = Command::new("true").spawn().unwrap();
+    let id = gone.id().to_string();
+    wait(&mut gone);
+    let (peer, config) = answering("address = \"127.0.0.1:0\"\n");
+    let mut ecm = Ecm::start_with(&["--replaces", &id], &config);
+    ecm.find_in_log(&format!(
+        "can't take the listening sockets of process {id}: No such process"
+    ));
+    let _trunk = peer.accept();
+    ecm.wait_for_log(&format!(
+        "process {id} can't be told to let its clients go (SIGUSR1): No such process"
+    ));
+    for wrong in ["0", "-1", "x"] {
+        let (code, _, error) = run(&["--replaces", wrong]);
+        assert_eq!(code, Some(2), "{error}");
+    }
+}
+
+#[test]
+fn a_socket_that_nobody_wants_is_named() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_peer, config) = answering("address = \"127.0.0.1:0\"\n");
+    let file = write_config(&config);
+    let output = with_socket(&socket)
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .unwrap();
+    std::fs::remove_file(file).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let address = socket.local_addr().unwrap();
+    let expected = format!(
+        "LISTEN_FDS has a socket at {address}, and no [[listener]] has this address; write one, or remove the \
+         socket's ListenStream"
+    );
+    assert!(error.contains(&expected), "{error}");
 }
 
 #[test]

@@ -251,6 +251,72 @@ fn a_trusted_proxys_word_is_taken_for_where_a_client_comes_from() {
     );
 }
 
+/// What a client hears as the program ends, and its part of it.
+#[track_caller]
+fn expect_shutdown(client: &mut Client) {
+    let (_, error) = frame(client);
+    assert!(error.contains("<system-shutdown "), "{error}");
+    let (_, close) = frame(client);
+    assert!(close.starts_with("<close "), "{close}");
+    let (opcode, reason) = frame(client);
+    assert_eq!((opcode, &reason.as_bytes()[..1]), (0x88, &[3][..]));
+    client
+        .stream
+        .write_all(&[0x88, 0x82, 0, 0, 0, 0, 3, 0xe9])
+        .unwrap();
+    assert_eq!(client.rest(), "");
+}
+
+/// So many clients with sessions, in the order in which they connected.
+fn connected(ecm: &common::Ecm, trunk: &mut Trunk2, count: usize) -> Vec<(Client, u32)> {
+    let connect = |_| {
+        let mut client = ecm.client();
+        client.send(&upgrade("/ws", ""));
+        client.expect(SWITCHED);
+        let id = opened(&mut client, trunk);
+        trunk.send(id, &framed(OPEN));
+        assert_eq!(frame(&mut client), (0x81, OPEN.to_owned()));
+        (client, id)
+    };
+    (0..count).map(connect).collect()
+}
+
+#[test]
+fn clients_are_let_go_one_group_after_the_other() {
+    let (_peer, mut ecm, mut trunk) = start("[limits]\nclose_spread = \"1h\"\n");
+    let mut clients = connected(&ecm, &mut trunk, 10);
+    ecm.signal("USR1");
+    ecm.wait_for_log("leaving; the clients are let go over 3600s");
+    // The first group's turn is now, the next one's in a minute.
+    let (mut first, _) = clients.remove(0);
+    expect_shutdown(&mut first);
+    for (client, id) in &mut clients {
+        client.stream.write_all(&message("<a/>")).unwrap();
+        assert_eq!(
+            trunk.next_on(*id),
+            Seen::Data(*id, framed("<a xmlns='jabber:client'/>"))
+        );
+        trunk.send(*id, &framed("<b/>"));
+        assert_eq!(frame(client), (0x81, "<b/>".to_owned()));
+    }
+    assert!(std::net::TcpStream::connect(ecm.address).is_err());
+    // That is too long for somebody.
+    ecm.signal("TERM");
+    clients.iter_mut().for_each(|(it, _)| expect_shutdown(it));
+    drop(trunk);
+    assert!(ecm.wait_for_exit().success());
+}
+
+#[test]
+fn when_all_were_let_go_the_program_ends() {
+    let (_peer, mut ecm, mut trunk) = start("[limits]\nclose_spread = \"640ms\"\n");
+    let mut clients = connected(&ecm, &mut trunk, 130);
+    ecm.signal("USR1");
+    clients.iter_mut().for_each(|(it, _)| expect_shutdown(it));
+    drop(trunk);
+    assert!(ecm.wait_for_exit().success());
+}
+
 #[test]
 fn the_end_of_the_program_is_told_to_each_client() {
     let (peer, mut ecm, mut trunk) = start("");
@@ -272,19 +338,7 @@ fn the_end_of_the_program_is_told_to_each_client() {
     }
     trunks.push(trunk);
     ecm.signal("TERM");
-    for mut client in clients {
-        let (_, error) = frame(&mut client);
-        assert!(error.contains("<system-shutdown "), "{error}");
-        let (_, close) = frame(&mut client);
-        assert!(close.starts_with("<close "), "{close}");
-        let (opcode, reason) = frame(&mut client);
-        assert_eq!((opcode, &reason.as_bytes()[..1]), (0x88, &[3][..]));
-        client
-            .stream
-            .write_all(&[0x88, 0x82, 0, 0, 0, 0, 3, 0xe9])
-            .unwrap();
-        assert_eq!(client.rest(), "");
-    }
+    clients.iter_mut().for_each(expect_shutdown);
     drop(trunks);
     assert!(ecm.wait_for_exit().success());
 }

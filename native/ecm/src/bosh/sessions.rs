@@ -14,10 +14,10 @@ use super::secrets::Sid;
 use super::shared::SharedSession;
 use crate::metrics::{REFUSALS, Reason};
 use crate::session::Cause;
-use crate::shutdown::Phase;
+use crate::shutdown::{GROUPS, Phase};
 
-/// Parts of the table, each behind a lock of its own.
-const PARTS: usize = 64;
+/// Parts of the table, each behind a lock of its own, and let go on its own.
+const PARTS: usize = GROUPS;
 
 /// How often silent clients are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -34,20 +34,27 @@ pub struct Sessions {
     /// When each of them has to be looked at, in seconds since the start. A session is in here once.
     due: Mutex<BTreeMap<u64, Vec<Arc<SharedSession>>>>,
     started: Instant,
+    /// The phase of the connections that requests come by.
+    connections: watch::Receiver<Phase>,
 }
 
-impl Default for Sessions {
-    fn default() -> Self {
+impl Sessions {
+    /// None yet. As any connection may bring requests of any session, all connections have this phase.
+    pub fn new(connections: watch::Receiver<Phase>) -> Self {
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             count: AtomicU64::new(0),
             due: Mutex::default(),
             started: Instant::now(),
+            connections,
         }
     }
-}
 
-impl Sessions {
+    /// The phase of the connections that requests come by.
+    pub fn connections(&self) -> watch::Receiver<Phase> {
+        self.connections.clone()
+    }
+
     /// Whether one more may be created, with `max` at most.
     pub fn has_room(&self, max: u64) -> bool {
         self.count() < max
@@ -72,13 +79,14 @@ impl Sessions {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Removes the sessions of silent clients, and ends all once the program's end begins.
-    pub async fn sweep(self: Arc<Self>, mut phase: watch::Receiver<Phase>) {
+    /// Removes the sessions of silent clients, and ends all once the program drains.
+    pub async fn sweep(self: Arc<Self>) {
+        let mut phase = self.connections();
         loop {
             tokio::select! {
                 () = sleep(SWEEP) => self.remove_silent(Instant::now()),
-                _ = phase.wait_for(|phase| *phase != Phase::Serving) => {
-                    self.terminate_all(Condition::SystemShutdown, Instant::now());
+                _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {
+                    (0..PARTS).for_each(|part| self.let_go(part));
                     return;
                 }
             }
@@ -108,13 +116,15 @@ impl Sessions {
         }
     }
 
-    /// Ends all sessions, since this program ends. Those whose clients have no request here learn it with their next one.
-    pub fn terminate_all(&self, condition: Condition, now: Instant) {
-        for part in &self.parts {
-            let sessions: Vec<_> = part.lock().values().cloned().collect();
-            for session in sessions {
-                session.terminate(condition, Cause::Shutdown, now);
-            }
+    /// Ends the sessions of a part, from 0 to [`GROUPS`], since this program ends. Those whose clients have no
+    /// request here learn it with their next one.
+    pub fn let_go(&self, part: usize) {
+        let sessions: Vec<_> = match self.parts.get(part) {
+            Some(part) => part.lock().values().cloned().collect(),
+            None => return,
+        };
+        for session in sessions {
+            session.terminate(Condition::SystemShutdown, Cause::Shutdown, Instant::now());
         }
     }
 

@@ -37,6 +37,9 @@ pub struct LimitsConfig {
     /// How long answers in flight may take when the program is told to end.
     #[serde(deserialize_with = "interval::<0, HOUR, _>")]
     pub shutdown_timeout: Duration,
+    /// Over how long the clients are let go when another program has taken the place of this one.
+    #[serde(deserialize_with = "interval::<0, HOUR, _>")]
+    pub close_spread: Duration,
     /// The largest head of a request.
     #[serde(deserialize_with = "size::<256, MIB, _>")]
     pub max_head: u64,
@@ -98,6 +101,7 @@ impl Default for LimitsConfig {
             send_timeout: Duration::from_secs(60),
             auth_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
+            close_spread: Duration::from_secs(60),
             max_head: 64 * KIB,
             max_headers: 100,
             max_chunked_body: 20 * MIB,

@@ -44,8 +44,8 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
         }
     }
     // threads, trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
-    // host-meta, 2 of XML streams, 24 limits, the log level.
-    assert_eq!(keys, 55);
+    // host-meta, 2 of XML streams, 25 limits, the log level.
+    assert_eq!(keys, 56);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "[limits]\nmax_heads = \"1 KiB\"\n",
             "ecm.toml:2:1: limits.max_heads: unknown field `max_heads`, expected one of \
              `handshake_timeout`, `head_timeout`, `body_timeout`, `min_body_rate`, `idle_timeout`, `send_timeout`, \
-             `auth_timeout`, `shutdown_timeout`, `max_head`, `max_headers`, `max_chunked_body`, \
+             `auth_timeout`, `shutdown_timeout`, `close_spread`, `max_head`, `max_headers`, `max_chunked_body`, \
              `max_stanza_size`, `max_depth`, `max_attributes`, `max_stanza_from_ejabberd`, `max_connections`, \
              `max_connections_per_address`, `connections_per_second_per_address`, \
              `logins_per_second_per_address`, `logins_at_once`, `login_wait`, `max_client_buffer`, `max_output_buffer`, `max_input_buffer`",

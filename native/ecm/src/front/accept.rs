@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
+use super::inherited::Inherited;
+
 /// How many connections may wait to be accepted. A storm of logins comes faster than they are; the
 /// system cuts it to its own limit (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
@@ -63,12 +65,19 @@ enum Failing {
 }
 
 impl Acceptor {
-    /// Binds an address, and says which it came to be.
+    /// Binds an address, unless the socket for it was inherited, and says which it came to be.
     ///
     /// # Errors
     /// [`BindError`], which names the address: it is in use, or not one of this machine.
-    pub fn bind(address: SocketAddr) -> Result<(SocketAddr, Self), BindError> {
-        let bound = listen(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+    pub fn bind(
+        address: SocketAddr,
+        inherited: &mut Inherited,
+    ) -> Result<(SocketAddr, Self), BindError> {
+        let socket = match inherited.take(address) {
+            Some(socket) => adopt(socket),
+            None => listen(address),
+        };
+        let bound = socket.and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (local, socket) = bound.map_err(|source| BindError { address, source })?;
         let acceptor = Self {
             socket,
@@ -119,6 +128,11 @@ impl Acceptor {
 /// A descriptor that costs nothing.
 fn keep() -> Option<File> {
     File::open("/dev/null").ok()
+}
+
+fn adopt(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

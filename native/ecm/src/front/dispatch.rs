@@ -32,7 +32,10 @@ fn go_on(onward: Onward, sessions: &Arc<Sessions>) {
                 }
             });
         }
-        Onward::Bosh(handover) => spawn(bosh::serve(handover, Arc::clone(sessions)), sessions),
+        Onward::Bosh(mut handover) => {
+            handover.phase = sessions.connections();
+            spawn(bosh::serve(handover, Arc::clone(sessions)), sessions);
+        }
         Onward::WebSocket(handover, answer) => {
             tokio::spawn(websocket::serve(handover, &answer));
         }

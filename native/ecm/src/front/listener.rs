@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::accept::{Accepted, Acceptor, BindError, Descriptor};
 use super::arrive::{Preamble, arrive};
+use super::inherited::Inherited;
 use super::{dispatch, refusal};
 use crate::bosh::Sessions;
 use crate::config::{ClientCertificates, ListenerConfig, ListenerKind, Service};
@@ -17,7 +18,7 @@ use crate::metrics::{REFUSALS, Reason};
 use crate::peer::clients::{Clients, Place};
 use crate::peer::{self, Socket};
 use crate::settings::{CurrentSettings, Settings};
-use crate::shutdown::Phase;
+use crate::shutdown::{Admission, Phases};
 use crate::trunk::Trunks;
 
 /// A socket that clients connect to.
@@ -44,8 +45,8 @@ pub struct Context {
     pub sessions: Arc<Sessions>,
     /// As many clients that came in vain are told so at leisure.
     pub refused: Arc<Semaphore>,
-    /// How far the program's end has come.
-    pub phase: watch::Receiver<Phase>,
+    /// Whether clients are accepted, and how far the program's end has come for each.
+    pub phases: Arc<Phases>,
 }
 
 impl Listener {
@@ -53,8 +54,12 @@ impl Listener {
     ///
     /// # Errors
     /// [`BindError`], which names the address: it is in use, or not one of this machine.
-    pub fn bind(config: &ListenerConfig, context: Arc<Context>) -> Result<Self, BindError> {
-        let (local, acceptor) = Acceptor::bind(config.address)?;
+    pub fn bind(
+        config: &ListenerConfig,
+        inherited: &mut Inherited,
+        context: Arc<Context>,
+    ) -> Result<Self, BindError> {
+        let (local, acceptor) = Acceptor::bind(config.address, inherited)?;
         let behind = match config.proxy_protocol {
             true => ", PROXY protocol",
             false => "",
@@ -75,11 +80,11 @@ impl Listener {
 
     /// Accepts clients until the program's end begins.
     pub async fn run(mut self) {
-        let mut phase = self.context.phase.clone();
+        let mut admission = self.context.phases.admission();
         loop {
             let accepted = tokio::select! {
                 accepted = self.acceptor.next() => accepted,
-                _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+                _ = admission.wait_for(|it| *it != Admission::Open) => return,
             };
             self.take(accepted);
         }
@@ -113,7 +118,7 @@ impl Listener {
                 },
                 peer,
                 input: Vec::new(),
-                phase: self.context.phase.clone(),
+                phase: self.context.phases.client(),
             }),
             Err((reason, reply)) => {
                 REFUSALS.of(reason).add(1);

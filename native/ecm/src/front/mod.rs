@@ -4,6 +4,7 @@
 pub mod accept;
 mod arrive;
 mod dispatch;
+pub mod inherited;
 mod introduction;
 pub mod listener;
 mod refusal;

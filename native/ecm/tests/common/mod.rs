@@ -12,6 +12,7 @@ pub mod v2;
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -63,6 +64,20 @@ impl Ecm {
             .env_remove("RUST_LOG")
             .stdin(Stdio::null());
         Self::start_command(shell, config)
+    }
+
+    /// Starts the program with these arguments too.
+    pub fn start_with(arguments: &[&str], config: &str) -> Self {
+        let mut command = command();
+        command.args(arguments);
+        Self::start_command(command, config)
+    }
+
+    /// Starts the program as systemd does, with a socket that it is to accept clients from.
+    pub fn start_with_socket(socket: &TcpListener, arguments: &[&str], config: &str) -> Self {
+        let mut command = with_socket(socket);
+        command.args(arguments);
+        Self::start_command(command, config)
     }
 
     fn start_command(mut command: Command, config: &str) -> Self {
@@ -188,6 +203,18 @@ pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_megaphone-ecm"));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
     command
+}
+
+/// The program as systemd starts it: the socket is descriptor 3.
+pub fn with_socket(socket: &TcpListener) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"")
+        .arg(env!("CARGO_BIN_EXE_megaphone-ecm"))
+        .env_remove("RUST_LOG")
+        .stdin(OwnedFd::from(socket.try_clone().unwrap()));
+    shell
 }
 
 /// Waits for a process to end; a status that no process has if it does not.

@@ -305,6 +305,7 @@ mod tests {
         };
         let (trunks, _ejabberd) = Ejabberd::start();
         let (_sender, phase) = watch::channel(Phase::Serving);
+        let sessions = Arc::new(Sessions::new(phase.clone()));
         let task = serve(
             Handover {
                 downstream: Downstream::for_test(
@@ -319,7 +320,7 @@ mod tests {
                 input: input.into(),
                 head,
             },
-            Arc::default(),
+            sessions,
         );
         let size = size_of_val(&task);
         assert!(size <= 1_000, "a task of {size} bytes");
