@@ -72,13 +72,8 @@ async fn refuse(arrival: Arrival, preamble: Preamble, too_many: TooMany) {
     answer_and_close(arrival.downstream.socket, &reply).await;
 }
 
-/// Does the handshake of a client that was told to go on with it, after STARTTLS.
-pub async fn go_on_with_tls(arrival: Arrival) -> Option<Arrival> {
-    encrypt(arrival, Purpose::StartTls).await
-}
-
 /// Does the TLS handshake. `None` if there is no client after it.
-async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
+pub async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> {
     let Some(tls) = &arrival.downstream.settings.tls else {
         tracing::warn!(peer = %arrival.peer, "refused: there is no [[certificate]] for TLS");
         return None;

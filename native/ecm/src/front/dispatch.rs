@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::arrive::go_on_with_tls;
+use super::arrive::encrypt;
 use crate::bosh::{self, Sessions};
+use crate::certificates::Purpose;
 use crate::config::Service;
 use crate::entrance::{Arrival, Onward};
 use crate::{relay, stream, websocket};
@@ -21,17 +22,24 @@ pub fn start(arrival: Arrival, sessions: &Arc<Sessions>) {
     }
 }
 
+/// Serves a client once it has arrived. That is awaited in a task of its own, as large as a handshake needs; the client
+/// is then served in another.
+pub fn start_after(
+    arriving: impl Future<Output = Option<Arrival>> + Send + 'static,
+    sessions: &Arc<Sessions>,
+) {
+    let sessions = Arc::clone(sessions);
+    tokio::spawn(async move {
+        if let Some(arrival) = arriving.await {
+            start(arrival, &sessions);
+        }
+    });
+}
+
 /// Goes on with a connection that an entrance is done with.
 fn go_on(onward: Onward, sessions: &Arc<Sessions>) {
     match onward {
-        Onward::Tls(arrival) => {
-            let sessions = Arc::clone(sessions);
-            tokio::spawn(async move {
-                if let Some(arrival) = go_on_with_tls(arrival).await {
-                    start(arrival, &sessions);
-                }
-            });
-        }
+        Onward::Tls(arrival) => start_after(encrypt(arrival, Purpose::StartTls), sessions),
         Onward::Bosh(mut handover) => {
             handover.phase = sessions.connections();
             spawn(bosh::serve(handover, Arc::clone(sessions)), sessions);

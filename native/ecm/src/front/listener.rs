@@ -133,13 +133,7 @@ impl Listener {
             dispatch::start(arrival, &self.context.sessions);
             return;
         }
-        let context = Arc::clone(&self.context);
-        // The client is served in another task: this one has the room that a handshake takes.
-        tokio::spawn(async move {
-            if let Some(arrival) = arrive(arrival, preamble).await {
-                dispatch::start(arrival, &context.sessions);
-            }
-        });
+        dispatch::start_after(arrive(arrival, preamble), &self.context.sessions);
     }
 
     /// Tells a client that it came in vain: so that it hears it for sure, unless so many others do already.
