@@ -29,29 +29,41 @@
 //! | too much: connections, sessions, logins, requests that take too long | 408, 429, 503, `policy-violation` | `[limits]` |
 
 use bytes::Bytes;
-use megaphone_http::RequestKind;
+use megaphone_http::{RequestKind, Version};
 
-/// What becomes of a connection after an answer.
+/// What becomes of a connection after an answer (RFC 9112, section 9.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
-    /// Another request may follow.
-    KeepAlive,
+pub enum Persistence {
+    /// It goes on, as the client expects.
+    GoesOn,
+    /// It goes on, and a client of HTTP/1.0 has to hear it.
+    KeptAlive,
     /// It is closed.
-    Close,
+    Closes,
 }
 
-impl After {
-    /// The field that says so, with its line's end; HTTP/1.1 needs none to go on.
+impl Persistence {
+    /// What becomes of a connection on which another request may follow, or not.
+    pub const fn of(version: Version, may_follow: bool) -> Self {
+        match (version, may_follow) {
+            (_, false) => Self::Closes,
+            (Version::Http10, true) => Self::KeptAlive,
+            (Version::Http11, true) => Self::GoesOn,
+        }
+    }
+
+    /// The field that says so, with its line's end, if it has to be said.
     pub const fn field(self) -> &'static str {
         match self {
-            Self::KeepAlive => "",
-            Self::Close => "Connection: close\r\n",
+            Self::GoesOn => "",
+            Self::KeptAlive => "Connection: keep-alive\r\n",
+            Self::Closes => "Connection: close\r\n",
         }
     }
 }
 
 /// The answer to a request for a path where nothing is.
-pub fn not_found(kind: RequestKind, after: After) -> Bytes {
+pub fn not_found(kind: RequestKind, persistence: Persistence) -> Bytes {
     const TEXT: &str = "there is nothing below this path; ask for the path itself\n";
     let body = match kind {
         RequestKind::Head => "",
@@ -61,6 +73,6 @@ pub fn not_found(kind: RequestKind, after: After) -> Bytes {
         "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {}\r\n{}\r\n{body}",
         TEXT.len(),
-        after.field()
+        persistence.field()
     ))
 }

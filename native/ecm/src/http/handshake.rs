@@ -4,7 +4,7 @@ use bytes::Bytes;
 use megaphone_http::{BodyLength, RequestHead, Version};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use super::answer::After;
+use super::answer::Persistence;
 
 /// What a key is followed by before it is hashed (RFC 6455, section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -118,7 +118,7 @@ fn subprotocol(head: &RequestHead) -> Result<Option<&str>, Refusal> {
 }
 
 /// The page for a human, or for a machine that watches.
-pub fn page(head: &RequestHead, after: After) -> Bytes {
+pub fn page(head: &RequestHead, persistence: Persistence) -> Bytes {
     const TEXT: &str = "This is for WebSocket clients that speak XMPP (RFC 7395).\n";
     let body = match head.method() {
         "HEAD" => "",
@@ -128,23 +128,23 @@ pub fn page(head: &RequestHead, after: After) -> Bytes {
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
          Access-Control-Allow-Origin: *\r\n{}\r\n{body}",
         TEXT.len(),
-        after.field()
+        persistence.field()
     ))
 }
 
 /// What may be asked here.
-pub fn options(after: After) -> Bytes {
+pub fn options(persistence: Persistence) -> Bytes {
     Bytes::from(format!(
         "HTTP/1.1 200 OK\r\nAllow: GET, HEAD, OPTIONS\r\nContent-Length: 0\r\n\
          Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
          Access-Control-Allow-Headers: Content-Type\r\nAccess-Control-Max-Age: 86400\r\n{}\r\n",
-        after.field()
+        persistence.field()
     ))
 }
 
 impl Refusal {
     /// The answer.
-    pub fn to_bytes(self, after: After) -> Bytes {
+    pub fn to_bytes(self, persistence: Persistence) -> Bytes {
         let (status, fields) = match self {
             Self::Method => ("405 Method Not Allowed", "Allow: GET, HEAD, OPTIONS\r\n"),
             Self::NoUpgrade => ("426 Upgrade Required", "Upgrade: websocket\r\n"),
@@ -160,7 +160,7 @@ impl Refusal {
         Bytes::from(format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n\
              Content-Length: {length}\r\n{fields}{}\r\n{text}\n",
-            after.field()
+            persistence.field()
         ))
     }
 }
@@ -349,7 +349,7 @@ mod tests {
                 Handshake::Refused(refusal),
                 "{request}"
             );
-            let answer = refusal.to_bytes(After::KeepAlive);
+            let answer = refusal.to_bytes(Persistence::GoesOn);
             let answer = String::from_utf8_lossy(&answer);
             assert!(
                 answer.starts_with(&format!("HTTP/1.1 {status} ")),
@@ -364,12 +364,12 @@ mod tests {
         for (method, kind) in [("GET", RequestKind::Other), ("HEAD", RequestKind::Head)] {
             let head = head(&request(method));
             assert_eq!(read(&head, &[]), Handshake::Page);
-            is_whole(&page(&head, After::KeepAlive), kind);
+            is_whole(&page(&head, Persistence::GoesOn), kind);
         }
         let upgrade = head(&GOOD.replace("GET", "HEAD"));
         assert_eq!(read(&upgrade, &[]), Handshake::Page);
         assert_eq!(read(&head(&request("OPTIONS")), &[]), Handshake::Options);
-        is_whole(&options(After::KeepAlive), RequestKind::Other);
+        is_whole(&options(Persistence::GoesOn), RequestKind::Other);
         let put = read(&head(&request("PUT")), &[]);
         assert_eq!(put, Handshake::Refused(Refusal::Method));
     }

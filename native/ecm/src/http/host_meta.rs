@@ -4,7 +4,7 @@ use bytes::Bytes;
 use megaphone_http::RequestHead;
 use megaphone_trunk::proxy::Tls;
 
-use super::answer::After;
+use super::answer::Persistence;
 use crate::config::{Config, HostMetaConfig};
 
 /// The form of an answer.
@@ -86,7 +86,7 @@ impl HostMeta {
         head: &RequestHead,
         format: Format,
         scheme: Scheme,
-        after: After,
+        persistence: Persistence,
     ) -> Bytes {
         let (status, body) = match head.method() {
             "GET" | "HEAD" => {
@@ -110,7 +110,7 @@ impl HostMeta {
             "204 No Content" => String::new(),
             _ => format!("Content-Length: {}\r\n", body.len()),
         };
-        let connection = after.field();
+        let connection = persistence.field();
         let body = match head.method() {
             "HEAD" => "",
             _ => &body,
@@ -200,7 +200,7 @@ mod tests {
 
     fn answer(config: &Config, method: &str, host: &str, format: Format, scheme: Scheme) -> String {
         let head = head(method, host);
-        let answer = HostMeta::of(config).answer(&head, format, scheme, After::KeepAlive);
+        let answer = HostMeta::of(config).answer(&head, format, scheme, Persistence::GoesOn);
         String::from_utf8(answer.to_vec()).unwrap()
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::Client;
 use super::requests::Routed;
 use crate::entrance::{Handover, Onward};
-use crate::http::answer::{After, not_found};
+use crate::http::answer::{Persistence, not_found};
 use crate::http::handshake::{self, Handshake};
 use crate::http::host_meta::Format;
 use crate::http::{Reply, Route, Scheme};
@@ -39,8 +39,8 @@ impl Client {
                 Ok(Moved::Yes)
             }
             Route::Nothing => {
-                let after = self.after(&routed.head);
-                self.answer(not_found(routed.head.kind(), after), after);
+                let persistence = self.persistence(&routed.head);
+                self.answer(not_found(routed.head.kind(), persistence), persistence);
                 Ok(Moved::Yes)
             }
         }
@@ -49,13 +49,13 @@ impl Client {
     /// A handshake that is right is answered by the task that takes the connection.
     fn take_websocket(&mut self, routed: Box<Routed>) -> Result<Moved, Ending> {
         let head = &routed.head;
-        let after = self.after(head);
+        let persistence = self.persistence(head);
         match handshake::read(head, &self.downstream.settings.websocket.origins) {
             Handshake::Accepted(answer) => {
                 if let Err(too_many) = self.admit(&routed) {
                     REFUSALS.of(too_many.reason()).add(1);
                     let reply = Reply::TooManyOfAddress.to_bytes(Some(routed.head.kind()));
-                    self.answer(reply, After::Close);
+                    self.answer(reply, Persistence::Closes);
                     return Ok(Moved::Yes);
                 }
                 self.output = answer;
@@ -66,10 +66,10 @@ impl Client {
                 REFUSALS.of(Reason::BadHandshake).add(1);
                 let client = self.requests.client(head);
                 tracing::debug!(peer = %client, "no WebSocket: {refusal}");
-                self.answer(refusal.to_bytes(after), after);
+                self.answer(refusal.to_bytes(persistence), persistence);
             }
-            Handshake::Page => self.answer(handshake::page(head, after), after),
-            Handshake::Options => self.answer(handshake::options(after), after),
+            Handshake::Page => self.answer(handshake::page(head, persistence), persistence),
+            Handshake::Options => self.answer(handshake::options(persistence), persistence),
         }
         Ok(Moved::Yes)
     }
@@ -87,7 +87,7 @@ impl Client {
     }
 
     fn answer_host_meta(&mut self, head: &RequestHead, format: Format) {
-        let after = self.after(head);
+        let persistence = self.persistence(head);
         let scheme = match self.downstream.tls() {
             Some(_) => Scheme::Tls,
             None => self.requests.scheme(head),
@@ -96,24 +96,21 @@ impl Client {
             .downstream
             .settings
             .host_meta
-            .answer(head, format, scheme, after);
-        self.answer(answer, after);
+            .answer(head, format, scheme, persistence);
+        self.answer(answer, persistence);
     }
 
-    /// Whether the client's next request can be read after one that is answered here.
-    fn after(&self, head: &RequestHead) -> After {
+    /// What becomes of the connection after a request that is answered here.
+    fn persistence(&self, head: &RequestHead) -> Persistence {
         let may_follow = head.keep_alive() && head.body() == BodyLength::None;
-        match may_follow && self.phase == Phase::Serving {
-            true => After::KeepAlive,
-            false => After::Close,
-        }
+        Persistence::of(head.version(), may_follow && self.phase == Phase::Serving)
     }
 
-    fn answer(&mut self, answer: Bytes, after: After) {
+    fn answer(&mut self, answer: Bytes, persistence: Persistence) {
         self.output = answer;
-        match after {
-            After::KeepAlive => self.requests.skip_end(),
-            After::Close => self.ending = Some(Ending::Close),
+        match persistence {
+            Persistence::GoesOn | Persistence::KeptAlive => self.requests.skip_end(),
+            Persistence::Closes => self.ending = Some(Ending::Close),
         }
     }
 

@@ -10,11 +10,12 @@ use megaphone_http::{RequestDecoder, RequestHead};
 use tokio::sync::watch;
 
 use super::reading::Reading;
-use super::response::{self, Terms};
+use super::response::Terms;
 use crate::backlog::Backlog;
 use crate::bosh::sessions::Sessions;
 use crate::bosh::shared::{Fetched, SharedSession};
 use crate::entrance::{self, Downstream, Entrance, Handover, Onward};
+use crate::http::answer::Persistence;
 use crate::http::deadlines::{Deadlines, Expected};
 use crate::http::{Origins, Route, Unread};
 use crate::peer::Moved;
@@ -65,7 +66,7 @@ pub(super) enum Reads {
 #[derive(Debug)]
 pub(super) enum Due {
     /// It is here.
-    Whole(Bytes, response::Connection),
+    Whole(Bytes, Persistence),
     /// A session has it, or will.
     Held(Held),
 }
@@ -215,17 +216,17 @@ impl Connection {
             return Ok(Moved::No);
         }
         self.held_until = None;
-        let (bytes, connection) = match self.due.take() {
+        let (bytes, persistence) = match self.due.take() {
             None => return Ok(Moved::No),
-            Some(Due::Whole(bytes, connection)) => (bytes, connection),
+            Some(Due::Whole(bytes, persistence)) => (bytes, persistence),
             Some(Due::Held(mut held)) => match held.cell.fetch(held.rid, now) {
                 Fetched::Answer(answer) => {
                     if self.phase != Phase::Serving {
-                        held.terms.connection = response::Connection::Closes;
+                        held.terms.persistence = Persistence::Closes;
                     }
                     let content_type = held.cell.content_type();
                     let bytes = held.terms.answer(&answer, content_type.as_deref());
-                    (bytes, held.terms.connection)
+                    (bytes, held.terms.persistence)
                 }
                 Fetched::NotYet(until) => {
                     self.held_until = until;
@@ -240,7 +241,7 @@ impl Connection {
         if self.later.is_empty() {
             self.later = VecDeque::new();
         }
-        if connection == response::Connection::Closes {
+        if persistence == Persistence::Closes {
             self.ending = Some(Ending::Close);
         }
         Ok(Moved::Yes)

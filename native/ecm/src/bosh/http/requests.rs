@@ -10,13 +10,14 @@ use megaphone_xmpp::bosh::{Addressee, Condition, Request};
 use super::coding::is_coded;
 use super::connection::{Connection, Due, Held, PIPELINED, Reads};
 use super::reading::{Reading, Sender};
-use super::response::{self, AllowOrigin, Plain, Shows, Terms};
+use super::response::{AllowOrigin, Plain, Shows, Terms};
 use crate::bosh::answer::Answer;
 use crate::bosh::parameters::Policy;
 use crate::bosh::secrets::Sid;
 use crate::bosh::session::{BoshSession, Taken};
 use crate::bosh::shared::{Security, SharedSession};
 use crate::bosh::upstream::{QueuedLogin, Upstream};
+use crate::http::answer::Persistence;
 use crate::http::{Route, Unread};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::Moved;
@@ -100,7 +101,7 @@ impl Connection {
     pub(super) fn request_timeout(&mut self) {
         REFUSALS.of(Reason::Timeout).add(1);
         let terms = Terms {
-            connection: response::Connection::Closes,
+            persistence: Persistence::Closes,
             allow_origin: self.any_origin(),
             shows: Shows::Body,
         };
@@ -141,7 +142,7 @@ impl Connection {
 
     fn refuse_plain(&mut self, head: &RequestHead, plain: Plain) {
         let terms = Terms {
-            connection: response::Connection::Closes,
+            persistence: Persistence::Closes,
             ..self.terms(head, self.any_origin())
         };
         self.refuse(terms.plain(plain));
@@ -152,7 +153,7 @@ impl Connection {
         self.reading = None;
         self.input = Unread::default();
         self.reads = Reads::NoMore;
-        self.push(Due::Whole(response, response::Connection::Closes));
+        self.push(Due::Whole(response, Persistence::Closes));
     }
 
     /// Answers a request, or has it answered.
@@ -160,7 +161,7 @@ impl Connection {
         let head = &reading.head;
         let Some(allow_origin) = self.allow_origin(head) else {
             let terms = self.terms(head, AllowOrigin::Unsaid);
-            self.push(Due::Whole(terms.plain(Plain::Origin), terms.connection));
+            self.push(Due::Whole(terms.plain(Plain::Origin), terms.persistence));
             return;
         };
         let terms = self.terms(head, allow_origin);
@@ -177,13 +178,13 @@ impl Connection {
             "OPTIONS" => Plain::Options,
             _ => Plain::Method,
         };
-        self.push(Due::Whole(terms.plain(plain), terms.connection));
+        self.push(Due::Whole(terms.plain(plain), terms.persistence));
     }
 
     /// Gives a request to its session.
     fn ask(&self, head: &RequestHead, body: &[u8], terms: Terms, now: Instant) -> Due {
         let whole = |terms: &Terms, answer: &Answer| {
-            Due::Whole(terms.answer(answer, None), terms.connection)
+            Due::Whole(terms.answer(answer, None), terms.persistence)
         };
         let limits = self.downstream.settings.limits.of_document(usize::MAX);
         let request = match Request::read(body, &limits) {
@@ -208,14 +209,14 @@ impl Connection {
         if cell.security() == Security::Encrypted && self.security(head) == Security::Plain {
             // To end the session would serve who overheard its identifier (XEP-0124, 19.1).
             tracing::debug!(peer = %self.origins.peer(), "a session with TLS was asked for without");
-            return Due::Whole(Bytes::new(), response::Connection::Closes);
+            return Due::Whole(Bytes::new(), Persistence::Closes);
         }
         match cell.request(&request, now) {
             Taken::Held => Due::Held(Held { cell, rid, terms }),
             Taken::Refused(answer) => {
                 let content_type = cell.content_type();
                 let bytes = terms.answer(&answer, content_type.as_deref());
-                Due::Whole(bytes, terms.connection)
+                Due::Whole(bytes, terms.persistence)
             }
         }
     }
@@ -287,7 +288,7 @@ impl Connection {
 
     fn terms(&self, head: &RequestHead, allow_origin: AllowOrigin) -> Terms {
         Terms {
-            connection: Terms::connection(head.version(), head.keep_alive()),
+            persistence: Persistence::of(head.version(), head.keep_alive()),
             allow_origin,
             shows: match head.method() {
                 "HEAD" => Shows::Head,

@@ -1,30 +1,19 @@
 //! HTTP responses: a BOSH answer's, and those that tell a human or a browser what this is.
 
 use bytes::Bytes;
-use megaphone_http::Version;
 
 use crate::bosh::answer::{Answer, Status};
+use crate::http::answer::Persistence;
 
 /// What a response's head says beside its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// Whether the connection goes on after it.
-    pub connection: Connection,
+    pub persistence: Persistence,
     /// Whose scripts may read it.
     pub allow_origin: AllowOrigin,
     /// Whether the body is sent.
     pub shows: Shows,
-}
-
-/// Whether a connection goes on after a response (RFC 9112, section 9.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
-    /// It does, as the client expects.
-    GoesOn,
-    /// It does, and a client of HTTP/1.0 has to hear it.
-    KeptAlive,
-    /// It ends.
-    Closes,
 }
 
 /// The value of `Access-Control-Allow-Origin`.
@@ -77,15 +66,6 @@ const PAGE: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8
     in an XMPP client as the BOSH or HTTP binding address.</p></body></html>\n";
 
 impl Terms {
-    /// How a connection goes on.
-    pub fn connection(version: Version, keep_alive: bool) -> Connection {
-        match (version, keep_alive) {
-            (_, false) => Connection::Closes,
-            (Version::Http10, true) => Connection::KeptAlive,
-            (Version::Http11, true) => Connection::GoesOn,
-        }
-    }
-
     /// The response to a request of a session.
     pub fn answer(&self, answer: &Answer, content_type: Option<&str>) -> Bytes {
         let status = match answer.status {
@@ -148,11 +128,6 @@ impl Terms {
     }
 
     fn write(&self, status: &str, content_type: &str, fields: &str, body: &[u8]) -> Bytes {
-        let connection = match self.connection {
-            Connection::GoesOn => "",
-            Connection::KeptAlive => "Connection: keep-alive\r\n",
-            Connection::Closes => "Connection: close\r\n",
-        };
         let (allow, origin, vary) = match &self.allow_origin {
             AllowOrigin::Any => ("Access-Control-Allow-Origin: ", "*", "\r\n"),
             AllowOrigin::This(origin) => (
@@ -178,7 +153,7 @@ impl Terms {
             fields,
             // What others wrote is in there: a browser that shows it must run nothing of it.
             "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n",
-            connection,
+            self.persistence.field(),
             "\r\n",
         ] {
             out.extend_from_slice(part.as_bytes());
@@ -196,9 +171,9 @@ mod tests {
 
     use super::*;
 
-    fn terms(connection: Connection, allow_origin: AllowOrigin) -> Terms {
+    fn terms(persistence: Persistence, allow_origin: AllowOrigin) -> Terms {
         Terms {
-            connection,
+            persistence,
             allow_origin,
             shows: Shows::Body,
         }
@@ -206,7 +181,7 @@ mod tests {
 
     #[test]
     fn an_answers_head() {
-        let written = terms(Connection::GoesOn, AllowOrigin::Any).answer(&Answer::empty(), None);
+        let written = terms(Persistence::GoesOn, AllowOrigin::Any).answer(&Answer::empty(), None);
         assert_eq!(
             String::from_utf8(written.to_vec()).unwrap(),
             "HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: 52\r\n\
@@ -217,7 +192,7 @@ mod tests {
         );
         let origin = AllowOrigin::This("https://a.example".into());
         let written =
-            terms(Connection::KeptAlive, origin).answer(&Answer::empty(), Some("text/html"));
+            terms(Persistence::KeptAlive, origin).answer(&Answer::empty(), Some("text/html"));
         let written = String::from_utf8(written.to_vec()).unwrap();
         for field in [
             "\r\nContent-Type: text/html\r\n",
@@ -246,7 +221,7 @@ mod tests {
             ] {
                 let terms = Terms {
                     shows,
-                    ..terms(Connection::Closes, AllowOrigin::Unsaid)
+                    ..terms(Persistence::Closes, AllowOrigin::Unsaid)
                 };
                 let bytes = terms.plain(plain);
                 let mut tracker = ResponseTracker::new();
