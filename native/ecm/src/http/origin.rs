@@ -12,7 +12,8 @@ use megaphone_http::{FieldValue, HeadEdit, RequestHead};
 use megaphone_trunk::proxy::MAX_FIELDS;
 
 use super::host_meta::Scheme;
-use crate::config::{Protocol, TrustedProxies};
+use crate::config::TrustedProxies;
+use crate::trunk::{Capabilities, canonical};
 
 const FORWARDED_FOR: &str = "X-Forwarded-For";
 const FORWARDED_PROTO: &str = "X-Forwarded-Proto";
@@ -36,17 +37,17 @@ pub enum Origins {
     /// A trusted proxy connected, whose word is taken.
     Proxy(SocketAddr, Arc<TrustedProxies>),
     /// As for [`Proxy`](Self::Proxy), but ejabberd is shown the whole way that a request came, because
-    /// version 1 of the trunk's protocol has no place for the client's address.
+    /// its trunk has no other place for the client's address.
     ProxyInHeader(SocketAddr),
 }
 
 impl Origins {
     /// The origins of what comes from `peer`.
-    pub fn of(peer: SocketAddr, proxies: &Arc<TrustedProxies>, protocol: Protocol) -> Self {
-        match (proxies.contain(peer.ip()), protocol) {
+    pub fn of(peer: SocketAddr, proxies: &Arc<TrustedProxies>, capabilities: Capabilities) -> Self {
+        match (proxies.contain(peer.ip()), capabilities.addresses) {
             (false, _) => Self::Peer(peer),
-            (true, Protocol::V1) => Self::ProxyInHeader(peer),
-            (true, Protocol::V2) => Self::Proxy(peer, Arc::clone(proxies)),
+            (true, false) => Self::ProxyInHeader(peer),
+            (true, true) => Self::Proxy(peer, Arc::clone(proxies)),
         }
     }
 
@@ -141,7 +142,7 @@ fn parse(hop: &[u8]) -> Option<SocketAddr> {
         ip.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 0))
     };
     let address = text.parse().ok().or_else(without_port)?;
-    Some(crate::trunk::canonical(address))
+    Some(canonical(address))
 }
 
 #[cfg(test)]

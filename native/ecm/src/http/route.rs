@@ -3,7 +3,8 @@
 use megaphone_http::{handler_path, is_at_or_below};
 
 use super::host_meta::Format;
-use crate::config::{Config, Protocol};
+use crate::config::Config;
+use crate::trunk::Capabilities;
 
 const HOST_META: &str = "/.well-known/host-meta";
 const HOST_META_JSON: &str = "/.well-known/host-meta.json";
@@ -26,10 +27,10 @@ pub enum Route {
 pub struct Routes(Vec<(Vec<u8>, Route)>);
 
 impl Routes {
-    /// As configured. Version 1 of the trunk's protocol carries no sessions, so with it there are none.
+    /// As configured. None where trunks carry no sessions.
     pub fn of(config: &Config) -> Self {
         let mut routes = Vec::new();
-        if config.trunk.protocol == Protocol::V1 {
+        if !Capabilities::of(config.trunk.protocol).sessions {
             return Self(routes);
         }
         let mut add = |path: &str, route| {
@@ -78,6 +79,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Protocol;
 
     #[test]
     fn a_path_is_found_in_each_form_of_a_target() {

@@ -16,14 +16,8 @@ pub struct Answers {
     waiting: VecDeque<(Asked, usize)>,
     /// The sum of these lengths.
     waiting_bytes: usize,
-    protocol: Protocol,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    #[default]
-    Http,
-    Raw,
+    /// The connection no longer speaks HTTP, or never did.
+    is_raw: bool,
 }
 
 /// What to do with a piece of output.
@@ -50,7 +44,7 @@ impl Answers {
     /// For a connection that never spoke HTTP.
     pub fn raw() -> Self {
         Self {
-            protocol: Protocol::Raw,
+            is_raw: true,
             ..Self::default()
         }
     }
@@ -84,8 +78,8 @@ impl Answers {
     }
 
     /// Whether the connection no longer speaks HTTP.
-    pub fn is_raw(&self) -> bool {
-        self.protocol == Protocol::Raw
+    pub const fn is_raw(&self) -> bool {
+        self.is_raw
     }
 
     /// Whether a byte of the answer that is due has come, so that no other answer can be given.
@@ -117,7 +111,7 @@ impl Answers {
             match self.tracker.follow(&data[at..]) {
                 Progress::Within | Progress::UntilClose => break,
                 Progress::Upgraded { consumed: _ } => {
-                    self.protocol = Protocol::Raw;
+                    self.is_raw = true;
                     return Followed {
                         relay: data.len(),
                         then: Then::SwitchToRaw,

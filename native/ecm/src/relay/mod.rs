@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use self::answers::{Abandoned, Answers};
 use self::requests::{Outgoing, RequestReader, Routed};
 use crate::backlog::Backlog;
-use crate::config::{Application, Protocol};
+use crate::config::Application;
 use crate::entrance::{self, Arrival, Downstream, Entrance, Handover, Onward};
 use crate::http::deadlines::{Deadlines, Expected};
 use crate::http::{Origins, Reply, Route, Scheme};
@@ -31,7 +31,7 @@ use crate::peer::Moved;
 use crate::peer::task::{self, Ending, Task};
 use crate::peer::timer::Timer;
 use crate::shutdown::Phase;
-use crate::trunk::{Connection, HalfClose, canonical};
+use crate::trunk::{Connection, canonical};
 
 /// A client may send this much of further requests before its first one is answered.
 const PIPELINED: usize = 64 * 1024;
@@ -180,8 +180,8 @@ impl Client {
             phase: _,
         } = arrival;
         let settings = &downstream.settings;
-        let protocol = downstream.trunks.protocol();
-        let origins = Origins::of(canonical(peer), &settings.trusted_proxies, protocol);
+        let capabilities = downstream.trunks.capabilities();
+        let origins = Origins::of(canonical(peer), &settings.trusted_proxies, capabilities);
         let (mut requests, answers) = match downstream.service.application() {
             Application::Http => (
                 RequestReader::new(settings.http, origins),
@@ -224,7 +224,7 @@ impl Client {
     fn input_ended(&mut self) -> Result<(), Ending> {
         let due = !self.answers.is_idle() || self.outgoing.is_some();
         let raw = self.answers.is_raw() && self.connection.is_some();
-        if self.downstream.trunks.protocol() == Protocol::V1
+        if !self.downstream.trunks.capabilities().half_close
             || self.requests.is_partly_sent()
             || !(due || raw)
         {
@@ -265,10 +265,8 @@ impl Client {
         let Some(connection) = &mut self.connection else {
             return Moved::No;
         };
-        match connection.finish() {
-            HalfClose::Told => self.input = Input::EndTold,
-            HalfClose::Unknown => {}
-        }
+        connection.finish();
+        self.input = Input::EndTold;
         Moved::No
     }
 
@@ -326,7 +324,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Protocol};
     use crate::ids::IdSource;
     use crate::peer::clients::Clients;
     use crate::settings::Settings;

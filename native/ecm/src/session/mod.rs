@@ -28,7 +28,6 @@ pub use self::departure::{Cause, Left};
 pub use self::documents::Documents;
 use self::incoming::Incoming;
 pub use self::login::{LoginProgress, MAX_BEFORE_LOGIN, document_limits};
-use crate::config::Protocol;
 use crate::logins::Login;
 use crate::metrics::WINDOWS_SHUT;
 pub use crate::trunk::Sent;
@@ -89,7 +88,7 @@ impl Session {
         max_document: u32,
         login: Login,
     ) -> Option<Self> {
-        if trunks.protocol() == Protocol::V1 {
+        if !trunks.capabilities().sessions {
             return None;
         }
         loop {

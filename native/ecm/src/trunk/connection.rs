@@ -25,15 +25,6 @@ pub enum Sent {
     Refused,
 }
 
-/// How the client's side of a connection ended before the connection did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HalfClose {
-    /// ejabberd was told, and may go on sending.
-    Told,
-    /// The protocol can't say it.
-    Unknown,
-}
-
 impl Connection {
     /// Sends content, all of it or nothing.
     ///
@@ -91,14 +82,12 @@ impl Connection {
         }
     }
 
-    /// The client sends nothing more, and takes what comes.
-    pub fn finish(&mut self) -> HalfClose {
+    /// The client sends nothing more, and takes what comes: said if the trunk has
+    /// [a way to](super::Capabilities::half_close).
+    pub fn finish(&mut self) {
         match self {
-            Self::V1(_) => HalfClose::Unknown,
-            Self::V2(connection) => {
-                connection.finish();
-                HalfClose::Told
-            }
+            Self::V1(_) => {}
+            Self::V2(connection) => connection.finish(),
         }
     }
 

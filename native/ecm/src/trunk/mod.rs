@@ -12,6 +12,7 @@
 
 mod backoff;
 mod budget;
+mod capabilities;
 mod connection;
 mod dial;
 mod link;
@@ -26,7 +27,8 @@ mod v1;
 mod v2;
 
 pub use budget::OutputBudget;
-pub use connection::{Connection, HalfClose, Sent};
+pub use capabilities::Capabilities;
+pub use connection::{Connection, Sent};
 pub use dial::Dialler;
 pub use mailbox::{Delivery, End};
 pub use opening::{Binding, Content, Opening, canonical};

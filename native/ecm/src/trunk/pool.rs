@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::backoff::Backoff;
 use super::budget::OutputBudget;
+use super::capabilities::Capabilities;
 use super::connection::Connection;
 use super::dial::Dialler;
 use super::link::{Ended, Link};
@@ -47,9 +48,9 @@ impl Trunks {
         }
     }
 
-    /// What all of them speak.
-    pub const fn protocol(&self) -> Protocol {
-        self.protocol
+    /// What all of them can say.
+    pub const fn capabilities(&self) -> Capabilities {
+        Capabilities::of(self.protocol)
     }
 
     /// Opens a connection in the trunk with the fewest; `None` while there is no trunk.
