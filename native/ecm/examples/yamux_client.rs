@@ -61,9 +61,10 @@ async fn requests(address: &str, count: u16) -> Result<(), Error> {
             .await?;
             let body = receive(&mut stream).await?;
             stream.close().await?;
-            match body == client.ip().to_string().as_bytes() {
-                true => Ok(()),
-                false => Err(format!("{client} is taken for {}", body.escape_ascii()).into()),
+            if body == client.ip().to_string().as_bytes() {
+                Ok(())
+            } else {
+                Err(format!("{client} is taken for {}", body.escape_ascii()).into())
             }
         })
     });

@@ -108,11 +108,11 @@ impl Settings {
     /// # Errors
     /// [`TooMany`].
     pub fn connect(&self, address: IpAddr) -> Result<Option<Connected>, TooMany> {
-        match self.is_trusted_proxy(address) {
-            true => Ok(None),
-            false => self
-                .addresses
-                .connect(address, &self.limits, Instant::now()),
+        if self.is_trusted_proxy(address) {
+            Ok(None)
+        } else {
+            self.addresses
+                .connect(address, &self.limits, Instant::now())
         }
     }
 
@@ -126,9 +126,10 @@ impl Settings {
     /// # Errors
     /// [`TooMany`].
     pub fn begin_login(&self, address: IpAddr) -> Result<(), TooMany> {
-        match self.is_trusted_proxy(address) {
-            true => Ok(()),
-            false => self.addresses.login(address, &self.limits, Instant::now()),
+        if self.is_trusted_proxy(address) {
+            Ok(())
+        } else {
+            self.addresses.login(address, &self.limits, Instant::now())
         }
     }
 }

@@ -604,10 +604,7 @@ fn a_body_is_large_only_of_a_client_that_has_logged_in() {
             session.sid
         );
         let (whole, in_chunks) = large(&first_tag, size);
-        let request = match chunked {
-            false => whole,
-            true => in_chunks,
-        };
+        let request = if chunked { in_chunks } else { whole };
         // On a connection that nothing is known of, its first tag in pieces.
         session.client = ecm.client();
         let (first, rest) = request.split_at(request.find(" sid=").unwrap() + 10);

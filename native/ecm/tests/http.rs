@@ -135,7 +135,7 @@ fn a_large_body_arrives_whole_in_pieces() {
         let mut writer = client.stream.try_clone().unwrap();
         let request = format!("{head}{body}");
         std::thread::spawn(move || {
-            std::io::Write::write_all(&mut writer, request.as_bytes()).unwrap()
+            std::io::Write::write_all(&mut writer, request.as_bytes()).unwrap();
         })
     };
     let (id, mut request) = trunk.request();

@@ -217,11 +217,12 @@ impl ChunkDecoder {
 
     fn trailer_byte(&mut self, next: State) -> Result<State, RequestError> {
         self.trailers += 1;
-        match self.trailers > MAX_TRAILERS {
-            true => Err(RequestError::TrailersTooLarge {
+        if self.trailers > MAX_TRAILERS {
+            Err(RequestError::TrailersTooLarge {
                 limit: MAX_TRAILERS,
-            }),
-            false => Ok(next),
+            })
+        } else {
+            Ok(next)
         }
     }
 }

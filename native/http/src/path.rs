@@ -34,9 +34,10 @@ pub fn is_at_or_below(path: &[u8], prefix: &[u8]) -> bool {
 /// What stands before the query, from the first slash on. In an absolute target that is the first one
 /// behind the scheme's, as erlang:decode_packet/3 has it.
 fn raw_path(target: &str) -> Option<&str> {
-    let path = match target.starts_with('/') {
-        true => target,
-        false => behind_authority(target)?,
+    let path = if target.starts_with('/') {
+        target
+    } else {
+        behind_authority(target)?
     };
     path.split('?').next()
 }

@@ -32,9 +32,10 @@ impl<'a> Target<'a> {
         if method == "CONNECT" {
             let valid = Authority::read(target.as_bytes())
                 .is_some_and(|authority| authority.port().is_some_and(|port| port > 0));
-            return match valid {
-                true => Ok(Self::Authority),
-                false => Err(RequestError::BadTarget { at }),
+            return if valid {
+                Ok(Self::Authority)
+            } else {
+                Err(RequestError::BadTarget { at })
             };
         }
         if target.starts_with('/') {

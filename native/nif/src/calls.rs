@@ -76,7 +76,7 @@ fn fed<'a>(env: Env<'a>, trunk: &Trunk, data: &[u8]) -> Term<'a> {
 }
 
 #[rustler::nif]
-fn take_output<'a>(env: Env<'a>, trunk: Trunk, limit: usize) -> Term<'a> {
+fn take_output(env: Env<'_>, trunk: Trunk, limit: usize) -> Term<'_> {
     let started = Instant::now();
     let mut mailbox = Mailbox::new(env, &trunk);
     let batch = trunk.take_output(limit, &mut mailbox, |batch| binary(env, batch));
@@ -199,12 +199,12 @@ fn shutdown(env: Env<'_>, trunk: Trunk, handle: SocketHandle, how: Atom) -> NifR
 }
 
 #[rustler::nif]
-fn setopts<'a>(
-    env: Env<'a>,
+fn setopts(
+    env: Env<'_>,
     trunk: Trunk,
     handle: SocketHandle,
     options: Vec<SocketOption>,
-) -> Term<'a> {
+) -> Term<'_> {
     let changes: Vec<_> = options.into_iter().map(|option| option.0).collect();
     let mut mailbox = Mailbox::new(env, &trunk);
     match trunk.set_options(handle.0, &changes, &mut mailbox) {
@@ -269,9 +269,10 @@ fn transport(trunk: Trunk, handle: SocketHandle) -> (Atom, Atom) {
         Some(Transport::WebSocket) => atoms::websocket(),
         Some(Transport::Bosh) => atoms::bosh(),
     };
-    let security = match origin.is_tls {
-        true => atoms::tls(),
-        false => atoms::plain(),
+    let security = if origin.is_tls {
+        atoms::tls()
+    } else {
+        atoms::plain()
     };
     (transport, security)
 }
@@ -351,7 +352,7 @@ fn sweep(env: Env<'_>, trunk: Trunk) -> Vec<LocalPid> {
 }
 
 #[rustler::nif]
-fn tick<'a>(env: Env<'a>, trunk: Trunk) -> Term<'a> {
+fn tick(env: Env<'_>, trunk: Trunk) -> Term<'_> {
     match trunk.tick(&mut Mailbox::new(env, &trunk)) {
         Ok(()) => atoms::ok().encode(env),
         Err(error) => (atoms::error(), text(env, &error.to_string())).encode(env),

@@ -45,7 +45,7 @@ struct Open<'a> {
     before: usize,
 }
 
-impl<'a> Elements<'a> {
+impl Elements<'_> {
     /// No more attributes follow.
     fn fill(&mut self) {
         let Some(open) = self.open.last_mut() else {

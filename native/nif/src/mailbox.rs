@@ -103,7 +103,7 @@ pub(crate) fn piece_term<'a>(env: Env<'a>, piece: Piece<'_>) -> Term<'a> {
 }
 
 /// A reason as gen_tcp names it.
-pub(crate) fn reason_atom<'a>(env: Env<'a>, reason: megaphone_socket::sink::Reason) -> Term<'a> {
+pub(crate) fn reason_atom(env: Env<'_>, reason: megaphone_socket::sink::Reason) -> Term<'_> {
     match Atom::from_str(env, reason.name()) {
         Ok(atom) => atom.encode(env),
         Err(_) => atoms::closed().encode(env),

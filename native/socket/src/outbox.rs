@@ -133,9 +133,10 @@ impl Outbox {
     /// Who has the next turn, if the writer has taken all that was framed.
     pub(crate) fn next_turn(&self) -> Option<Handle> {
         let mut frames = self.frames.lock();
-        let next = match frames.framed.is_empty() {
-            true => frames.turns.pop_front(),
-            false => None,
+        let next = if frames.framed.is_empty() {
+            frames.turns.pop_front()
+        } else {
+            None
         };
         frames.in_turn = next.is_some();
         next

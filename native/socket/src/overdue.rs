@@ -26,14 +26,16 @@ pub(crate) struct Progress {
 }
 
 /// What the peer owes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Overdue {
     /// Its first frame.
+    #[error("no whole frame came within {limit:?} (handshake_timeout)")]
     FirstFrame {
         /// How long it may take.
         limit: Duration,
     },
     /// The rest of a frame.
+    #[error("a frame is not whole after {waited:?}, {bytes} bytes of it came (frame_timeout)")]
     RestOfFrame {
         /// How long it was waited since its first bytes.
         waited: Duration,
@@ -48,23 +50,6 @@ impl Overdue {
         match self {
             Self::FirstFrame { .. } => "handshake_timeout",
             Self::RestOfFrame { .. } => "frame_timeout",
-        }
-    }
-}
-
-impl std::fmt::Display for Overdue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::FirstFrame { limit } => {
-                write!(
-                    f,
-                    "no whole frame came within {limit:?} (handshake_timeout)"
-                )
-            }
-            Self::RestOfFrame { waited, bytes } => write!(
-                f,
-                "a frame is not whole after {waited:?}, {bytes} bytes of it came (frame_timeout)"
-            ),
         }
     }
 }
@@ -106,16 +91,18 @@ impl Debt {
         }
         self.waited = self.waited.saturating_add(passed);
         let bytes = progress.bytes.saturating_sub(self.bytes);
-        let patience = match is_first {
-            true => self.patience.first_frame,
-            false => self.patience.begun_frame,
+        let patience = if is_first {
+            self.patience.first_frame
+        } else {
+            self.patience.begun_frame
         };
         let earned = Duration::from_secs(bytes / BYTES_A_SECOND);
         let waited = Duration::from_millis(self.waited);
         match patience {
-            Some(patience) if waited >= patience.saturating_add(earned) => Err(match is_first {
-                true => Overdue::FirstFrame { limit: patience },
-                false => Overdue::RestOfFrame { waited, bytes },
+            Some(patience) if waited >= patience.saturating_add(earned) => Err(if is_first {
+                Overdue::FirstFrame { limit: patience }
+            } else {
+                Overdue::RestOfFrame { waited, bytes }
             }),
             _ => Ok(()),
         }

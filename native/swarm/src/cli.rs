@@ -212,9 +212,10 @@ async fn work(arguments: &Arguments, crew: &mut Crew, report: &mut Report) -> io
 }
 
 fn progress_bar(users: usize) -> ProgressBar {
-    let target = match io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
-        false => ProgressDrawTarget::hidden(),
+    let target = if io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(Some(users as u64), target);
     let style = "{bar:40} {human_pos} of {human_len} online, {per_sec}, {elapsed} {msg}";

@@ -86,9 +86,10 @@ async fn log_in(swarm: &Arc<Swarm>, tell: &mut impl FnMut(&Event)) -> Logins {
     let mut last_second = started;
     loop {
         let counts = swarm.ledger.counts();
-        let ended = match swarm.settings.reconnect {
-            true => counts.online,
-            false => counts.logins + counts.failed_logins,
+        let ended = if swarm.settings.reconnect {
+            counts.online
+        } else {
+            counts.logins + counts.failed_logins
         };
         let is_done = ended >= users || swarm.is_ending();
         if is_done || last_second.elapsed() >= Duration::from_secs(1) {

@@ -106,9 +106,10 @@ impl Ledger {
 
     fn count_error(&self, reason: &str) {
         let mut errors = self.errors.lock();
-        let key = match errors.contains_key(reason) || errors.len() < MAX_ERRORS {
-            true => reason,
-            false => "others",
+        let key = if errors.contains_key(reason) || errors.len() < MAX_ERRORS {
+            reason
+        } else {
+            "others"
         };
         *errors.entry(key.to_owned()).or_default() += 1;
     }

@@ -100,9 +100,12 @@ impl Times {
         let mut bytes = Vec::new();
         // Writing to memory does not fail.
         let _ = V2Serializer::new().serialize(histogram, &mut bytes);
-        let at = |quantile| match histogram.is_empty() {
-            true => 0,
-            false => histogram.value_at_quantile(quantile),
+        let at = |quantile| {
+            if histogram.is_empty() {
+                0
+            } else {
+                histogram.value_at_quantile(quantile)
+            }
         };
         Self {
             count: histogram.len(),
@@ -199,9 +202,10 @@ impl Report {
 
 /// So many in so many seconds, a second.
 pub fn rate(count: u64, seconds: f64) -> f64 {
-    match seconds > 0.0 {
-        true => count as f64 / seconds,
-        false => 0.0,
+    if seconds > 0.0 {
+        count as f64 / seconds
+    } else {
+        0.0
     }
 }
 

@@ -220,9 +220,10 @@ struct Pace {
 impl Pace {
     fn new(rate: f64) -> Self {
         Self {
-            interval: match rate > 0.0 {
-                true => Duration::from_secs_f64(1.0 / rate),
-                false => Duration::ZERO,
+            interval: if rate > 0.0 {
+                Duration::from_secs_f64(1.0 / rate)
+            } else {
+                Duration::ZERO
             },
             next: parking_lot::Mutex::default(),
         }

@@ -151,9 +151,10 @@ fn frames_in_words(mut bytes: &[u8]) -> Vec<String> {
         let (_, kind) = KINDS[header.kind as usize];
         let flags = FLAGS.iter().filter(|(flag, _)| header.flags.has(*flag));
         let flags: Vec<_> = flags.map(|(_, name)| *name).collect();
-        let flags = match flags.is_empty() {
-            true => "-".to_owned(),
-            false => flags.join("+"),
+        let flags = if flags.is_empty() {
+            "-".to_owned()
+        } else {
+            flags.join("+")
         };
         let (last, rest) = match header.kind {
             FrameType::Data => {

@@ -158,7 +158,7 @@ fn frames_that_say_nothing() {
         expect_end("idle updates", end, Ceiling::IdleUpdates, 100_000..100_001);
     }
     let end = flood(&mut open(), |_, trunk| {
-        trunk.extend(update(1, Flags::NONE, 1))
+        trunk.extend(update(1, Flags::NONE, 1));
     });
     expect_end("small updates", end, Ceiling::IdleUpdates, 100_000..100_001);
 }
@@ -173,7 +173,7 @@ fn frames_for_streams_that_are_gone() {
     });
     expect_end("stray data", end, Ceiling::StrayFrames, 250_000..250_001);
     let end = flood(&mut server(), |_, trunk| {
-        trunk.extend(update(9, Flags::RST, 0))
+        trunk.extend(update(9, Flags::RST, 0));
     });
     expect_end("stray resets", end, Ceiling::StrayFrames, 250_000..250_001);
 }

@@ -120,9 +120,10 @@ pub(crate) fn reference(bytes: &[u8]) -> Reference {
         }
         length = index + 1;
         if length + 2 > MAX_REFERENCE {
-            return match numeric {
-                true => Reference::Malformed,
-                false => Reference::Entity,
+            return if numeric {
+                Reference::Malformed
+            } else {
+                Reference::Entity
             };
         }
     }

@@ -193,7 +193,7 @@ fn meaning(document: &str, around: &[(&str, &str)]) -> Vec<String> {
             match name.split_once(':') {
                 Some(("xmlns", _)) => {}
                 Some((prefix, local)) => {
-                    names.push(format!("@{{{}}}{local}={value}", scope[prefix]))
+                    names.push(format!("@{{{}}}{local}={value}", scope[prefix]));
                 }
                 None if *name == "xmlns" => {}
                 None => names.push(format!("@{name}={value}")),
@@ -397,10 +397,11 @@ proptest! {
     /// Whatever comes, in any chunks, no reader panics, and the stream's says the same each time.
     #[test]
     fn no_input_panics(input in nearly_xml(), sizes in vec(1..20_usize, 1..6), opened in any::<bool>()) {
-        let input = match opened {
-            true => [HEADER.as_bytes(), &input].concat(),
-            false => input,
-        };
+        let input = if opened {
+[HEADER.as_bytes(), &input].concat()
+} else {
+input
+};
         let whole = read(&input, &[input.len().max(1)], &mut Reader::new(limits()));
         prop_assert_eq!(read(&input, &sizes, &mut Reader::new(limits())), whole);
         let checked = xml::check(&input, &limits());

@@ -220,9 +220,10 @@ impl Requests {
     /// Answers a request with these documents.
     pub fn answer(&mut self, rid: u64, answer: Answer, documents: Vec<Bytes>, now: Instant) {
         if let Some(entry) = self.get_mut(rid) {
-            entry.state = match documents.is_empty() {
-                true => State::Answered(answer),
-                false => State::Fresh(Box::new(Fresh { answer, documents })),
+            entry.state = if documents.is_empty() {
+                State::Answered(answer)
+            } else {
+                State::Fresh(Box::new(Fresh { answer, documents }))
             };
             entry.since = now;
         }

@@ -60,9 +60,10 @@ impl Listener {
         context: Arc<Context>,
     ) -> Result<Self, BindError> {
         let (local, acceptor) = Acceptor::bind(config.address, inherited)?;
-        let behind = match config.proxy_protocol {
-            true => ", PROXY protocol",
-            false => "",
+        let behind = if config.proxy_protocol {
+            ", PROXY protocol"
+        } else {
+            ""
         };
         tracing::info!("listening on {local} ({}{behind})", config.kind.name());
         Ok(Self {

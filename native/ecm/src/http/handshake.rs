@@ -199,9 +199,10 @@ fn base64(bytes: &[u8]) -> String {
             .fold(0, |number, byte| number << 8 | u32::from(*byte));
         let number = number << (8 * (3 - group.len()));
         for digit in 0..4 {
-            text.push(match digit <= group.len() {
-                true => char::from(BASE64[(number >> (18 - 6 * digit)) as usize & 63]),
-                false => '=',
+            text.push(if digit <= group.len() {
+                char::from(BASE64[(number >> (18 - 6 * digit)) as usize & 63])
+            } else {
+                '='
             });
         }
     }

@@ -147,9 +147,10 @@ impl Addresses {
             return Ok(());
         }
         let source = Source::of(address);
-        match self.table(source).known(source, now).logins.take(rate, now) {
-            true => Ok(()),
-            false => Err(TooMany::LoginRate),
+        if self.table(source).known(source, now).logins.take(rate, now) {
+            Ok(())
+        } else {
+            Err(TooMany::LoginRate)
         }
     }
 

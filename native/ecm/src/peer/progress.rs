@@ -12,9 +12,10 @@ pub enum Moved {
 impl Moved {
     /// Whether any of these did.
     pub fn any<const N: usize>(moved: [Self; N]) -> Self {
-        match moved.contains(&Self::Yes) {
-            true => Self::Yes,
-            false => Self::No,
+        if moved.contains(&Self::Yes) {
+            Self::Yes
+        } else {
+            Self::No
         }
     }
 }

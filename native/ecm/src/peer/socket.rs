@@ -138,9 +138,10 @@ impl Socket {
     pub fn write_due(&mut self, output: &mut Bytes) -> io::Result<Written> {
         if output.is_empty() {
             self.flush()?;
-            return Ok(match self.has_unsent() {
-                true => Written::Stuck,
-                false => Written::Nothing,
+            return Ok(if self.has_unsent() {
+                Written::Stuck
+            } else {
+                Written::Nothing
             });
         }
         match self.try_write(output) {

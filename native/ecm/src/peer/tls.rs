@@ -427,9 +427,10 @@ impl Layer {
             };
             let length = encrypt(traffic, buffer).map_err(io::Error::other)?;
             let encrypted = buffer.get(..length).unwrap_or_default();
-            let written = match unsent.is_empty() {
-                true => taken(stream.try_write(encrypted))?,
-                false => 0,
+            let written = if unsent.is_empty() {
+                taken(stream.try_write(encrypted))?
+            } else {
+                0
             };
             unsent.extend_from_slice(encrypted.get(written..).unwrap_or_default());
             Ok(())

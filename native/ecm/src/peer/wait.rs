@@ -72,7 +72,7 @@ pin_project! {
     }
 }
 
-impl<'a> Wait<'a> {
+impl Wait<'_> {
     /// Waits until something happens: also that `changed` is ready. Input goes to `feed`.
     pub fn happened(
         self,
@@ -127,12 +127,12 @@ where
         {
             return Poll::Ready(Happened::CanWrite(room));
         }
-        match this.wanted.input {
-            true => this
-                .reader
+        if this.wanted.input {
+            this.reader
                 .poll_read(context, this.feed)
-                .map(Happened::Read),
-            false => Poll::Pending,
+                .map(Happened::Read)
+        } else {
+            Poll::Pending
         }
     }
 }

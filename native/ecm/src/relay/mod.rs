@@ -237,9 +237,10 @@ impl Client {
     /// The client's socket can't be read any more. What came before on a raw connection counts: to ejabberd its
     /// end comes behind that.
     fn input_failed(&mut self, error: &io::Error) -> Result<(), Ending> {
-        match self.answers.is_raw() {
-            true => self.input_ended(),
-            false => Err(task::left(self.peer(), error)),
+        if self.answers.is_raw() {
+            self.input_ended()
+        } else {
+            Err(task::left(self.peer(), error))
         }
     }
 

@@ -202,9 +202,10 @@ impl RequestReader {
                         .current
                         .as_ref()
                         .is_some_and(|request| request.pace == Pace::Stream);
-                    return match streams && !self.outgoing.is_empty() {
-                        true => Next::Send(self.give_out()),
-                        false => Next::Wait,
+                    return if streams && !self.outgoing.is_empty() {
+                        Next::Send(self.give_out())
+                    } else {
+                        Next::Wait
                     };
                 }
             }

@@ -62,9 +62,10 @@ impl Client {
     }
 
     fn deadline(&mut self) -> Option<(Instant, Missed)> {
-        let waiting = match self.answers.is_idle() {
-            true => Waiting::ForClient,
-            false => Waiting::ForServer,
+        let waiting = if self.answers.is_idle() {
+            Waiting::ForClient
+        } else {
+            Waiting::ForServer
         };
         let expected = match self.wants_input() {
             // A peer that closes its side closes the other one soon.

@@ -64,9 +64,10 @@ fn starttls(features: &[u8]) -> Option<(usize, usize)> {
     })?;
     let rest = features.get(start..)?;
     let tag = tag_end(rest)?;
-    let end = match rest.get(..tag)?.ends_with(b"/>") {
-        true => tag,
-        false => find(rest, END)? + END.len(),
+    let end = if rest.get(..tag)?.ends_with(b"/>") {
+        tag
+    } else {
+        find(rest, END)? + END.len()
     };
     Some((start, start + end))
 }

@@ -77,10 +77,13 @@ impl Client {
         match self.stage {
             Stage::Closing => Expected::Close,
             // ejabberd has to take what it has.
-            _ if self.held.is_some() => match self.outlet.is_shut() {
-                true => Expected::Room(self.documents),
-                false => Expected::Stalled,
-            },
+            _ if self.held.is_some() => {
+                if self.outlet.is_shut() {
+                    Expected::Room(self.documents)
+                } else {
+                    Expected::Stalled
+                }
+            }
             Stage::Header => Expected::Header,
             Stage::Queued => Expected::Turn,
             Stage::BeforeTls | Stage::Negotiating | Stage::Authenticating => Expected::Login,

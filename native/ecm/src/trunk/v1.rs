@@ -175,7 +175,7 @@ impl Link {
                 Some(mailbox) => mailbox.put(bytes),
                 // Ids are never used again, so this was closed here while ejabberd was sending.
                 None => {
-                    tracing::trace!(%id, bytes = bytes.len(), "content for a closed connection")
+                    tracing::trace!(%id, bytes = bytes.len(), "content for a closed connection");
                 }
             },
             Event::Close { id } => {

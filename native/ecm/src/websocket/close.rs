@@ -110,9 +110,10 @@ mod tests {
             (65_535, false),
         ] {
             let payload = [&u16::to_be_bytes(number)[..], b"bye"].concat();
-            let expected = match allowed {
-                true => Ok(Some(CloseCode(number))),
-                false => Err(FrameError::CloseCode(number)),
+            let expected = if allowed {
+                Ok(Some(CloseCode(number)))
+            } else {
+                Err(FrameError::CloseCode(number))
             };
             assert_eq!(read_close(&payload), expected, "{number}");
         }

@@ -245,9 +245,10 @@ impl Unfinished {
     }
 
     fn event(&self, opcode: Opcode) -> Event<'_> {
-        match opcode.is_control() {
-            true => event(opcode, &self.control),
-            false => event(opcode, &self.message),
+        if opcode.is_control() {
+            event(opcode, &self.control)
+        } else {
+            event(opcode, &self.message)
         }
     }
 }

@@ -208,7 +208,7 @@ impl Exchange {
             Phase::Raw | Phase::Over => {}
             // An answer to nothing: what the client will take it for, nobody knows.
             Phase::Head | Phase::Collect { .. } | Phase::Chunks | Phase::Discard { .. } => {
-                self.end()
+                self.end();
             }
             Phase::Stream { .. } | Phase::Answer => match self.tracker.follow(data) {
                 Progress::Within => {}
@@ -460,7 +460,7 @@ impl Exchange {
         match self.phase {
             Phase::Head if self.buffered() == 0 => self.end(),
             Phase::Head | Phase::Collect { .. } | Phase::Chunks => {
-                self.refuse(RequestError::Incomplete)
+                self.refuse(RequestError::Incomplete);
             }
             Phase::Discard { .. } => self.end(),
             Phase::Stream { .. } | Phase::Answer | Phase::Raw | Phase::Over => {}

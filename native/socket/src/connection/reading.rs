@@ -242,9 +242,10 @@ impl<P: Copy + Eq> Connection<P> {
             .reader
             .as_ref()
             .is_some_and(|reader| reader.need > available);
-        let held = match reader || self.input.wants_input() {
-            true => 0,
-            false => self.input.buffered(),
+        let held = if reader || self.input.wants_input() {
+            0
+        } else {
+            self.input.buffered()
         };
         let taken = self.unreturned.saturating_sub(held);
         if taken >= WINDOW_LUMP {

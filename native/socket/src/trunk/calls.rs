@@ -114,7 +114,7 @@ impl<P: Process> Trunk<P> {
     /// There is no send for which room was kept.
     pub fn unreserve<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
         self.visit(handle, sink, |connection, around| {
-            connection.unreserve(around)
+            connection.unreserve(around);
         });
     }
 
@@ -170,7 +170,7 @@ impl<P: Process> Trunk<P> {
     /// gen_tcp:close/1: never fails; what was sent still goes out.
     pub fn close<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
         self.visit(handle, sink, |connection, around| {
-            connection.release(around)
+            connection.release(around);
         });
     }
 

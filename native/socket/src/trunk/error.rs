@@ -6,15 +6,19 @@ use megaphone_trunk::v2::SessionError;
 use crate::overdue::Overdue;
 
 /// Why a trunk has to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrunkError {
     /// The bytes are no frames of version 1.
-    V1(FrameError),
+    #[error(transparent)]
+    V1(#[from] FrameError),
     /// The session of version 2 failed, by what came or by what did not.
-    V2(SessionError),
+    #[error(transparent)]
+    V2(#[from] SessionError),
     /// A frame is due for too long.
-    Overdue(Overdue),
+    #[error(transparent)]
+    Overdue(#[from] Overdue),
     /// The peer of version 1 reads none of so many bytes of closes, and makes more of them due.
+    #[error("its peer opens and closes connections and reads nothing, {0} bytes of answers wait")]
     UnreadCloses(usize),
 }
 
@@ -27,39 +31,5 @@ impl TrunkError {
             Self::Overdue(overdue) => overdue.name(),
             Self::UnreadCloses(_) => "unread_closes",
         }
-    }
-}
-
-impl std::fmt::Display for TrunkError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::V1(error) => error.fmt(f),
-            Self::V2(error) => error.fmt(f),
-            Self::Overdue(overdue) => overdue.fmt(f),
-            Self::UnreadCloses(bytes) => write!(
-                f,
-                "its peer opens and closes connections and reads nothing, {bytes} bytes of answers wait"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for TrunkError {}
-
-impl From<FrameError> for TrunkError {
-    fn from(error: FrameError) -> Self {
-        Self::V1(error)
-    }
-}
-
-impl From<SessionError> for TrunkError {
-    fn from(error: SessionError) -> Self {
-        Self::V2(error)
-    }
-}
-
-impl From<Overdue> for TrunkError {
-    fn from(overdue: Overdue) -> Self {
-        Self::Overdue(overdue)
     }
 }

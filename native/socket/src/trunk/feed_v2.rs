@@ -181,7 +181,7 @@ impl<P: Process> Trunk<P> {
 
     fn writable<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
         self.visit(handle, sink, |connection, around| {
-            connection.writable(around)
+            connection.writable(around);
         });
     }
 }

@@ -251,11 +251,12 @@ impl Bosh {
                 self.documents.extend(document);
             }
         }
-        match self.is_over {
-            true => Err(ChannelError::Closed(
+        if self.is_over {
+            Err(ChannelError::Closed(
                 condition.map_or(String::new(), |condition| format!(" ({condition})")),
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 }

@@ -100,12 +100,13 @@ fn close_document() -> String {
 
 /// Holds the answer to an [`open_document`] to what it has to be.
 fn expect_open(answer: &Bytes) -> Result<(), ChannelError> {
-    match answer.starts_with(b"<open") {
-        true => Ok(()),
-        false => Err(ChannelError::protocol(format!(
+    if answer.starts_with(b"<open") {
+        Ok(())
+    } else {
+        Err(ChannelError::protocol(format!(
             "expected <open/>, got {}",
             String::from_utf8_lossy(answer)
-        ))),
+        )))
     }
 }
 
@@ -113,9 +114,10 @@ fn expect_open(answer: &Bytes) -> Result<(), ChannelError> {
 fn standing_alone(document: &str) -> Cow<'_, str> {
     let end = document.find([' ', '/', '>']).unwrap_or(document.len());
     let (name, rest) = document.split_at(end);
-    match rest.starts_with(" xmlns=") {
-        true => Cow::Borrowed(document),
-        false => Cow::Owned(format!("{name} xmlns='jabber:client'{rest}")),
+    if rest.starts_with(" xmlns=") {
+        Cow::Borrowed(document)
+    } else {
+        Cow::Owned(format!("{name} xmlns='jabber:client'{rest}"))
     }
 }
 

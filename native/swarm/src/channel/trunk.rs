@@ -327,9 +327,10 @@ impl Channel for TrunkChannel {
                 if inbox.documents.is_empty() {
                     inbox.documents = VecDeque::new();
                 }
-                return match document.starts_with(b"<close") {
-                    true => Poll::Ready(Err(ChannelError::closed())),
-                    false => Poll::Ready(Ok(document)),
+                return if document.starts_with(b"<close") {
+                    Poll::Ready(Err(ChannelError::closed()))
+                } else {
+                    Poll::Ready(Ok(document))
                 };
             }
             if let Some(end) = &inbox.end {

@@ -81,9 +81,10 @@ fn addresses(words: &mut Words<'_>) -> Result<Addresses, ProxyError> {
         b"UNKNOWN" => return Ok(Addresses::Unspecified),
         _ => return Err(expected(at, "TCP4, TCP6 or UNKNOWN")),
     };
-    let what = match is_v6 {
-        true => "an IPv6 address",
-        false => "an IPv4 address",
+    let what = if is_v6 {
+        "an IPv6 address"
+    } else {
+        "an IPv4 address"
     };
     let mut address = || {
         let (at, word) = words.next()?;

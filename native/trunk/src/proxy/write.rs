@@ -85,9 +85,10 @@ fn put_tlvs(header: &Header, out: &mut Vec<u8>) {
     if let Some(tls) = &header.tls {
         // Client flags: by TLS, and with a certificate if it was verified; then the result, where
         // 0 is verified.
-        let mut value = match tls.verified {
-            true => vec![3, 0, 0, 0, 0],
-            false => vec![1, 0, 0, 0, 1],
+        let mut value = if tls.verified {
+            vec![3, 0, 0, 0, 0]
+        } else {
+            vec![1, 0, 0, 0, 1]
         };
         for (kind, text) in [
             (TYPE_SSL_VERSION, &tls.version),

@@ -307,9 +307,10 @@ fn find_writable(
     id: StreamId,
 ) -> Result<&mut Stream, StreamError> {
     let stream = find(table, failed, id)?;
-    match stream.state.can_write() {
-        true => Ok(stream),
-        false => Err(StreamError::Finished),
+    if stream.state.can_write() {
+        Ok(stream)
+    } else {
+        Err(StreamError::Finished)
     }
 }
 

@@ -305,9 +305,10 @@ impl Session {
         };
         stream.marks.clear(Marks::IN_CONTROL);
         let flags = acknowledgement(stream);
-        let owed = match stream.state.can_receive() {
-            true => stream.take_owed(),
-            false => 0,
+        let owed = if stream.state.can_receive() {
+            stream.take_owed()
+        } else {
+            0
         };
         // Data may have carried the acknowledgement meanwhile.
         if flags != Flags::NONE || owed > 0 {
@@ -327,9 +328,10 @@ impl Session {
         let queues = &mut self.output.queues;
         let queued = queues.len(stream.queue);
         let len = next_frame(stream, queued);
-        let flags = match len == queued && stream.state.is_finishing() {
-            true => Flags::FIN,
-            false => Flags::NONE,
+        let flags = if len == queued && stream.state.is_finishing() {
+            Flags::FIN
+        } else {
+            Flags::NONE
         };
         put_data(
             out,

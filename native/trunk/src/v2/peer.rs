@@ -70,13 +70,15 @@ impl Session {
         let body = Body {
             id,
             tag: stream.tag,
-            fate: match stream.marks.has(Marks::RELEASED) {
-                true => Fate::Drop,
-                false => Fate::Deliver,
+            fate: if stream.marks.has(Marks::RELEASED) {
+                Fate::Drop
+            } else {
+                Fate::Deliver
             },
-            end: match flags.has(Flags::FIN) {
-                true => End::Finish,
-                false => End::More,
+            end: if flags.has(Flags::FIN) {
+                End::Finish
+            } else {
+                End::More
             },
         };
         let is_unused = flags.has(Flags::FIN) && !stream.marks.has(Marks::RECEIVED);
@@ -282,16 +284,18 @@ impl Session {
 
     /// Spends for a stream, if it was the peer who opened it.
     fn spend_for(&mut self, id: StreamId, ceiling: Ceiling) -> Result<(), SessionFault> {
-        match self.role.opens(id) {
-            true => Ok(()),
-            false => self.spend(ceiling),
+        if self.role.opens(id) {
+            Ok(())
+        } else {
+            self.spend(ceiling)
         }
     }
 
     fn was_opened(&self, id: StreamId) -> bool {
-        match self.role.opens(id) {
-            true => id.get() < self.next_id,
-            false => self.peer_ids.standing(id) != Standing::Fresh,
+        if self.role.opens(id) {
+            id.get() < self.next_id
+        } else {
+            self.peer_ids.standing(id) != Standing::Fresh
         }
     }
 }

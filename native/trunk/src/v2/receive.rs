@@ -250,9 +250,10 @@ impl Session {
         check_session_stream(header)?;
         if header.flags == Flags::SYN {
             self.spend(Ceiling::Pings)?;
-            match self.output.pong(header.length) {
-                true => Ok(()),
-                false => Err(SessionFault::Ceiling(Ceiling::Pings)),
+            if self.output.pong(header.length) {
+                Ok(())
+            } else {
+                Err(SessionFault::Ceiling(Ceiling::Pings))
             }
         } else if header.flags != Flags::ACK {
             Err(flag_combination(header))

@@ -75,11 +75,12 @@ fn skip_text(bytes: &[u8], mut position: usize) -> usize {
 fn end_tag(rest: &[u8], position: usize, name: &[u8]) -> Result<usize, Error> {
     let mismatch = XmlError::MismatchedEndTag { at: position };
     let Some(after) = rest.strip_prefix(name) else {
-        return Err(match name.starts_with(rest) {
-            true => XmlError::Unfinished {
+        return Err(if name.starts_with(rest) {
+            XmlError::Unfinished {
                 at: position + 2 + rest.len(),
-            },
-            false => mismatch,
+            }
+        } else {
+            mismatch
         }
         .into());
     };

@@ -112,9 +112,10 @@ impl<'a> Request<'a> {
                 let default = default.unwrap_or_default().of(bytes);
                 let has_none = default.is_empty() || means(default, namespace::HTTP_BIND);
                 let scope = Scope {
-                    default: match has_none {
-                        true => namespace::CLIENT.as_bytes(),
-                        false => default,
+                    default: if has_none {
+                        namespace::CLIENT.as_bytes()
+                    } else {
+                        default
                     },
                     text: bytes,
                     bindings: &bindings,
@@ -181,9 +182,10 @@ impl<'a> Request<'a> {
             }
         }
         request.rid = rid.ok_or(Error::NoRid)?;
-        match request.rid > MAX_RID {
-            true => Err(Error::Attribute { name: "rid" }),
-            false => Ok(request),
+        if request.rid > MAX_RID {
+            Err(Error::Attribute { name: "rid" })
+        } else {
+            Ok(request)
         }
     }
 

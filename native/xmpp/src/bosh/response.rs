@@ -185,8 +185,5 @@ fn number(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
 }
 
 const fn boolean(value: bool) -> &'static str {
-    match value {
-        true => "true",
-        false => "false",
-    }
+    if value { "true" } else { "false" }
 }

@@ -76,9 +76,10 @@ fn length(length: usize) -> Result<u32, MessageError> {
         limit: usize::try_from(GIVEN_BACK - 1).unwrap_or(usize::MAX),
     };
     let length = u32::try_from(length).map_err(|_| too_long)?;
-    match length < GIVEN_BACK {
-        true => Ok(length),
-        false => Err(too_long),
+    if length < GIVEN_BACK {
+        Ok(length)
+    } else {
+        Err(too_long)
     }
 }
 

@@ -52,10 +52,10 @@ pub(super) fn name(header: Option<&Header>) -> &[u8] {
 }
 
 /// Checks a header (RFC 6120, 4.7 and 4.8). `text` is its tag, which the scanner has just read.
-pub(super) fn read<'a>(
-    text: &'a [u8],
+pub(super) fn read(
+    text: &[u8],
     mut scanner: Scanner,
-) -> Result<(Open<'a>, Option<Box<Header>>), StreamError> {
+) -> Result<(Open<'_>, Option<Box<Header>>), StreamError> {
     let name = scanner.root();
     let root_namespace = scanner.root_namespace(text, &Scope::NONE);
     if !means(root_namespace, namespace::STREAM) {
@@ -81,14 +81,15 @@ pub(super) fn read<'a>(
     let usual = name.whole(text) == USUAL_NAME
         && content == namespace::CLIENT.as_bytes()
         && bindings.len() == 1;
-    let header = match usual {
-        true => None,
-        false => Some(Box::new(Header {
+    let header = if usual {
+        None
+    } else {
+        Some(Box::new(Header {
             text: text.into(),
             name,
             default,
             bindings: bindings.into(),
-        })),
+        }))
     };
     Ok((open, header))
 }

@@ -18,7 +18,7 @@ fn read(reader: &mut Reader, chunks: &[&[u8]]) -> (Vec<String>, Option<StreamErr
             match reader.read(&mut input) {
                 Ok(None) => break,
                 Ok(Some(Event::Open(open))) => {
-                    events.push(format!("open {}", open.to.unwrap_or_default()))
+                    events.push(format!("open {}", open.to.unwrap_or_default()));
                 }
                 Ok(Some(Event::Close)) => events.push("close".into()),
                 Ok(Some(Event::Document(document))) => {

@@ -31,13 +31,14 @@ pub(crate) enum Encoding {
 pub(crate) fn declaration(bytes: &[u8], encoding: Encoding) -> Result<Declaration, XmlError> {
     const START: &[u8] = b"<?xml";
     // UTF-16 and UTF-32 start with a byte order mark or have a NUL beside the first `<`.
-    if matches!(bytes, [0xfe | 0xff, ..] | [0, ..] | [b'<', 0, ..]) {
+    if matches!(bytes, [0xfe | 0xff | 0, ..] | [b'<', 0, ..]) {
         return Err(XmlError::UnsupportedEncoding);
     }
     if bytes.len() <= START.len() {
-        return Ok(match START.starts_with(bytes) && !bytes.is_empty() {
-            true => Declaration::Partial,
-            false => Declaration::None,
+        return Ok(if START.starts_with(bytes) && !bytes.is_empty() {
+            Declaration::Partial
+        } else {
+            Declaration::None
         });
     }
     let Some(rest) = bytes.strip_prefix(START) else {

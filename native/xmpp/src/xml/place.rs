@@ -86,8 +86,9 @@ impl Name {
 /// The scanner reads no further than a place can say.
 #[inline]
 const fn offset(offset: usize) -> u32 {
-    match offset < u32::MAX as usize {
-        true => offset as u32,
-        false => u32::MAX,
+    if offset < u32::MAX as usize {
+        offset as u32
+    } else {
+        u32::MAX
     }
 }

@@ -133,9 +133,10 @@ impl Tag<'_, '_, '_> {
             .any(|same| {
                 same.len() > 1 && has_twice(same.iter().map(|(_, uri)| unescape(uri)).collect())
             });
-        match is_twice {
-            true => Err(XmlError::DuplicateAttribute { at }),
-            false => Ok(()),
+        if is_twice {
+            Err(XmlError::DuplicateAttribute { at })
+        } else {
+            Ok(())
         }
     }
 }
@@ -163,9 +164,10 @@ fn reserved(prefix: &[u8], uri: &[u8], at: usize) -> Result<(), XmlError> {
             is_allowed(prefix, meant.as_bytes()) && !meant.contains('\n')
         }
     };
-    match allowed {
-        true => Ok(()),
-        false => Err(XmlError::InvalidDeclaration { at }),
+    if allowed {
+        Ok(())
+    } else {
+        Err(XmlError::InvalidDeclaration { at })
     }
 }
 

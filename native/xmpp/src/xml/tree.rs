@@ -82,7 +82,7 @@ struct Walk<'a, 'b, B> {
 
 const CDATA: &[u8] = b"<![CDATA[";
 
-impl<'a, B: Builder> Walk<'a, '_, B> {
+impl<B: Builder> Walk<'_, '_, B> {
     fn document(&mut self) {
         self.tag();
         while self.depth > 0 && !self.bytes.is_empty() {
@@ -146,24 +146,27 @@ impl<'a, B: Builder> Walk<'a, '_, B> {
     fn content(&mut self) {
         while !self.bytes.is_empty() {
             let is_cdata = self.bytes.starts_with(CDATA);
-            let end = match is_cdata {
-                true => memchr::memmem::find(self.bytes, b"]]>"),
-                false => memchr::memchr(b'<', self.bytes),
+            let end = if is_cdata {
+                memchr::memmem::find(self.bytes, b"]]>")
+            } else {
+                memchr::memchr(b'<', self.bytes)
             };
             let bytes = self.bytes;
             let (run, after) = bytes.split_at(end.unwrap_or(bytes.len()));
-            let (run, after) = match is_cdata {
-                true => (
+            let (run, after) = if is_cdata {
+                (
                     run.get(CDATA.len()..).unwrap_or_default(),
                     after.get(3..).unwrap_or_default(),
-                ),
-                false => (run, after),
+                )
+            } else {
+                (run, after)
             };
             self.bytes = after;
             let is_last = after.starts_with(b"<") && !after.starts_with(CDATA);
-            let text = match is_cdata {
-                true => line_ends(run),
-                false => characters(run),
+            let text = if is_cdata {
+                line_ends(run)
+            } else {
+                characters(run)
             };
             if is_last && self.text.is_empty() {
                 if !text.is_empty() {
@@ -235,10 +238,7 @@ fn line_ends(raw: &[u8]) -> Cow<'_, str> {
 /// How many bytes the line end at the start has.
 fn line_end(text: &str, meant: &mut String) -> usize {
     meant.push('\n');
-    match text.starts_with("\r\n") {
-        true => 2,
-        false => 1,
-    }
+    if text.starts_with("\r\n") { 2 } else { 1 }
 }
 
 #[cfg(test)]

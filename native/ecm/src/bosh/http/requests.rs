@@ -314,9 +314,10 @@ impl Connection {
     }
 
     fn any_origin(&self) -> AllowOrigin {
-        match self.downstream.settings.bosh.origins.is_empty() {
-            true => AllowOrigin::Any,
-            false => AllowOrigin::Unsaid,
+        if self.downstream.settings.bosh.origins.is_empty() {
+            AllowOrigin::Any
+        } else {
+            AllowOrigin::Unsaid
         }
     }
 }

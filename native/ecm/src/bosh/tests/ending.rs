@@ -308,11 +308,12 @@ fn last_words_that_ejabberd_has_not_taken_are_left_with_the_streams_end() {
         world.ejabberd.window = Window::Shut;
         world.ask(101, "", &message(1));
         world.ask(102, "type='terminate'", &message(2));
-        match shut {
-            true => world
+        if shut {
+            world
                 .session
-                .terminate(Condition::SystemShutdown, Cause::Shutdown, world.now),
-            false => world.session.expire(world.now),
+                .terminate(Condition::SystemShutdown, Cause::Shutdown, world.now);
+        } else {
+            world.session.expire(world.now);
         }
         let unsent = vec![message(1), message(2), CLOSE.to_owned()];
         assert_eq!(left_of_the_end(&mut world), (Cause::Closed, unsent, vec![]));

@@ -232,9 +232,10 @@ impl Client {
 
     fn session_changed(&mut self, context: &Context<'_>) -> Moved {
         let session = self.session.as_mut();
-        match session.is_some_and(|session| session.poll_changed(context).is_ready()) {
-            true => Moved::Yes,
-            false => Moved::No,
+        if session.is_some_and(|session| session.poll_changed(context).is_ready()) {
+            Moved::Yes
+        } else {
+            Moved::No
         }
     }
 }

@@ -47,9 +47,10 @@ impl Client {
             if let Some(end) = end {
                 self.session_ended(end);
             }
-            match taken || end.is_some() {
-                true => Moved::Yes,
-                false => Moved::No,
+            if taken || end.is_some() {
+                Moved::Yes
+            } else {
+                Moved::No
             }
         })
     }

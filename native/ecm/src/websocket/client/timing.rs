@@ -70,11 +70,10 @@ impl Timing {
 
     /// Whether a message has come in part.
     pub fn within_message(&mut self, is_within: bool) {
-        match is_within {
-            true => {
-                self.message_since.get_or_insert_with(Instant::now);
-            }
-            false => self.message_since = None,
+        if is_within {
+            self.message_since.get_or_insert_with(Instant::now);
+        } else {
+            self.message_since = None;
         }
     }
 
@@ -122,9 +121,10 @@ impl Client {
             }
         };
         if self.stage == Stage::Serving && !self.xmpp.is_logged_in() {
-            match self.is_queued() {
-                true => sooner(timing.since + limits.login_wait, Missed::Turn),
-                false => sooner(timing.since + limits.auth_timeout, Missed::Login),
+            if self.is_queued() {
+                sooner(timing.since + limits.login_wait, Missed::Turn);
+            } else {
+                sooner(timing.since + limits.auth_timeout, Missed::Login);
             }
         }
         if let Some(since) = timing.message_since {

@@ -222,8 +222,9 @@ fn starts_name(bytes: &[u8], at: usize) -> Result<(), XmlError> {
             .next()
             .is_some_and(is_name_start),
     };
-    match valid {
-        true => Ok(()),
-        false => Err(XmlError::InvalidName { at }),
+    if valid {
+        Ok(())
+    } else {
+        Err(XmlError::InvalidName { at })
     }
 }
