@@ -196,6 +196,6 @@ def _compiled(lab: Lab) -> Path:
     if not ebin.exists():
         ebin.mkdir()
         here = ROOT / "test/bench"
-        sources = (ROOT / "test/run/megaphone_run.erl", here / "megaphone_bench_json.erl")
+        sources = (ROOT / "test/demo/megaphone_run.erl", here / "megaphone_bench_json.erl")
         run("erlc", "-o", ebin, *sources, here / "lab/megaphone_bench_lab.erl")
     return ebin
