@@ -33,9 +33,10 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "websocket")]
     transport: Transport,
 
-    /// Where to: HOST:PORT, or unix:/PATH for trunks.
-    #[arg(long, value_name = "ADDRESS")]
-    connect: Target,
+    /// Where to: HOST:PORT, or unix:/PATH for trunks. Of several, connections go to each in turn, and to the next one
+    /// if one refuses.
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    connect: Vec<Target>,
 
     /// The path of BOSH and WebSocket requests [default: /bosh, /ws].
     #[arg(long)]
@@ -88,6 +89,10 @@ struct Arguments {
     /// Users whose login failed or whose connection was lost log in again, at the pace of --login-rate.
     #[arg(long)]
     reconnect: bool,
+
+    /// Stream management (XEP-0198): stanzas are counted, and with --reconnect a stream that was lost is resumed.
+    #[arg(long)]
+    stream_management: bool,
 
     /// Seconds that everybody is idle before messages are sent, and after.
     #[arg(long, default_value_t = 0.0)]
@@ -265,6 +270,7 @@ impl Arguments {
             logins_at_once: self.logins_at_once,
             login_timeout: Duration::from_secs(self.login_timeout),
             reconnect: self.reconnect,
+            stream_management: self.stream_management,
             trunks: self.trunks,
         }
     }
@@ -313,7 +319,6 @@ impl Arguments {
         let mut all = vec!["--control".to_owned()];
         let mut option = |name: &str, value: String| all.push(format!("--{name}={value}"));
         option("transport", self.transport.name().to_owned());
-        option("connect", self.connect.to_string());
         option("domain", self.domain.clone());
         option("users", self.users.to_string());
         option("first", self.first.to_string());
@@ -324,6 +329,9 @@ impl Arguments {
         option("logins-at-once", self.logins_at_once.to_string());
         option("login-timeout", self.login_timeout.to_string());
         option("trunks", self.trunks.to_string());
+        self.connect
+            .iter()
+            .for_each(|target| option("connect", target.to_string()));
         self.path
             .iter()
             .for_each(|path| option("path", path.clone()));
@@ -334,6 +342,7 @@ impl Arguments {
             (self.tls, "--tls"),
             (self.starttls, "--starttls"),
             (self.reconnect, "--reconnect"),
+            (self.stream_management, "--stream-management"),
         ];
         let on = switches.iter().filter(|(on, _)| *on);
         all.extend(on.map(|(_, name)| (*name).to_owned()));

@@ -68,6 +68,8 @@ pub enum Event {
         sent: u64,
         /// Messages received.
         received: u64,
+        /// Streams resumed.
+        resumed: u64,
     },
     /// Every login has ended, well or not.
     Online(Logins),

@@ -136,6 +136,7 @@ async fn exchange(swarm: &Arc<Swarm>, rate: f64, duration: Duration) -> Traffic 
         received,
         lost: sent.saturating_sub(received),
         doubled: now.doubled - before.doubled,
+        reordered: now.reordered - before.reordered,
         latency: Times::of(&swarm.ledger.take_latencies()),
     }
 }
@@ -145,6 +146,7 @@ async fn end(swarm: &Arc<Swarm>) -> End {
     swarm.end(LEAVE).await;
     End {
         broken,
+        resumed: swarm.ledger.counts().resumed,
         stuck: swarm.ledger.counts().online,
         errors: swarm.ledger.errors(),
     }
@@ -158,5 +160,6 @@ fn progress(swarm: &Swarm) -> Event {
         broken: counts.broken,
         sent: counts.sent,
         received: counts.received,
+        resumed: counts.resumed,
     }
 }

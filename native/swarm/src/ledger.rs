@@ -25,6 +25,8 @@ pub struct Ledger {
     sent: AtomicU64,
     received: AtomicU64,
     doubled: AtomicU64,
+    reordered: AtomicU64,
+    resumed: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
     login_times: Mutex<Histogram<u64>>,
     latencies: Mutex<Histogram<u64>>,
@@ -58,6 +60,10 @@ pub struct Counts {
     pub received: u64,
     /// Messages that arrived again.
     pub doubled: u64,
+    /// Messages that arrived after a later one.
+    pub reordered: u64,
+    /// Streams that were resumed (XEP-0198), each a login too.
+    pub resumed: u64,
 }
 
 impl Ledger {
@@ -73,6 +79,8 @@ impl Ledger {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             doubled: AtomicU64::new(0),
+            reordered: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
             errors: Mutex::default(),
             login_times: Mutex::new(microseconds()),
             latencies: Mutex::new(microseconds()),
@@ -84,6 +92,11 @@ impl Ledger {
         self.logins.fetch_add(1, Relaxed);
         self.online.fetch_add(1, Relaxed);
         self.login_times.lock().saturating_record(micros(took));
+    }
+
+    /// The login of a user is to resume its stream.
+    pub fn resumed(&self) {
+        self.resumed.fetch_add(1, Relaxed);
     }
 
     /// A login failed.
@@ -132,6 +145,7 @@ impl Ledger {
             match missing.iter().position(|number| *number == note.number) {
                 Some(at) => {
                     missing.swap_remove(at);
+                    self.reordered.fetch_add(1, Relaxed);
                 }
                 None => {
                     self.doubled.fetch_add(1, Relaxed);
@@ -163,6 +177,8 @@ impl Ledger {
             sent: self.sent.load(Relaxed),
             received: self.received.load(Relaxed),
             doubled: self.doubled.load(Relaxed),
+            reordered: self.reordered.load(Relaxed),
+            resumed: self.resumed.load(Relaxed),
         }
     }
 
@@ -214,6 +230,7 @@ mod tests {
         }
         let counts = ledger.counts();
         assert_eq!((counts.sent, counts.received, counts.doubled), (5, 4, 3));
+        assert_eq!(counts.reordered, 1);
         assert_eq!(ledger.take_latencies().len(), 4);
         assert_eq!(ledger.take_latencies().len(), 0);
     }

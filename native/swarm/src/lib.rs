@@ -16,6 +16,7 @@ pub mod cli;
 mod control;
 mod crew;
 mod ledger;
+mod management;
 mod report;
 mod stanza;
 mod swarm;

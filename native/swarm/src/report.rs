@@ -60,6 +60,8 @@ pub struct Traffic {
     pub lost: u64,
     /// Messages that arrived again.
     pub doubled: u64,
+    /// Messages that arrived after a later one.
+    pub reordered: u64,
     /// From send to receipt.
     pub latency: Times,
 }
@@ -69,6 +71,8 @@ pub struct Traffic {
 pub struct End {
     /// Connections that were lost before.
     pub broken: u64,
+    /// Streams that were resumed.
+    pub resumed: u64,
     /// Users who had not left within the time for it.
     pub stuck: u64,
     /// What went wrong, and how often.
@@ -167,6 +171,7 @@ impl Traffic {
             received: all.iter().map(|one| one.received).sum(),
             lost: all.iter().map(|one| one.lost).sum(),
             doubled: all.iter().map(|one| one.doubled).sum(),
+            reordered: all.iter().map(|one| one.reordered).sum(),
             latency: Times::merged(all.iter().map(|one| &one.latency)),
         }
     }
@@ -178,6 +183,7 @@ impl End {
         let mut sum = Self::default();
         for one in all {
             sum.broken += one.broken;
+            sum.resumed += one.resumed;
             sum.stuck += one.stuck;
             for (error, count) in &one.errors {
                 *sum.errors.entry(error.clone()).or_default() += count;
@@ -196,7 +202,7 @@ impl Report {
             && self
                 .traffic
                 .iter()
-                .all(|one| one.lost == 0 && one.doubled == 0)
+                .all(|one| one.lost + one.doubled + one.reordered == 0)
     }
 }
 
@@ -220,20 +226,26 @@ impl fmt::Display for Report {
         for traffic in &self.traffic {
             writeln!(
                 f,
-                "messages  {} sent in {:.1} s, {} received, {} lost, {} doubled; {}",
+                "messages  {} sent in {:.1} s, {} received, {} lost, {} doubled, {} out of order; {}",
                 traffic.sent,
                 traffic.seconds,
                 traffic.received,
                 traffic.lost,
                 traffic.doubled,
+                traffic.reordered,
                 traffic.latency
             )?;
         }
         if self.end.broken + self.end.stuck > 0 {
-            let End { broken, stuck, .. } = &self.end;
+            let End {
+                broken,
+                resumed,
+                stuck,
+                ..
+            } = &self.end;
             writeln!(
                 f,
-                "trouble   {broken} connections lost, {stuck} users did not get out"
+                "trouble   {broken} connections lost, {resumed} streams resumed, {stuck} users did not get out"
             )?;
         }
         for (error, count) in &self.end.errors {

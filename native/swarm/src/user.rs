@@ -10,6 +10,7 @@ use megaphone_xmpp::xml::Root;
 use tokio::time::timeout;
 
 use crate::channel::{Bosh, Channel, ChannelError, Tcp, WebSocket};
+use crate::management::{self, Management};
 use crate::stanza::{self, Note};
 use crate::swarm::{Swarm, Transport};
 
@@ -43,11 +44,12 @@ where
     C: Channel,
     F: Future<Output = Result<C, ChannelError>> + Send,
 {
+    let mut managed = None;
     loop {
         // In a box, or an idle user would keep the room that a login takes.
-        let login = Box::pin(swarm.turn(log_in(swarm, index, connect())));
+        let login = Box::pin(swarm.turn(log_in(swarm, index, &mut managed, connect())));
         match login.await {
-            Some(Ok(channel)) => match stay(swarm, index, channel).await {
+            Some(Ok(channel)) => match stay(swarm, index, &mut managed, channel).await {
                 Ended::InOrder => return,
                 Ended::Broken(error) => swarm.ledger.broke(&error.to_string()),
             },
@@ -64,11 +66,12 @@ where
 async fn log_in<C: Channel>(
     swarm: &Swarm,
     index: usize,
+    managed: &mut Option<Box<Management>>,
     connect: impl Future<Output = Result<C, ChannelError>> + Send,
 ) -> Result<C, String> {
     let started = Instant::now();
     let within = swarm.settings.login_timeout;
-    match timeout(within, authenticate(swarm, index, connect)).await {
+    match timeout(within, authenticate(swarm, index, managed, connect)).await {
         Ok(Ok(channel)) => {
             swarm.ledger.logged_in(started.elapsed());
             Ok(channel)
@@ -81,6 +84,7 @@ async fn log_in<C: Channel>(
 async fn authenticate<C: Channel>(
     swarm: &Swarm,
     index: usize,
+    managed: &mut Option<Box<Management>>,
     connect: impl Future<Output = Result<C, ChannelError>> + Send,
 ) -> Result<C, ChannelError> {
     let settings = &swarm.settings;
@@ -92,6 +96,9 @@ async fn authenticate<C: Channel>(
     expect(&mut channel, "success").await?;
     channel.open(&settings.domain).await?;
     expect(&mut channel, "features").await?;
+    if resume(swarm, managed, &mut channel).await? {
+        return Ok(channel);
+    }
     channel.send(&stanza::bind(&settings.resource)).await?;
     loop {
         let document = channel.recv().await?;
@@ -107,14 +114,60 @@ async fn authenticate<C: Channel>(
             _ => {}
         }
     }
-    channel.send("<presence/>").await?;
+    if settings.stream_management {
+        channel.send(&management::enable()).await?;
+        let enabled = expect(&mut channel, "enabled").await?;
+        *managed = Root::new(&enabled).map(|root| Box::new(Management::enabled(&root)));
+    }
+    send(managed, &mut channel, "<presence/>").await?;
     Ok(channel)
 }
 
-async fn expect<C: Channel>(channel: &mut C, name: &str) -> Result<(), ChannelError> {
+/// Resumes the stream that was lost, if the server has it still.
+async fn resume<C: Channel>(
+    swarm: &Swarm,
+    managed: &mut Option<Box<Management>>,
+    channel: &mut C,
+) -> Result<bool, ChannelError> {
+    let Some(request) = managed.as_ref().and_then(|it| it.resume()) else {
+        return Ok(false);
+    };
+    channel.send(&request).await?;
+    let answer = channel.recv().await?;
+    match (Root::new(&answer), managed.as_mut()) {
+        (Some(root), Some(management)) if root.local_name() == "resumed" => {
+            for stanza in management.resumed(&root) {
+                channel.send(&stanza).await?;
+            }
+            swarm.ledger.resumed();
+            Ok(true)
+        }
+        _ => {
+            *managed = None;
+            Ok(false)
+        }
+    }
+}
+
+/// Sends a stanza, which counts if the stream is managed.
+async fn send<C: Channel>(
+    managed: &mut Option<Box<Management>>,
+    channel: &mut C,
+    stanza: &str,
+) -> Result<(), ChannelError> {
+    // It counts before it is sent: if that fails, it has to be sent again.
+    let question = managed.as_mut().and_then(|it| it.sent(stanza));
+    channel.send(stanza).await?;
+    match question {
+        Some(question) => channel.send(&question).await,
+        None => Ok(()),
+    }
+}
+
+async fn expect<C: Channel>(channel: &mut C, name: &str) -> Result<Bytes, ChannelError> {
     let document = channel.recv().await?;
     match Root::new(&document) {
-        Some(root) if root.local_name() == name => Ok(()),
+        Some(root) if root.local_name() == name => Ok(document),
         _ => Err(refused(name, &document)),
     }
 }
@@ -126,7 +179,12 @@ fn refused(expected: &str, document: &Bytes) -> ChannelError {
     ))
 }
 
-async fn stay<C: Channel>(swarm: &Swarm, index: usize, mut channel: C) -> Ended {
+async fn stay<C: Channel>(
+    swarm: &Swarm,
+    index: usize,
+    managed: &mut Option<Box<Management>>,
+    mut channel: C,
+) -> Ended {
     let member = &swarm.members[index];
     member.online.store(true, Relaxed);
     let partner = swarm.partner(index);
@@ -137,11 +195,11 @@ async fn stay<C: Channel>(swarm: &Swarm, index: usize, mut channel: C) -> Ended 
         }
         let done = tokio::select! {
             document = channel.recv() => match document {
-                Ok(document) => take(swarm, partner, &mut channel, &document).await,
+                Ok(document) => take(swarm, partner, managed, &mut channel, &document).await,
                 Err(error) => Err(error),
             },
             () = member.wake.notified() => {
-                say(swarm, index, &mut channel, &address).await
+                say(swarm, index, managed, &mut channel, &address).await
             }
         };
         if let Err(error) = done {
@@ -159,12 +217,13 @@ async fn stay<C: Channel>(swarm: &Swarm, index: usize, mut channel: C) -> Ended 
 async fn say<C: Channel>(
     swarm: &Swarm,
     index: usize,
+    managed: &mut Option<Box<Management>>,
     channel: &mut C,
     to: &str,
 ) -> Result<(), ChannelError> {
     for _ in 0..swarm.members[index].to_send.swap(0, Relaxed) {
         let note = swarm.ledger.next_note(index);
-        channel.send(&stanza::message(to, note)).await?;
+        send(managed, channel, &stanza::message(to, note)).await?;
     }
     Ok(())
 }
@@ -172,12 +231,21 @@ async fn say<C: Channel>(
 async fn take<C: Channel>(
     swarm: &Swarm,
     partner: usize,
+    managed: &mut Option<Box<Management>>,
     channel: &mut C,
     document: &Bytes,
 ) -> Result<(), ChannelError> {
     let Some(root) = Root::new(document) else {
         return Ok(());
     };
+    if let Some(management) = managed {
+        match root.name() {
+            "r" => return channel.send(&management.answer()).await,
+            "a" => management.acknowledge(&root),
+            "message" | "presence" | "iq" => management.received(),
+            _ => {}
+        }
+    }
     match root.name() {
         "message" => {
             if let Some(note) = Note::of(document) {
@@ -185,7 +253,7 @@ async fn take<C: Channel>(
             }
         }
         "iq" if matches!(root.attribute("type").as_deref(), Some("get" | "set")) => {
-            channel.send(&stanza::result(&root)).await?;
+            send(managed, channel, &stanza::result(&root)).await?;
         }
         "stream:error" => return Err(refused("no error", document)),
         _ => {}

@@ -125,7 +125,7 @@ impl Worker {
 }
 
 fn sum<'a>(events: impl IntoIterator<Item = &'a Event>) -> Event {
-    let mut total = [0; 5];
+    let mut total = [0; 6];
     for event in events {
         if let Event::Progress {
             online,
@@ -133,23 +133,25 @@ fn sum<'a>(events: impl IntoIterator<Item = &'a Event>) -> Event {
             broken,
             sent,
             received,
+            resumed,
         } = event
         {
             for (total, one) in total
                 .iter_mut()
-                .zip([online, failed, broken, sent, received])
+                .zip([online, failed, broken, sent, received, resumed])
             {
                 *total += one;
             }
         }
     }
-    let [online, failed, broken, sent, received] = total;
+    let [online, failed, broken, sent, received, resumed] = total;
     Event::Progress {
         online,
         failed,
         broken,
         sent,
         received,
+        resumed,
     }
 }
 

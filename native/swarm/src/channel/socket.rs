@@ -74,31 +74,44 @@ impl fmt::Display for Target {
     }
 }
 
-/// Makes sockets to one target.
+/// Makes sockets to one of several targets.
 #[derive(Debug)]
 pub struct Dialler {
-    target: Target,
+    targets: Vec<Target>,
     /// The local addresses that the sockets take in turn: each has some 28,000 ports.
     sources: Vec<IpAddr>,
     turn: AtomicUsize,
 }
 
 impl Dialler {
-    /// Sockets to `target` from `sources`; from any address if there are none.
-    pub const fn new(target: Target, sources: Vec<IpAddr>) -> Self {
+    /// Sockets to each of `targets` in turn, from `sources`; from any address if there are none of these.
+    pub const fn new(targets: Vec<Target>, sources: Vec<IpAddr>) -> Self {
         Self {
-            target,
+            targets,
             sources,
             turn: AtomicUsize::new(0),
         }
     }
 
-    /// Connects.
+    /// Connects, to the next target if one refuses.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's, for the last of all targets.
     pub async fn dial(&self) -> io::Result<Socket> {
-        let address = match &self.target {
+        let turn = self.turn.fetch_add(1, Relaxed);
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for attempt in 0..self.targets.len() {
+            let target = &self.targets[(turn + attempt) % self.targets.len()];
+            match self.dial_target(target, turn).await {
+                Err(error) => last = error,
+                connected => return connected,
+            }
+        }
+        Err(last)
+    }
+
+    async fn dial_target(&self, target: &Target, turn: usize) -> io::Result<Socket> {
+        let address = match target {
             Target::Unix(path) => return Ok(Socket::Unix(UnixStream::connect(path).await?)),
             Target::Tcp(address) => *address,
         };
@@ -107,8 +120,8 @@ impl Dialler {
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
         if !self.sources.is_empty() {
-            let turn = self.turn.fetch_add(1, Relaxed) % self.sources.len();
-            socket.bind(SocketAddr::new(self.sources[turn], 0))?;
+            let source = self.sources[turn % self.sources.len()];
+            socket.bind(SocketAddr::new(source, 0))?;
         }
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
