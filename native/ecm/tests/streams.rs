@@ -1086,13 +1086,17 @@ fn only_documents(said: Vec<Said>) -> Vec<String> {
     documents.collect()
 }
 
+/// What a stream's window has room for.
+const WINDOW: usize = 256 * 1024;
+
 /// A trunk on which nothing happens for so long has a client that takes nothing.
 const STUCK: Duration = Duration::from_millis(300);
 
-/// Sends documents to a client that reads none, until no more are taken; how many that were.
-fn fill(sessions: &mut Sessions, id: u32) -> usize {
+/// Sends documents, of which `sent` were sent before, to a client that takes none, until no more are taken; how many
+/// that were.
+fn fill(sessions: &mut Sessions, id: u32, sent: usize) -> usize {
     let body = "x".repeat(15_000);
-    for number in 0.. {
+    for number in sent..sent + 2_000 {
         let document = format!("<message xmlns='jabber:client' n='{number}'>{body}</message>");
         let mut message = Vec::new();
         megaphone_xmpp::framing::put_message(&mut message, document.as_bytes()).unwrap();
@@ -1113,19 +1117,31 @@ fn fill(sessions: &mut Sessions, id: u32) -> usize {
             }
         }
     }
-    0
+    panic!("ejabberd may say more than there is room for");
 }
 
 #[test]
 fn what_a_client_sent_counts_whatever_becomes_of_its_output() {
     let (_peer, ecm, mut sessions) = start(PLAIN, "");
     let (mut client, id) = log_in(&ecm, &mut sessions);
-    let sent = fill(&mut sessions, id);
+    let sent = fill(&mut sessions, id, 0);
     let (stanzas, documents) = twenty(10);
     client.send(&stanzas.concat());
     // What it has not read makes its end a reset: it can be read still, but not written.
     drop(client);
     let said = sessions.said_to_the_end(id);
+    expect_given_back(&said, sent);
+    assert!(
+        said[documents.len()..]
+            .iter()
+            .all(|said| matches!(said, Said::GivenBack(_)))
+    );
+    assert_eq!(only_documents(said), documents);
+}
+
+/// What its socket did not take has come back, to the last one of so many that ejabberd had sent.
+#[track_caller]
+fn expect_given_back(said: &[Said], sent: usize) {
     let back: Vec<_> = said
         .iter()
         .filter_map(|said| match said {
@@ -1133,7 +1149,6 @@ fn what_a_client_sent_counts_whatever_becomes_of_its_output() {
             _ => None,
         })
         .collect();
-    // All that its socket did not take, to the last one that ejabberd had sent.
     assert!(
         !back.is_empty() && back.len() < sent,
         "{} of {sent}",
@@ -1148,11 +1163,31 @@ fn what_a_client_sent_counts_whatever_becomes_of_its_output() {
             back.len()
         );
     }
-    assert!(
-        said[documents.len()..]
-            .iter()
-            .all(|said| matches!(said, Said::GivenBack(_)))
-    );
+}
+
+#[test]
+fn a_client_that_leaves_with_both_windows_full_loses_nothing() {
+    let (_peer, mut ecm, mut sessions) = start(PLAIN, "");
+    let (mut client, id) = log_in(&ecm, &mut sessions);
+    sessions.trunk.consumes = false;
+    let (stanzas, documents) = twenty(20_000);
+    // More than a window, so that some of it stays in the program and in its socket.
+    client.send(&stanzas.concat());
+    let sent = fill(&mut sessions, id, 0);
+    drop(client);
+    ecm.wait_for_log("a client takes nothing more");
+    // It is still to be read, and until then ejabberd can say no more than there is room for.
+    let all = fill(&mut sessions, id, sent);
+    assert!(all > sent, "{all} of {sent}");
+    sessions.trunk.consumes = true;
+    // A little of the window was taken before.
+    let consumed = sessions
+        .trunk
+        .session
+        .consumed(StreamId::new(id), WINDOW - 10_000);
+    assert_eq!(consumed, Ok(()));
+    let said = sessions.said_to_the_end(id);
+    expect_given_back(&said, all);
     assert_eq!(only_documents(said), documents);
 }
 
@@ -1189,16 +1224,15 @@ fn what_waits_for_a_busy_ejabberd_counts_when_its_client_is_given_up() {
     let (stanzas, documents) = twenty(20_000);
     // More than a window, so that some of it stays in the program.
     client.send(&stanzas.concat());
-    fill(&mut sessions, id);
+    fill(&mut sessions, id, 0);
     ecm.wait_for_log("a deadline passed: Output");
     sessions.trunk.consumes = true;
-    let window = 256 * 1024;
     // A little of it was taken before.
-    let held = window - 10_000;
+    let held = WINDOW - 10_000;
     let consumed = sessions.trunk.session.consumed(StreamId::new(id), held);
     assert_eq!(consumed, Ok(()));
     let got = only_documents(sessions.said_to_the_end(id));
-    assert!(got.len() > window / 20_000, "{} of 20", got.len());
+    assert!(got.len() > WINDOW / 20_000, "{} of 20", got.len());
     assert_eq!(got, documents[..got.len()]);
 }
 
