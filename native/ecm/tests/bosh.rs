@@ -4,13 +4,13 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 
-use common::v2::{Peer2, Seen, Trunk2, source};
+use common::sessions::{Said, Sessions, gone};
+use common::v2::{Peer2, Seen, source};
 use common::{Client, Ecm, get, status};
-use megaphone_trunk::proxy::{Header, Transport};
+use megaphone_trunk::proxy::Transport;
 
 const NS: &str = "xmlns='http://jabber.org/protocol/httpbind' xmlns:xmpp='urn:xmpp:xbosh'";
 const EMPTY: &str = "<body xmlns='http://jabber.org/protocol/httpbind'/>";
@@ -18,86 +18,13 @@ const OPEN: &str =
     "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' id='i1' from='a.example' version='1.0'/>";
 const FEATURES: &str = "<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>";
 const CLOSE: &str = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
-/// The first bit of a length.
-const GIVEN_BACK: u32 = 1 << 31;
 const ERROR: &str = "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
     <conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
 
-/// ejabberd's side: the documents of sessions.
-struct Ejabberd {
-    trunk: Trunk2,
-    /// What came of documents that are not whole.
-    partial: HashMap<u32, Vec<u8>>,
-}
-
-impl Ejabberd {
-    /// The next session, which has to be a new one.
-    #[track_caller]
-    fn opened(&mut self) -> (u32, Header) {
-        match self.trunk.next() {
-            Seen::Opened(id, header) => {
-                assert_eq!(header.alpn.as_deref(), Some(&b"xmpp-framing"[..]));
-                (id, *header)
-            }
-            other => panic!("expected a session, got {other:?}"),
-        }
-    }
-
-    /// The next document of a session.
-    #[track_caller]
-    fn document(&mut self, id: u32) -> String {
-        match self.message(id) {
-            Ok((0, document)) => document,
-            other => panic!("expected a document, got {other:?}"),
-        }
-    }
-
-    /// The next document of a session that is given back.
-    #[track_caller]
-    fn given_back(&mut self, id: u32) -> String {
-        match self.message(id) {
-            Ok((GIVEN_BACK, document)) => document,
-            other => panic!("expected a document to come back, got {other:?}"),
-        }
-    }
-
-    /// The end of a session whose client is gone, and for which nothing waits.
-    #[track_caller]
-    fn expect_client_gone(&mut self, id: u32) {
-        assert_eq!(self.given_back(id), "");
-        self.trunk.finish(id);
-        assert_eq!(self.message(id), Err(Seen::Finished(id)));
-    }
-
-    /// The first bit of the next message of a session, and its document.
-    fn message(&mut self, id: u32) -> Result<(u32, String), Seen> {
-        loop {
-            let bytes = self.partial.entry(id).or_default();
-            if let Some((length, rest)) = bytes.split_first_chunk::<4>() {
-                let length = u32::from_be_bytes(*length);
-                let first_bit = length & GIVEN_BACK;
-                let length = (length ^ first_bit) as usize;
-                if let Some(document) = rest.get(..length) {
-                    let document = String::from_utf8(document.to_vec()).unwrap();
-                    bytes.drain(..4 + length);
-                    return Ok((first_bit, document));
-                }
-            }
-            match self.trunk.next_on(id) {
-                Seen::Data(_, more) => bytes.extend(more),
-                other => return Err(other),
-            }
-        }
-    }
-
-    fn say(&mut self, id: u32, documents: &[&str]) {
-        let mut bytes = Vec::new();
-        for document in documents {
-            bytes.extend(u32::try_from(document.len()).unwrap().to_be_bytes());
-            bytes.extend(document.as_bytes());
-        }
-        self.trunk.send(id, &bytes);
-    }
+/// The end of a session whose client is gone, and for which nothing waits.
+#[track_caller]
+fn expect_client_gone(ejabberd: &mut Sessions, id: u32) {
+    assert_eq!(ejabberd.said_to_the_end(id), gone(&[]));
 }
 
 #[derive(Debug)]
@@ -162,12 +89,9 @@ fn creation(attributes: &str) -> String {
     )
 }
 
-fn start(more: &str) -> (Ecm, Ejabberd) {
+fn start(more: &str) -> (Ecm, Sessions) {
     let (ecm, mut trunks) = Peer2::start().start_ecm(1, more);
-    let ejabberd = Ejabberd {
-        trunk: trunks.remove(0),
-        partial: HashMap::new(),
-    };
+    let ejabberd = Sessions::new(trunks.remove(0));
     (ecm, ejabberd)
 }
 
@@ -180,12 +104,13 @@ struct Session {
 
 impl Session {
     #[track_caller]
-    fn start(ecm: &Ecm, ejabberd: &mut Ejabberd, attributes: &str) -> Self {
+    fn start(ecm: &Ecm, ejabberd: &mut Sessions, attributes: &str) -> Self {
         let mut client = ecm.client();
         client.send(&post(&creation(attributes)));
-        let (stream, _) = ejabberd.opened();
-        assert!(ejabberd.document(stream).starts_with("<open "));
-        ejabberd.say(stream, &[OPEN, FEATURES]);
+        let (stream, header, first) = ejabberd.opened();
+        assert_eq!(header.alpn.as_deref(), Some(&b"xmpp-framing"[..]));
+        assert!(first.starts_with("<open "));
+        ejabberd.send(stream, &[OPEN, FEATURES]);
         let sid = response(&mut client).attribute("sid");
         Self {
             client,
@@ -233,16 +158,16 @@ fn a_client_logs_in_talks_and_leaves() {
     let (ecm, mut ejabberd) = start("");
     let mut client = ecm.client();
     client.send(&post(&creation("xml:lang='de'")));
-    let (stream, header) = ejabberd.opened();
+    let (stream, header, first) = ejabberd.opened();
     assert_eq!(header.transport, Some(Transport::Bosh));
     assert_eq!(header.authority.as_deref(), Some("a.example"));
     assert_eq!(source(&header), client.stream.local_addr().unwrap());
     assert_eq!(
-        ejabberd.document(stream),
+        first,
         "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a.example' version='1.0' \
          xml:lang='de'/>"
     );
-    ejabberd.say(stream, &[OPEN, FEATURES]);
+    ejabberd.send(stream, &[OPEN, FEATURES]);
     let created = response(&mut client);
     assert_eq!(created.status(), 200);
     assert_eq!(
@@ -263,7 +188,7 @@ fn a_client_logs_in_talks_and_leaves() {
         "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
     );
     let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
-    ejabberd.say(stream, &[success]);
+    ejabberd.send(stream, &[success]);
     session.expect(&carrying(success));
     session.ask(102, "xmpp:restart='true'", "<iq id='bind'/>");
     assert!(ejabberd.document(stream).starts_with("<open "));
@@ -271,7 +196,7 @@ fn a_client_logs_in_talks_and_leaves() {
         ejabberd.document(stream),
         "<iq xmlns='jabber:client' id='bind'/>"
     );
-    ejabberd.say(stream, &[OPEN, FEATURES]);
+    ejabberd.send(stream, &[OPEN, FEATURES]);
     assert!(
         response(&mut session.client)
             .body
@@ -294,7 +219,7 @@ fn a_held_request_is_answered_as_soon_as_there_is_something() {
     for round in 0..20 {
         session.ask(101 + round, "", &message(1));
         assert_eq!(ejabberd.document(session.stream), message(1));
-        ejabberd.say(session.stream, &[&message(2), &message(3)]);
+        ejabberd.send(session.stream, &[&message(2), &message(3)]);
         session.expect(&carrying(&(message(2) + &message(3))));
     }
 }
@@ -307,7 +232,7 @@ fn a_pipelined_request_is_read_while_the_one_before_it_is_held() {
     session.ask(102, "", &message(1));
     assert_eq!(ejabberd.document(session.stream), message(1));
     session.expect(EMPTY);
-    ejabberd.say(session.stream, &[&message(2)]);
+    ejabberd.send(session.stream, &[&message(2)]);
     session.expect(&carrying(&message(2)));
 }
 
@@ -323,7 +248,7 @@ fn two_connections_may_bring_requests_in_any_order() {
     assert_eq!(ejabberd.document(session.stream), message(1));
     assert_eq!(ejabberd.document(session.stream), message(2));
     session.expect(EMPTY);
-    ejabberd.say(session.stream, &[&message(3)]);
+    ejabberd.send(session.stream, &[&message(3)]);
     assert_eq!(response(&mut other).body, carrying(&message(3)));
     assert_eq!(response(&mut other).status(), 200);
 }
@@ -335,7 +260,7 @@ fn a_request_is_repeated_after_its_connection_broke() {
     session.ask(101, "", &message(1));
     assert_eq!(ejabberd.document(session.stream), message(1));
     session.client = ecm.client();
-    ejabberd.say(session.stream, &[&message(2)]);
+    ejabberd.send(session.stream, &[&message(2)]);
     session.ask(101, "", &message(1));
     session.expect(&carrying(&message(2)));
     // The answer that came is there for as long as it may be missed.
@@ -377,8 +302,8 @@ fn clients_of_http_1_0_are_served() {
         format!("POST /http-bind HTTP/1.0\r\nContent-Length: {length}\r\n{field}\r\n{body}")
     };
     client.send(&old(&creation(""), "Connection: keep-alive\r\n"));
-    let (stream, _) = ejabberd.opened();
-    ejabberd.say(stream, &[OPEN, FEATURES]);
+    let (stream, ..) = ejabberd.opened();
+    ejabberd.send(stream, &[OPEN, FEATURES]);
     let created = response(&mut client);
     assert_eq!(created.field("Connection"), Some("keep-alive"));
     let sid = created.attribute("sid");
@@ -500,9 +425,8 @@ fn a_path_is_the_same_however_it_is_written() {
         client.send(&ask(path, "https://b.example"));
         assert_eq!(response(&mut client).status(), 403, "{path}");
         client.send(&ask(path, "https://a.example"));
-        let (stream, _) = ejabberd.opened();
-        ejabberd.document(stream);
-        ejabberd.say(stream, &[OPEN, FEATURES]);
+        let (stream, ..) = ejabberd.opened();
+        ejabberd.send(stream, &[OPEN, FEATURES]);
         assert!(response(&mut client).body.contains(" sid='"), "{path}");
     }
     for path in ["/bosh/x", "/bosh%2fx", "//bosh//x/"] {
@@ -548,7 +472,7 @@ fn what_can_not_be_read_is_refused_and_others_are_unharmed() {
     client.send(&chunk);
     client.send(&chunk);
     assert_eq!(response(&mut client).status(), 413);
-    ejabberd.say(session.stream, &[&message(1)]);
+    ejabberd.send(session.stream, &[&message(1)]);
     session.expect(&carrying(&message(1)));
 }
 
@@ -573,7 +497,7 @@ fn a_body_is_large_only_of_a_client_that_has_logged_in() {
         "<iq xmlns='jabber:server'/>",
     ];
     session.ask(101, "", "");
-    ejabberd.say(session.stream, &named);
+    ejabberd.send(session.stream, &named);
     session.expect(&carrying(&named.concat()));
     let known = format!("<body {NS} rid='102' sid='{}'>", session.sid);
     for first_tag in [
@@ -593,7 +517,7 @@ fn a_body_is_large_only_of_a_client_that_has_logged_in() {
         }
     }
     session.ask(102, "", "");
-    ejabberd.say(
+    ejabberd.send(
         session.stream,
         &["<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"],
     );
@@ -612,7 +536,7 @@ fn a_body_is_large_only_of_a_client_that_has_logged_in() {
         session.client.send(rest);
         let document = ejabberd.document(session.stream);
         assert!(document.len() > size && document.starts_with("<message"));
-        ejabberd.say(session.stream, &[&message(1)]);
+        ejabberd.send(session.stream, &[&message(1)]);
         session.expect(&carrying(&message(1)));
     }
     // The limit of all bodies holds as well.
@@ -639,13 +563,13 @@ fn a_client_that_does_not_log_in_has_to_go() {
     let mut user = Session::start(&ecm, &mut ejabberd, "");
     user.ask(101, "", "");
     let success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
-    ejabberd.say(user.stream, &[success]);
+    ejabberd.send(user.stream, &[success]);
     user.expect(&carrying(success));
     user.ask(102, "", "");
     let mut stranger = Session::start(&ecm, &mut ejabberd, "");
     stranger.ask(101, "", "");
     stranger.expect(&terminated("policy-violation"));
-    ejabberd.say(user.stream, &[&message(1)]);
+    ejabberd.send(user.stream, &[&message(1)]);
     user.expect(&carrying(&message(1)));
 }
 
@@ -655,7 +579,7 @@ fn a_silent_client_is_gone_as_if_its_connection_had_broken() {
     let mut session = Session::start(&ecm, &mut ejabberd, "");
     // There is no <close/>: with stream management it may resume.
     let stream = session.stream;
-    ejabberd.expect_client_gone(stream);
+    expect_client_gone(&mut ejabberd, stream);
     session.ask(101, "", "");
     session.expect(&terminated("item-not-found"));
 }
@@ -666,20 +590,20 @@ fn what_a_silent_client_never_got_goes_back_in_order() {
     let mut session = Session::start(&ecm, &mut ejabberd, "");
     let stream = session.stream;
     session.ask(101, "", "");
-    ejabberd.say(stream, &[&message(1)]);
+    ejabberd.send(stream, &[&message(1)]);
     session.expect(&carrying("<message xmlns='jabber:client' id='1'/>"));
     // It has got the first, and asks for no more.
-    ejabberd.say(stream, &[&message(2), &message(3)]);
+    ejabberd.send(stream, &[&message(2), &message(3)]);
     assert_eq!(ejabberd.given_back(stream), "");
     assert_eq!(ejabberd.given_back(stream), message(2));
     assert_eq!(ejabberd.given_back(stream), message(3));
     // This was on its way.
-    ejabberd.say(stream, &[&message(4)]);
+    ejabberd.send(stream, &[&message(4)]);
     assert_eq!(ejabberd.given_back(stream), message(4));
-    ejabberd.say(stream, &[&message(5)]);
+    ejabberd.send(stream, &[&message(5)]);
     ejabberd.trunk.finish(stream);
     assert_eq!(ejabberd.given_back(stream), message(5));
-    assert_eq!(ejabberd.message(stream), Err(Seen::Finished(stream)));
+    assert_eq!(ejabberd.next(stream), Said::Finished);
 }
 
 #[test]
@@ -691,11 +615,11 @@ fn more_goes_back_than_a_window_holds() {
     let text = "x".repeat(10_000);
     let large = |n: usize| format!("<message xmlns='jabber:client' id='{n}'>{text}</message>");
     for n in 0..25 {
-        ejabberd.say(stream, &[&large(n)]);
+        ejabberd.send(stream, &[&large(n)]);
     }
     assert_eq!(ejabberd.given_back(stream), "");
     for n in 25..30 {
-        ejabberd.say(stream, &[&large(n)]);
+        ejabberd.send(stream, &[&large(n)]);
     }
     ejabberd.trunk.finish(stream);
     for n in 0..30 {
@@ -703,7 +627,7 @@ fn more_goes_back_than_a_window_holds() {
         let id = megaphone_trunk::v2::StreamId::new(stream);
         let _ = ejabberd.trunk.session.consumed(id, large(n).len());
     }
-    assert_eq!(ejabberd.message(stream), Err(Seen::Finished(stream)));
+    assert_eq!(ejabberd.next(stream), Said::Finished);
 }
 
 #[test]
@@ -711,7 +635,7 @@ fn ejabberds_errors_reach_the_client() {
     let (ecm, mut ejabberd) = start("");
     let mut session = Session::start(&ecm, &mut ejabberd, "");
     session.ask(101, "", "");
-    ejabberd.say(session.stream, &[ERROR, CLOSE]);
+    ejabberd.send(session.stream, &[ERROR, CLOSE]);
     session.expect(
         "<body xmlns='http://jabber.org/protocol/httpbind' \
          xmlns:stream='http://etherx.jabber.org/streams' type='terminate' \
@@ -722,7 +646,7 @@ fn ejabberds_errors_reach_the_client() {
     assert_eq!(ejabberd.trunk.next_on(stream), Seen::Finished(stream));
     let mut session = Session::start(&ecm, &mut ejabberd, "");
     let elsewhere = CLOSE.replace("/>", " see-other-uri='https://b.example/bosh'/>");
-    ejabberd.say(session.stream, &[&elsewhere]);
+    ejabberd.send(session.stream, &[&elsewhere]);
     session.ask(101, "", "");
     session.expect(
         "<body xmlns='http://jabber.org/protocol/httpbind' type='terminate' \
@@ -734,10 +658,7 @@ fn ejabberds_errors_reach_the_client() {
 fn a_session_ends_with_its_trunk() {
     let peer = Peer2::start();
     let (ecm, mut trunks) = peer.start_ecm(1, "");
-    let mut ejabberd = Ejabberd {
-        trunk: trunks.remove(0),
-        partial: HashMap::new(),
-    };
+    let mut ejabberd = Sessions::new(trunks.remove(0));
     let mut held = Session::start(&ecm, &mut ejabberd, "");
     let mut between = Session::start(&ecm, &mut ejabberd, "");
     held.ask(101, "", "");
@@ -774,7 +695,7 @@ fn the_programs_end_is_told() {
     assert_eq!(last.field("Connection"), Some("close"));
     assert_eq!(session.client.rest(), "");
     for stream in [session.stream, idle.stream] {
-        ejabberd.expect_client_gone(stream);
+        expect_client_gone(&mut ejabberd, stream);
     }
     assert!(ecm.wait_for_exit().success());
 }
@@ -905,7 +826,7 @@ fn an_idle_user_costs_little_memory() {
             ] {
                 session.ask(rid, attributes, payload);
                 ejabberd.document(stream);
-                ejabberd.say(stream, &[answer]);
+                ejabberd.send(stream, &[answer]);
                 response(&mut session.client);
             }
             session.ask(104, "", "<presence/>");

@@ -1,5 +1,9 @@
 //! A trunk without a socket, for tests: ejabberd's end of it is in the same process.
 
+#[path = "../../tests/common/said.rs"]
+#[allow(dead_code)]
+mod said;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +11,7 @@ use std::time::Duration;
 use megaphone_trunk::proxy::{self, Header};
 use megaphone_trunk::v2::{Config, Event, Session, StreamId, Written};
 
+pub use self::said::{Said, documents, gone};
 use super::budget::OutputBudget;
 use super::link::Link;
 use super::{Trunks, v2};
@@ -25,33 +30,6 @@ pub struct Ejabberd {
 
 /// Far longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The bit in the length of a document that is given back.
-const GIVEN_BACK: u32 = 1 << 31;
-
-/// A message on a session's stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    Document(String),
-    /// A document of ejabberd's that its client never got; the first one may be empty.
-    GivenBack(String),
-}
-
-/// Documents that were said.
-pub fn documents(texts: &[&str]) -> Vec<Said> {
-    let texts = texts.iter();
-    texts
-        .map(|text| Said::Document((*text).to_owned()))
-        .collect()
-}
-
-/// That the client is gone, and documents that it never got.
-pub fn gone(undelivered: &[&str]) -> Vec<Said> {
-    let texts = [""].iter().chain(undelivered);
-    texts
-        .map(|text| Said::GivenBack((*text).to_owned()))
-        .collect()
-}
 
 /// What came on a stream and was not looked at.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -128,32 +106,18 @@ impl Ejabberd {
 
     /// The documents that have come on a session's stream since it was last asked for.
     pub fn documents(&mut self, id: u32) -> Vec<String> {
-        let bytes = self.received(id).bytes;
-        let mut messages = megaphone_xmpp::framing::Messages::new(usize::MAX);
-        let mut input = &bytes[..];
-        let mut documents = Vec::new();
-        while let Some(document) = messages.read(&mut input).unwrap() {
-            documents.push(String::from_utf8(document.to_vec()).unwrap());
-        }
-        documents
+        let document = |said| match said {
+            Said::Document(document) => document,
+            other => panic!("expected a document on {id}, got {other:?}"),
+        };
+        self.said(id).into_iter().map(document).collect()
     }
 
     /// The same with those among them that were given back.
     pub fn said(&mut self, id: u32) -> Vec<Said> {
-        let bytes = self.received(id).bytes;
-        let mut rest = &bytes[..];
-        let mut said = Vec::new();
-        while let Some((prefix, after)) = rest.split_first_chunk() {
-            let length = u32::from_be_bytes(*prefix);
-            let (document, after) = after.split_at((length & !GIVEN_BACK) as usize);
-            let document = String::from_utf8(document.to_vec()).unwrap();
-            said.push(match length & GIVEN_BACK {
-                0 => Said::Document(document),
-                _ => Said::GivenBack(document),
-            });
-            rest = after;
-        }
-        assert!(rest.is_empty(), "a part of a message: {rest:?}");
+        let mut bytes = self.received(id).bytes;
+        let said = std::iter::from_fn(|| Said::read(&mut bytes)).collect();
+        assert!(bytes.is_empty(), "a part of a message: {bytes:?}");
         said
     }
 

@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod metrics;
+mod said;
 pub mod sessions;
 pub mod v2;
 

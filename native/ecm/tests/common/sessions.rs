@@ -5,25 +5,13 @@ use std::collections::HashMap;
 use megaphone_trunk::proxy::Header;
 use megaphone_xmpp::framing::put_message;
 
+pub use super::said::{Said, documents, gone};
 use super::v2::{Seen, Trunk2};
 
 /// A trunk that carries sessions.
 pub struct Sessions {
     pub trunk: Trunk2,
     unread: HashMap<u32, Vec<u8>>,
-}
-
-/// The bit in the length of a document that is given back.
-const GIVEN_BACK: u32 = 1 << 31;
-
-/// What happened on a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    Document(String),
-    /// A document that the client never got; the first one may be empty.
-    GivenBack(String),
-    Finished,
-    Reset,
 }
 
 impl Sessions {
@@ -52,22 +40,22 @@ impl Sessions {
         }
     }
 
+    /// The next document of a session that is given back.
+    #[track_caller]
+    pub fn given_back(&mut self, id: u32) -> String {
+        match self.next(id) {
+            Said::GivenBack(document) => document,
+            other => panic!("expected a document to come back on {id}, got {other:?}"),
+        }
+    }
+
     /// What is next on a session.
     #[track_caller]
     pub fn next(&mut self, id: u32) -> Said {
         loop {
             let unread = self.unread.entry(id).or_default();
-            if let Some((prefix, rest)) = unread.split_first_chunk() {
-                let length = u32::from_be_bytes(*prefix);
-                let size = (length & !GIVEN_BACK) as usize;
-                if let Some(document) = rest.get(..size) {
-                    let document = String::from_utf8(document.to_vec()).unwrap();
-                    unread.drain(..prefix.len() + size);
-                    return match length & GIVEN_BACK {
-                        0 => Said::Document(document),
-                        _ => Said::GivenBack(document),
-                    };
-                }
+            if let Some(said) = Said::read(unread) {
+                return said;
             }
             match self.trunk.next_on(id) {
                 Seen::Data(_, bytes) => unread.extend_from_slice(&bytes),
@@ -113,23 +101,7 @@ impl Sessions {
     }
 }
 
-/// Documents that were said.
-pub fn documents(texts: &[&str]) -> Vec<Said> {
-    let texts = texts.iter();
-    texts
-        .map(|text| Said::Document((*text).to_owned()))
-        .collect()
-}
-
-/// That the client is gone, and documents that it never got.
-pub fn gone(undelivered: &[&str]) -> Vec<Said> {
-    let texts = [""].iter().chain(undelivered);
-    texts
-        .map(|text| Said::GivenBack((*text).to_owned()))
-        .collect()
-}
-
-/// The same of a client that was refused: there is nothing to come back to.
+/// That the client is gone which was refused: there is nothing to come back to.
 pub fn gone_for_good() -> Vec<Said> {
     let close = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
     [gone(&[]), documents(&[close])].concat()
