@@ -224,7 +224,7 @@ pub struct Connection {
     known: Known,
     /// Room that content was refused for. It is kept from one attempt to the next, because who asks anew is the last in
     /// the queue.
-    room: Option<Box<Asked>>,
+    room: Option<Box<RoomAsked>>,
 }
 
 /// Whether ejabberd knows of a connection.
@@ -235,7 +235,7 @@ enum Known {
 }
 
 /// Room that was asked for.
-enum Asked {
+enum RoomAsked {
     Coming(Pin<Box<dyn Future<Output = Result<Room, TrunkLost>> + Send>>),
     Here(Room),
 }
@@ -252,16 +252,18 @@ impl Connection {
     /// [`TrunkLost`]; the mailbox says so too, after what still came.
     pub fn try_send(&mut self, content: &[u8]) -> Result<Sent, TrunkLost> {
         let bytes = self.framed(content.len());
-        let asked = self.room.take_if(|room| matches!(**room, Asked::Here(_)));
+        let asked = self
+            .room
+            .take_if(|room| matches!(**room, RoomAsked::Here(_)));
         let room = match asked.map(|room| *room) {
-            Some(Asked::Here(room)) if room.is_for(bytes) => Some(room),
+            Some(RoomAsked::Here(room)) if room.is_for(bytes) => Some(room),
             _ if self.room.is_some() => return Ok(Sent::Refused),
             _ => self.link.queue.try_room(bytes)?,
         };
         let Some(room) = room else {
             let link = Arc::clone(&self.link);
             let coming = Box::pin(async move { link.queue.room(bytes).await });
-            self.room = Some(Box::new(Asked::Coming(coming)));
+            self.room = Some(Box::new(RoomAsked::Coming(coming)));
             return Ok(Sent::Refused);
         };
         let max = self.link.max_frame_size;
@@ -273,10 +275,10 @@ impl Connection {
 
     /// See [`Mailbox::poll_changed`]; ready too when there is room that content was refused for.
     pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<()> {
-        if let Some(Asked::Coming(room)) = self.room.as_deref_mut() {
+        if let Some(RoomAsked::Coming(room)) = self.room.as_deref_mut() {
             let mut context = Context::from_waker(context.waker());
             if let Poll::Ready(room) = room.as_mut().poll(&mut context) {
-                self.room = room.ok().map(|room| Box::new(Asked::Here(room)));
+                self.room = room.ok().map(|room| Box::new(RoomAsked::Here(room)));
                 return Poll::Ready(());
             }
         }
@@ -295,7 +297,7 @@ impl Connection {
     }
 }
 
-impl fmt::Debug for Asked {
+impl fmt::Debug for RoomAsked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Coming(_) => "Coming",

@@ -1,30 +1,25 @@
-//! A client's socket with TLS.
-//!
-//! rustls is used without its own buffers: what is read goes through the thread's buffer, and a client
-//! keeps no more than the part of a record that has come, and the bytes that the system did not take.
+//! The encryption of one socket.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use megaphone_trunk::proxy::{self, ChannelBindings};
+use megaphone_trunk::proxy::ChannelBindings;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls;
 use tokio_rustls::rustls::server::UnbufferedServerConnection;
 use tokio_rustls::rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use tokio_rustls::rustls::{self, CipherSuite, ProtocolVersion, ServerConfig};
 
 use crate::backlog::{Backlog, Backlogs, Evicted};
 use crate::channel_binding::Handshake;
 
 /// How much is encrypted at once: what the system does not take of it waits in the client's memory.
-const WRITE_SIZE: usize = 16 * 1024;
+pub(super) const WRITE_SIZE: usize = 16 * 1024;
 
 /// What a record adds to that at the most (RFC 5246, section 6.2.3).
 const RECORD_OVERHEAD: usize = 5 + 2048;
@@ -37,32 +32,16 @@ thread_local! {
     static WRITE_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; WRITE_SIZE + RECORD_OVERHEAD]);
 }
 
-/// A socket whose bytes are encrypted.
-pub struct TlsSocket {
-    stream: TcpStream,
-    layer: Layer,
-}
-
 /// The encryption of one socket.
-pub(super) struct Layer {
-    connection: UnbufferedServerConnection,
+pub struct Layer {
+    pub(super) connection: UnbufferedServerConnection,
     /// The part of a record that has come.
-    unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
     /// What is encrypted and was not taken by the system.
-    unsent: Vec<u8>,
+    pub(super) unsent: Vec<u8>,
     input: Input,
     /// Until they are asked for.
-    bindings: Option<Box<ChannelBindings>>,
-}
-
-/// What may come from the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Input {
-    Open,
-    /// It has said that it sends no more.
-    Ended,
-    /// What came can't be read, so nothing more can be said either, but why.
-    Failed,
+    pub(super) bindings: Option<Box<ChannelBindings>>,
 }
 
 /// Why a client got no TLS.
@@ -82,145 +61,20 @@ pub enum HandshakeError {
     Socket(#[from] io::Error),
 }
 
-impl TlsSocket {
-    /// Does a handshake in which the client has sent `input` so far. What has come of it in part counts among
-    /// the `backlogs`. What is said in it `handshake` hears. Gives the socket and the first bytes that the client sent by it.
-    ///
-    /// # Errors
-    /// [`HandshakeError`], with the socket, on which an alert was sent if the client should get one.
-    pub async fn accept(
-        mut stream: TcpStream,
-        config: Arc<ServerConfig>,
-        mut input: Vec<u8>,
-        mut handshake: Option<Handshake>,
-        backlogs: &Arc<Backlogs>,
-    ) -> Result<(Self, Vec<u8>), (HandshakeError, TcpStream)> {
-        let mut layer = match UnbufferedServerConnection::new(config) {
-            Ok(connection) => Layer::new(connection),
-            Err(error) => return Err((error.into(), stream)),
-        };
-        let mut plaintext = Vec::new();
-        match layer
-            .shake_hands(
-                &mut stream,
-                &mut input,
-                &mut plaintext,
-                &mut handshake,
-                backlogs,
-            )
-            .await
-        {
-            Ok(()) => {
-                let suite = layer.connection.negotiated_cipher_suite();
-                layer.bindings = handshake
-                    .zip(suite)
-                    .map(|(handshake, suite)| Box::new(handshake.bindings(suite)));
-                Ok((Self { stream, layer }, plaintext))
-            }
-            Err(error) => {
-                // The alert; the socket of a client so young has room for it.
-                let _ = layer.flush(&stream);
-                Err((error, stream))
-            }
-        }
-    }
-
-    /// What ejabberd is told of it.
-    #[must_use]
-    pub fn describe(&self) -> proxy::Tls {
-        let connection = &self.layer.connection;
-        proxy::Tls {
-            version: connection.protocol_version().map(version_name),
-            cipher: connection
-                .negotiated_cipher_suite()
-                .map(|suite| cipher_name(suite.suite())),
-            ..proxy::Tls::default()
-        }
-    }
-
-    /// The certificates that the client showed.
-    pub(super) fn shown_by_client(&self) -> &[CertificateDer<'static>] {
-        self.layer.connection.peer_certificates().unwrap_or(&[])
-    }
-
-    /// What the client's login can be bound to, for whoever asks first.
-    pub(super) fn take_bindings(&mut self) -> ChannelBindings {
-        let bindings = self.layer.bindings.take();
-        bindings.map_or_else(ChannelBindings::default, |it| *it)
-    }
-
-    /// Reads into `buffer`, which is longer than any record, until there is something or the client's end,
-    /// which is 0.
-    pub(super) fn poll_read(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        // What a record says is shorter than the record.
-        let room = buffer.len().saturating_sub(self.layer.unread.len());
-        let mut filled = 0;
-        let (mut reader, _writer) = self.stream.split();
-        self.layer
-            .poll_read(&mut reader, context, room, &mut |bytes| {
-                if let Some(place) = buffer.get_mut(filled..filled + bytes.len()) {
-                    place.copy_from_slice(bytes);
-                    filled += bytes.len();
-                }
-            })
-    }
-
-    pub(super) const fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
-    pub(super) fn split(&mut self) -> (&mut TcpStream, &mut Layer) {
-        (&mut self.stream, &mut self.layer)
-    }
-
-    pub(super) fn has_unsent(&self) -> bool {
-        !self.layer.unsent.is_empty()
-    }
-
-    /// How many bytes of a record have come that is not whole.
-    pub(super) const fn unread(&self) -> usize {
-        self.layer.unread.capacity()
-    }
-
-    /// Gives the system what it did not take before.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.layer.flush(&self.stream)
-    }
-
-    /// Takes bytes to be encrypted, once all before them are sent; how many.
-    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.flush()?;
-        if self.has_unsent() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let piece = bytes.get(..WRITE_SIZE).unwrap_or(bytes);
-        self.layer
-            .send(&self.stream, |mut traffic, out| traffic.encrypt(piece, out))?;
-        Ok(piece.len())
-    }
-
-    /// Says that nothing more will be sent.
-    pub(super) fn close_notify(&mut self) -> io::Result<()> {
-        self.layer.send(&self.stream, |mut traffic, out| {
-            traffic.queue_close_notify(out)
-        })
-    }
-}
-
-impl fmt::Debug for TlsSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TlsSocket").field(&self.stream).finish()
-    }
+/// What may come from the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// It has said that it sends no more.
+    Ended,
+    /// What came can't be read, so nothing more can be said either, but why.
+    Failed,
 }
 
 type WriteTraffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
 
 impl Layer {
-    const fn new(connection: UnbufferedServerConnection) -> Self {
+    pub(super) const fn new(connection: UnbufferedServerConnection) -> Self {
         Self {
             connection,
             unread: Vec::new(),
@@ -230,7 +84,7 @@ impl Layer {
         }
     }
 
-    async fn shake_hands(
+    pub(super) async fn shake_hands(
         &mut self,
         stream: &mut TcpStream,
         input: &mut [u8],
@@ -292,7 +146,7 @@ impl Layer {
 
     /// Reads, no more than `room` at once, until there is something for `feed`, or the client's end,
     /// which is 0.
-    pub(super) fn poll_read(
+    pub fn poll_read(
         &mut self,
         reader: &mut ReadHalf<'_>,
         context: &mut Context<'_>,
@@ -405,7 +259,7 @@ impl Layer {
     }
 
     /// Writes what an encryption gives, after what waits.
-    fn send(
+    pub(super) fn send(
         &mut self,
         stream: &TcpStream,
         mut encrypt: impl FnMut(WriteTraffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
@@ -437,7 +291,7 @@ impl Layer {
         })
     }
 
-    fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+    pub(super) fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
         if self.unsent.is_empty() {
             return Ok(());
         }
@@ -486,62 +340,4 @@ fn poll_fill(
     let mut buffer = ReadBuf::new(buffer);
     ready!(std::pin::Pin::new(reader).poll_read(context, &mut buffer))?;
     Poll::Ready(Ok(buffer.filled().len()))
-}
-
-/// As in OpenSSL, whose names PROXY headers have.
-fn version_name(version: ProtocolVersion) -> String {
-    match version {
-        ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
-        ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
-/// As in OpenSSL: `ECDHE-RSA-AES128-GCM-SHA256` for the suites of TLS 1.2, and for those of 1.3 the
-/// names of RFC 8446.
-fn cipher_name(suite: CipherSuite) -> String {
-    let name = format!("{suite:?}");
-    if let Some(name) = name.strip_prefix("TLS13_") {
-        return format!("TLS_{name}");
-    }
-    name.trim_start_matches("TLS_")
-        .replace("_WITH_", "-")
-        .replace("AES_128", "AES128")
-        .replace("AES_256", "AES256")
-        .replace("POLY1305_SHA256", "POLY1305")
-        .replace('_', "-")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_those_of_openssl() {
-        for (suite, name) in [
-            (
-                CipherSuite::TLS13_AES_256_GCM_SHA384,
-                "TLS_AES_256_GCM_SHA384",
-            ),
-            (
-                CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
-                "TLS_CHACHA20_POLY1305_SHA256",
-            ),
-            (
-                CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-                "ECDHE-RSA-AES128-GCM-SHA256",
-            ),
-            (
-                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-                "ECDHE-ECDSA-AES256-GCM-SHA384",
-            ),
-            (
-                CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-                "ECDHE-RSA-CHACHA20-POLY1305",
-            ),
-        ] {
-            assert_eq!(cipher_name(suite), name);
-        }
-        assert_eq!(version_name(ProtocolVersion::TLSv1_3), "TLSv1.3");
-    }
 }
