@@ -79,7 +79,11 @@ fn read_config(arguments: &Arguments) -> Result<Config, ConfigError> {
 
 /// Reads the files that the configuration names.
 fn check_files(config: &Config) -> Result<(), ServerError> {
-    load_tls(&config.trunk)?;
+    if let Some(tls) = load_tls(config.trunk.tls.as_ref())? {
+        for node in config.all_nodes().iter() {
+            tls.of_host(node.address.host())?;
+        }
+    }
     certificates::load(config, None)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! It is HTTP/1.1 with one request a connection, read as strictly as a client's.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,12 @@ use tokio::time::timeout;
 
 use crate::front::accept::{Acceptor, BindError, Descriptor};
 use crate::front::inherited::Inherited;
-use crate::metrics::{self, Now};
+use crate::metrics::{self, NodeNow, Now};
+use crate::node::{Condition, Nodes, Status};
 use crate::peer::{Socket, socket};
 use crate::settings::CurrentSettings;
 use crate::shutdown::Admission;
-use crate::trunk::{OutputBudget, Trunks};
+use crate::trunk::OutputBudget;
 
 /// How long a request and its answer may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -44,7 +46,7 @@ pub struct Monitor {
 #[derive(Debug, Clone)]
 pub struct Watched {
     /// The way to ejabberd.
-    pub trunks: Arc<Trunks>,
+    pub nodes: Arc<Nodes>,
     /// What clients are held to.
     pub settings: Arc<CurrentSettings>,
     /// What waits for clients.
@@ -151,9 +153,10 @@ impl Watched {
 
     fn metrics(&self) -> Answer {
         let settings = self.settings.get();
-        let logins = settings.logins.count();
+        let logins = self.nodes.logins();
         let now = Now {
-            trunks_up: self.trunks.count() as u64,
+            trunks_up: self.nodes.trunk_count() as u64,
+            nodes: self.nodes.status().iter().map(node_now).collect(),
             addresses: settings.addresses.count() as u64,
             logins_running: logins.running as u64,
             logins_waiting: logins.waiting as u64,
@@ -168,16 +171,60 @@ impl Watched {
         }
     }
 
-    /// Whether clients can be sent here.
+    /// Whether clients can be sent here, and with more than one node, how each of them is.
     fn health(&self) -> Answer {
         if *self.admission.borrow() != Admission::Open {
             return Answer::text("503 Service Unavailable", "ending");
         }
-        match self.trunks.count() {
-            0 => Answer::text("503 Service Unavailable", "no trunk is up"),
-            1 => Answer::text("200 OK", "1 trunk is up"),
-            count => Answer::text("200 OK", &format!("{count} trunks are up")),
+        let (trunks, nodes) = (self.nodes.trunk_count(), self.nodes.status());
+        let mut text = match trunks {
+            0 => "no trunk is up".to_owned(),
+            1 => "1 trunk is up".to_owned(),
+            count => format!("{count} trunks are up"),
+        };
+        let is_healthy = trunks > 0 && self.nodes.take_sessions();
+        if trunks > 0 && !is_healthy {
+            text.push_str(", and no node takes sessions");
         }
+        if nodes.len() > 1 {
+            for node in &nodes {
+                let Status {
+                    name,
+                    state,
+                    condition,
+                    trunks,
+                    sessions,
+                    ..
+                } = node;
+                let (state, condition) = (state.name(), condition.name());
+                let _ = write!(
+                    text,
+                    "\n{name}: {state}, {condition}, trunks: {trunks}, sessions: {sessions}"
+                );
+            }
+        }
+        let status = if is_healthy {
+            "200 OK"
+        } else {
+            "503 Service Unavailable"
+        };
+        Answer::text(status, &text)
+    }
+}
+
+fn node_now(node: &Status) -> NodeNow {
+    NodeNow {
+        name: node.name.clone(),
+        state: node.state.name(),
+        is_usable: node.is_usable(),
+        is_ejected: matches!(node.condition, Condition::Ejected(_)),
+        ejections: node.ejections,
+        trunks: node.trunks as u64,
+        sessions: node.sessions,
+        requests: node.requests,
+        share: node.share,
+        logins_running: node.logins as u64,
+        login_limit: (node.login_limit < usize::MAX).then_some(node.login_limit as u64),
     }
 }
 

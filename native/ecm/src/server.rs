@@ -16,15 +16,15 @@ use crate::config::{Again, Config, ConfigError};
 use crate::front::accept::BindError;
 use crate::front::inherited::{InheritError, Inherited};
 use crate::front::listener::{Context, Listener};
-use crate::ids::IdSource;
 use crate::logging::Logging;
 use crate::metrics::Reason;
 use crate::monitor::{Monitor, Watched};
+use crate::node::{Keeper, KeeperError, Nodes};
 use crate::open_files::Room;
 use crate::peer::clients::Clients;
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::{GROUPS, Phase, Phases};
-use crate::trunk::{Dialler, OutputBudget, TlsError, TrunkPool, Trunks, load_tls};
+use crate::trunk::{OutputBudget, TlsError, load_tls};
 
 /// How long the last closes may take to be written to the trunk, and to the clients.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -50,9 +50,9 @@ pub enum ServerError {
     /// A socket that it was started with can't be used.
     #[error(transparent)]
     Inherit(#[from] InheritError),
-    /// The system has no random numbers.
-    #[error("no random numbers from the system: {0}")]
-    Random(#[from] getrandom::Error),
+    /// The nodes can't be had.
+    #[error(transparent)]
+    Nodes(#[from] KeeperError),
     /// Signals can't be received.
     #[error("can't receive signals: {0}")]
     Signals(std::io::Error),
@@ -62,9 +62,6 @@ pub enum ServerError {
     /// The clients' certificates can't be used.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
-    /// The frame size is none of the protocol's.
-    #[error(transparent)]
-    FrameSize(#[from] megaphone_trunk::v1::LimitError),
 }
 
 /// How the program ended.
@@ -101,23 +98,19 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     let room = Room::of(open_files, &config);
     tell_room(room, open_files, &config);
     let clients = Arc::new(Clients::new(room.clients));
-    let trunks = Arc::new(Trunks::new(config.trunk.protocol, IdSource::new()?));
-    let dialler = Arc::new(Dialler::new(&config.trunk, load_tls(&config.trunk)?));
+    let keeper = Arc::new(Keeper::new(
+        &config,
+        load_tls(config.trunk.tls.as_ref())?.as_ref(),
+        &budget,
+        &settings.get().backlogs,
+    )?);
+    let nodes = Arc::clone(keeper.nodes());
     let phases = Arc::<Phases>::default();
     let mut inherited = inherit(started.replaces)?;
     let (finish, finish_receiver) = watch::channel(false);
-
-    let pool = TrunkPool::new(
-        config.trunk.clone(),
-        config.trunk_count(),
-        Arc::clone(&dialler),
-        Arc::clone(&budget),
-        Arc::clone(&settings.get().backlogs),
-        Arc::clone(&trunks),
-    )?;
     let sessions = Arc::new(Sessions::new(phases.last()));
     let context = Arc::new(Context {
-        trunks: Arc::clone(&trunks),
+        nodes: Arc::clone(&nodes),
         settings: Arc::clone(&settings),
         clients: Arc::clone(&clients),
         sessions: Arc::clone(&sessions),
@@ -133,7 +126,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(address) = config.metrics.address {
         let watched = Watched {
-            trunks: Arc::clone(&trunks),
+            nodes: Arc::clone(&nodes),
             settings: Arc::clone(&settings),
             budget: Arc::clone(&budget),
             admission: phases.admission(),
@@ -142,16 +135,15 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         tokio::spawn(monitor.run());
     }
     inherited.all_taken()?;
-    enforce_budgets(&settings.get(), &budget, &trunks);
-    let pool = tokio::spawn(pool.run(finish_receiver));
+    enforce_budgets(&settings.get(), &budget, &nodes);
+    let trunks = tokio::spawn(Arc::clone(&keeper).run(finish_receiver));
     tokio::spawn(Arc::clone(&sessions).sweep());
-    tokio::spawn(Arc::clone(&settings.get().logins).pass_by_slow());
     tokio::spawn(refresh_ticket_keys(Arc::clone(&settings)));
     for listener in listeners {
         tokio::spawn(listener.run());
     }
     if let Some(process) = started.replaces {
-        tokio::spawn(replace(process, Arc::clone(&trunks)));
+        tokio::spawn(replace(process, Arc::clone(&nodes)));
     }
 
     let mut reloading = Reloading {
@@ -159,7 +151,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         config_file: started.config_file,
         settings,
         budget,
-        dialler,
+        keeper,
         logging,
         open_files,
         room,
@@ -178,7 +170,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
             "leaving; the clients are let go over {spread:?}, SIGTERM ends sooner"
         );
         tokio::select! {
-            () = leave(&phases, &sessions, &trunks, spread) => {}
+            () = leave(&phases, &sessions, &nodes, spread) => {}
             () = signals.end() => {}
         }
     }
@@ -191,8 +183,8 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         &phases,
         &finish,
         &clients,
-        &trunks,
-        pool,
+        &nodes,
+        trunks,
         limits.shutdown_timeout,
     );
     tokio::select! {
@@ -242,20 +234,20 @@ async fn refresh_ticket_keys(settings: Arc<CurrentSettings>) {
 }
 
 /// Has those with the most go, whenever too much waits.
-fn enforce_budgets(settings: &Settings, output: &Arc<OutputBudget>, trunks: &Arc<Trunks>) {
-    let (output, of) = (Arc::clone(output), Arc::clone(trunks));
+fn enforce_budgets(settings: &Settings, output: &Arc<OutputBudget>, nodes: &Arc<Nodes>) {
+    let (output, of) = (Arc::clone(output), Arc::clone(nodes));
     tokio::spawn(async move {
         let what = "more output waited for clients than max_output_buffer";
         let holders = || of.output_holders();
         let total = output.total();
         total.enforce(what, Reason::OutputBuffer, holders).await;
     });
-    let (backlogs, trunks) = (Arc::clone(&settings.backlogs), Arc::clone(trunks));
+    let (backlogs, nodes) = (Arc::clone(&settings.backlogs), Arc::clone(nodes));
     tokio::spawn(async move {
         let what = "more input of clients waited than max_input_buffer";
         let holders = || {
             let mut holders = backlogs.holders();
-            holders.append(&mut trunks.input_holders());
+            holders.append(&mut nodes.input_holders());
             holders
         };
         let total = backlogs.budget();
@@ -279,8 +271,8 @@ fn inherit(replaces: Option<Pid>) -> Result<Inherited, InheritError> {
 }
 
 /// Tells the process that this one has its place, as soon as a trunk is up.
-async fn replace(process: Pid, trunks: Arc<Trunks>) {
-    while trunks.count() == 0 {
+async fn replace(process: Pid, nodes: Arc<Nodes>) {
+    while nodes.trunk_count() == 0 {
         sleep(REPLACE_INTERVAL).await;
     }
     match kill_process(process, rustix::process::Signal::USR1) {
@@ -296,13 +288,13 @@ async fn replace(process: Pid, trunks: Arc<Trunks>) {
 }
 
 /// Accepts nobody any more and lets the clients go, group by group.
-async fn leave(phases: &Phases, sessions: &Sessions, trunks: &Trunks, spread: Duration) {
+async fn leave(phases: &Phases, sessions: &Sessions, nodes: &Nodes, spread: Duration) {
     phases.hand_over();
     sleep(FIRST_WORDS).await;
     for group in 0..GROUPS {
         phases.let_go(group);
         sessions.let_go(group);
-        trunks.wake_all();
+        nodes.wake_all();
         sleep(spread.div_f64(GROUPS as f64)).await;
     }
 }
@@ -311,13 +303,13 @@ async fn end(
     phases: &Phases,
     finish: &watch::Sender<bool>,
     clients: &Clients,
-    trunks: &Trunks,
-    pool: JoinHandle<()>,
+    nodes: &Nodes,
+    trunks: JoinHandle<()>,
     shutdown_timeout: Duration,
 ) {
     let until = Instant::now() + shutdown_timeout;
     phases.end(Phase::Draining);
-    trunks.wake_all();
+    nodes.wake_all();
     if timeout_at(until, clients.all_left()).await.is_err() {
         tracing::warn!(
             clients = clients.count(),
@@ -329,7 +321,7 @@ async fn end(
     finish.send_replace(true);
     // ejabberd may be behind with what clients sent that have left.
     let until = until.max(Instant::now() + LAST_WORDS);
-    if timeout_at(until, pool).await.is_err() {
+    if timeout_at(until, trunks).await.is_err() {
         tracing::warn!("ejabberd did not take the last closes");
     }
 }
@@ -379,7 +371,7 @@ struct Reloading {
     config_file: Option<PathBuf>,
     settings: Arc<CurrentSettings>,
     budget: Arc<OutputBudget>,
-    dialler: Arc<Dialler>,
+    keeper: Arc<Keeper>,
     logging: Logging,
     open_files: Option<u64>,
     room: Room,
@@ -413,14 +405,15 @@ impl Reloading {
             needs_restart,
         } = self.config.read_again(file)?;
         // The files may have changed though their names did not.
-        let tls = load_tls(&config.trunk)?;
+        let tls = load_tls(config.trunk.tls.as_ref())?;
         let running = self.settings.get();
         let certificates = certificates::load(&config, running.tls.as_deref())?;
+        self.keeper.set_tls(tls.as_ref())?;
+        self.keeper.set_limits(&config);
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
         let settings = running.reloaded(&config);
         self.settings.set(settings.with_tls(certificates));
-        self.dialler.set_tls(tls);
         if config.limits.max_connections != self.config.limits.max_connections {
             tell_room(self.room, self.open_files, &config);
         }

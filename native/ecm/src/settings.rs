@@ -12,7 +12,6 @@ use crate::config::{
     BoshConfig, Config, LimitsConfig, TrustedProxies, WebSocketConfig, XmppConfig,
 };
 use crate::http::{HostMeta, Routes};
-use crate::logins::Logins;
 use crate::peer::addresses::{Addresses, Connected, TooMany};
 
 /// What a client is held to. A client keeps the settings that it was accepted with.
@@ -36,8 +35,6 @@ pub struct Settings {
     pub tls: Option<Arc<TlsServer>>,
     /// What came from each source address, which stays when the configuration is read again.
     pub addresses: Arc<Addresses>,
-    /// Whose turn it is to log in, which stays too.
-    pub logins: Arc<Logins>,
     /// What clients have sent and nobody has taken, which stays too.
     pub backlogs: Arc<Backlogs>,
     /// Whose word is taken for where a client comes from.
@@ -49,7 +46,6 @@ impl Settings {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let limits = config.limits.clone();
-        let logins = Arc::new(Logins::new(limits.logins_at_once));
         let backlogs = Arc::new(Backlogs::new(limits.max_input_buffer));
         let http = megaphone_http::Limits {
             max_head: usize::try_from(limits.max_head).unwrap_or(usize::MAX),
@@ -67,7 +63,6 @@ impl Settings {
             xmpp: config.xmpp.clone(),
             tls: None,
             addresses: Arc::default(),
-            logins,
             backlogs,
             trusted_proxies: Arc::new(TrustedProxies::new(config.trusted_proxies.clone())),
         }
@@ -77,13 +72,11 @@ impl Settings {
     /// once.
     #[must_use]
     pub fn reloaded(&self, config: &Config) -> Self {
-        self.logins.set_at_once(config.limits.logins_at_once);
         self.backlogs
             .budget()
             .set_max(config.limits.max_input_buffer);
         Self {
             addresses: Arc::clone(&self.addresses),
-            logins: Arc::clone(&self.logins),
             backlogs: Arc::clone(&self.backlogs),
             ..Self::new(config)
         }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::session::BoshSession;
 use crate::backlog::Backlogs;
-use crate::logins::Login;
 use crate::metrics::{REFUSALS, Reason};
+use crate::node::Login;
 use crate::session::{Received, SendError, Session};
-use crate::trunk::{End, Opening, Sent, TrunkLost, Trunks};
+use crate::trunk::{End, Opening, Sent, TrunkLost};
 
 /// Where documents of RFC 7395 go to ejabberd and come from.
 #[derive(Debug)]
@@ -35,8 +35,6 @@ pub struct QueuedLogin {
     pub login: Login,
     /// Until when it waits for its turn.
     pub until: Instant,
-    /// Where its connection goes.
-    pub trunks: Arc<Trunks>,
     /// What ejabberd is told of the client.
     pub opening: Opening,
     /// How many bytes a document of ejabberd's may have.
@@ -162,13 +160,7 @@ impl Upstream {
 impl QueuedLogin {
     fn open(self, session: &mut BoshSession, now: Instant) -> Option<Session> {
         let first = session.outgoing().unwrap_or_default();
-        let stream = Session::open(
-            &self.trunks,
-            &self.opening,
-            first,
-            self.max_document,
-            self.login,
-        )?;
+        let stream = Session::open(self.login, &self.opening, first, self.max_document)?;
         session.outgoing_taken();
         session.login_begins(now + self.auth_timeout);
         Some(stream)

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::error::ConfigError;
 use super::file::Config;
 use super::listener::ListenerConfig;
+use super::nodes::NodesConfig;
 use super::trunk::TrunkConfig;
 
 /// What a file says that was read again.
@@ -77,6 +78,12 @@ impl Config {
         compare("threads", file.threads == self.threads);
         compare("listener", file.listeners == self.listeners);
         compare("metrics.address", file.metrics == self.metrics);
+        let ping_interval = self.nodes.ping_interval;
+        compare(
+            "nodes.ping_interval",
+            file.nodes.ping_interval == ping_interval,
+        );
+        compare("node", file.named_nodes == self.named_nodes);
         let trunk = self.trunk.go_on_with(file.trunk, &mut compare);
         let config = Self {
             threads: self.threads,
@@ -84,6 +91,11 @@ impl Config {
             listeners: self.listeners.clone(),
             metrics: self.metrics.clone(),
             trunk,
+            named_nodes: self.named_nodes.clone(),
+            nodes: NodesConfig {
+                ping_interval,
+                ..file.nodes
+            },
             ..file
         };
         Again {

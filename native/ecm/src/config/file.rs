@@ -1,5 +1,6 @@
 //! The whole file, its tables held against each other.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -10,7 +11,8 @@ use super::error::ConfigError;
 use super::limits::LimitsConfig;
 use super::listener::{self, Application, ListenerConfig, ListenerKind};
 use super::network::Network;
-use super::trunk::{self, Identity, Protocol, TrunkConfig};
+use super::nodes::{self, NodeConfig, NodesConfig};
+use super::trunk::{self, Identity, Protocol, TrunkAddress, TrunkConfig};
 use super::values::{self, count, log_filter};
 
 /// The whole file.
@@ -25,6 +27,12 @@ pub struct Config {
     /// The way to ejabberd.
     #[serde(deserialize_with = "trunk::checked")]
     pub trunk: TrunkConfig,
+    /// The ejabberd nodes that the file names; if it names none, there is one at the trunk's address.
+    #[serde(rename = "node")]
+    pub named_nodes: Vec<NodeConfig>,
+    /// How nodes are chosen.
+    #[serde(deserialize_with = "nodes::checked")]
+    pub nodes: NodesConfig,
     /// Where clients connect.
     #[serde(rename = "listener", deserialize_with = "listener::at_least_one")]
     pub listeners: Vec<ListenerConfig>,
@@ -109,20 +117,63 @@ impl Config {
         let mut config: Self = toml::from_str(text).map_err(wrong)?;
         let tables: toml::Table = toml::from_str(text).map_err(wrong)?;
         config.names_listeners = tables.contains_key("listener");
+        let trunk = tables.get("trunk").and_then(toml::Value::as_table);
+        let names_address = trunk.is_some_and(|trunk| trunk.contains_key("address"));
         config
-            .check()
-            .map_err(|(value, message)| ConfigError::at(path, text, find(text, value), message))?;
+            .check_nodes(names_address)
+            .and_then(|()| config.check())
+            .map_err(|Wrong { value, message }| {
+                ConfigError::at(path, text, find(text, &value), &message)
+            })?;
         Ok(config)
     }
 
-    /// Holds tables against each other: a value, and what is wrong with it.
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    /// The nodes.
+    #[must_use]
+    pub fn all_nodes(&self) -> Cow<'_, [NodeConfig]> {
+        if self.named_nodes.is_empty() {
+            Cow::Owned(vec![NodeConfig::only(self.trunk.address.clone())])
+        } else {
+            Cow::Borrowed(&self.named_nodes)
+        }
+    }
+
+    fn check_nodes(&self, names_address: bool) -> Result<(), Wrong> {
+        if names_address && !self.named_nodes.is_empty() {
+            return Err(Wrong::new(
+                "[[node]]",
+                "trunk.address is the short form for one [[node]]; write either",
+            ));
+        }
+        let all = &self.named_nodes;
+        for (place, node) in all.iter().enumerate() {
+            let name = node.name();
+            if all[..place].iter().any(|other| other.name() == name) {
+                return Err(Wrong::new(
+                    format!("\"{name}\""),
+                    format!("there are two nodes with the name {name:?}; give each another name"),
+                ));
+            }
+            let is_named = |tls: &trunk::TlsConfig| tls.server_name.is_some();
+            let is_unix = matches!(node.address, TrunkAddress::Unix(_));
+            if is_unix && !self.trunk.tls.as_ref().is_none_or(is_named) {
+                return Err(Wrong::new(
+                    "[trunk.tls]",
+                    "TLS over a Unix socket needs tls.server_name, there is no host name",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds tables against each other.
+    fn check(&self) -> Result<(), Wrong> {
         let kinds = || self.listeners.iter().map(|listener| listener.kind);
         let xmpp = kinds().find(|kind| kind.application() == Application::Xmpp);
         if let Some(kind) = xmpp
             && self.trunk.protocol == Protocol::V1
         {
-            return Err((
+            return Err(Wrong::new(
                 kind.quoted(),
                 "version 1 of the trunk's protocol carries HTTP alone; XMPP needs \
                  trunk.protocol = \"v2\"",
@@ -133,15 +184,30 @@ impl Config {
         if self.certificates.is_empty()
             && let Some((kind, why)) = self.listeners.iter().find_map(needs)
         {
-            return Err((kind.quoted(), why));
+            return Err(Wrong::new(kind.quoted(), why));
         }
         let needs = |listener: &ListenerConfig| Some((listener.kind, listener.needs_client_ca()?));
         if self.xmpp.client_ca.is_none()
             && let Some((kind, why)) = self.listeners.iter().find_map(needs)
         {
-            return Err((kind.quoted(), why));
+            return Err(Wrong::new(kind.quoted(), why));
         }
         Ok(())
+    }
+}
+
+/// A value of the file that does not go with another one, and why.
+struct Wrong {
+    value: Cow<'static, str>,
+    message: Cow<'static, str>,
+}
+
+impl Wrong {
+    fn new(value: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            value: value.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -151,6 +217,8 @@ impl Default for Config {
             threads: 0,
             trusted_proxies: Vec::new(),
             trunk: TrunkConfig::default(),
+            named_nodes: Vec::new(),
+            nodes: NodesConfig::default(),
             listeners: vec![ListenerConfig::new(
                 SocketAddr::from(([127, 0, 0, 1], 5280)),
                 ListenerKind::Http,

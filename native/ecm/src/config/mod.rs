@@ -7,6 +7,7 @@ mod file;
 mod limits;
 mod listener;
 mod network;
+mod nodes;
 mod trunk;
 mod values;
 
@@ -19,6 +20,7 @@ pub use listener::{
     Application, ClientCertificates, ListenerConfig, ListenerKind, Service, StartTls,
 };
 pub use network::TrustedProxies;
+pub use nodes::{NodeConfig, NodesConfig};
 pub use trunk::{Identity, Protocol, TlsConfig, TrunkAddress, TrunkConfig};
 
 /// The file that `--print-config` shows: every key with its default and a comment.

@@ -43,9 +43,9 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // threads, trusted_proxies, 7 of the trunk, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
+    // threads, trusted_proxies, 7 of the trunk, 8 of nodes, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
     // host-meta, 2 of XML streams, 25 limits, the log level.
-    assert_eq!(keys, 56);
+    assert_eq!(keys, 64);
 }
 
 #[test]
@@ -116,6 +116,23 @@ fn what_can_be_written() {
 }
 
 #[test]
+fn nodes_have_names_weights_and_limits() {
+    let config = parse(
+        "[[node]]\naddress = \"10.0.0.1:5290\"\n\
+         [[node]]\naddress = \"unix:/run/b.sock\"\nname = \"b\"\nweight = 3\nmax_sessions = 7\n\
+         [nodes]\nslow_start = \"0s\"\neject_after = 0\n",
+    )
+    .unwrap();
+    let nodes = config.all_nodes();
+    let of = |node: &NodeConfig| (node.name().into_owned(), node.weight, node.max_sessions);
+    assert_eq!(of(&nodes[0]), ("10.0.0.1:5290".to_owned(), 1, 0));
+    assert_eq!(of(&nodes[1]), ("b".to_owned(), 3, 7));
+    assert_eq!(config.nodes.slow_start, Duration::ZERO);
+    let one = parse("[trunk]\naddress = \"10.0.0.1:5290\"\n").unwrap();
+    assert_eq!(one.all_nodes()[..], nodes[..1]);
+}
+
+#[test]
 fn documents_have_the_limits_of_the_file() {
     let limits = LimitsConfig::default();
     let document = limits.of_document(usize::MAX);
@@ -155,7 +172,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         (
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
-             `threads`, `trusted_proxies`, `trunk`, `listener`, `websocket`, `host_meta`, \
+             `threads`, `trusted_proxies`, `trunk`, `node`, `nodes`, `listener`, `websocket`, `host_meta`, \
              `certificate`, `tls`, `xmpp`, `bosh`, `limits`, `metrics`, `log`",
         ),
         (
@@ -269,6 +286,51 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "[trunk]\nbackoff_min = \"20s\"\n",
             "ecm.toml:1:1: trunk: backoff_min is more than backoff_max; it may be as much or \
              less",
+        ),
+        (
+            "[trunk]\naddress = \"127.0.0.1:1\"\n[[node]]\naddress = \"127.0.0.1:2\"\n",
+            "ecm.toml:3:1: node: trunk.address is the short form for one [[node]]; write either",
+        ),
+        (
+            "[[node]]\nname = \"a\"\n",
+            "ecm.toml:1:1: node: missing field `address`",
+        ),
+        (
+            "[[node]]\naddress = \"127.0.0.1:1\"\nname = \"a\"\n\
+             [[node]]\naddress = \"127.0.0.1:2\"\nname = \"a\"\n",
+            "ecm.toml:3:8: node.name: there are two nodes with the name \"a\"; give each another \
+             name",
+        ),
+        (
+            "[[node]]\naddress = \"127.0.0.1:1\"\n[[node]]\naddress = \"127.0.0.1:1\"\n",
+            "ecm.toml:2:11: node.address: there are two nodes with the name \"127.0.0.1:1\"; give \
+             each another name",
+        ),
+        (
+            "[[node]]\naddress = \"127.0.0.1:1\"\nname = \"a b\"\n",
+            "ecm.toml:3:8: node.name: \"a b\" is not the name of a node, write up to 64 letters, \
+             digits and signs without spaces, such as \"a\" or \"ejabberd@a.example.org\"",
+        ),
+        (
+            "[[node]]\naddress = \"127.0.0.1:1\"\nweight = 0\n",
+            "ecm.toml:3:10: node.weight: 0 is out of bounds, allowed are 1 to 256",
+        ),
+        (
+            "[[node]]\naddress = \"unix:/t\"\n[trunk.tls]\nca = \"ca.pem\"\n",
+            "ecm.toml:3:1: trunk.tls: TLS over a Unix socket needs tls.server_name, there is no \
+             host name",
+        ),
+        (
+            "[nodes]\npanic_threshold = 101\n",
+            "ecm.toml:2:19: nodes.panic_threshold: 101 is out of bounds, allowed are 0 to 100",
+        ),
+        (
+            "[nodes]\nping_timeout = \"10ms\"\n",
+            "ecm.toml:2:16: nodes.ping_timeout: \"10ms\" is out of bounds, allowed are 1s to 1h",
+        ),
+        (
+            "[nodes]\neject_min = \"10m\"\n",
+            "ecm.toml:1:1: nodes: eject_min is more than eject_max; it may be as much or less",
         ),
         (
             "[[listener]]\nkind = \"http\"\n",

@@ -79,6 +79,20 @@ pub enum TrunkAddress {
     Unix(PathBuf),
 }
 
+impl TrunkAddress {
+    /// The host's name or address; nothing of a Unix socket.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Tcp(address) => address
+                .rsplit_once(':')
+                .map_or(address.as_str(), |(host, _)| host)
+                .trim_matches(['[', ']']),
+            Self::Unix(_) => "",
+        }
+    }
+}
+
 impl fmt::Display for TrunkAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

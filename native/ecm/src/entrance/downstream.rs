@@ -8,10 +8,11 @@ use megaphone_trunk::proxy::{ChannelBindings, Tls};
 
 use crate::config::{ClientCertificates, Service};
 use crate::http::{Origins, Scheme, host_name};
+use crate::node::Nodes;
 use crate::peer::Socket;
 use crate::peer::clients::Place;
 use crate::settings::Settings;
-use crate::trunk::{Content, Opening, Trunks};
+use crate::trunk::{Content, Opening};
 
 /// A client's connection and what it is served with. An entrance is handed it, keeps it and hands it on.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct Downstream {
     /// What the client is held to.
     pub settings: Arc<Settings>,
     /// The way to ejabberd.
-    pub trunks: Arc<Trunks>,
+    pub nodes: Arc<Nodes>,
 }
 
 /// What a proxy said of a client that it connected.
@@ -88,7 +89,7 @@ impl Downstream {
         stream: tokio::net::TcpStream,
         place: Place,
         settings: Arc<Settings>,
-        trunks: Arc<Trunks>,
+        nodes: Arc<Nodes>,
     ) -> Self {
         Self {
             socket: Socket::Plain(stream),
@@ -97,7 +98,7 @@ impl Downstream {
             introduction: None,
             place,
             settings,
-            trunks,
+            nodes,
         }
     }
 }

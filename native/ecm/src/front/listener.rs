@@ -15,11 +15,11 @@ use crate::config::{ClientCertificates, ListenerConfig, ListenerKind, Service};
 use crate::entrance::{Arrival, Downstream};
 use crate::http::Reply;
 use crate::metrics::{REFUSALS, Reason};
+use crate::node::Nodes;
 use crate::peer::clients::{Clients, Place};
 use crate::peer::{self, Socket};
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::{Admission, Phases};
-use crate::trunk::Trunks;
 
 /// A socket that clients connect to.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Context {
     /// The way to ejabberd.
-    pub trunks: Arc<Trunks>,
+    pub nodes: Arc<Nodes>,
     /// What clients are held to.
     pub settings: Arc<CurrentSettings>,
     /// Who is connected.
@@ -115,7 +115,7 @@ impl Listener {
                     introduction: None,
                     place,
                     settings,
-                    trunks: Arc::clone(&self.context.trunks),
+                    nodes: Arc::clone(&self.context.nodes),
                 },
                 peer,
                 input: Vec::new(),

@@ -10,6 +10,7 @@
 
 mod counter;
 mod labels;
+mod nodes;
 mod numbers;
 mod report;
 mod times;
@@ -17,6 +18,7 @@ mod times;
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
 pub use self::labels::{Direction, Reason};
+pub use self::nodes::NodeNow;
 pub use self::numbers::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, LOGIN_FAILURES,
     LOGIN_TIMES, LOGIN_WAITS, LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES,

@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::labels::{Direction, Label};
+use super::nodes::NodeNow;
 use super::numbers::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, LOGIN_FAILURES,
     LOGIN_TIMES, LOGIN_WAITS, LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES,
@@ -18,10 +19,12 @@ use super::numbers::{
 use super::times::Times;
 
 /// What is not counted but asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Now {
     /// The trunks that take connections.
     pub trunks_up: u64,
+    /// The ejabberd nodes.
+    pub nodes: Vec<NodeNow>,
     /// The source addresses that are remembered for the limits per address.
     pub addresses: u64,
     /// The logins that ejabberd has to answer.
@@ -54,6 +57,7 @@ impl Collector for Now {
         report.sessions()?;
         report.logins(self)?;
         report.trunks(self)?;
+        report.nodes(self)?;
         report.addresses(self)?;
         report.counters(
             "refusals",
@@ -185,6 +189,94 @@ impl Report<'_> {
         )
     }
 
+    fn nodes(&mut self, now: &Now) -> fmt::Result {
+        let all = &now.nodes;
+        self.node_gauges(
+            "node_usable",
+            "Whether new sessions may come to a node: it is ready, up and not ejected.",
+            all,
+            |node| Some(u64::from(node.is_usable)),
+        )?;
+        let mut states = self.head(
+            "node_state",
+            "1, with what the operator lets a node do: ready, drain, maintenance; leaving if it is no longer \
+             configured.",
+            MetricType::Gauge,
+        )?;
+        for node in all {
+            states
+                .encode_family(&[("node", node.name.as_str()), ("state", node.state)])?
+                .encode_gauge(&1_u64)?;
+        }
+        self.node_gauges(
+            "node_trunks_up",
+            "Trunks of a node that take connections.",
+            all,
+            |node| Some(node.trunks),
+        )?;
+        self.node_gauges("node_sessions", "Sessions of a node.", all, |node| {
+            Some(node.sessions)
+        })?;
+        self.node_gauges(
+            "node_http_connections",
+            "HTTP connections to a node.",
+            all,
+            |node| Some(node.requests),
+        )?;
+        self.node_shares(all)?;
+        self.node_gauges(
+            "node_logins_running",
+            "Logins that wait for a node's answers.",
+            all,
+            |node| Some(node.logins_running),
+        )?;
+        self.node_gauges(
+            "node_login_limit",
+            "How many logins may wait for a node's answers at once, by how fast it answers them.",
+            all,
+            |node| node.login_limit,
+        )?;
+        self.node_gauges("node_ejected", "Whether a node is ejected.", all, |node| {
+            Some(u64::from(node.is_ejected))
+        })?;
+        let help = "How often a node was ejected.";
+        let mut ejections = self.head("node_ejections", help, MetricType::Counter)?;
+        for node in all {
+            let label = [("node", node.name.as_str())];
+            counter(&mut ejections.encode_family(&label)?, node.ejections)?;
+        }
+        Ok(())
+    }
+
+    fn node_shares(&mut self, nodes: &[NodeNow]) -> fmt::Result {
+        let help = "The part of its weight that a node has, less than 1 after it came back.";
+        let mut metric = self.head("node_share", help, MetricType::Gauge)?;
+        for node in nodes {
+            metric
+                .encode_family(&[("node", node.name.as_str())])?
+                .encode_gauge(&node.share)?;
+        }
+        Ok(())
+    }
+
+    fn node_gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        nodes: &[NodeNow],
+        value: impl Fn(&NodeNow) -> Option<u64>,
+    ) -> fmt::Result {
+        let mut metric = self.head(name, help, MetricType::Gauge)?;
+        for node in nodes {
+            if let Some(value) = value(node) {
+                metric
+                    .encode_family(&[("node", node.name.as_str())])?
+                    .encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+
     fn addresses(&mut self, now: &Now) -> fmt::Result {
         self.gauge(
             "limited_addresses",
@@ -263,6 +355,7 @@ mod tests {
     fn report_of_nothing() -> String {
         report(Now {
             trunks_up: 0,
+            nodes: Vec::new(),
             addresses: 0,
             logins_running: 0,
             logins_waiting: 0,

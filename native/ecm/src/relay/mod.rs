@@ -180,7 +180,7 @@ impl Client {
             phase: _,
         } = arrival;
         let settings = &downstream.settings;
-        let capabilities = downstream.trunks.capabilities();
+        let capabilities = downstream.nodes.capabilities();
         let origins = Origins::of(canonical(peer), &settings.trusted_proxies, capabilities);
         let (mut requests, answers) = match downstream.service.application() {
             Application::Http => (
@@ -224,7 +224,7 @@ impl Client {
     fn input_ended(&mut self) -> Result<(), Ending> {
         let due = !self.answers.is_idle() || self.outgoing.is_some();
         let raw = self.answers.is_raw() && self.connection.is_some();
-        if !self.downstream.trunks.capabilities().half_close
+        if !self.downstream.nodes.capabilities().half_close
             || self.requests.is_partly_sent()
             || !(due || raw)
         {
@@ -325,11 +325,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{Config, Protocol};
-    use crate::ids::IdSource;
+    use crate::config::Config;
+    use crate::node::testing;
     use crate::peer::clients::Clients;
     use crate::settings::Settings;
-    use crate::trunk::Trunks;
 
     /// Each client has such a task for as long as it is connected, so a field too much in it, or a
     /// future that is kept twice, costs as much as a million of them.
@@ -343,7 +342,7 @@ mod tests {
                 TcpStream::connect(peer).await.unwrap(),
                 Arc::new(Clients::new(1)).place(1).unwrap(),
                 Arc::new(Settings::new(&Config::default())),
-                Arc::new(Trunks::new(Protocol::V2, IdSource::new().unwrap())),
+                testing::nodes(Vec::new()),
             ),
             peer,
             input: Vec::new(),

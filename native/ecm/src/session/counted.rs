@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use megaphone_trunk::proxy::Transport;
 
 use super::login::{LoginProgress, LoginStep};
-use crate::logins::Login;
 use crate::metrics::{
     DOCUMENT_BYTES, DOCUMENTS, Direction, LOGIN_FAILURES, LOGIN_TIMES, LOGINS, SESSIONS,
     SESSIONS_OPENED,
 };
+use crate::node::Login;
 
 /// Counts a session, until it is dropped, and its login.
 #[derive(Debug)]
@@ -51,7 +51,13 @@ impl Counted {
         let Some(progress) = &mut self.progress else {
             return;
         };
-        match progress.server_sent(document) {
+        let step = progress.server_sent(document);
+        if step != LoginStep::None
+            && let Some(login) = &self.login
+        {
+            login.decided();
+        }
+        match step {
             LoginStep::None => {}
             LoginStep::Failed => LOGIN_FAILURES.of(self.transport).add(1),
             LoginStep::LoggedIn => {
@@ -61,8 +67,10 @@ impl Counted {
             }
         }
         if *progress == LoginProgress::Online {
-            self.login = None;
-        } else if let Some(login) = &self.login {
+            if let Some(login) = self.login.take() {
+                login.done();
+            }
+        } else if let Some(login) = &mut self.login {
             login.answered();
         }
     }
@@ -103,10 +111,15 @@ fn micros() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::logins::Logins;
+    use crate::node::{Nodes, testing};
+
+    /// A login whose session is open.
+    fn opened(nodes: &Nodes) -> Login {
+        let mut login = nodes.begin_login();
+        assert!(login.open(&testing::opening()).is_some());
+        login
+    }
 
     #[test]
     fn a_login_goes_on_until_its_client_is_online() {
@@ -135,24 +148,24 @@ mod tests {
             (&[result, result], true),
             (&[result, "<presence xmlns='jabber:client'/>"], false),
         ] {
-            let logins = Arc::new(Logins::new(1));
+            let (nodes, _ejabberd) = testing::start_with(1);
             let mut counted = Counted::new(Transport::WebSocket);
-            counted.opened(logins.begin());
+            counted.opened(opened(&nodes));
             for document in documents {
                 counted.server_sent(document.as_bytes());
             }
             counted.client_sent(1);
-            let running = logins.count().running;
+            let running = nodes.logins().running;
             assert_eq!(running == 1, goes_on, "{documents:?}");
         }
     }
 
     #[test]
     fn a_login_ends_with_its_session() {
-        let logins = Arc::new(Logins::new(1));
+        let (nodes, _ejabberd) = testing::start_with(1);
         let mut counted = Counted::new(Transport::Tcp);
-        counted.opened(logins.begin());
+        counted.opened(opened(&nodes));
         drop(counted);
-        assert_eq!(logins.count().running, 0);
+        assert_eq!(nodes.logins().running, 0);
     }
 }

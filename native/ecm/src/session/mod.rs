@@ -28,10 +28,10 @@ pub use self::departure::{Cause, Left};
 pub use self::documents::Documents;
 use self::incoming::Incoming;
 pub use self::login::{LoginProgress, MAX_BEFORE_LOGIN, document_limits};
-use crate::logins::Login;
 use crate::metrics::WINDOWS_SHUT;
+use crate::node::Login;
 pub use crate::trunk::Sent;
-use crate::trunk::{Connection, Delivery, End, Opening, TrunkLost, Trunks};
+use crate::trunk::{Connection, Delivery, End, Opening, TrunkLost};
 
 /// What is kept of the buffer that messages are written in; it is the thread's.
 const KEPT: usize = 64 * 1024;
@@ -82,18 +82,14 @@ impl Session {
     /// costs it nothing. `max_document` is how many bytes a document of ejabberd's may have. Its `login`,
     /// whose turn has come, ends when the client is online.
     pub fn open(
-        trunks: &Trunks,
+        mut login: Login,
         opening: &Opening,
         first: &[u8],
         max_document: u32,
-        login: Login,
     ) -> Option<Self> {
-        if !trunks.capabilities().sessions {
-            return None;
-        }
         loop {
             let mut session = Self {
-                connection: trunks.open(opening)?,
+                connection: login.open(opening)?,
                 incoming: None,
                 max_document,
                 counted: Counted::new(opening.transport()),

@@ -5,43 +5,34 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use megaphone_trunk::proxy::{ChannelBindings, Transport};
+use megaphone_trunk::proxy::Transport;
 use megaphone_trunk::v2::INITIAL_WINDOW;
 use proptest::prelude::*;
 
 use super::*;
 use crate::backlog::Backlogs;
-use crate::logins::Logins;
+use crate::node::{Nodes, testing};
 use crate::trunk::testing::{Ejabberd, Said, Stream, documents, gone};
-use crate::trunk::{Binding, Content};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
-
-fn opening() -> Opening {
-    Opening {
-        client: "192.0.2.7:4711".parse().unwrap(),
-        server: "192.0.2.1:80".parse().unwrap(),
-        host: None,
-        content: Content::XmppFraming(Binding::WebSocket),
-        tls: None,
-        bindings: ChannelBindings::default(),
-        fields: None,
-    }
-}
 
 fn backlogs() -> Arc<Backlogs> {
     Arc::new(Backlogs::new(1 << 20))
 }
 
-fn open(trunks: &Trunks) -> Option<Session> {
-    let login = Arc::new(Logins::new(0)).begin();
-    Session::open(trunks, &opening(), OPEN.as_bytes(), 1 << 20, login)
+fn open(nodes: &Nodes) -> Option<Session> {
+    Session::open(
+        nodes.begin_login(),
+        &testing::opening(),
+        OPEN.as_bytes(),
+        1 << 20,
+    )
 }
 
 /// A session that ejabberd knows of, by which id.
 fn start() -> (Session, Ejabberd, u32) {
-    let (trunks, mut ejabberd) = Ejabberd::start();
-    let session = open(&trunks).unwrap();
+    let (nodes, mut ejabberd) = testing::start();
+    let session = open(&nodes).unwrap();
     let (id, _) = ejabberd.opened();
     assert_eq!(ejabberd.documents(id), [OPEN]);
     (session, ejabberd, id)
@@ -57,8 +48,8 @@ fn document(session: &mut Session) -> String {
 
 #[test]
 fn ejabberd_hears_of_a_session_with_its_first_document() {
-    let (trunks, mut ejabberd) = Ejabberd::start();
-    let mut session = open(&trunks).unwrap();
+    let (nodes, mut ejabberd) = testing::start();
+    let mut session = open(&nodes).unwrap();
     let (id, header) = ejabberd.opened();
     assert_eq!(header.alpn.as_deref(), Some(&b"xmpp-framing"[..]));
     assert_eq!(header.transport, Some(Transport::WebSocket));
@@ -73,11 +64,11 @@ fn ejabberd_hears_of_a_session_with_its_first_document() {
 
 #[test]
 fn without_a_trunk_there_is_no_session() {
-    let (trunks, mut ejabberd) = Ejabberd::start();
+    let (nodes, mut ejabberd) = testing::start();
     ejabberd.cut();
-    assert!(open(&trunks).is_none());
-    let mut other = Ejabberd::add(&trunks);
-    let session = open(&trunks);
+    assert!(open(&nodes).is_none());
+    let mut other = nodes.add_trunk();
+    let session = open(&nodes);
     assert!(session.is_some() && other.has_opened());
 }
 

@@ -162,7 +162,7 @@ impl Client {
             return;
         }
         let queued = Queued {
-            login: self.downstream.settings.logins.begin(),
+            login: self.downstream.nodes.begin_login(),
             opening: self.opening(host),
             header,
         };
@@ -182,7 +182,7 @@ impl Client {
         } = *queued;
         let limit = self.downstream.settings.limits.max_stanza_from_ejabberd;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match Session::open(&self.downstream.trunks, &opening, &header, limit, login) {
+        match Session::open(login, &opening, &header, limit) {
             Some(session) => {
                 tracing::debug!(peer = %self.peer, id = %session, "session opened");
                 self.session = Some(session);

@@ -28,7 +28,7 @@ use crate::client_certificates::BadCertificate;
 use crate::config::StartTls;
 use crate::entrance::{self, Arrival, Downstream, Entrance, Onward};
 use crate::http::Scheme;
-use crate::logins::Login;
+use crate::node::Login;
 use crate::peer::Moved;
 use crate::peer::task::{Ending, Task};
 use crate::peer::timer::Timer;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::tls::TlsClient;
-use crate::config::{TrunkAddress, TrunkConfig};
+use crate::config::TrunkAddress;
 
 /// The half of a trunk that is read.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -34,11 +34,11 @@ pub struct Dialler {
 }
 
 impl Dialler {
-    /// Opens trunks as `config` says, with these certificates.
-    pub fn new(config: &TrunkConfig, tls: Option<TlsClient>) -> Self {
+    /// Opens trunks to an address, with these certificates.
+    pub fn new(address: TrunkAddress, connect_timeout: Duration, tls: Option<TlsClient>) -> Self {
         Self {
-            address: config.address.clone(),
-            connect_timeout: config.connect_timeout,
+            address,
+            connect_timeout,
             tls: RwLock::new(tls),
         }
     }

@@ -1,6 +1,7 @@
 //! One trunk, whatever its protocol.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use megaphone_trunk::v1::MaxFrameSize;
 
@@ -8,7 +9,8 @@ use super::budget::OutputBudget;
 use super::connection::Connection;
 use super::dial::{Reader, Writer};
 use super::mailbox::Mailbox;
-use super::opening::Opening;
+use super::opening::{Content, Opening};
+use super::usage::{Kind, Usage};
 use super::{TrunkLost, v1, v2};
 use crate::backlog::Backlogs;
 use crate::config::Protocol;
@@ -39,10 +41,17 @@ impl Link {
         max_frame_size: MaxFrameSize,
         budget: Arc<OutputBudget>,
         backlogs: Arc<Backlogs>,
+        usage: Arc<Usage>,
+        ping_interval: Duration,
     ) -> Self {
         match protocol {
-            Protocol::V1 => Self::V1(Arc::new(v1::Link::new(max_frame_size, budget))),
-            Protocol::V2 => Self::V2(Arc::new(v2::Link::new(budget, backlogs))),
+            Protocol::V1 => Self::V1(Arc::new(v1::Link::new(max_frame_size, budget, usage))),
+            Protocol::V2 => Self::V2(Arc::new(v2::Link::new(
+                budget,
+                backlogs,
+                usage,
+                ping_interval,
+            ))),
         }
     }
 
@@ -66,7 +75,7 @@ impl Link {
     /// Whether new connections may come here.
     pub fn is_accepting(&self) -> bool {
         match self {
-            Self::V1(_) => true,
+            Self::V1(link) => link.is_accepting(),
             Self::V2(link) => link.is_accepting(),
         }
     }
@@ -79,14 +88,29 @@ impl Link {
         }
     }
 
+    /// For how long ejabberd has not answered a ping; version 1 has none.
+    pub fn silence(&self) -> Duration {
+        match self {
+            Self::V1(_) => Duration::ZERO,
+            Self::V2(link) => link.silence(),
+        }
+    }
+
     /// Opens a connection; ejabberd hears of it with its first content.
     ///
     /// # Errors
     /// [`TrunkLost`] if the trunk is lost by now, or takes no more.
     pub fn open(&self, ids: &IdSource, opening: &Opening) -> Result<Connection, TrunkLost> {
         match self {
-            Self::V1(link) => link.open(ids).map(Connection::V1),
-            Self::V2(link) => link.open(opening.to_header()).map(Connection::V2),
+            Self::V1(link) => match opening.content {
+                Content::Http => link.open(ids).map(Connection::V1),
+                // It carries HTTP alone.
+                Content::XmppClient | Content::XmppFraming(_) => Err(TrunkLost),
+            },
+            Self::V2(link) => {
+                let kind = Kind::of(opening.content);
+                link.open(kind, opening.to_header()).map(Connection::V2)
+            }
         }
     }
 
@@ -134,6 +158,14 @@ impl Link {
         match self {
             Self::V1(link) => link.finish(),
             Self::V2(link) => link.finish(),
+        }
+    }
+
+    /// Ends the trunk, and its connections with it.
+    pub fn lose(&self) {
+        match self {
+            Self::V1(link) => link.lose(),
+            Self::V2(link) => link.lose(),
         }
     }
 

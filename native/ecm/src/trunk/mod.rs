@@ -23,6 +23,8 @@ mod queue;
 #[cfg(test)]
 pub mod testing;
 mod tls;
+mod trunks;
+mod usage;
 mod v1;
 mod v2;
 
@@ -32,8 +34,10 @@ pub use connection::{Connection, Sent};
 pub use dial::Dialler;
 pub use mailbox::{Delivery, End};
 pub use opening::{Binding, Content, Opening, canonical};
-pub use pool::{TrunkPool, Trunks};
-pub use tls::{TlsError, load as load_tls};
+pub use pool::{Order, PoolConfig, TrunkPool};
+pub use tls::{TlsClients, TlsError, load as load_tls};
+pub use trunks::Trunks;
+pub use usage::Kind;
 
 /// The trunk was lost, with all its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

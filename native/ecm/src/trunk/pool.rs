@@ -1,127 +1,89 @@
-//! The trunks that are in use, kept up.
+//! The trunks to one ejabberd, kept up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use megaphone_trunk::v1::MaxFrameSize;
-use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::backoff::Backoff;
 use super::budget::OutputBudget;
-use super::capabilities::Capabilities;
-use super::connection::Connection;
 use super::dial::Dialler;
 use super::link::{Ended, Link};
-use super::opening::Opening;
+use super::trunks::Trunks;
 use crate::backlog::Backlogs;
-use crate::budget::Holder;
 use crate::config::{Protocol, TrunkConfig};
-use crate::ids::IdSource;
 use crate::metrics::{TRUNK_FAILURES, TRUNK_LOSSES};
 
 /// A trunk that was up for so long was a good one, whatever ended it. One that is up and lost again in less
 /// counts as a failure to connect, or it would be dialled again and again without a pause.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// What clients see: the trunks that are up.
-#[derive(Debug)]
-pub struct Trunks {
-    protocol: Protocol,
-    ids: IdSource,
-    up: RwLock<Vec<Link>>,
-    /// Those that take no more connections, as long as they have some.
-    replaced: RwLock<Vec<Link>>,
-}
-
-impl Trunks {
-    /// No trunk yet.
-    pub fn new(protocol: Protocol, ids: IdSource) -> Self {
-        Self {
-            protocol,
-            ids,
-            up: RwLock::new(Vec::new()),
-            replaced: RwLock::new(Vec::new()),
-        }
-    }
-
-    /// What all of them can say.
-    pub const fn capabilities(&self) -> Capabilities {
-        Capabilities::of(self.protocol)
-    }
-
-    /// Opens a connection in the trunk with the fewest; `None` while there is no trunk.
-    pub fn open(&self, opening: &Opening) -> Option<Connection> {
-        let up = self.up.read();
-        let accepting = up.iter().filter(|link| link.is_accepting());
-        let link = accepting.min_by_key(|link| link.load())?;
-        link.open(&self.ids, opening).ok()
-    }
-
-    pub(super) fn add(&self, link: Link) {
-        self.up.write().push(link);
-    }
-
-    fn remove(&self, link: &Link) {
-        self.up.write().retain(|other| !other.is(link));
-        self.replaced.write().retain(|other| !other.is(link));
-    }
-
-    /// Opens no more connections in a trunk, whose connections go on.
-    fn replace(&self, link: &Link) {
-        self.remove(link);
-        self.replaced.write().push(link.clone());
-    }
-
-    /// Wakes whoever waits for a connection, for a reason that has nothing to do with it: the program
-    /// ends. Waiting for that as well would cost each of them more than its connection does.
-    pub fn wake_all(&self) {
-        for link in self.up.read().iter().chain(self.replaced.read().iter()) {
-            link.wake_all();
-        }
-    }
-
-    /// Who has output that waits for clients.
-    pub fn output_holders(&self) -> Vec<Box<dyn Holder>> {
-        self.holders(|link| link.mailboxes())
-    }
-
-    /// Who has input that waits for ejabberd's windows.
-    pub fn input_holders(&self) -> Vec<Box<dyn Holder>> {
-        self.holders(|link| link.queues())
-    }
-
-    fn holders<H: Holder + 'static>(&self, of: impl Fn(&Link) -> Vec<H>) -> Vec<Box<dyn Holder>> {
-        let boxed = |holder| -> Box<dyn Holder> { Box::new(holder) };
-        let (up, replaced) = (self.up.read(), self.replaced.read());
-        let links = up.iter().chain(replaced.iter());
-        links.flat_map(of).map(boxed).collect()
-    }
-
-    /// How many take connections.
-    pub fn count(&self) -> usize {
-        let up = self.up.read();
-        up.iter().filter(|link| link.is_accepting()).count()
-    }
-}
-
-/// Keeps trunks up.
+/// Keeps the trunks to one ejabberd up.
 #[derive(Debug)]
 pub struct TrunkPool {
-    config: TrunkConfig,
+    config: PoolConfig,
     size: usize,
     shared: Arc<Shared>,
+}
+
+/// What a pool is made of.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// What its trunks speak.
+    pub protocol: Protocol,
+    /// The largest frame of version 1.
+    pub max_frame_size: MaxFrameSize,
+    /// How long ejabberd may take to say the first thing.
+    pub connect_timeout: Duration,
+    /// The longest wait before the first attempt to connect again.
+    pub backoff_min: Duration,
+    /// The longest wait before any attempt.
+    pub backoff_max: Duration,
+    /// A trunk of version 2 that was silent for so long is asked.
+    pub ping_interval: Duration,
+}
+
+impl PoolConfig {
+    /// That of a file.
+    ///
+    /// # Errors
+    /// If a frame size is none of the protocol's.
+    pub fn new(
+        config: &TrunkConfig,
+        ping_interval: Duration,
+    ) -> Result<Self, megaphone_trunk::v1::LimitError> {
+        Ok(Self {
+            protocol: config.protocol,
+            max_frame_size: MaxFrameSize::new(config.max_frame_size)?,
+            connect_timeout: config.connect_timeout,
+            backoff_min: config.backoff_min,
+            backoff_max: config.backoff_max,
+            ping_interval,
+        })
+    }
+}
+
+/// What a pool is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// Keep its trunks up.
+    Serve,
+    /// End each trunk once no connection is left in it and all that waited is written.
+    Finish,
+    /// End them at once, with their connections.
+    Close,
 }
 
 /// What its trunks share.
 #[derive(Debug)]
 struct Shared {
-    protocol: Protocol,
-    address: String,
-    max_frame_size: MaxFrameSize,
+    config: PoolConfig,
+    /// How the ejabberd is called in the log.
+    name: String,
     dialler: Arc<Dialler>,
     budget: Arc<OutputBudget>,
     backlogs: Arc<Backlogs>,
@@ -132,47 +94,43 @@ struct Shared {
 
 impl TrunkPool {
     /// A pool that fills `trunks` with `size` of them.
-    ///
-    /// # Errors
-    /// If a frame size is none of the protocol's.
     pub fn new(
-        config: TrunkConfig,
+        config: PoolConfig,
         size: usize,
+        name: String,
         dialler: Arc<Dialler>,
         budget: Arc<OutputBudget>,
         backlogs: Arc<Backlogs>,
         trunks: Arc<Trunks>,
-    ) -> Result<Self, megaphone_trunk::v1::LimitError> {
+    ) -> Self {
         let shared = Arc::new(Shared {
-            protocol: config.protocol,
-            address: config.address.to_string(),
-            max_frame_size: MaxFrameSize::new(config.max_frame_size)?,
+            config: config.clone(),
+            name,
             dialler,
             budget,
             backlogs,
             trunks,
             down_told: AtomicBool::new(false),
         });
-        Ok(Self {
+        Self {
             config,
             size,
             shared,
-        })
+        }
     }
 
-    /// Connects each trunk, and connects again whenever one is lost, until `finish` says so; then it
-    /// returns once all that waited for the trunks is written.
-    pub async fn run(self, finish: watch::Receiver<bool>) {
+    /// Connects each trunk, and connects again whenever one is lost, until it has another order; then it
+    /// returns once that is done.
+    pub async fn run(&self, order: watch::Receiver<Order>) {
         let mut places = JoinSet::new();
         for _ in 0..self.size {
             let place = Place {
                 shared: Arc::clone(&self.shared),
                 backoff: Backoff::new(self.config.backoff_min, self.config.backoff_max),
-                answer_timeout: self.config.connect_timeout,
                 lost_told: false,
                 draining: Vec::new(),
             };
-            places.spawn(place.run(finish.clone()));
+            places.spawn(place.run(order.clone()));
         }
         while places.join_next().await.is_some() {}
     }
@@ -182,8 +140,6 @@ impl TrunkPool {
 struct Place {
     shared: Arc<Shared>,
     backoff: Backoff,
-    /// How long ejabberd may take to say the first thing.
-    answer_timeout: Duration,
     /// It was told that this one is lost, and it did not come up since.
     lost_told: bool,
     draining: Vec<Draining>,
@@ -195,20 +151,39 @@ struct Draining {
 }
 
 impl Place {
-    async fn run(mut self, mut finish: watch::Receiver<bool>) {
-        while let Next::Dial { after } = self.one_trunk(&mut finish).await {
+    async fn run(mut self, mut order: watch::Receiver<Order>) {
+        while let Next::Dial { after } = self.one_trunk(&mut order).await {
             self.forget_ended();
             tokio::select! {
                 () = sleep(after) => {}
-                () = told(&mut finish) => break,
+                () = told(&mut order) => break,
             }
         }
-        for draining in &self.draining {
-            draining.link.finish();
+        let draining = std::mem::take(&mut self.draining);
+        for Draining { link, .. } in &draining {
+            link.finish();
         }
-        for draining in self.draining {
-            let _ = draining.running.await;
+        for Draining { link, mut running } in draining {
+            self.end(&link, &mut running, &mut order).await;
         }
+    }
+
+    /// Ends a trunk as it is ordered.
+    async fn end(
+        &self,
+        link: &Link,
+        running: &mut JoinHandle<Ended>,
+        order: &mut watch::Receiver<Order>,
+    ) {
+        link.finish();
+        tokio::select! {
+            _ended = &mut *running => {}
+            () = told_to_close(order) => {
+                running.abort();
+                link.lose();
+            }
+        }
+        self.shared.trunks.remove(link);
     }
 
     fn forget_ended(&mut self) {
@@ -223,10 +198,10 @@ impl Place {
     }
 
     /// Connects and stays until the trunk is lost or takes no more connections.
-    async fn one_trunk(&mut self, finish: &mut watch::Receiver<bool>) -> Next {
+    async fn one_trunk(&mut self, order: &mut watch::Receiver<Order>) -> Next {
         let dialled = tokio::select! {
             dialled = self.shared.dialler.dial() => dialled,
-            () = told(finish) => return Next::Finish,
+            () = told(order) => return Next::Finish,
         };
         let (reader, writer) = match dialled {
             Ok(halves) => halves,
@@ -237,12 +212,14 @@ impl Place {
         };
         let shared = Arc::clone(&self.shared);
         let link = Link::new(
-            shared.protocol,
-            shared.max_frame_size,
+            shared.config.protocol,
+            shared.config.max_frame_size,
             Arc::clone(&shared.budget),
             Arc::clone(&shared.backlogs),
+            Arc::clone(shared.trunks.usage()),
+            shared.config.ping_interval,
         );
-        link.greet(&shared.trunks.ids);
+        link.greet(shared.trunks.ids());
         let mut running = tokio::spawn(link.clone().run(reader, writer));
         tokio::select! {
             biased;
@@ -251,12 +228,12 @@ impl Place {
                 TRUNK_FAILURES.add(1);
                 return self.ended(ended);
             }
-            () = sleep(self.answer_timeout) => {
+            () = sleep(shared.config.connect_timeout) => {
                 TRUNK_FAILURES.add(1);
                 running.abort();
                 return self.lost("it was accepted and then not answered");
             }
-            () = told(finish) => {
+            () = told(order) => {
                 running.abort();
                 return Next::Finish;
             }
@@ -264,15 +241,14 @@ impl Place {
         let up = Instant::now();
         shared.trunks.add(link.clone());
         self.end_replaced();
-        tracing::info!("trunk to {} is up", shared.address);
+        tracing::info!("trunk to {} is up", shared.name);
         shared.down_told.store(false, Relaxed);
         self.lost_told = false;
         let ended = tokio::select! {
             ended = &mut running => Some(ended),
             () = link.retired() => None,
-            () = told(finish) => {
-                link.finish();
-                let _ = running.await;
+            () = told(order) => {
+                self.end(&link, &mut running, order).await;
                 return Next::Finish;
             }
         };
@@ -314,7 +290,7 @@ impl Place {
             connections = link.load(),
             "a trunk to {} takes no more connections, another one is dialled; those that are open \
              go on",
-            self.shared.address
+            self.shared.name
         );
         self.backoff.reset();
         self.draining.push(Draining { link, running });
@@ -326,7 +302,7 @@ impl Place {
     /// Tells of a failure, but a state only once, at its start, however many attempts it lasts.
     fn lost(&mut self, reason: &str) -> Next {
         let after = self.backoff.next_wait();
-        let address = &self.shared.address;
+        let address = &self.shared.name;
         let left = self.shared.trunks.count();
         let was_told = std::mem::replace(&mut self.lost_told, true);
         if left == 0 && !self.shared.down_told.swap(true, Relaxed) {
@@ -345,8 +321,18 @@ enum Next {
     Finish,
 }
 
-/// Waits until the pool is to finish.
-async fn told(finish: &mut watch::Receiver<bool>) {
+/// Waits until the pool is to end.
+async fn told(order: &mut watch::Receiver<Order>) {
     // An error says that nobody is left who could tell.
-    let _ = finish.wait_for(|finish| *finish).await;
+    let _ = order.wait_for(|order| *order >= Order::Finish).await;
+}
+
+async fn told_to_close(order: &mut watch::Receiver<Order>) {
+    if order
+        .wait_for(|order| *order == Order::Close)
+        .await
+        .is_err()
+    {
+        std::future::pending::<()>().await;
+    }
 }

@@ -16,8 +16,7 @@ use super::budget::OutputBudget;
 use super::link::Link;
 use super::{Trunks, v2};
 use crate::backlog::Backlogs;
-use crate::config::{LimitsConfig, Protocol};
-use crate::ids::IdSource;
+use crate::config::LimitsConfig;
 
 /// ejabberd's end of a trunk that nothing has to be waited for: [`exchange`](Self::exchange) carries
 /// what either side has said.
@@ -40,18 +39,17 @@ pub struct Stream {
 }
 
 impl Ejabberd {
-    /// One trunk that is up, and its other end.
-    pub fn start() -> (Arc<Trunks>, Self) {
-        let trunks = Arc::new(Trunks::new(Protocol::V2, IdSource::new().unwrap()));
-        let ejabberd = Self::add(&trunks);
-        (trunks, ejabberd)
-    }
-
     /// One more trunk, and its other end.
     pub fn add(trunks: &Trunks) -> Self {
         let budget = Arc::new(OutputBudget::new(&LimitsConfig::default()));
         let backlogs = Arc::new(Backlogs::new(1 << 30));
-        let link = Arc::new(v2::Link::new(budget, backlogs));
+        let usage = Arc::clone(trunks.usage());
+        let link = Arc::new(v2::Link::new(
+            budget,
+            backlogs,
+            usage,
+            Duration::from_secs(5),
+        ));
         trunks.add(Link::V2(Arc::clone(&link)));
         Self {
             link,
@@ -196,7 +194,7 @@ impl Ejabberd {
 
     /// The trunk is cut.
     pub fn cut(&mut self) {
-        self.link.cut();
+        self.link.lose();
         self.session = server();
     }
 

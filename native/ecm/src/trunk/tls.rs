@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
-use crate::config::{TlsConfig, TrunkAddress, TrunkConfig};
+use crate::config::TlsConfig;
 use crate::pem::{self, PemError};
 
 /// What a TLS trunk is dialled with.
@@ -51,15 +51,40 @@ pub enum TlsError {
     Versions(#[source] rustls::Error),
 }
 
+/// What the trunks to all nodes are dialled with.
+#[derive(Debug, Clone)]
+pub struct TlsClients {
+    config: Arc<ClientConfig>,
+    /// The name that all certificates have to have, if it is not the host of each address.
+    name: Option<ServerName<'static>>,
+}
+
+impl TlsClients {
+    /// What the trunks to an ejabberd with this host name are dialled with.
+    ///
+    /// # Errors
+    /// [`TlsError::Name`] if there is no name to hold its certificate against.
+    pub fn of_host(&self, host: &str) -> Result<TlsClient, TlsError> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => server_name(host)?,
+        };
+        Ok(TlsClient {
+            config: Arc::clone(&self.config),
+            name,
+        })
+    }
+}
+
 /// Reads the files of a `[trunk.tls]`.
 ///
 /// # Errors
 /// [`TlsError`], which names the key and the file.
-pub fn load(trunk: &TrunkConfig) -> Result<Option<TlsClient>, TlsError> {
-    let Some(tls) = &trunk.tls else {
+pub fn load(tls: Option<&TlsConfig>) -> Result<Option<TlsClients>, TlsError> {
+    let Some(tls) = tls else {
         return Ok(None);
     };
-    let name = server_name(tls, &trunk.address)?;
+    let name = tls.server_name.as_deref().map(server_name).transpose()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -75,7 +100,7 @@ pub fn load(trunk: &TrunkConfig) -> Result<Option<TlsClient>, TlsError> {
                 .map_err(TlsError::Pair)?
         }
     };
-    Ok(Some(TlsClient {
+    Ok(Some(TlsClients {
         config: Arc::new(config),
         name,
     }))
@@ -96,16 +121,6 @@ fn in_file(key: &'static str) -> impl Fn(PemError) -> TlsError {
     move |source| TlsError::File { key, source }
 }
 
-/// The name in the configuration, or the host of the trunk's address.
-fn server_name(tls: &TlsConfig, address: &TrunkAddress) -> Result<ServerName<'static>, TlsError> {
-    let name = match (&tls.server_name, address) {
-        (Some(name), _) => name.clone(),
-        (None, TrunkAddress::Tcp(address)) => address
-            .rsplit_once(':')
-            .map_or(address.as_str(), |(host, _)| host)
-            .trim_matches(['[', ']'])
-            .to_owned(),
-        (None, TrunkAddress::Unix(_)) => String::new(),
-    };
-    ServerName::try_from(name.clone()).map_err(|_| TlsError::Name(name))
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))
 }

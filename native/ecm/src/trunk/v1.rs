@@ -19,6 +19,7 @@ use super::budget::OutputBudget;
 use super::dial::{Reader, Writer};
 use super::mailbox::{End, Mailbox};
 use super::queue::{Batch, Room, SendQueue};
+use super::usage::{Kind, Usage};
 use super::{Sent, TrunkLost};
 use crate::ids::IdSource;
 use crate::metrics::{Direction, TRUNK_BYTES};
@@ -33,6 +34,8 @@ const KEPT_BATCH: usize = 256 * 1024;
 pub struct Link {
     max_frame_size: MaxFrameSize,
     budget: Arc<OutputBudget>,
+    /// The same in all trunks to this ejabberd.
+    usage: Arc<Usage>,
     queue: SendQueue,
     /// The connections that are open; `None` once the trunk is lost.
     mailboxes: Mutex<Option<HashMap<ConnectionId, Arc<Mailbox>>>>,
@@ -66,10 +69,11 @@ pub enum Lost {
 
 impl Link {
     /// A trunk without connections.
-    pub fn new(max_frame_size: MaxFrameSize, budget: Arc<OutputBudget>) -> Self {
+    pub fn new(max_frame_size: MaxFrameSize, budget: Arc<OutputBudget>, usage: Arc<Usage>) -> Self {
         Self {
             max_frame_size,
             budget,
+            usage,
             queue: SendQueue::new(),
             mailboxes: Mutex::new(Some(HashMap::new())),
         }
@@ -88,6 +92,7 @@ impl Link {
             .ok_or(TrunkLost)?
             .insert(id, Arc::clone(&mailbox));
         drop(mailboxes);
+        self.usage.add(Kind::Request);
         Ok(Connection {
             link: Arc::clone(self),
             id,
@@ -115,12 +120,22 @@ impl Link {
             lost = self.read(reader) => lost,
             Some(Ok(lost)) = writing.join_next() => lost,
         };
+        self.lose();
+        lost
+    }
+
+    /// Ends it with all its connections.
+    pub fn lose(&self) {
         self.queue.close();
         let mailboxes = self.mailboxes.lock().take();
         for mailbox in mailboxes.unwrap_or_default().into_values() {
             mailbox.end(End::TrunkLost);
         }
-        lost
+    }
+
+    /// Whether new connections may come here.
+    pub fn is_accepting(&self) -> bool {
+        self.mailboxes.lock().is_some()
     }
 
     /// How many connections are open.
@@ -308,6 +323,7 @@ impl fmt::Debug for RoomAsked {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.link.usage.remove(Kind::Request);
         if let Some(open) = self.link.mailboxes.lock().as_mut() {
             open.remove(&self.id);
         } else {
@@ -330,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn content_that_was_refused_has_room_before_content_that_comes_later() {
         let budget = Arc::new(OutputBudget::new(&LimitsConfig::default()));
-        let link = Arc::new(Link::new(MaxFrameSize::DEFAULT, budget));
+        let link = Arc::new(Link::new(MaxFrameSize::DEFAULT, budget, Arc::default()));
         let ids = IdSource::new().unwrap();
         let [mut first, mut second] = [(); 2].map(|()| link.open(&ids).unwrap());
         // As much as there is at the most.

@@ -68,6 +68,11 @@ impl Keepalive {
         }
     }
 
+    /// When the ping was sent that nothing followed yet.
+    pub(super) fn asked_since(&self) -> Option<u64> {
+        self.asked.filter(|_| !self.heard)
+    }
+
     /// When the next tick is due.
     pub(super) fn next_tick(&self) -> u64 {
         match self.asked {
@@ -100,6 +105,18 @@ mod tests {
         assert_eq!(keepalive.tick(41_000), Tick::Nothing);
         assert_eq!(keepalive.next_tick(), 71_000);
         assert_eq!(keepalive.tick(71_000), Tick::Ping(1));
+    }
+
+    #[test]
+    fn a_ping_is_unanswered_until_any_byte_comes() {
+        let mut keepalive = Keepalive::new(30_000, 10_000, 0);
+        assert_eq!(keepalive.asked_since(), None);
+        assert_eq!(keepalive.tick(30_000), Tick::Ping(0));
+        assert_eq!(keepalive.asked_since(), Some(30_000));
+        keepalive.heard();
+        assert_eq!(keepalive.asked_since(), None);
+        assert_eq!(keepalive.tick(31_000), Tick::Nothing);
+        assert_eq!(keepalive.asked_since(), None);
     }
 
     #[test]

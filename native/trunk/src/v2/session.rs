@@ -177,6 +177,13 @@ impl Session {
         self.keepalive.next_tick()
     }
 
+    /// Since when the peer owes an answer to a ping: any byte is one. In milliseconds, as told by
+    /// [`tick`](Self::tick).
+    #[must_use]
+    pub fn asked_since(&self) -> Option<u64> {
+        self.keepalive.asked_since()
+    }
+
     /// Whether [`take_output`](Self::take_output) would give something.
     #[must_use]
     pub fn has_output(&self) -> bool {

@@ -288,9 +288,9 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::node::testing;
     use crate::peer::clients::Clients;
     use crate::settings::Settings;
-    use crate::trunk::testing::Ejabberd;
 
     /// Each user who is online has such a task and such a session.
     #[tokio::test]
@@ -304,7 +304,7 @@ mod tests {
         let Ok(Some(Event::Head(head))) = decoder.decode(&mut input) else {
             panic!("a head is read");
         };
-        let (trunks, _ejabberd) = Ejabberd::start();
+        let (nodes, _ejabberd) = testing::start();
         let (_sender, phase) = watch::channel(Phase::Serving);
         let sessions = Arc::new(Sessions::new(phase.clone()));
         let task = serve(
@@ -313,7 +313,7 @@ mod tests {
                     stream,
                     Arc::new(Clients::new(1)).place(1).unwrap(),
                     Arc::new(Settings::new(&Config::default())),
-                    trunks,
+                    nodes,
                 ),
                 phase,
                 origins: Origins::Peer(address),

@@ -255,9 +255,8 @@ impl Connection {
             })?;
         let max_document = settings.limits.max_stanza_from_ejabberd;
         let queued = QueuedLogin {
-            login: settings.logins.begin(),
+            login: self.downstream.nodes.begin_login(),
             until: now + settings.limits.login_wait,
-            trunks: Arc::clone(&self.downstream.trunks),
             opening,
             max_document: u32::try_from(max_document).unwrap_or(u32::MAX),
             auth_timeout: settings.limits.auth_timeout,

@@ -9,7 +9,7 @@ use megaphone_trunk::proxy::ChannelBindings;
 use super::super::shared::{Fetched, Security, SharedSession};
 use super::*;
 use crate::backlog::Backlogs;
-use crate::logins::Logins;
+use crate::node::testing;
 use crate::session::Session;
 use crate::trunk::testing::Ejabberd;
 use crate::trunk::{Binding, Content, Opening};
@@ -38,7 +38,7 @@ impl Waiting {
 
 /// A session whose requests 100 and 101 are held, with both connections.
 fn two_are_held(hold: u32) -> (Arc<SharedSession>, Ejabberd, u32) {
-    let (trunks, mut ejabberd) = Ejabberd::start();
+    let (nodes, mut ejabberd) = testing::start();
     let now = Instant::now();
     let sid = Sid::random().unwrap();
     let body = format!(
@@ -57,8 +57,8 @@ fn two_are_held(hold: u32) -> (Arc<SharedSession>, Ejabberd, u32) {
         fields: None,
     };
     let first = session.outgoing().unwrap();
-    let login = Arc::new(Logins::new(0)).begin();
-    let stream = Session::open(&trunks, &opening, first, 1 << 20, login).unwrap();
+    let login = nodes.begin_login();
+    let stream = Session::open(login, &opening, first, 1 << 20).unwrap();
     session.outgoing_taken();
     let backlogs = Arc::new(Backlogs::new(1 << 20));
     let cell = Arc::new(SharedSession::new(

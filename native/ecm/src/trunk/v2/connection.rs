@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 use super::{Link, Stage};
 use crate::trunk::mailbox::Mailbox;
+use crate::trunk::usage::Kind;
 use crate::trunk::{Sent, TrunkLost};
 
 /// The window is returned by as much as this at once, so that small answers cost no lock.
-const RETURNED_AT_ONCE: usize = 32 * 1024;
+const RETURNED_AT_ONCE: u32 = 32 * 1024;
 
 /// A virtual connection in a trunk. Dropping it finishes it in order.
 #[derive(Debug)]
@@ -19,8 +20,9 @@ pub struct Connection {
     link: Arc<Link>,
     mailbox: Arc<Mailbox>,
     stream: Stream,
-    /// What the client took and the window was not given back for.
-    taken: usize,
+    /// What the client took and the window was not given back for; less than a window.
+    taken: u32,
+    kind: Kind,
 }
 
 #[derive(Debug)]
@@ -36,13 +38,15 @@ enum Stream {
 }
 
 impl Connection {
-    pub(super) fn new(link: Arc<Link>, mailbox: Arc<Mailbox>, header: Vec<u8>) -> Self {
+    pub(super) fn new(link: Arc<Link>, mailbox: Arc<Mailbox>, kind: Kind, header: Vec<u8>) -> Self {
         link.load.fetch_add(1, Relaxed);
+        link.usage.add(kind);
         Self {
             link,
             mailbox,
             stream: Stream::Unopened(header),
             taken: 0,
+            kind,
         }
     }
 
@@ -117,13 +121,14 @@ impl Connection {
 
     /// The client's socket took so much: ejabberd may send as much again.
     pub fn delivered(&mut self, bytes: usize) {
-        self.taken += self.mailbox.delivered(bytes);
+        let taken = u32::try_from(self.mailbox.delivered(bytes)).unwrap_or(u32::MAX);
+        self.taken = self.taken.saturating_add(taken);
         if self.taken >= RETURNED_AT_ONCE
             && let Stream::Open { id, .. } = self.stream
         {
             let mut state = self.link.state.lock();
             // If the stream is gone, nobody waits for its window.
-            let _ = state.session.consumed(id, self.taken);
+            let _ = state.session.consumed(id, self.taken as usize);
             let has_output = state.session.has_output();
             drop(state);
             self.taken = 0;
@@ -158,6 +163,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.link.load.fetch_sub(1, Relaxed);
+        self.link.usage.remove(self.kind);
         if let Stream::Open { id, tag } = self.stream {
             let mut state = self.link.state.lock();
             if state.stage != Stage::Lost {

@@ -10,7 +10,8 @@ mod run;
 mod streams;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use megaphone_trunk::v2::{Config, QueuedStream, Session};
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ use self::streams::Streams;
 use super::TrunkLost;
 use super::budget::OutputBudget;
 use super::mailbox::{End, Mailbox};
+use super::usage::{Kind, Usage};
 use crate::backlog::Backlogs;
 
 /// A trunk with fewer ids left than this is replaced: at 50,000 streams a second it lasts for as long
@@ -34,9 +36,12 @@ const SPARE_IDS: u32 = 1 << 22;
 /// stream is never idle between two writes.
 const AHEAD_OF_WINDOW: usize = 16 * 1024;
 
-/// Silence for so many milliseconds makes the session ask whether ejabberd is there. Its clock starts
-/// with that much, so the first thing that it does is to ask: a trunk is up once there was an answer.
-const FIRST_PING: u64 = 30_000;
+/// A trunk on which nothing came for so many milliseconds is lost ...
+const LOST_AFTER: u64 = 45_000;
+/// ... unless it was asked only a while ago.
+const LEAST_TO_ANSWER: u64 = 15_000;
+
+const NEVER_ASKED: u64 = 0;
 
 /// One trunk and its connections.
 #[derive(Debug)]
@@ -52,8 +57,14 @@ pub struct Link {
     /// Whether ejabberd said anything but a go-away.
     answered: AtomicBool,
     answer: Notify,
+    /// Since when ejabberd owes an answer to a ping, in milliseconds of [`Link::now`].
+    asked: AtomicU64,
     /// How many connections are pinned to it.
     load: AtomicUsize,
+    /// The same in all trunks to this ejabberd.
+    usage: Arc<Usage>,
+    /// Silence for so many milliseconds makes the session ask whether ejabberd is there.
+    ping_interval: u64,
     spare_ids: u32,
     budget: Arc<OutputBudget>,
     backlogs: Arc<Backlogs>,
@@ -82,13 +93,28 @@ enum Stage {
 
 impl Link {
     /// A trunk without connections.
-    pub fn new(budget: Arc<OutputBudget>, backlogs: Arc<Backlogs>) -> Self {
-        Self::with_spare_ids(budget, backlogs, SPARE_IDS)
+    pub fn new(
+        budget: Arc<OutputBudget>,
+        backlogs: Arc<Backlogs>,
+        usage: Arc<Usage>,
+        ping_interval: Duration,
+    ) -> Self {
+        Self::with_spare_ids(budget, backlogs, usage, ping_interval, SPARE_IDS)
     }
 
-    fn with_spare_ids(budget: Arc<OutputBudget>, backlogs: Arc<Backlogs>, spare_ids: u32) -> Self {
+    fn with_spare_ids(
+        budget: Arc<OutputBudget>,
+        backlogs: Arc<Backlogs>,
+        usage: Arc<Usage>,
+        ping_interval: Duration,
+        spare_ids: u32,
+    ) -> Self {
+        let ping_interval = u64::try_from(ping_interval.as_millis()).unwrap_or(u64::MAX);
         let config = Config {
-            keepalive_interval: FIRST_PING,
+            keepalive_interval: ping_interval,
+            keepalive_timeout: LOST_AFTER
+                .saturating_sub(ping_interval)
+                .max(LEAST_TO_ANSWER),
             // The limit of clients is max_connections.
             max_streams: usize::MAX,
             high_watermark: AHEAD_OF_WINDOW,
@@ -109,7 +135,10 @@ impl Link {
             retired: Notify::new(),
             answered: AtomicBool::new(false),
             answer: Notify::new(),
+            asked: AtomicU64::new(NEVER_ASKED),
             load: AtomicUsize::new(0),
+            usage,
+            ping_interval,
             spare_ids,
             budget,
             backlogs,
@@ -131,12 +160,12 @@ impl Link {
     ///
     /// # Errors
     /// [`TrunkLost`] if the trunk takes no more.
-    pub fn open(self: &Arc<Self>, header: Vec<u8>) -> Result<Connection, TrunkLost> {
+    pub fn open(self: &Arc<Self>, kind: Kind, header: Vec<u8>) -> Result<Connection, TrunkLost> {
         if !self.is_accepting() {
             return Err(TrunkLost);
         }
         let mailbox = Arc::new(Mailbox::new(Arc::clone(&self.budget)));
-        Ok(Connection::new(Arc::clone(self), mailbox, header))
+        Ok(Connection::new(Arc::clone(self), mailbox, kind, header))
     }
 
     /// Waits until the trunk is up and another one should take its place: ejabberd said go-away, or the
@@ -215,7 +244,7 @@ impl Link {
     }
 
     /// Ends it with all its connections, as [`run`](Self::run) does when its socket fails.
-    fn lose(&self) {
+    pub fn lose(&self) {
         let streams = {
             let mut state = self.state.lock();
             state.stage = Stage::Lost;
@@ -229,10 +258,12 @@ impl Link {
         }
     }
 
-    /// [`lose`](Self::lose), for tests.
-    #[cfg(test)]
-    pub fn cut(&self) {
-        self.lose();
+    /// For how long ejabberd has not answered a ping. It takes no lock: it is asked for each connection that opens.
+    pub fn silence(&self) -> Duration {
+        match self.asked.load(Relaxed) {
+            NEVER_ASKED => Duration::ZERO,
+            asked => Duration::from_millis(self.now().saturating_sub(asked)),
+        }
     }
 
     /// How many streams are open, for tests.
@@ -250,9 +281,13 @@ impl Link {
         self.retired.notify_waiters();
     }
 
+    /// The clock starts with the time after which the session asks, so the first thing that it does is to ask: a
+    /// trunk is up once there was an answer.
     fn now(&self) -> u64 {
         let elapsed = u64::try_from(self.started.elapsed().as_millis());
-        elapsed.unwrap_or(u64::MAX).saturating_add(FIRST_PING)
+        elapsed
+            .unwrap_or(u64::MAX)
+            .saturating_add(self.ping_interval)
     }
 }
 
@@ -265,6 +300,17 @@ mod tests {
     use crate::config::LimitsConfig;
     use crate::trunk::Sent;
 
+    fn new_link(spare_ids: u32, backlogs: &Arc<Backlogs>) -> Arc<Link> {
+        let ping_interval = Duration::from_secs(5);
+        Arc::new(Link::with_spare_ids(
+            budget(),
+            Arc::clone(backlogs),
+            Arc::default(),
+            ping_interval,
+            spare_ids,
+        ))
+    }
+
     fn budget() -> Arc<OutputBudget> {
         Arc::new(OutputBudget::new(&LimitsConfig::default()))
     }
@@ -276,9 +322,9 @@ mod tests {
     #[test]
     fn a_trunk_that_runs_out_of_ids_takes_no_more_and_ends_after_the_last() {
         let all = Session::client(Config::default(), 0).ids_left();
-        let link = Arc::new(Link::with_spare_ids(budget(), backlogs(), all - 1));
-        let mut first = link.open(b"header ".to_vec()).unwrap();
-        let mut second = link.open(Vec::new()).unwrap();
+        let link = new_link(all - 1, &backlogs());
+        let mut first = link.open(Kind::Session, b"header ".to_vec()).unwrap();
+        let mut second = link.open(Kind::Session, Vec::new()).unwrap();
         assert_eq!(link.load(), 2);
         assert_eq!(first.try_send(b"first"), Ok(Sent::Sent));
         assert!(link.is_accepting());
@@ -287,7 +333,7 @@ mod tests {
         assert!(link.worn.load(Relaxed) && link.is_accepting());
         link.finish();
         assert!(!link.is_accepting() && first.is_retired());
-        assert_eq!(link.open(Vec::new()).err(), Some(TrunkLost));
+        assert_eq!(link.open(Kind::Session, Vec::new()).err(), Some(TrunkLost));
         assert_eq!(first.try_send(b" more"), Ok(Sent::Sent));
         first.abort();
         second.abort();
@@ -327,9 +373,9 @@ mod tests {
     fn what_waits_for_a_window_counts_until_it_is_gone() {
         let backlogs = backlogs();
         let counted = || backlogs.budget().held();
-        let link = Arc::new(Link::new(budget(), Arc::clone(&backlogs)));
+        let link = new_link(SPARE_IDS, &backlogs);
         let open = |queued: usize| {
-            let mut connection = link.open(Vec::new()).unwrap();
+            let mut connection = link.open(Kind::Session, Vec::new()).unwrap();
             let content = vec![b'x'; INITIAL_WINDOW as usize + queued];
             assert_eq!(connection.try_send(&content), Ok(Sent::Sent));
             connection
@@ -361,14 +407,14 @@ mod tests {
         let ended = crate::trunk::Delivery::End(End::Overflowed);
         assert_eq!(end(&evicted), ended);
         assert_eq!(end(&kept), crate::trunk::Delivery::Nothing);
-        link.cut();
+        link.lose();
         assert_eq!(counted(), 0);
     }
 
     #[test]
     fn the_window_comes_back_as_the_client_takes_its_output() {
-        let link = Arc::new(Link::new(budget(), backlogs()));
-        let mut connection = link.open(Vec::new()).unwrap();
+        let link = new_link(SPARE_IDS, &backlogs());
+        let mut connection = link.open(Kind::Session, Vec::new()).unwrap();
         assert_eq!(connection.try_send(b"request"), Ok(Sent::Sent));
         let mut ejabberd = Session::server(Config::default(), 0);
         let mut stream = None;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::streams::HandOn;
-use super::{Link, Stage, State};
+use super::{Link, NEVER_ASKED, Stage, State};
 use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
 use crate::trunk::dial::{Reader, Writer};
 
@@ -108,6 +108,8 @@ impl Link {
 
     pub fn receive(&self, bytes: &[u8]) -> Result<(), SessionError> {
         let mut state = self.state.lock();
+        // Any byte is an answer.
+        self.asked.store(NEVER_ASKED, Relaxed);
         let State {
             session, streams, ..
         } = &mut *state;
@@ -147,6 +149,9 @@ impl Link {
         let mut state = self.state.lock();
         let tick = state.session.tick(self.now());
         let has_output = state.session.has_output();
+        let asked = state.session.asked_since();
+        // Before the lock is free: an answer must not come in between.
+        self.asked.store(asked.unwrap_or(NEVER_ASKED), Relaxed);
         drop(state);
         if has_output {
             self.output.notify_one();

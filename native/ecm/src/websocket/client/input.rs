@@ -230,7 +230,7 @@ impl Client {
             );
             return;
         }
-        let login = self.settings.logins.begin();
+        let login = unopened.nodes.begin_login();
         let has_turn = login.has_turn();
         unopened.queued = Some(Queued { login, open });
         self.timing.restart();
@@ -257,7 +257,6 @@ impl Client {
         };
         let Unopened {
             opening,
-            trunks,
             queued: Some(Queued { login, open }),
             ..
         } = *unopened
@@ -266,7 +265,7 @@ impl Client {
         };
         let limit = self.settings.limits.max_stanza_from_ejabberd;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match Session::open(&trunks, &opening, &open, limit, login) {
+        match Session::open(login, &opening, &open, limit) {
             Some(session) => {
                 tracing::debug!(peer = %opening.client, id = %session, "WebSocket session opened");
                 self.session = Some(session);

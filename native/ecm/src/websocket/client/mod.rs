@@ -23,7 +23,8 @@ use super::reader::MessageReader;
 use super::stream::StreamState;
 use crate::backlog::{Backlog, Evicted};
 use crate::entrance::{Downstream, Handover};
-use crate::logins::Login;
+use crate::node::Login;
+use crate::node::Nodes;
 use crate::peer::clients::Place;
 use crate::peer::task::{self, Ending};
 use crate::peer::{Moved, Socket};
@@ -31,7 +32,7 @@ use crate::session::outlet::Outlet;
 use crate::session::{Cause, Session};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
-use crate::trunk::{Binding, Content, Opening, Trunks};
+use crate::trunk::{Binding, Content, Opening};
 
 /// Serves a client whose last request is a handshake that was accepted, until it or ejabberd is done. It gets that
 /// answer first.
@@ -78,9 +79,9 @@ struct Client {
 /// What a session is opened with.
 struct Unopened {
     opening: Opening,
-    trunks: Arc<Trunks>,
+    nodes: Arc<Nodes>,
     queued: Option<Queued>,
-    /// The program's end. Who has a session is woken by [`Trunks::wake_all`].
+    /// The program's end. Who has a session is woken by [`Nodes::wake_all`].
     ending: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -120,7 +121,7 @@ impl Client {
             socket: stream,
             place,
             settings,
-            trunks,
+            nodes,
             ..
         } = downstream;
         // What it is now counts as a change, or an end that has begun would be missed.
@@ -128,7 +129,7 @@ impl Client {
         let mut later = phase.clone();
         let unopened = Unopened {
             opening,
-            trunks,
+            nodes,
             queued: None,
             ending: Box::pin(async move {
                 let _ = later.wait_for(|phase| *phase != Phase::Serving).await;

@@ -14,6 +14,7 @@ use super::*;
 use crate::config::Config;
 use crate::http::handshake::{self, Handshake};
 use crate::http::{Origins, Routes};
+use crate::node::testing;
 use crate::peer::clients::Clients;
 use crate::trunk::testing::{Ejabberd, Said, documents, gone};
 use crate::websocket::frame::{Opcode, put_frame, unmask};
@@ -54,7 +55,7 @@ fn text(text: &str) -> Seen {
 
 impl Browser {
     /// Connects, with what was sent behind the handshake, and takes the answer to it.
-    async fn connect(trunks: &Arc<Trunks>, config: &Config, behind: &[u8]) -> Self {
+    async fn connect(nodes: &Arc<Nodes>, config: &Config, behind: &[u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (browser, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -70,7 +71,7 @@ impl Browser {
         let clients = Arc::new(Clients::new(1));
         let place = clients.place(1).unwrap();
         let handover = Handover {
-            downstream: Downstream::for_test(stream, place, settings, Arc::clone(trunks)),
+            downstream: Downstream::for_test(stream, place, settings, Arc::clone(nodes)),
             phase: receiver,
             origins: Origins::Peer(peer),
             decoder,
@@ -193,8 +194,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 async fn start_with(config: &Config) -> (Browser, Ejabberd, u32) {
-    let (trunks, mut ejabberd) = Ejabberd::start();
-    let mut browser = Browser::connect(&trunks, config, b"").await;
+    let (nodes, mut ejabberd) = testing::start();
+    let mut browser = Browser::connect(&nodes, config, b"").await;
     browser.say(OPEN).await;
     let id = opened(&mut ejabberd).await;
     assert_eq!(ejabberd.documents(id), [OPEN]);
@@ -269,8 +270,8 @@ async fn a_session_from_open_to_close() {
 
 #[tokio::test]
 async fn ejabberd_hears_who_it_is() {
-    let (trunks, mut ejabberd) = Ejabberd::start();
-    let mut browser = Browser::connect(&trunks, &Config::default(), b"").await;
+    let (nodes, mut ejabberd) = testing::start();
+    let mut browser = Browser::connect(&nodes, &Config::default(), b"").await;
     assert!(
         !ejabberd.has_opened(),
         "a handshake alone costs ejabberd nothing"
@@ -311,11 +312,11 @@ async fn documents_in_fragments_with_pings_between_them() {
 
 #[tokio::test]
 async fn what_comes_right_behind_the_handshake_is_not_lost() {
-    let (trunks, mut ejabberd) = Ejabberd::start();
+    let (nodes, mut ejabberd) = testing::start();
     let behind = frame(0x81, OPEN.as_bytes());
     for cut in [behind.len(), 3] {
         let (first, second) = behind.split_at(cut);
-        let mut browser = Browser::connect(&trunks, &Config::default(), first).await;
+        let mut browser = Browser::connect(&nodes, &Config::default(), first).await;
         browser.stream.write_all(second).await.unwrap();
         let id = opened(&mut ejabberd).await;
         assert_eq!(ejabberd.documents(id), [OPEN]);
@@ -407,8 +408,8 @@ async fn more_may_come_at_once_after_the_login() {
 
 #[tokio::test]
 async fn a_stream_begins_with_open_and_an_error_before_it_has_one_of_its_own() {
-    let (trunks, mut ejabberd) = Ejabberd::start();
-    let mut browser = Browser::connect(&trunks, &Config::default(), b"").await;
+    let (nodes, mut ejabberd) = testing::start();
+    let mut browser = Browser::connect(&nodes, &Config::default(), b"").await;
     browser.say("<iq/>").await;
     match browser.see().await {
         Seen::Text(open) => assert!(open.starts_with("<open "), "{open}"),
@@ -420,9 +421,9 @@ async fn a_stream_begins_with_open_and_an_error_before_it_has_one_of_its_own() {
 
 #[tokio::test]
 async fn without_a_trunk_the_client_is_told_to_try_again() {
-    let (trunks, mut ejabberd) = Ejabberd::start();
+    let (nodes, mut ejabberd) = testing::start();
     ejabberd.cut();
-    let mut browser = Browser::connect(&trunks, &Config::default(), b"").await;
+    let mut browser = Browser::connect(&nodes, &Config::default(), b"").await;
     browser.say(OPEN).await;
     browser.see_error("remote-connection-failed", 1013).await;
 }
@@ -506,15 +507,15 @@ async fn a_client_that_closed_its_stream_leaves_in_order() {
 
 #[tokio::test]
 async fn the_programs_end_is_told_and_breaks_the_session() {
-    let (trunks, mut ejabberd) = Ejabberd::start();
-    let mut waiting = Browser::connect(&trunks, &Config::default(), b"").await;
-    let mut browser = Browser::connect(&trunks, &Config::default(), b"").await;
+    let (nodes, mut ejabberd) = testing::start();
+    let mut waiting = Browser::connect(&nodes, &Config::default(), b"").await;
+    let mut browser = Browser::connect(&nodes, &Config::default(), b"").await;
     browser.say(OPEN).await;
     let id = opened(&mut ejabberd).await;
     for browser in [&waiting, &browser] {
         browser.phase.send_replace(Phase::Draining);
     }
-    trunks.wake_all();
+    nodes.wake_all();
     browser.see_error("system-shutdown", 1001).await;
     waiting.see_error("system-shutdown", 1001).await;
     // It had not read that yet.
@@ -534,12 +535,12 @@ async fn the_programs_end_is_told_and_breaks_the_session() {
 async fn a_client_that_does_not_log_in_is_closed() {
     let mut config = Config::default();
     config.limits.auth_timeout = Duration::from_millis(50);
-    let (trunks, _ejabberd) = Ejabberd::start();
-    let mut browser = Browser::connect(&trunks, &config, b"").await;
+    let (nodes, _ejabberd) = testing::start();
+    let mut browser = Browser::connect(&nodes, &config, b"").await;
     browser.see_error("connection-timeout", 1008).await;
     config.limits.auth_timeout = Duration::from_millis(500);
-    let (trunks, mut ejabberd) = Ejabberd::start();
-    let mut browser = Browser::connect(&trunks, &config, b"").await;
+    let (nodes, mut ejabberd) = testing::start();
+    let mut browser = Browser::connect(&nodes, &config, b"").await;
     browser.say(OPEN).await;
     let id = opened(&mut ejabberd).await;
     assert_eq!(ejabberd.documents(id), [OPEN]);
@@ -707,8 +708,8 @@ async fn a_client_that_is_faster_than_ejabberd_waits() {
 /// Each client has such a task for as long as it is connected.
 #[tokio::test]
 async fn a_clients_task_stays_small() {
-    let (trunks, _ejabberd) = Ejabberd::start();
-    let browser = Browser::connect(&trunks, &Config::default(), b"").await;
+    let (nodes, _ejabberd) = testing::start();
+    let browser = Browser::connect(&nodes, &Config::default(), b"").await;
     assert!(Routes::of(&Config::default()).find("/ws").is_some());
     assert!(size_of::<Client>() <= 320, "{} bytes", size_of::<Client>());
     drop(browser);

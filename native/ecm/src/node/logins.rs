@@ -1,11 +1,12 @@
-//! Logins, of which ejabberd has so many to answer at once.
+//! Logins, of which each node has so many to answer at once.
 //!
 //! A login costs ejabberd much more than a user who is online. Without an order, all that come at once are
 //! slow at once: each takes so long that its client gives up and comes again. Here each has its turn, in the
-//! order in which they came. A new one begins while ejabberd owes an answer to fewer than so many; those that
-//! have begun don't wait again, and while it is the client who has to say something, nobody waits for it.
+//! order in which they came: as soon as a node owes an answer to fewer than it may, the first one goes there.
+//! Those that have begun don't wait again, and while it is the client who has to say something, nobody waits
+//! for it. While there is no node nobody waits either: what a client has to be told then, it is told at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,18 +15,19 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::one::Node;
+use super::owed::Owed;
+use super::roster::{Choice, Roster};
 use crate::metrics::LOGIN_WAITS;
-
-/// A login that was not answered for so long no longer keeps others from theirs: there may be nothing to
-/// answer.
-const LONGEST: Duration = Duration::from_secs(5);
+use crate::trunk::{Connection, Kind, Opening};
 
 /// Whose turn it is to log in.
 #[derive(Debug)]
 pub struct Logins {
+    roster: Arc<Roster>,
     state: Mutex<State>,
-    /// The first one has begun to wait.
-    queued: Notify,
+    /// The first one is running.
+    running: Notify,
 }
 
 /// A client's login. Dropping it ends it, whether or not its turn had come.
@@ -33,6 +35,10 @@ pub struct Logins {
 pub struct Login {
     logins: Arc<Logins>,
     number: u64,
+    /// Where its session is, once it is open.
+    node: Option<Arc<Node>>,
+    /// What ejabberd took for its answers so far.
+    spent: Duration,
 }
 
 /// How many logins there are.
@@ -44,14 +50,14 @@ pub struct Count {
     pub waiting: usize,
 }
 
-/// A login has its number since it waits or since ejabberd has to answer it; they go up.
-#[derive(Debug)]
+/// Each login has a number; they go up.
+#[derive(Debug, Default)]
 struct State {
-    most: usize,
     next: u64,
-    /// Since when ejabberd has to answer.
-    running: BTreeMap<u64, Instant>,
+    running: Owed,
     waiting: BTreeMap<u64, Waiting>,
+    /// Those whose turn has come and whose session is not open yet.
+    admitted: HashMap<u64, Arc<Node>>,
 }
 
 #[derive(Debug)]
@@ -61,88 +67,103 @@ struct Waiting {
 }
 
 impl Logins {
-    /// So many at once; 0 for any number.
-    pub fn new(at_once: u64) -> Self {
+    /// Those of these nodes.
+    pub fn new(roster: Arc<Roster>) -> Self {
         Self {
-            state: Mutex::new(State {
-                most: most(at_once),
-                next: 0,
-                running: BTreeMap::new(),
-                waiting: BTreeMap::new(),
-            }),
-            queued: Notify::new(),
+            roster,
+            state: Mutex::default(),
+            running: Notify::new(),
         }
-    }
-
-    /// From now on so many at once.
-    pub fn set_at_once(&self, at_once: u64) {
-        let mut state = self.state.lock();
-        state.most = most(at_once);
-        admit(state);
     }
 
     /// One more login.
     pub fn begin(self: &Arc<Self>) -> Login {
         let mut state = self.state.lock();
-        let number = state.number();
+        let number = state.next;
+        state.next = number.wrapping_add(1);
         let waiting = Waiting {
             since: Instant::now(),
             waker: None,
         };
         state.waiting.insert(number, waiting);
-        let is_first = state.waiting.len() == 1;
-        if admit(state).waiting > 0 && is_first {
-            self.queued.notify_one();
-        }
+        self.admit(state);
         Login {
             logins: Arc::clone(self),
             number,
+            node: None,
+            spent: Duration::ZERO,
         }
     }
 
     /// How many there are.
     pub fn count(&self) -> Count {
-        self.state.lock().count()
+        let state = self.state.lock();
+        Count {
+            running: state.running.len(),
+            waiting: state.waiting.len(),
+        }
+    }
+
+    /// Has as many go on as may: there are other nodes, or they may have more.
+    pub fn go_on(&self) {
+        self.admit(self.state.lock());
     }
 
     /// Has those go on that wait behind logins which take too long, as long as the program runs.
     pub async fn pass_by_slow(self: Arc<Self>) {
         loop {
-            let slow_at = self.state.lock().slow_at();
-            match slow_at {
-                Some(at) => {
-                    sleep_until(at).await;
-                    let mut state = self.state.lock();
-                    state.forget_slow(Instant::now());
-                    admit(state);
+            let timeout = self.roster.rules().login_timeout;
+            let longest = self.state.lock().running.longest();
+            match longest {
+                Some(since) => {
+                    sleep_until(since + timeout).await;
+                    self.forget_slow(timeout);
                 }
-                None => self.queued.notified().await,
+                None => self.running.notified().await,
             }
         }
     }
 
-    fn end(&self, number: u64) {
+    /// A login that was not answered for so long no longer keeps others from theirs: there may be nothing to
+    /// answer.
+    fn forget_slow(&self, timeout: Duration) {
+        let now = Instant::now();
         let mut state = self.state.lock();
-        state.running.remove(&number);
-        state.waiting.remove(&number);
-        admit(state);
-    }
-
-    fn answered(&self, number: u64) {
-        let mut state = self.state.lock();
-        state.running.remove(&number);
-        admit(state);
-    }
-
-    /// The number from now on.
-    fn asked(&self, number: u64) -> u64 {
-        let mut state = self.state.lock();
-        if state.running.contains_key(&number) {
-            return number;
+        let rules = self.roster.rules();
+        while let Some(node) = state.running.take_since(now - timeout) {
+            node.login_unanswered(timeout, now, &rules.health);
         }
-        let number = state.number();
-        state.running.insert(number, Instant::now());
-        number
+        self.admit(state);
+    }
+
+    /// Has as many go on as may, and wakes them after the lock is free.
+    fn admit(&self, mut state: MutexGuard<'_, State>) {
+        let now = Instant::now();
+        let mut wakers = Vec::new();
+        let was_idle = state.running.is_empty();
+        while !state.waiting.is_empty() {
+            let node = match self.roster.choose(Kind::Session, Node::has_turn) {
+                Choice::Node(node) => Some(node),
+                Choice::Busy => break,
+                Choice::None => None,
+            };
+            let Some((number, waiting)) = state.waiting.pop_first() else {
+                break;
+            };
+            LOGIN_WAITS.observe(now.saturating_duration_since(waiting.since));
+            wakers.extend(waiting.waker);
+            if let Some(node) = node {
+                node.admit();
+                state.admitted.insert(number, Arc::clone(&node));
+                state.running.add(number, node, now);
+            }
+        }
+        let is_first = was_idle && !state.running.is_empty();
+        drop(state);
+        if is_first {
+            self.running.notify_one();
+        }
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -160,79 +181,101 @@ impl Login {
         Poll::Pending
     }
 
-    /// ejabberd has answered: the client has to go on.
-    pub fn answered(&self) {
-        self.logins.answered(self.number);
-    }
-
-    /// The client has gone on: ejabberd has to answer.
-    pub fn asked(&mut self) {
-        self.number = self.logins.asked(self.number);
-    }
-
     /// Whether its turn has come.
     pub fn has_turn(&self) -> bool {
         let state = self.logins.state.lock();
         !state.waiting.contains_key(&self.number)
     }
+
+    /// Opens the connection of its session, in the node whose turn it got, or in another one if that has no trunk
+    /// any more; `None` if no node has.
+    pub fn open(&mut self, opening: &Opening) -> Option<Connection> {
+        let roster = Arc::clone(&self.logins.roster);
+        for _ in 0..=roster.nodes().len() + 1 {
+            let node = match self.take_admitted() {
+                Some(node) => node,
+                None => match roster.choose(Kind::Session, |_| true) {
+                    Choice::Node(node) => node,
+                    Choice::Busy | Choice::None => return None,
+                },
+            };
+            if let Some(connection) = node.trunks().open(opening) {
+                self.goes_to(node);
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// ejabberd has answered: the client has to go on.
+    pub fn answered(&mut self) {
+        let mut state = self.logins.state.lock();
+        if let Some(since) = state.running.remove(self.number) {
+            self.spent += since.elapsed();
+            self.logins.admit(state);
+        }
+    }
+
+    /// The client has gone on: ejabberd has to answer.
+    pub fn asked(&mut self) {
+        let Some(node) = &self.node else {
+            return;
+        };
+        let mut state = self.logins.state.lock();
+        let was_idle = state.running.is_empty();
+        state
+            .running
+            .add(self.number, Arc::clone(node), Instant::now());
+        drop(state);
+        if was_idle {
+            self.logins.running.notify_one();
+        }
+    }
+
+    /// ejabberd has said whether the client is who it says.
+    pub fn decided(&self) {
+        if let Some(node) = &self.node {
+            node.login_decided();
+        }
+    }
+
+    /// The client is online.
+    pub fn done(mut self) {
+        self.answered();
+        if let Some(node) = &self.node {
+            node.login_took(self.spent, Instant::now());
+        }
+    }
+
+    fn take_admitted(&self) -> Option<Arc<Node>> {
+        let node = self.logins.state.lock().admitted.remove(&self.number)?;
+        node.admitted_came();
+        Some(node)
+    }
+
+    /// What ejabberd takes for its first answer counts from now on.
+    fn goes_to(&mut self, node: Arc<Node>) {
+        let mut state = self.logins.state.lock();
+        if state.running.remove(self.number).is_some() {
+            let node = Arc::clone(&node);
+            state.running.add(self.number, node, Instant::now());
+        }
+        drop(state);
+        self.node = Some(node);
+    }
 }
 
 impl Drop for Login {
     fn drop(&mut self) {
-        self.logins.end(self.number);
-    }
-}
-
-impl State {
-    fn number(&mut self) -> u64 {
-        let number = self.next;
-        self.next = number.wrapping_add(1);
-        number
-    }
-
-    fn count(&self) -> Count {
-        Count {
-            running: self.running.len(),
-            waiting: self.waiting.len(),
+        let mut state = self.logins.state.lock();
+        let was_running = state.running.remove(self.number).is_some();
+        let was_waiting = state.waiting.remove(&self.number).is_some();
+        if let Some(node) = state.admitted.remove(&self.number) {
+            node.admitted_came();
         }
-    }
-
-    /// When the first of those that run will have taken too long, if anybody waits for it.
-    fn slow_at(&self) -> Option<Instant> {
-        let (_, first) = self.running.first_key_value()?;
-        (!self.waiting.is_empty()).then(|| *first + LONGEST)
-    }
-
-    fn forget_slow(&mut self, now: Instant) {
-        while let Some(first) = self.running.first_entry()
-            && *first.get() + LONGEST <= now
-        {
-            first.remove();
+        if was_running || was_waiting {
+            self.logins.admit(state);
         }
-    }
-}
-
-/// Has as many go on as may, and wakes them after the lock is free.
-fn admit(mut state: MutexGuard<'_, State>) -> Count {
-    let now = Instant::now();
-    let mut wakers = Vec::new();
-    while state.running.len() < state.most
-        && let Some((number, waiting)) = state.waiting.pop_first()
-    {
-        LOGIN_WAITS.observe(now.saturating_duration_since(waiting.since));
-        state.running.insert(number, now);
-        wakers.extend(waiting.waker);
-    }
-    let count = state.count();
-    drop(state);
-    wakers.into_iter().for_each(Waker::wake);
-    count
-}
-
-fn most(at_once: u64) -> usize {
-    match at_once {
-        0 => usize::MAX,
-        most => usize::try_from(most).unwrap_or(usize::MAX),
     }
 }
 
@@ -243,10 +286,26 @@ mod tests {
     use proptest::prelude::*;
     use tokio::time::{advance, timeout};
 
+    use super::super::testing;
     use super::*;
 
+    /// Of one node that is up.
     fn logins(at_once: u64) -> Arc<Logins> {
-        Arc::new(Logins::new(at_once))
+        let (nodes, _ejabberd) = testing::start_with(at_once);
+        Arc::clone(&nodes.logins)
+    }
+
+    fn set_at_once(logins: &Logins, at_once: u64) {
+        logins.roster.nodes()[0].set_at_once(at_once);
+        logins.go_on();
+    }
+
+    /// So long may an answer take.
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    /// Its session is open.
+    fn open(login: &mut Login) {
+        assert!(login.open(&testing::opening()).is_some());
     }
 
     fn begin<const N: usize>(logins: &Arc<Logins>) -> [Login; N] {
@@ -306,10 +365,10 @@ mod tests {
         let [one, two, three] = begin(&logins);
         tokio::join!(turn(&three), async {
             tokio::task::yield_now().await;
-            logins.set_at_once(3);
+            set_at_once(&logins, 3);
         });
         let four = logins.begin();
-        logins.set_at_once(1);
+        set_at_once(&logins, 1);
         drop((one, two));
         assert!(!four.has_turn());
         drop(three);
@@ -320,6 +379,8 @@ mod tests {
     fn others_begin_while_a_client_has_to_go_on_and_it_goes_on_when_it_wants() {
         let logins = logins(2);
         let [mut one, mut two, three, four, five] = begin(&logins);
+        open(&mut one);
+        open(&mut two);
         one.answered();
         assert!(three.has_turn() && !four.has_turn());
         one.asked();

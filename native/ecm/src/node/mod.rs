@@ -1,0 +1,135 @@
+//! The ejabberd nodes: which there are, how they are, and which one gets what comes next.
+//!
+//! ```text
+//!   entrances ──a login, a request──> Nodes ──choice──> Node ──> Trunks ──> ejabberd
+//!                                       ^                 ^
+//!                                     logins: turns     keeper: trunks kept up, health, slow start
+//! ```
+//!
+//! A session stays with its node; its login goes to one that has a turn for it. A client's JID is unknown until it
+//! has logged in, so nothing is hashed: the better of two at random is taken.
+
+mod choice;
+mod health;
+mod keeper;
+mod logins;
+mod one;
+mod owed;
+mod pace;
+mod roster;
+mod slow_start;
+mod state;
+mod status;
+#[cfg(test)]
+pub mod testing;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+pub use self::keeper::{Keeper, KeeperError};
+use self::logins::Logins;
+pub use self::logins::{Count, Login};
+pub use self::one::Node;
+use self::roster::{Choice, Roster};
+pub use self::status::{Condition, Status};
+use crate::budget::Holder;
+use crate::config::Protocol;
+use crate::trunk::{Capabilities, Connection, Kind, Opening};
+
+/// The way to ejabberd, as clients see it.
+#[derive(Debug)]
+pub struct Nodes {
+    protocol: Protocol,
+    roster: Arc<Roster>,
+    logins: Arc<Logins>,
+}
+
+impl Nodes {
+    fn new(protocol: Protocol, roster: Arc<Roster>) -> Self {
+        Self {
+            protocol,
+            logins: Arc::new(Logins::new(Arc::clone(&roster))),
+            roster,
+        }
+    }
+
+    /// What all trunks can say.
+    pub const fn capabilities(&self) -> Capabilities {
+        Capabilities::of(self.protocol)
+    }
+
+    /// Opens a connection that has no login: HTTP, or an XML stream that goes on as it is. `None` while no node
+    /// has a trunk.
+    pub fn open(&self, opening: &Opening) -> Option<Connection> {
+        let kind = Kind::of(opening.content);
+        // One may lose its last trunk between the two.
+        for _ in 0..=self.all().len() {
+            let Choice::Node(node) = self.roster.choose(kind, |_| true) else {
+                return None;
+            };
+            if let Some(connection) = node.trunks().open(opening) {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// One more login, for [`Login::open`] when its turn comes.
+    pub fn begin_login(&self) -> Login {
+        self.logins.begin()
+    }
+
+    /// How many logins there are.
+    pub fn logins(&self) -> Count {
+        self.logins.count()
+    }
+
+    /// The nodes that there are.
+    pub fn all(&self) -> Arc<[Arc<Node>]> {
+        self.roster.nodes()
+    }
+
+    /// How the nodes are.
+    pub fn status(&self) -> Vec<Status> {
+        let (slow_start, now) = (self.roster.rules().slow_start, Instant::now());
+        let nodes = self.all();
+        nodes
+            .iter()
+            .map(|node| node.status(slow_start, now))
+            .collect()
+    }
+
+    /// Wakes whoever waits for a connection, for a reason that has nothing to do with it: the program
+    /// ends. Waiting for that as well would cost each of them more than its connection does.
+    pub fn wake_all(&self) {
+        for node in self.all().iter() {
+            node.trunks().wake_all();
+        }
+    }
+
+    /// Who has output that waits for clients.
+    pub fn output_holders(&self) -> Vec<Box<dyn Holder>> {
+        let nodes = self.all();
+        let holders = nodes.iter().map(|node| node.trunks().output_holders());
+        holders.flatten().collect()
+    }
+
+    /// Who has input that waits for ejabberd's windows.
+    pub fn input_holders(&self) -> Vec<Box<dyn Holder>> {
+        let nodes = self.all();
+        let holders = nodes.iter().map(|node| node.trunks().input_holders());
+        holders.flatten().collect()
+    }
+
+    /// Whether a node takes sessions.
+    pub fn take_sessions(&self) -> bool {
+        !matches!(self.roster.choose(Kind::Session, |_| true), Choice::None)
+    }
+
+    /// How many trunks take connections.
+    pub fn trunk_count(&self) -> usize {
+        let nodes = self.all();
+        nodes.iter().map(|node| node.trunks().count()).sum()
+    }
+}

@@ -1,0 +1,322 @@
+//! One ejabberd node: its trunks, its health, its pace.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::choice::{Candidate, Facts};
+use super::health::{Change, Health, Reason, Rules};
+use super::pace::Pace;
+use super::slow_start;
+use super::state::State;
+use super::status::{Condition, Status};
+use crate::trunk::{Kind, Trunks};
+
+/// One ejabberd.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    weight: AtomicU64,
+    /// 0 for any number.
+    max_sessions: AtomicU64,
+    trunks: Arc<Trunks>,
+    state: watch::Sender<State>,
+    /// Logins that are to open a session here and have not yet.
+    admitted: AtomicU64,
+    /// Logins that it has to answer.
+    running: AtomicUsize,
+    ejections: AtomicU64,
+    care: Mutex<Care>,
+}
+
+#[derive(Debug)]
+struct Care {
+    health: Health,
+    pace: Pace,
+    came: Came,
+    /// Which of its arrivals that was.
+    arrivals: u64,
+    /// When the program started.
+    started: Instant,
+}
+
+/// How a node came.
+#[derive(Debug, Clone, Copy)]
+enum Came {
+    /// It came back at that time.
+    Back(Instant),
+    /// It is as old as the program.
+    AtStart,
+}
+
+/// All that are up so soon after the program's start begin together.
+const START: Duration = Duration::from_secs(5);
+
+impl Node {
+    /// One with this name, whose trunks these will be, and which is there since the program started.
+    pub fn new(name: String, weight: u64, max_sessions: u64, at_once: u64, trunks: Trunks) -> Self {
+        Self {
+            name,
+            weight: AtomicU64::new(weight),
+            max_sessions: AtomicU64::new(max_sessions),
+            trunks: Arc::new(trunks),
+            state: watch::Sender::new(State::Ready),
+            admitted: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            ejections: AtomicU64::new(0),
+            care: Mutex::new(Care {
+                health: Health::default(),
+                pace: Pace::new(at_once),
+                came: Came::AtStart,
+                arrivals: 0,
+                started: Instant::now(),
+            }),
+        }
+    }
+
+    /// Its name.
+    #[expect(dead_code, reason = "operators get commands for it")]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its trunks.
+    pub const fn trunks(&self) -> &Arc<Trunks> {
+        &self.trunks
+    }
+
+    /// What it is for now, and whenever that changes: those who have a session here may have to leave.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// What it is for now.
+    pub fn state_now(&self) -> State {
+        *self.state.borrow()
+    }
+
+    /// Says what it is for from now on. Gives whether that is something else.
+    #[expect(dead_code, reason = "operators get commands for it")]
+    pub fn set_state(&self, state: State) -> bool {
+        let changed = self.state.send_if_modified(|before| {
+            let changes = *before != state && *before != State::Leaving;
+            if changes {
+                *before = state;
+            }
+            changes
+        });
+        if changed && state == State::Ready {
+            self.care.lock().came = Came::Back(Instant::now());
+        }
+        changed
+    }
+
+    /// Its weight beside others'.
+    pub fn weight(&self) -> u64 {
+        self.weight.load(Relaxed)
+    }
+
+    /// The most sessions that it takes; 0 for any number.
+    pub fn max_sessions(&self) -> u64 {
+        self.max_sessions.load(Relaxed)
+    }
+
+    /// How many logins it has to answer.
+    pub fn running(&self) -> usize {
+        self.running.load(Relaxed)
+    }
+
+    /// Why it is ejected, if it is.
+    pub fn ejected(&self) -> Option<Reason> {
+        self.care.lock().health.ejected()
+    }
+
+    /// How it is.
+    pub fn status(&self, slow_start: Duration, now: Instant) -> Status {
+        let (trunks, share) = (self.trunks.count(), self.share(slow_start, now));
+        let usage = self.trunks.usage();
+        let condition = match self.ejected() {
+            _ if trunks == 0 => Condition::Down,
+            Some(reason) => Condition::Ejected(reason),
+            None if share < 1.0 => Condition::Starting,
+            None => Condition::Well,
+        };
+        Status {
+            name: self.name.clone(),
+            state: self.state_now(),
+            condition,
+            trunks,
+            sessions: usage.count(Kind::Session),
+            max_sessions: self.max_sessions(),
+            requests: usage.count(Kind::Request),
+            weight: self.weight(),
+            share,
+            logins: self.running(),
+            login_limit: self.care.lock().pace.limit(),
+            ejections: self.ejections.load(Relaxed),
+        }
+    }
+
+    /// The part of its weight that it has now.
+    pub fn share(&self, slow_start: Duration, now: Instant) -> f64 {
+        self.see_arrival(now);
+        match self.care.lock().came {
+            Came::AtStart => 1.0,
+            Came::Back(then) => slow_start::share(now.saturating_duration_since(then), slow_start),
+        }
+    }
+
+    /// What a choice has to know of it.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            ready: self.state_now() == State::Ready,
+            up: self.trunks.count() > 0,
+            well: self.ejected().is_none(),
+        }
+    }
+
+    /// Whether it takes one more of a kind.
+    pub fn has_room(&self, kind: Kind) -> bool {
+        match (kind, self.max_sessions()) {
+            (Kind::Request, _) | (Kind::Session, 0) => true,
+            (Kind::Session, most) => self.load(kind) < most,
+        }
+    }
+
+    /// It as one of those to choose from.
+    pub fn candidate(&self, kind: Kind, slow_start: Duration, now: Instant) -> Candidate {
+        Candidate {
+            load: self.load(kind),
+            weight: self.weight() as f64 * self.share(slow_start, now),
+        }
+    }
+
+    fn load(&self, kind: Kind) -> u64 {
+        let there = self.trunks.usage().count(kind);
+        match kind {
+            Kind::Session => there + self.admitted.load(Relaxed),
+            Kind::Request => there,
+        }
+    }
+}
+
+/// Logins.
+impl Node {
+    /// Whether one more login may begin. If not, those that run hold it up.
+    pub fn has_turn(&self) -> bool {
+        let mut care = self.care.lock();
+        let has_turn = self.running() < care.pace.limit();
+        if !has_turn {
+            care.pace.is_used_up();
+        }
+        has_turn
+    }
+
+    /// A login begins, whose session is to come here.
+    pub fn admit(&self) {
+        self.admitted.fetch_add(1, Relaxed);
+    }
+
+    /// The session of a login that was admitted is there, or does not come.
+    pub fn admitted_came(&self) {
+        self.admitted.fetch_sub(1, Relaxed);
+    }
+
+    /// It has to answer a login.
+    pub fn asked(&self) {
+        self.running.fetch_add(1, Relaxed);
+    }
+
+    /// It has not to any more.
+    pub fn answered(&self) {
+        self.running.fetch_sub(1, Relaxed);
+    }
+
+    /// A login is decided, whichever way.
+    pub fn login_decided(&self) {
+        self.care.lock().health.login_answered();
+    }
+
+    /// A login is through, for which it took so long.
+    pub fn login_took(&self, time: Duration, now: Instant) {
+        let mut care = self.care.lock();
+        care.health.login_answered();
+        if care.pace.took(time, now) {
+            let limit = care.pace.limit();
+            drop(care);
+            tracing::debug!(node = self.name, limit, "logins at once");
+        }
+    }
+
+    /// A login was not answered in so long.
+    pub fn login_unanswered(&self, time: Duration, now: Instant, rules: &Rules) {
+        let mut care = self.care.lock();
+        care.pace.took(time, now);
+        let change = care.health.login_unanswered(now, rules, random());
+        drop(care);
+        self.tell(change, now);
+    }
+
+    /// From now on it has never more logins to answer than so many.
+    pub fn set_at_once(&self, at_once: u64) {
+        self.care.lock().pace.set_at_once(at_once);
+    }
+}
+
+/// Health.
+impl Node {
+    /// Looks after it.
+    pub fn look(&self, now: Instant, rules: &Rules) {
+        self.see_arrival(now);
+        if self.trunks.count() == 0 {
+            return;
+        }
+        let silence = self.trunks.silence();
+        let mut care = self.care.lock();
+        let change = care.health.look(silence, now, rules, random());
+        drop(care);
+        self.tell(change, now);
+    }
+
+    fn see_arrival(&self, now: Instant) {
+        let mut care = self.care.lock();
+        let arrivals = self.trunks.arrivals();
+        if arrivals != care.arrivals {
+            care.arrivals = arrivals;
+            let is_start = arrivals == 1 && now.saturating_duration_since(care.started) < START;
+            if !is_start {
+                care.came = Came::Back(now);
+            }
+        }
+    }
+
+    fn tell(&self, change: Option<Change>, now: Instant) {
+        let node = &self.name;
+        match change {
+            None => {}
+            Some(Change::Ejected(reason, time)) => {
+                self.ejections.fetch_add(1, Relaxed);
+                let why = match reason {
+                    Reason::Silent => "its trunks are silent",
+                    Reason::Logins => "it does not answer logins",
+                };
+                tracing::warn!(
+                    "node {node} is ejected for {time:.1?}: {why}; the sessions that it has stay"
+                );
+            }
+            Some(Change::Returned) => {
+                self.care.lock().came = Came::Back(now);
+                tracing::info!("node {node} is used again, little by little");
+            }
+        }
+    }
+}
+
+/// From 0 to 1. Without random numbers of the system nothing is spread.
+fn random() -> f64 {
+    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
+}

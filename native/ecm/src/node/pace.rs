@@ -1,0 +1,231 @@
+//! How many logins a node has at once, by how fast it answers them. Sans-clock.
+//!
+//! What is measured is the time that ejabberd takes for a whole login, the client's own time left out. As long as
+//! more at once does not make it longer, there may be more; when it is twice what a few at once take, they wait
+//! for each other, in ejabberd or in the database behind it, and fewer begin. So a storm takes what the node can
+//! do and not more, and nothing has to be told what that is.
+//!
+//! ```text
+//!   a window: 100 ms at the least, and 8 logins
+//!   mean > 2 × least + 10 ms   limit × 0.7, not under 8
+//!   else, if all were used     limit × 1.1; × 2 before the first time that it was too many
+//!   at 8                       what is measured is what it takes unhindered, even if it is more than before
+//! ```
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So few don't hinder each other, or not because of their number.
+const FLOOR: usize = 8;
+/// Where it begins.
+const START: usize = 16;
+const WINDOW: Duration = Duration::from_millis(100);
+const WINDOW_LOGINS: u32 = 8;
+/// How much longer than a few at once a login may take.
+const TOLERANCE: f64 = 2.0;
+/// What is never too long, beside that: differences of so little say nothing (seconds).
+const GRACE: f64 = 0.010;
+const LESS: f64 = 0.7;
+const MORE: f64 = 1.1;
+const MORE_AT_FIRST: f64 = 2.0;
+/// How much a window at the floor counts beside those before it.
+const SMOOTHING: f64 = 0.3;
+
+/// One node's.
+#[derive(Debug)]
+pub struct Pace {
+    most: usize,
+    limit: f64,
+    /// It was never too many.
+    is_new: bool,
+    /// What a login takes unhindered, in seconds.
+    least: Option<f64>,
+    window: Window,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    since: Option<Instant>,
+    logins: u32,
+    seconds: f64,
+    all_used: bool,
+}
+
+impl Pace {
+    /// Never more than so many; 0 for any number, whatever it takes.
+    pub fn new(at_once: u64) -> Self {
+        let mut pace = Self {
+            most: 0,
+            limit: START as f64,
+            is_new: true,
+            least: None,
+            window: Window::default(),
+        };
+        pace.set_at_once(at_once);
+        pace
+    }
+
+    /// From now on never more than so many.
+    pub fn set_at_once(&mut self, at_once: u64) {
+        self.most = most(at_once);
+        self.limit = self.limit.clamp(self.floor(), self.most as f64);
+    }
+
+    /// How many there may be now.
+    pub fn limit(&self) -> usize {
+        match self.most {
+            usize::MAX => usize::MAX,
+            most => (self.limit as usize).min(most),
+        }
+    }
+
+    /// As many as may be are running: the limit is what holds others up.
+    pub const fn is_used_up(&mut self) {
+        self.window.all_used = true;
+    }
+
+    /// A login is done, or given up, for which ejabberd took so long. Whether the limit has changed.
+    pub fn took(&mut self, time: Duration, now: Instant) -> bool {
+        let window = &mut self.window;
+        let since = *window.since.get_or_insert(now);
+        window.logins += 1;
+        window.seconds += time.as_secs_f64();
+        let is_over =
+            window.logins >= WINDOW_LOGINS && now.saturating_duration_since(since) >= WINDOW;
+        if !is_over {
+            return false;
+        }
+        let mean = window.seconds / f64::from(window.logins);
+        let all_used = window.all_used;
+        *window = Window::default();
+        let before = self.limit();
+        self.adapt(mean, all_used);
+        self.limit() != before
+    }
+
+    fn adapt(&mut self, mean: f64, all_used: bool) {
+        let floor = self.floor();
+        let at_floor = self.limit <= floor;
+        let least = match self.least {
+            Some(least) if at_floor => least + SMOOTHING * (mean - least),
+            Some(least) => least.min(mean),
+            None => mean,
+        };
+        self.least = Some(least);
+        if mean > TOLERANCE * least + GRACE {
+            self.limit = (self.limit * LESS).max(floor);
+            self.is_new = false;
+        } else if all_used {
+            let more = if self.is_new { MORE_AT_FIRST } else { MORE };
+            let limit = (self.limit * more).max(self.limit + 1.0);
+            // Not on and on for what it may never have.
+            self.limit = limit.min(self.most as f64);
+        }
+    }
+
+    fn floor(&self) -> f64 {
+        FLOOR.min(self.most) as f64
+    }
+}
+
+fn most(at_once: u64) -> usize {
+    match at_once {
+        0 => usize::MAX,
+        most => usize::try_from(most).unwrap_or(usize::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A server that does so many logins at once without delay, each in a time; more wait for each other.
+    fn run(pace: &mut Pace, now: &mut Instant, at_once: f64, time: Duration, windows: usize) {
+        for _ in 0..windows {
+            let limit = pace.limit() as f64;
+            let took = time.mul_f64((limit / at_once).max(1.0));
+            pace.is_used_up();
+            for _ in 0..WINDOW_LOGINS {
+                pace.took(took, *now);
+            }
+            *now += WINDOW.max(took);
+            pace.is_used_up();
+            pace.took(took, *now);
+        }
+    }
+
+    #[test]
+    fn it_finds_what_a_server_can_do_and_stays_near_it() {
+        let (mut pace, mut now) = (Pace::new(1000), Instant::now());
+        run(&mut pace, &mut now, 50.0, Duration::from_millis(40), 20);
+        for _ in 0..50 {
+            run(&mut pace, &mut now, 50.0, Duration::from_millis(40), 1);
+            // Twice what it does without delay is where they take twice as long.
+            assert!((50..=150).contains(&pace.limit()), "{}", pace.limit());
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_all_at_once_gets_all() {
+        let (mut pace, mut now) = (Pace::new(200), Instant::now());
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(300), 5);
+        assert_eq!(pace.limit(), 200);
+    }
+
+    #[test]
+    fn a_server_that_slows_down_gets_less_and_more_again_once_it_is_fast() {
+        let (mut pace, mut now) = (Pace::new(200), Instant::now());
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(20), 10);
+        assert_eq!(pace.limit(), 200);
+        run(&mut pace, &mut now, 4.0, Duration::from_millis(20), 20);
+        assert!(pace.limit() <= 24, "{}", pace.limit());
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(20), 60);
+        assert_eq!(pace.limit(), 200);
+    }
+
+    #[test]
+    fn one_that_is_slow_for_good_is_not_held_to_what_it_was() {
+        let (mut pace, mut now) = (Pace::new(200), Instant::now());
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(5), 10);
+        // Each takes long, however few there are.
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(500), 100);
+        assert_eq!(pace.limit(), 200);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_held_up() {
+        let (mut pace, mut now) = (Pace::new(0), Instant::now());
+        assert_eq!(pace.limit(), usize::MAX);
+        for seconds in [1, 10, 100] {
+            for _ in 0..20 {
+                pace.took(Duration::from_secs(seconds), now);
+                now += WINDOW;
+            }
+        }
+        assert_eq!(pace.limit(), usize::MAX);
+        pace.set_at_once(3);
+        assert_eq!(pace.limit(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_never_under_the_floor_nor_over_the_most(
+            most in 1_u64..500,
+            steps in proptest::collection::vec((0_u64..10_000, 0_u64..200, any::<bool>()), 1..400),
+        ) {
+            let (mut pace, mut now) = (Pace::new(most), Instant::now());
+            let most = usize::try_from(most).unwrap();
+            for (took, passes, used_up) in steps {
+                if used_up {
+                    pace.is_used_up();
+                }
+                now += Duration::from_millis(passes);
+                pace.took(Duration::from_millis(took), now);
+                prop_assert!((FLOOR.min(most)..=most).contains(&pace.limit()));
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What an operator lets a node do.
+
+/// What a node is for.
+#[expect(dead_code, reason = "operators get commands for it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It takes new sessions.
+    Ready,
+    /// It keeps those that it has, and takes none.
+    Drain,
+    /// It has no trunks.
+    Maintenance,
+    /// It is none of the configuration's nodes any more: it ends once it has no session.
+    Leaving,
+}
+
+impl State {
+    /// Its name in tables, labels and log lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maintenance => "maintenance",
+            Self::Leaving => "leaving",
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! How the nodes are, for those who look after them.
+
+use super::health::Reason;
+use super::state::State;
+
+/// One node as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// How it is called.
+    pub name: String,
+    /// What the operator lets it do.
+    pub state: State,
+    /// How it is.
+    pub condition: Condition,
+    /// Its trunks that take connections.
+    pub trunks: usize,
+    /// The sessions that it has.
+    pub sessions: u64,
+    /// The most that it takes; 0 for any number.
+    pub max_sessions: u64,
+    /// HTTP connections.
+    pub requests: u64,
+    /// Its weight.
+    pub weight: u64,
+    /// The part of its weight that it has, from 0 to 1.
+    pub share: f64,
+    /// The logins that it has to answer.
+    pub logins: usize,
+    /// How many it may have; `usize::MAX` for any number.
+    pub login_limit: usize,
+    /// How often it was ejected.
+    pub ejections: u64,
+}
+
+/// How a node is, whatever the operator wants of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It has no trunk.
+    Down,
+    /// It is left because of this.
+    Ejected(Reason),
+    /// It has less than its share for now.
+    Starting,
+    /// All is well.
+    Well,
+}
+
+impl Condition {
+    /// Its name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Ejected(Reason::Silent) => "ejected (silent)",
+            Self::Ejected(Reason::Logins) => "ejected (logins)",
+            Self::Starting => "starting",
+            Self::Well => "well",
+        }
+    }
+}
+
+impl Status {
+    /// Whether new sessions may come to it.
+    pub fn is_usable(&self) -> bool {
+        self.state == State::Ready
+            && matches!(self.condition, Condition::Starting | Condition::Well)
+    }
+}
