@@ -7,10 +7,9 @@ use bytes::Bytes;
 use megaphone_http::{BodyLength, Event, RequestHead};
 use megaphone_xmpp::bosh::{Addressee, Condition, Request};
 
-use super::coding::is_coded;
-use super::connection::{Connection, Due, Held, PIPELINED, Reads};
-use super::reading::{Reading, Sender};
-use super::response::{AllowOrigin, Plain, Shows, Terms};
+use super::connection::{Due, Held, HttpConnection, PIPELINED, Reads};
+use super::reading::{Reading, Sender, is_coded};
+use super::response::{AllowOrigin, Plain, ResponseHead, Shows};
 use crate::bosh::answer::Answer;
 use crate::bosh::parameters::Policy;
 use crate::bosh::secrets::Sid;
@@ -27,7 +26,7 @@ use crate::trunk::{Binding, Content};
 /// In so many bytes the first tag of a body has to end that is larger than somebody may send who is unknown.
 const MAX_FIRST_TAG: usize = 4 * 1024;
 
-impl Connection {
+impl HttpConnection {
     /// Whether more requests may be read now.
     pub(super) fn takes_requests(&self) -> bool {
         self.reads == Reads::On
@@ -100,12 +99,12 @@ impl Connection {
     /// Says that a request did not come in time.
     pub(super) fn request_timeout(&mut self) {
         REFUSALS.of(Reason::Timeout).add(1);
-        let terms = Terms {
+        let response = ResponseHead {
             persistence: Persistence::Closes,
             allow_origin: self.any_origin(),
             shows: Shows::Body,
         };
-        self.refuse(terms.plain(Plain::Timeout));
+        self.refuse(response.plain(Plain::Timeout));
     }
 
     fn body(&mut self, piece: Bytes) {
@@ -136,16 +135,16 @@ impl Connection {
 
     fn is_logged_in(&self, sid: &str) -> bool {
         let sessions = &self.sessions;
-        let cell = Sid::parse(sid).and_then(|sid| sessions.find(sid));
-        cell.is_some_and(|cell| cell.is_logged_in())
+        let session = Sid::parse(sid).and_then(|sid| sessions.find(sid));
+        session.is_some_and(|session| session.is_logged_in())
     }
 
     fn refuse_plain(&mut self, head: &RequestHead, plain: Plain) {
-        let terms = Terms {
+        let response = ResponseHead {
             persistence: Persistence::Closes,
-            ..self.terms(head, self.any_origin())
+            ..self.response_head(head, self.any_origin())
         };
-        self.refuse(terms.plain(plain));
+        self.refuse(response.plain(plain));
     }
 
     /// Answers the request that is being read, as the last one.
@@ -160,17 +159,20 @@ impl Connection {
     fn handle(&mut self, reading: &Reading, now: Instant) {
         let head = &reading.head;
         let Some(allow_origin) = self.allow_origin(head) else {
-            let terms = self.terms(head, AllowOrigin::Unsaid);
-            self.push(Due::Whole(terms.plain(Plain::Origin), terms.persistence));
+            let response = self.response_head(head, AllowOrigin::Unsaid);
+            self.push(Due::Whole(
+                response.plain(Plain::Origin),
+                response.persistence,
+            ));
             return;
         };
-        let terms = self.terms(head, allow_origin);
+        let response = self.response_head(head, allow_origin);
         let body = reading.body();
         let plain = match head.method() {
             "POST" if body.is_empty() => Plain::Empty,
             "POST" if is_coded(head, body) => Plain::Coding,
             "POST" => {
-                let due = self.ask(head, body, terms, now);
+                let due = self.ask(head, body, response, now);
                 self.push(due);
                 return;
             }
@@ -178,13 +180,13 @@ impl Connection {
             "OPTIONS" => Plain::Options,
             _ => Plain::Method,
         };
-        self.push(Due::Whole(terms.plain(plain), terms.persistence));
+        self.push(Due::Whole(response.plain(plain), response.persistence));
     }
 
     /// Gives a request to its session.
-    fn ask(&self, head: &RequestHead, body: &[u8], terms: Terms, now: Instant) -> Due {
-        let whole = |terms: &Terms, answer: &Answer| {
-            Due::Whole(terms.answer(answer, None), terms.persistence)
+    fn ask(&self, head: &RequestHead, body: &[u8], response: ResponseHead, now: Instant) -> Due {
+        let whole = |response: &ResponseHead, answer: &Answer| {
+            Due::Whole(response.answer(answer, None), response.persistence)
         };
         let limits = self.downstream.settings.limits.of_document(usize::MAX);
         let request = match Request::read(body, &limits) {
@@ -192,31 +194,39 @@ impl Connection {
             Err(error) => {
                 REFUSALS.of(Reason::BadStream).add(1);
                 tracing::debug!(peer = %self.origins.peer(), "a body was refused: {error}");
-                return whole(&terms, &Answer::terminate(error.condition()));
+                return whole(&response, &Answer::terminate(error.condition()));
             }
         };
         let rid = request.rid;
         let Some(sid) = &request.sid else {
             return match self.create(head, &request, now) {
-                Ok(cell) => Due::Held(Held { cell, rid, terms }),
-                Err(answer) => whole(&terms, &answer),
+                Ok(session) => Due::Held(Held {
+                    session,
+                    rid,
+                    response,
+                }),
+                Err(answer) => whole(&response, &answer),
             };
         };
         let sessions = &self.sessions;
-        let Some(cell) = Sid::parse(sid).and_then(|sid| sessions.find(sid)) else {
-            return whole(&terms, &Answer::terminate(Condition::ItemNotFound));
+        let Some(session) = Sid::parse(sid).and_then(|sid| sessions.find(sid)) else {
+            return whole(&response, &Answer::terminate(Condition::ItemNotFound));
         };
-        if cell.security() == Security::Encrypted && self.security(head) == Security::Plain {
+        if session.security() == Security::Encrypted && self.security(head) == Security::Plain {
             // To end the session would serve who overheard its identifier (XEP-0124, 19.1).
             tracing::debug!(peer = %self.origins.peer(), "a session with TLS was asked for without");
             return Due::Whole(Bytes::new(), Persistence::Closes);
         }
-        match cell.request(&request, now) {
-            Taken::Held => Due::Held(Held { cell, rid, terms }),
+        match session.request(&request, now) {
+            Taken::Held => Due::Held(Held {
+                session,
+                rid,
+                response,
+            }),
             Taken::Refused(answer) => {
-                let content_type = cell.content_type();
-                let bytes = terms.answer(&answer, content_type.as_deref());
-                Due::Whole(bytes, terms.persistence)
+                let content_type = session.content_type();
+                let bytes = response.answer(&answer, content_type.as_deref());
+                Due::Whole(bytes, response.persistence)
             }
         }
     }
@@ -267,15 +277,15 @@ impl Connection {
             return Err(Answer::terminate(Condition::RemoteConnectionFailed));
         }
         let security = self.security(head);
-        let cell = Arc::new(SharedSession::new(
+        let session = Arc::new(SharedSession::new(
             session,
             upstream,
             security,
             &settings.backlogs,
         ));
-        cell.settle(now);
-        self.sessions.insert(Arc::clone(&cell), now);
-        Ok(cell)
+        session.settle(now);
+        self.sessions.insert(Arc::clone(&session), now);
+        Ok(session)
     }
 
     fn security(&self, head: &RequestHead) -> Security {
@@ -285,8 +295,8 @@ impl Connection {
         }
     }
 
-    fn terms(&self, head: &RequestHead, allow_origin: AllowOrigin) -> Terms {
-        Terms {
+    fn response_head(&self, head: &RequestHead, allow_origin: AllowOrigin) -> ResponseHead {
+        ResponseHead {
             persistence: Persistence::of(head.version(), head.keep_alive()),
             allow_origin,
             shows: match head.method() {

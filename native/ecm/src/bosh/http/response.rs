@@ -7,7 +7,7 @@ use crate::http::answer::Persistence;
 
 /// What a response's head says beside its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub struct ResponseHead {
     /// Whether the connection goes on after it.
     pub persistence: Persistence,
     /// Whose scripts may read it.
@@ -65,7 +65,7 @@ const PAGE: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8
     <a href=\"https://xmpp.org/extensions/xep-0124.html\">XEP-0124</a>). It is not for browsing: enter it \
     in an XMPP client as the BOSH or HTTP binding address.</p></body></html>\n";
 
-impl Terms {
+impl ResponseHead {
     /// The response to a request of a session.
     pub fn answer(&self, answer: &Answer, content_type: Option<&str>) -> Bytes {
         let status = match answer.status {
@@ -171,8 +171,8 @@ mod tests {
 
     use super::*;
 
-    fn terms(persistence: Persistence, allow_origin: AllowOrigin) -> Terms {
-        Terms {
+    fn response(persistence: Persistence, allow_origin: AllowOrigin) -> ResponseHead {
+        ResponseHead {
             persistence,
             allow_origin,
             shows: Shows::Body,
@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn an_answers_head() {
-        let written = terms(Persistence::GoesOn, AllowOrigin::Any).answer(&Answer::empty(), None);
+        let written =
+            response(Persistence::GoesOn, AllowOrigin::Any).answer(&Answer::empty(), None);
         assert_eq!(
             String::from_utf8(written.to_vec()).unwrap(),
             "HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: 52\r\n\
@@ -192,7 +193,7 @@ mod tests {
         );
         let origin = AllowOrigin::This("https://a.example".into());
         let written =
-            terms(Persistence::KeptAlive, origin).answer(&Answer::empty(), Some("text/html"));
+            response(Persistence::KeptAlive, origin).answer(&Answer::empty(), Some("text/html"));
         let written = String::from_utf8(written.to_vec()).unwrap();
         for field in [
             "\r\nContent-Type: text/html\r\n",
@@ -219,11 +220,11 @@ mod tests {
                 (Shows::Body, RequestKind::Other),
                 (Shows::Head, RequestKind::Head),
             ] {
-                let terms = Terms {
+                let response = ResponseHead {
                     shows,
-                    ..terms(Persistence::Closes, AllowOrigin::Unsaid)
+                    ..response(Persistence::Closes, AllowOrigin::Unsaid)
                 };
-                let bytes = terms.plain(plain);
+                let bytes = response.plain(plain);
                 let mut tracker = ResponseTracker::new();
                 tracker.start(kind);
                 let complete = Progress::Complete {

@@ -5,6 +5,7 @@ mod ending;
 mod order;
 mod property;
 mod shared;
+mod size;
 mod timing;
 mod xmpp;
 
@@ -205,18 +206,4 @@ fn terminated(condition: &str) -> String {
 fn attribute(body: &str, name: &str) -> Option<String> {
     let root = megaphone_xmpp::xml::Root::new(body.as_bytes()).unwrap();
     root.attribute(name).map(|value| value.into_owned())
-}
-
-#[test]
-fn a_session_is_small() {
-    assert!(
-        size_of::<BoshSession>() <= 512,
-        "{}",
-        size_of::<BoshSession>()
-    );
-    assert!(
-        size_of::<super::requests::Entry>() <= 96,
-        "{}",
-        size_of::<super::requests::Entry>()
-    );
 }
