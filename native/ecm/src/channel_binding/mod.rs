@@ -87,7 +87,7 @@ impl Handshake {
                 unique: None,
             },
             SupportedCipherSuite::Tls12(suite) => {
-                let known = |secret: Vec<u8>| self.transcript.known(suite, &secret);
+                let known = |secret: Vec<u8>| self.transcript.known(suite, &secret, LABEL);
                 match master_secret.and_then(known) {
                     Some(known) => ChannelBindings {
                         exporter: Some(known.exported),

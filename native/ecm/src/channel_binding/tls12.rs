@@ -85,7 +85,12 @@ impl Transcript {
 
     /// What both sides know once the handshake is done. `None` without an extended master secret (RFC 7627):
     /// without it somebody between them can bring it about that it is the same on two connections.
-    pub fn known(&self, suite: &Tls12CipherSuite, master_secret: &[u8]) -> Option<Known> {
+    pub fn known(
+        &self,
+        suite: &Tls12CipherSuite,
+        master_secret: &[u8],
+        export_label: &[u8],
+    ) -> Option<Known> {
         let (kind, client_hello, rest) = message(&self.messages)?;
         let (next, server_hello, _) = message(rest)?;
         if (kind, next) != (CLIENT_HELLO, SERVER_HELLO) || !has_extended_master_secret(server_hello)
@@ -105,7 +110,7 @@ impl Transcript {
         };
         let prf = suite.prf_provider;
         prf.for_secret(&mut known.unique, master_secret, label, hash.as_ref());
-        prf.for_secret(&mut known.exported, master_secret, super::LABEL, &seed);
+        prf.for_secret(&mut known.exported, master_secret, export_label, &seed);
         Some(known)
     }
 }

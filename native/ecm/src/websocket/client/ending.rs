@@ -19,8 +19,9 @@
 
 use megaphone_xmpp::Condition;
 
-use super::{Client, Moved, Stage};
+use super::state::{Client, Stage};
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::Moved;
 use crate::session::{Cause, Left};
 use crate::trunk::End;
 use crate::websocket::close::{CloseCode, put_close};
@@ -159,7 +160,7 @@ impl Client {
         self.unopened = None;
         self.pong = None;
         self.stage = Stage::Closing;
-        self.timing.closing();
+        self.clock.closing();
     }
 }
 

@@ -4,23 +4,15 @@ use std::task::{Context, Poll};
 
 use megaphone_xmpp::{Condition, Document, Limits, framing, namespace};
 
-use super::{Client, Ending, Moved, Queued, Stage, Unopened};
+use super::state::{Client, Held, Queued, Stage, Unopened};
 use crate::metrics::Reason;
-use crate::peer::socket;
+use crate::peer::task::Ending;
+use crate::peer::{Moved, socket};
 use crate::session::{Cause, Documents, Sent, Session, document_limits};
 use crate::websocket::close::{CloseCode, read_close};
 use crate::websocket::error::FrameError;
 use crate::websocket::reader::{Event, MessageReader};
 use crate::websocket::stream::Purpose;
-
-/// What was read and not handled.
-#[derive(Debug)]
-pub struct Held {
-    /// A document that the session had no room for.
-    document: Option<Vec<u8>>,
-    /// What comes after it.
-    rest: Vec<u8>,
-}
 
 /// Whether more can be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,22 +22,6 @@ enum Flow {
     Hold(Vec<u8>),
     /// Nothing that comes after it is of interest.
     Stop,
-}
-
-impl Held {
-    /// Bytes that were read before.
-    pub fn of(input: &[u8]) -> Option<Box<Self>> {
-        let held = || Self {
-            document: None,
-            rest: input.to_vec(),
-        };
-        (!input.is_empty()).then(|| Box::new(held()))
-    }
-
-    /// How many bytes there are.
-    pub fn len(&self) -> usize {
-        self.document.as_ref().map_or(0, Vec::len) + self.rest.len()
-    }
 }
 
 impl Client {
@@ -58,7 +34,7 @@ impl Client {
             Poll::Pending => Ok(Moved::No),
             Poll::Ready(Ok(0)) => Err(Ending::ClientLeft),
             Poll::Ready(Ok(length)) => {
-                self.timing.heard();
+                self.clock.heard();
                 self.handle(&mut buffer[..length]);
                 Ok(Moved::Yes)
             }
@@ -97,7 +73,7 @@ impl Client {
             let flow = match event {
                 Event::Text(text) => {
                     // A part of another one may follow in the same read.
-                    self.timing.within_message(false);
+                    self.clock.within_message(false);
                     self.text(text)
                 }
                 Event::Ping(payload) => {
@@ -122,7 +98,7 @@ impl Client {
                 }
             }
         }
-        self.timing.within_message(reader.is_within());
+        self.clock.within_message(reader.is_within());
         self.reader = reader;
     }
 
@@ -233,7 +209,7 @@ impl Client {
         let login = unopened.nodes.begin_login();
         let has_turn = login.has_turn();
         unopened.queued = Some(Queued { login, open });
-        self.timing.restart();
+        self.clock.restart();
         if has_turn {
             self.open_session();
         }
@@ -243,7 +219,7 @@ impl Client {
     pub(super) fn take_turn(&mut self, context: &Context<'_>) -> Moved {
         match &self.unopened {
             Some(unopened) if unopened.poll_turn(context).is_ready() => {
-                self.timing.restart();
+                self.clock.restart();
                 self.open_session();
                 Moved::Yes
             }

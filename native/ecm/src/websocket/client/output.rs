@@ -2,7 +2,8 @@
 
 use std::task::{Context, Poll};
 
-use super::{Client, Moved, Stage};
+use super::state::{Client, Stage};
+use crate::peer::Moved;
 use crate::peer::socket::Written;
 use crate::session::Received;
 use crate::session::outlet::{self, Batch};

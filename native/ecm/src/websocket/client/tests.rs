@@ -1,5 +1,6 @@
 //! Clients on real sockets; ejabberd's end of their trunk is here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -7,15 +8,18 @@ use megaphone_http::{Event, Limits, RequestDecoder};
 use megaphone_trunk::v2::INITIAL_WINDOW;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::config::Config;
+use crate::entrance::Downstream;
 use crate::http::handshake::{self, Handshake};
 use crate::http::{Origins, Routes};
-use crate::node::testing;
+use crate::node::{Nodes, testing};
 use crate::peer::clients::Clients;
+use crate::settings::Settings;
 use crate::trunk::testing::{Ejabberd, Said, documents, gone};
 use crate::websocket::frame::{Opcode, put_frame, unmask};
 

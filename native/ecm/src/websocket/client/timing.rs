@@ -1,34 +1,21 @@
 //! What a client has to do in time.
 
 use std::future::Future as _;
-use std::pin::Pin;
 use std::task::Context;
 use std::time::Duration;
 
 use megaphone_xmpp::Condition;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use super::{Client, Ending, Stage};
+use super::clock::silence;
+use super::state::{Client, Stage};
 use crate::metrics::{REFUSALS, Reason};
+use crate::peer::task::Ending;
 use crate::session::Cause;
-use crate::settings::Settings;
 use crate::websocket::close::CloseCode;
 
 /// How long a client may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A client's clock. It has one timer, which fires at the next deadline or before it.
-#[derive(Debug)]
-pub struct Timing {
-    timer: Pin<Box<Sleep>>,
-    /// When the client connected, opened its stream, had its turn to log in, or was sent a close frame.
-    since: Instant,
-    /// When the client sent something last, and how many pings it got since.
-    heard: Instant,
-    pings: u32,
-    /// Since when a message has come in part.
-    message_since: Option<Instant>,
-}
 
 /// What was not done in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,53 +30,12 @@ enum Missed {
     Life,
 }
 
-impl Timing {
-    /// Of a client that has just connected.
-    pub fn new(settings: &Settings) -> Self {
-        let now = Instant::now();
-        let first = settings.limits.auth_timeout.min(silence(settings, 0));
-        Self {
-            timer: Box::pin(sleep_until(now + first)),
-            since: now,
-            heard: now,
-            pings: 0,
-            message_since: None,
-        }
-    }
-
-    /// Another time counts for its login: that until its turn, or that from then on.
-    pub fn restart(&mut self) {
-        self.since = Instant::now();
-    }
-
-    /// The client has sent something.
-    pub fn heard(&mut self) {
-        self.heard = Instant::now();
-        self.pings = 0;
-    }
-
-    /// Whether a message has come in part.
-    pub fn within_message(&mut self, is_within: bool) {
-        if is_within {
-            self.message_since.get_or_insert_with(Instant::now);
-        } else {
-            self.message_since = None;
-        }
-    }
-
-    /// The client was sent a close frame.
-    pub fn closing(&mut self) {
-        self.since = Instant::now();
-        self.message_since = None;
-    }
-}
-
 impl Client {
     /// Acts on deadlines that have passed, and sets the timer to the next one.
     pub(super) fn look_at_clock(&mut self, context: &mut Context<'_>) -> Result<(), Ending> {
         loop {
             let (deadline, missed) = self.next_deadline();
-            let timer = &mut self.timing.timer;
+            let timer = &mut self.clock.timer;
             // A timer that fires too early costs less than one that is moved at each message.
             if deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -101,19 +47,19 @@ impl Client {
                 self.missed(missed)?;
             }
             let (next, _) = self.next_deadline();
-            self.timing.timer.as_mut().reset(next);
+            self.clock.timer.as_mut().reset(next);
         }
     }
 
     fn next_deadline(&self) -> (Instant, Missed) {
         let limits = &self.settings.limits;
-        let timing = &self.timing;
+        let clock = &self.clock;
         let mut next = match self.stage {
             Stage::Serving => {
-                let silence = silence(&self.settings, timing.pings);
-                (timing.heard + silence, Missed::Life)
+                let silence = silence(&self.settings, clock.pings);
+                (clock.heard + silence, Missed::Life)
             }
-            Stage::Closing | Stage::Closed => (timing.since + CLOSE_TIMEOUT, Missed::Close),
+            Stage::Closing | Stage::Closed => (clock.since + CLOSE_TIMEOUT, Missed::Close),
         };
         let mut sooner = |deadline: Instant, missed| {
             if deadline < next.0 {
@@ -122,12 +68,12 @@ impl Client {
         };
         if self.stage == Stage::Serving && !self.xmpp.is_logged_in() {
             if self.is_queued() {
-                sooner(timing.since + limits.login_wait, Missed::Turn);
+                sooner(clock.since + limits.login_wait, Missed::Turn);
             } else {
-                sooner(timing.since + limits.auth_timeout, Missed::Login);
+                sooner(clock.since + limits.auth_timeout, Missed::Login);
             }
         }
-        if let Some(since) = timing.message_since {
+        if let Some(since) = clock.message_since {
             let time = limits.body_time(self.reader.held() as u64);
             sooner(since + time, Missed::Message);
         }
@@ -170,22 +116,13 @@ impl Client {
 
     /// Asks a silent client whether it is there, and gives up one that is not.
     fn ask_for_life(&mut self) -> Result<(), Ending> {
-        if self.timing.heard.elapsed() >= self.settings.websocket.timeout {
+        if self.clock.heard.elapsed() >= self.settings.websocket.timeout {
             self.give_up("nothing came from the client for too long");
             return Ok(());
         }
-        self.timing.pings = self.timing.pings.saturating_add(1);
+        self.clock.pings = self.clock.pings.saturating_add(1);
         // One that takes no output has no use for it.
         self.ping();
         Ok(())
     }
-}
-
-/// How long a client that got so many pings may be silent before it gets another one, or is given up.
-fn silence(settings: &Settings, pings: u32) -> Duration {
-    let websocket = &settings.websocket;
-    let next_ping = websocket
-        .ping_interval
-        .saturating_mul(pings.saturating_add(1));
-    next_ping.min(websocket.timeout)
 }
