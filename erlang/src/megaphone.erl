@@ -38,7 +38,7 @@
          monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
 %% For the trunk, and for owners that do not wait
 -export([socket/2, recv_nowait/2, send_waiting/2, transport/1, take_channel_bindings/1, take_certificate/1,
-         take_http_fields/1, take_takeover/1, reset/1]).
+         take_http_fields/1, take_takeover/1, is_open/1, reset/1]).
 
 -export_type([socket/0]).
 
@@ -233,6 +233,11 @@ close(?SOCKET(Trunk, Handle) = Socket) ->
     ok = megaphone_nif:close(Trunk, Handle),
     %% Who closes has no use for the news that it's closed.
     receive {tcp_closed, Socket} -> ok after 0 -> ok end.
+
+%% @doc Whether neither side has closed.
+-spec is_open(socket()) -> boolean().
+is_open(?SOCKET(Trunk, Handle)) ->
+    megaphone_nif:is_open(Trunk, Handle).
 
 %% @doc Ends the connection at once: what waits in either direction is lost.
 -spec reset(socket()) -> ok.

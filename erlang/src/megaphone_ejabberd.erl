@@ -12,7 +12,7 @@
 -export([start_http/2, start_xml_stream/2, accept_xml_stream/1, is_held/1]).
 -export([request_socket/1, as_https/1, handle_request/3, http_headers/1]).
 -export([listeners/1, open_end_points/0, open_listeners/0, close_listener/2]).
--export([find_row/1, row_of/3, replace_row/2, open_session/2, forget_session/2, close_session/2]).
+-export([find_row/1, row_of/3, replace_row/2, session_came/2, session_left/2, end_session/2]).
 -export([add_hook/3, is_alone/0, cluster/0, made_of/0, route/1, codec_options/0]).
 
 -export_type([row/0, sid/0, place/0, version/0, options/0, end_point/0, listeners/0, request_handler/0]).
@@ -302,20 +302,22 @@ forget_cached(Backend, User, Host) ->
 sm_backend(Host) ->
     list_to_existing_atom("ejabberd_sm_" ++ atom_to_list(ejabberd_option:sm_db_type(Host))).
 
-%% @doc Opens the session that has this row already: for its hook, which mod_ping and the counters of a node go by.
-%% ejabberd 26.07 may wait for sessions with the same resource; there is no other.
--spec open_session(row(), megaphone_ejabberd_c2s:registration()) -> ok.
-open_session(#session{sid = Sid, priority = Priority, info = Info}, {_, _, {User, Server, Resource}}) ->
-    ejabberd_sm:open_session(Sid, User, Server, Resource, Priority, Info).
+%% @doc Runs the hook that ejabberd_sm:open_session/6 runs at this node, which mod_ping and the counters of sessions go
+%% by. All else that it does has been done as the row was replaced, or would be wrong: it writes the row, whoever has
+%% one by then, and ends the older session with the same resource.
+-spec session_came(row(), megaphone_ejabberd_c2s:registration()) -> ok.
+session_came(#session{sid = Sid, info = Info}, {_, Host, {User, Server, Resource}}) ->
+    ejabberd_hooks:run(sm_register_connection_hook, Host, [Sid, jid:make(User, Server, Resource), Info]).
 
-%% @doc Runs the hook of the end of a session whose row is gone: it is at another place, which has to have its own.
--spec forget_session(row(), megaphone_ejabberd_c2s:registration()) -> ok.
-forget_session(#session{sid = Sid, info = Info}, {_, Host, {User, Server, Resource}}) ->
+%% @doc Runs the hook of ejabberd_sm:close_session/4 at this node, of a session whose row is another process's. An
+%% anonymous user is one as long as there is that.
+-spec session_left(row(), megaphone_ejabberd_c2s:registration()) -> ok.
+session_left(#session{sid = Sid, info = Info}, {_, Host, {User, Server, Resource}}) ->
     ejabberd_hooks:run(sm_remove_connection_hook, Host, [Sid, jid:make(User, Server, Resource), Info]).
 
-%% @doc Ends the session that has this row, if it has.
--spec close_session(row(), megaphone_ejabberd_c2s:registration()) -> ok.
-close_session(#session{sid = Sid}, {_, _, {User, Server, Resource}}) ->
+%% @doc Ends the session that has this row, which nobody else will.
+-spec end_session(row(), megaphone_ejabberd_c2s:registration()) -> ok.
+end_session(#session{sid = Sid}, {_, _, {User, Server, Resource}}) ->
     ejabberd_sm:close_session(Sid, User, Server, Resource).
 
 %% The rest.

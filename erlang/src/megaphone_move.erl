@@ -6,8 +6,8 @@
 %%%     mark: a token, and a key that it keeps
 %%%                                <- take ------- by its trunk it got the token
 %%%     one row for the other
-%%%     ---------------------------- lent -------> holds whatever it is sent from now on,
-%%%     keeps whatever it is sent                  opens the session
+%%%     ---------------------------- lent -------> holds whatever it is sent
+%%%     keeps whatever it is sent
 %%%     a barrier through all nodes
 %%%     ---------------------------- kept ------->
 %%%                                <- ready ------

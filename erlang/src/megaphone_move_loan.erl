@@ -2,7 +2,7 @@
 %% is lent the row is the new session's.
 -module(megaphone_move_loan).
 
--export([version/0, may_move/1, lend/3, take_back/2, give_away/2, merge/2, open/1, start/2, undo/1]).
+-export([version/0, may_move/1, lend/3, take_back/2, give_away/2, merge/2, start/2, returned/1, lost/1]).
 
 -export_type([loan/0]).
 
@@ -59,26 +59,28 @@ take_back(#loan{state = Lent, row = Row, new_row = New}, Stream) ->
 -spec give_away(loan(), state()) -> ok.
 give_away(#loan{row = Row, registration = Registration}, Stream) ->
     ok = megaphone_ejabberd_c2s:release(Stream),
-    megaphone_ejabberd:forget_session(Row, Registration).
+    megaphone_ejabberd:session_left(Row, Registration).
 
 %% The new session's part.
 
-%% @doc The state of the session on the connection that this open state is of.
+%% @doc The state of the session on the connection that this open state is of; ejabberd is told that it is here.
 -spec merge(loan(), Open :: state()) -> state().
-merge(#loan{state = Lent, sid = Sid}, Open) ->
-    megaphone_ejabberd_c2s:merge(Lent, Sid, Open).
-
-%% @doc Tells ejabberd that the session is here.
--spec open(loan()) -> ok.
-open(#loan{new_row = New, registration = Registration}) ->
-    megaphone_ejabberd:open_session(New, Registration).
+merge(#loan{state = Lent, sid = Sid, new_row = New, registration = Registration}, Open) ->
+    Merged = megaphone_ejabberd_c2s:merge(Lent, Sid, Open),
+    ok = megaphone_ejabberd:session_came(New, Registration),
+    Merged.
 
 %% @doc The session is this process's.
 -spec start(loan(), state()) -> state().
 start(#loan{state = Lent}, Stream) ->
     megaphone_ejabberd_c2s:start_timers(Lent, Stream).
 
-%% @doc The session is not here after all. Its row may be the old one's again by now.
--spec undo(loan()) -> ok.
-undo(#loan{new_row = New, registration = Registration}) ->
-    megaphone_ejabberd:close_session(New, Registration).
+%% @doc The session is not here after all: the old one has its row again.
+-spec returned(loan()) -> ok.
+returned(#loan{new_row = New, registration = Registration}) ->
+    megaphone_ejabberd:session_left(New, Registration).
+
+%% @doc The same where the old one can't be heard, which has its own row wherever it is.
+-spec lost(loan()) -> ok.
+lost(#loan{new_row = New, registration = Registration}) ->
+    megaphone_ejabberd:end_session(New, Registration).

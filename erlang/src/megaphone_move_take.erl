@@ -94,18 +94,28 @@ said({refused, Why}, Step, Taking) when element(1, Step) =:= knock; element(1, S
 said({lent, Old, Loan}, Step, Taking) when element(1, Step) =:= knock; element(1, Step) =:= ask ->
     ok = unwatch(Taking),
     lent(Old, Loan, Taking);
-said({kept, Kept}, {lent, Loan, Old, Monitor}, #taking{ref = Ref} = Taking) ->
-    ok = megaphone_move:say(Old, Ref, ready),
-    {wait, Taking#taking{kept = Kept, step = {ready, Loan, Old, Monitor}}};
+said({kept, Kept}, {lent, Loan, Old, Monitor}, #taking{ref = Ref, socket = Socket} = Taking) ->
+    %% Its end may stand behind this.
+    case megaphone:is_open(Socket) of
+        true ->
+            ok = megaphone_move:say(Old, Ref, ready),
+            {wait, Taking#taking{kept = Kept, step = {ready, Loan, Old, Monitor}}};
+        false ->
+            closed(Taking)
+    end;
 said(moved, {ready, _, _, _}, Taking) ->
     ok = unwatch(Taking),
     taken(Taking);
 said(moved, {lone, _}, Taking) ->
     taken(Taking);
-said(void, _Step, Taking) ->
-    undo("the old session goes on", Taking);
-said(timeout, {lone, _}, Taking) ->
-    undo("the old session can't be heard, and the ECM does not say go", Taking);
+said(void, {Step, Loan, Old, _}, #taking{held = Held} = Taking) when Step =:= lent; Step =:= ready ->
+    ok = unwatch(Taking),
+    %% What has come to this process is the old session's.
+    lists:foreach(fun(Message) -> Old ! Message end, lists:reverse(Held)),
+    ok = megaphone_move_loan:returned(Loan),
+    {refused, "the old session goes on"};
+said(timeout, {lone, Loan}, _Taking) ->
+    lost("the old session can't be heard, and the ECM does not say go", Loan);
 said(timeout, Step, Taking) when element(1, Step) =:= knock; element(1, Step) =:= ask ->
     ok = unwatch(Taking),
     {refused, io_lib:format("the old session does not answer within ~b seconds", [?TIMEOUT div 1000])};
@@ -114,9 +124,7 @@ said(_Said, _Step, Taking) ->
 
 lent(Old, Loan, #taking{stream = Stream} = Taking) ->
     Monitor = monitor(process, Old),
-    Merged = megaphone_move_loan:merge(Loan, Stream),
-    ok = megaphone_move_loan:open(Loan),
-    {wait, Taking#taking{stream = Merged, step = {lent, Loan, Old, Monitor}}}.
+    {wait, Taking#taking{stream = megaphone_move_loan:merge(Loan, Stream), step = {lent, Loan, Old, Monitor}}}.
 
 %% The old session, or who asked for it there, is gone.
 down(Monitor, {megaphone_move, {asked, Old}}, {knock, Monitor}, Taking) ->
@@ -129,20 +137,22 @@ down(Monitor, Reason, {knock, Monitor}, _Taking) ->
     {refused, io_lib:format("the token's node does not know of moves: ~0P", [Reason, 10])};
 down(Monitor, _Reason, {ask, _Old, Monitor}, _Taking) ->
     {refused, "there is no such session"};
-down(Monitor, Reason, {lent, _Loan, _Old, Monitor}, Taking) ->
-    undo(why_down(Reason), Taking);
+down(Monitor, noconnection, {lent, Loan, _Old, Monitor}, _Taking) ->
+    lost("the old session's node is gone", Loan);
 %% It may have said moved to the ECM, and not to this process any more. Then the ECM says go.
 down(Monitor, noconnection, {ready, Loan, _Old, Monitor}, #taking{ref = Ref} = Taking) ->
     _ = megaphone_move:watch_timer(Ref, ?GO_TIMEOUT),
-    {wait, Taking#taking{step = {lone, Loan}}};
-down(Monitor, _Reason, {ready, _Loan, _Old, Monitor}, Taking) ->
-    %% Nobody else has the session.
+    %% Its own connection may have ended already.
+    listen(Taking#taking{step = {lone, Loan}});
+%% Nobody else has the session. What the old one has kept is gone with it, as with any process.
+down(Monitor, _Reason, {_Step, _Loan, _Old, Monitor}, Taking) ->
     taken(Taking);
-down(_Monitor, _Reason, _Step, #taking{} = Taking) ->
+down(_Monitor, _Reason, _Step, Taking) ->
     {wait, Taking}.
 
-why_down(noconnection) -> "the old session's node is gone";
-why_down(_) -> "the old session has ended".
+lost(Why, Loan) ->
+    ok = megaphone_move_loan:lost(Loan),
+    {refused, Why}.
 
 %% What the ECM says.
 heard(go, #taking{step = Step} = Taking) when element(1, Step) =:= ready; element(1, Step) =:= lone ->
@@ -157,32 +167,21 @@ heard(_, #taking{socket = Socket} = Taking) ->
 closed(#taking{step = {Step, _, Old, _}, ref = Ref} = Taking) when Step =:= lent; Step =:= ready ->
     ok = megaphone_move:say(Old, Ref, given_up),
     {wait, Taking};
+closed(#taking{step = {lone, Loan}}) ->
+    lost("its connection has ended", Loan);
 closed(Taking) ->
-    undo("its connection has ended", Taking).
+    ok = unwatch(Taking),
+    {refused, "its connection has ended"}.
 
 taken(#taking{stream = Stream, step = Step, kept = Kept, held = Held, wait = Wait}) ->
     {taken, megaphone_move_loan:start(element(2, Step), Stream), Kept ++ lists:reverse(Held), Wait}.
 
-%% Leaves nothing here. The old session has its row again, or is no more.
-undo(Why, #taking{step = Step} = Taking) ->
-    ok = unwatch(Taking),
-    ok = give_back(Taking),
-    ok = case Step of
-             {_, Loan, _, _} -> megaphone_move_loan:undo(Loan);
-             {lone, Loan} -> megaphone_move_loan:undo(Loan);
-             _ -> ok
-         end,
-    {refused, Why}.
-
 %% @doc The process ends before it has the session. The old one sees that, and takes its row back.
 -spec abandon(taking()) -> ok.
-abandon(Taking) ->
-    give_back(Taking).
-
-%% What has come to this process is the old session's.
-give_back(#taking{step = {_, _, Old, _}, held = Held}) ->
-    lists:foreach(fun(Message) -> Old ! Message end, lists:reverse(Held));
-give_back(_Taking) ->
+abandon(#taking{step = {_, Loan, Old, _}, held = Held}) ->
+    lists:foreach(fun(Message) -> Old ! Message end, lists:reverse(Held)),
+    megaphone_move_loan:returned(Loan);
+abandon(_Taking) ->
     ok.
 
 unwatch(#taking{step = Step}) ->
