@@ -28,9 +28,10 @@ use bytes::Bytes;
 use megaphone_xmpp::framing;
 use tokio::time::timeout;
 
-use super::{Documents, Received, SendError, Sent, Session};
+use super::documents::Documents;
+use super::live::{Received, SendError, Session};
 use crate::backlog::{Backlog, Backlogs, Evicted};
-use crate::trunk::End;
+use crate::trunk::{End, Sent};
 
 /// How long ejabberd may do nothing at all: it may be busy with the documents before, which its shaper
 /// gives it at a pace. Then the session is reset, and what ejabberd has not handled is lost.

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::task::{Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use megaphone_trunk::proxy::Transport;
 use megaphone_trunk::v2::INITIAL_WINDOW;
+use megaphone_xmpp::framing::{MessageError, put_message};
 use proptest::prelude::*;
 
 use super::*;
 use crate::backlog::Backlogs;
 use crate::node::{Nodes, testing};
 use crate::trunk::testing::{Ejabberd, Said, Stream, documents, gone};
+use crate::trunk::{End, TrunkLost};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
 

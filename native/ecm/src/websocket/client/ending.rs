@@ -19,7 +19,7 @@
 
 use megaphone_xmpp::Condition;
 
-use super::state::{Client, Stage};
+use super::state::{Client, ReadyState};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::Moved;
 use crate::session::{Cause, Left};
@@ -56,7 +56,7 @@ impl Client {
         let mut last = Vec::new();
         put_close(&mut last, CloseCode::of_error(error), &error.to_string());
         self.say_last(&last);
-        self.stage = Stage::Closed;
+        self.ready_state = ReadyState::Closed;
     }
 
     /// The client is not there any more, or was not heard of.
@@ -68,7 +68,7 @@ impl Client {
 
     /// The program ends.
     pub(super) fn shut_down(&mut self) {
-        if self.stage == Stage::Serving {
+        if self.ready_state == ReadyState::Open {
             self.cause.get_or_insert(Cause::Shutdown);
             let text = "this server goes down; connect again";
             self.say_error(Condition::SystemShutdown, text, CloseCode::GOING_AWAY);
@@ -105,7 +105,7 @@ impl Client {
 
     /// The client has sent a close frame: it gets the same.
     pub(super) fn answer_close(&mut self, code: Option<CloseCode>) {
-        if self.stage == Stage::Serving {
+        if self.ready_state == ReadyState::Open {
             let mut last = Vec::new();
             match code {
                 Some(code) => put_close(&mut last, code, ""),
@@ -113,13 +113,13 @@ impl Client {
             }
             self.say_last(&last);
         }
-        self.stage = Stage::Closed;
+        self.ready_state = ReadyState::Closed;
     }
 
     /// Leaves the session of a client that has got what was due to it, and whose words count no more.
     pub(super) fn leave_if_done(&mut self) -> Moved {
         let hears_on = self.cause.is_none_or(Cause::hears_on);
-        if self.stage == Stage::Serving || hears_on || !self.outlet.is_empty() {
+        if self.ready_state == ReadyState::Open || hears_on || !self.outlet.is_empty() {
             return Moved::No;
         }
         self.leave_session()
@@ -159,7 +159,7 @@ impl Client {
         self.outlet.append(bytes);
         self.unopened = None;
         self.pong = None;
-        self.stage = Stage::Closing;
+        self.ready_state = ReadyState::Closing;
         self.clock.closing();
     }
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use megaphone_xmpp::{Condition, Document, Limits, framing, namespace};
 
-use super::state::{Client, Held, Queued, Stage, Unopened};
+use super::state::{Client, Held, ReadyState, Unopened};
 use crate::metrics::Reason;
 use crate::peer::task::Ending;
 use crate::peer::{Moved, socket};
@@ -27,7 +27,7 @@ enum Flow {
 impl Client {
     /// Reads what the client has sent, unless there is no room for it in the session.
     pub(super) fn read(&mut self, context: &mut Context<'_>) -> Result<Moved, Ending> {
-        if self.held.is_some() || self.stage == Stage::Closed {
+        if self.held.is_some() || self.ready_state == ReadyState::Closed {
             return Ok(Moved::No);
         }
         socket::with_read_buffer(|buffer| match self.stream.poll_read(context, buffer) {
@@ -121,7 +121,7 @@ impl Client {
         if text.trim_ascii().is_empty() {
             return Flow::GoOn;
         }
-        if self.stage != Stage::Serving {
+        if self.ready_state != ReadyState::Open {
             return self.late_text(text);
         }
         let document = match framing::check(text, &self.limits()) {
@@ -208,7 +208,8 @@ impl Client {
         }
         let login = unopened.nodes.begin_login();
         let has_turn = login.has_turn();
-        unopened.queued = Some(Queued { login, open });
+        unopened.login = Some(login);
+        unopened.open = open;
         self.clock.restart();
         if has_turn {
             self.open_session();
@@ -233,7 +234,8 @@ impl Client {
         };
         let Unopened {
             opening,
-            queued: Some(Queued { login, open }),
+            login: Some(login),
+            open,
             ..
         } = *unopened
         else {
@@ -265,15 +267,15 @@ impl Client {
 
     /// The client's bytes can't be read from here on.
     fn misread(&mut self, error: &FrameError) {
-        if self.stage != Stage::Serving {
-            self.stage = Stage::Closed;
+        if self.ready_state != ReadyState::Open {
+            self.ready_state = ReadyState::Closed;
         } else if let FrameError::TooBig { .. } = error {
             self.refuse(
                 Condition::PolicyViolation,
                 &error.to_string(),
                 CloseCode::of_error(error),
             );
-            self.stage = Stage::Closed;
+            self.ready_state = ReadyState::Closed;
         } else {
             self.fail(error);
         }

@@ -15,7 +15,7 @@ mod timing;
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 
-use self::state::{Client, Stage};
+use self::state::{Client, ReadyState};
 use crate::backlog::Evicted;
 use crate::entrance::Handover;
 use crate::peer::Moved;
@@ -57,8 +57,7 @@ impl Client {
     fn count_backlog(&mut self, context: &Context<'_>) -> Result<(), Ending> {
         let held = self.held.as_ref().map_or(0, |held| held.len());
         let unopened = self.unopened.as_ref();
-        let open = unopened.and_then(|it| it.queued.as_ref());
-        let open = open.map_or(0, |queued| queued.open.len());
+        let open = unopened.map_or(0, |it| it.open.len());
         let waiting = self.reader.held() + held + open + self.stream.unread();
         let counted = self.backlog.count(waiting, &self.settings.backlogs);
         if counted.is_ok() && self.backlog.poll_evicted(context).is_pending() {
@@ -82,7 +81,7 @@ impl Client {
             self.session_changed(context),
             self.leave_if_done(),
         ];
-        if self.stage == Stage::Closed && self.outlet.is_empty() {
+        if self.ready_state == ReadyState::Closed && self.outlet.is_empty() {
             return Err(Ending::Close);
         }
         Ok(Moved::any(moved))

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::state::{Client, Stage};
+use super::state::{Client, ReadyState};
 use crate::peer::Moved;
 use crate::peer::socket::Written;
 use crate::session::Received;
@@ -35,7 +35,8 @@ impl Client {
 
     /// Writes what comes next from ejabberd, once the client has taken all before.
     pub(super) fn write_documents(&mut self) -> Moved {
-        if !self.outlet.is_empty() || self.outlet.is_full() || self.stage != Stage::Serving {
+        if !self.outlet.is_empty() || self.outlet.is_full() || self.ready_state != ReadyState::Open
+        {
             return Moved::No;
         }
         outlet::with_batch(|batch| {

@@ -31,7 +31,7 @@ pub(super) struct Client {
     pub(super) unopened: Option<Box<Unopened>>,
     /// From then on, until it ends.
     pub(super) session: Option<Session>,
-    pub(super) stage: Stage,
+    pub(super) ready_state: ReadyState,
     /// Why the session ends, if that was decided here.
     pub(super) cause: Option<Cause>,
     pub(super) xmpp: StreamState,
@@ -75,22 +75,17 @@ impl Held {
 pub(super) struct Unopened {
     pub(super) opening: Opening,
     pub(super) nodes: Arc<Nodes>,
-    pub(super) queued: Option<Queued>,
+    /// Its place among those that log in, from when the client has opened its stream by this `<open/>`.
+    pub(super) login: Option<Login>,
+    pub(super) open: Vec<u8>,
     /// The program's end. Who has a session is woken by [`Nodes::wake_all`].
     pub(super) ending: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// What a client waits with for its turn to log in.
-pub(super) struct Queued {
-    pub(super) login: Login,
-    /// Its `<open/>`.
-    pub(super) open: Vec<u8>,
-}
-
-/// How far the connection is.
+/// How far the connection is, in the words of the WebSocket API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    Serving,
+pub(super) enum ReadyState {
+    Open,
     /// A close frame was sent; the client's is waited for.
     Closing,
     /// Nothing is waited for but that the client takes its output.
@@ -125,7 +120,8 @@ impl Client {
         let unopened = Unopened {
             opening,
             nodes,
-            queued: None,
+            login: None,
+            open: Vec::new(),
             ending: Box::pin(async move {
                 let _ = later.wait_for(|phase| *phase != Phase::Serving).await;
             }),
@@ -143,7 +139,7 @@ impl Client {
             phase,
             unopened: Some(Box::new(unopened)),
             session: None,
-            stage: Stage::Serving,
+            ready_state: ReadyState::Open,
             cause: None,
             xmpp: StreamState::new(),
             reader: MessageReader::default(),
@@ -159,14 +155,14 @@ impl Client {
     /// Whether the client waits for its turn to log in.
     pub(super) fn is_queued(&self) -> bool {
         let unopened = self.unopened.as_ref();
-        unopened.is_some_and(|it| it.queued.is_some())
+        unopened.is_some_and(|it| it.login.is_some())
     }
 }
 
 impl Unopened {
     pub(super) fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
-        match &self.queued {
-            Some(queued) => queued.login.poll_turn(context),
+        match &self.login {
+            Some(login) => login.poll_turn(context),
             None => Poll::Pending,
         }
     }

@@ -8,7 +8,7 @@ use megaphone_xmpp::Condition;
 use tokio::time::Instant;
 
 use super::clock::silence;
-use super::state::{Client, Stage};
+use super::state::{Client, ReadyState};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::task::Ending;
 use crate::session::Cause;
@@ -54,19 +54,21 @@ impl Client {
     fn next_deadline(&self) -> (Instant, Missed) {
         let limits = &self.settings.limits;
         let clock = &self.clock;
-        let mut next = match self.stage {
-            Stage::Serving => {
+        let mut next = match self.ready_state {
+            ReadyState::Open => {
                 let silence = silence(&self.settings, clock.pings);
                 (clock.heard + silence, Missed::Life)
             }
-            Stage::Closing | Stage::Closed => (clock.since + CLOSE_TIMEOUT, Missed::Close),
+            ReadyState::Closing | ReadyState::Closed => {
+                (clock.since + CLOSE_TIMEOUT, Missed::Close)
+            }
         };
         let mut sooner = |deadline: Instant, missed| {
             if deadline < next.0 {
                 next = (deadline, missed);
             }
         };
-        if self.stage == Stage::Serving && !self.xmpp.is_logged_in() {
+        if self.ready_state == ReadyState::Open && !self.xmpp.is_logged_in() {
             if self.is_queued() {
                 sooner(clock.since + limits.login_wait, Missed::Turn);
             } else {
