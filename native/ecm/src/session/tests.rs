@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backlog::Backlogs;
 use crate::node::{Nodes, testing};
-use crate::trunk::testing::{Ejabberd, Said, Stream, documents, gone};
+use crate::trunk::testing::{Ejabberd, Inbox, Said, documents, gone};
 use crate::trunk::{End, TrunkLost};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
@@ -123,9 +123,9 @@ fn a_message_that_is_too_long_ends_the_session() {
 
 #[test]
 fn a_session_that_is_dropped_ends_with_a_fin() {
-    let finished = Stream {
+    let finished = Inbox {
         finished: true,
-        ..Stream::default()
+        ..Inbox::default()
     };
     let (session, mut ejabberd, id) = start();
     drop(session);

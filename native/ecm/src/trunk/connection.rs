@@ -10,9 +10,9 @@ use super::{TrunkLost, v1, v2};
 #[derive(Debug)]
 pub enum Connection {
     /// In a trunk of version 1.
-    V1(v1::Connection),
+    V1(v1::Channel),
     /// In a trunk of version 2.
-    V2(v2::Connection),
+    V2(v2::Stream),
 }
 
 /// What became of content that was to be sent.

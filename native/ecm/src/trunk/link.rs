@@ -20,9 +20,9 @@ use crate::ids::IdSource;
 #[derive(Debug, Clone)]
 pub enum Link {
     /// Version 1.
-    V1(Arc<v1::Link>),
+    V1(Arc<v1::Framer>),
     /// Version 2.
-    V2(Arc<v2::Link>),
+    V2(Arc<v2::Multiplexer>),
 }
 
 /// How a trunk ended.
@@ -45,8 +45,8 @@ impl Link {
         ping_interval: Duration,
     ) -> Self {
         match protocol {
-            Protocol::V1 => Self::V1(Arc::new(v1::Link::new(max_frame_size, budget, usage))),
-            Protocol::V2 => Self::V2(Arc::new(v2::Link::new(
+            Protocol::V1 => Self::V1(Arc::new(v1::Framer::new(max_frame_size, budget, usage))),
+            Protocol::V2 => Self::V2(Arc::new(v2::Multiplexer::new(
                 budget,
                 backlogs,
                 usage,

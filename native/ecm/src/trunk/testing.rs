@@ -21,9 +21,9 @@ use crate::config::LimitsConfig;
 /// ejabberd's end of a trunk that nothing has to be waited for: [`exchange`](Self::exchange) carries
 /// what either side has said.
 pub struct Ejabberd {
-    link: Arc<v2::Link>,
+    link: Arc<v2::Multiplexer>,
     session: Session,
-    streams: HashMap<u32, Stream>,
+    streams: HashMap<u32, Inbox>,
     opened: Vec<u32>,
 }
 
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What came on a stream and was not looked at.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Stream {
+pub struct Inbox {
     pub bytes: Vec<u8>,
     pub finished: bool,
     pub reset: bool,
@@ -44,7 +44,7 @@ impl Ejabberd {
         let budget = Arc::new(OutputBudget::new(&LimitsConfig::default()));
         let backlogs = Arc::new(Backlogs::new(1 << 30));
         let usage = Arc::clone(trunks.usage());
-        let link = Arc::new(v2::Link::new(
+        let link = Arc::new(v2::Multiplexer::new(
             budget,
             backlogs,
             usage,
@@ -93,10 +93,10 @@ impl Ejabberd {
     }
 
     /// What has come on a stream since it was last asked for.
-    pub fn received(&mut self, id: u32) -> Stream {
+    pub fn received(&mut self, id: u32) -> Inbox {
         self.exchange();
         let stream = self.streams.get_mut(&id).unwrap();
-        Stream {
+        Inbox {
             bytes: std::mem::take(&mut stream.bytes),
             ..stream.clone()
         }

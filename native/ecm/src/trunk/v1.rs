@@ -31,7 +31,7 @@ const KEPT_BATCH: usize = 256 * 1024;
 
 /// One trunk and its connections.
 #[derive(Debug)]
-pub struct Link {
+pub struct Framer {
     max_frame_size: MaxFrameSize,
     budget: Arc<OutputBudget>,
     /// The same in all trunks to this ejabberd.
@@ -67,7 +67,7 @@ pub enum Lost {
     Finished,
 }
 
-impl Link {
+impl Framer {
     /// A trunk without connections.
     pub fn new(max_frame_size: MaxFrameSize, budget: Arc<OutputBudget>, usage: Arc<Usage>) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Link {
     ///
     /// # Errors
     /// [`TrunkLost`] if the trunk is lost by now.
-    pub fn open(self: &Arc<Self>, ids: &IdSource) -> Result<Connection, TrunkLost> {
+    pub fn open(self: &Arc<Self>, ids: &IdSource) -> Result<Channel, TrunkLost> {
         let id = ids.next();
         let mailbox = Arc::new(Mailbox::new(Arc::clone(&self.budget)));
         let mut mailboxes = self.mailboxes.lock();
@@ -93,8 +93,8 @@ impl Link {
             .insert(id, Arc::clone(&mailbox));
         drop(mailboxes);
         self.usage.add(Kind::Request);
-        Ok(Connection {
-            link: Arc::clone(self),
+        Ok(Channel {
+            framer: Arc::clone(self),
             id,
             mailbox,
             known: Known::No,
@@ -114,8 +114,8 @@ impl Link {
         // A task of its own, so that one processor can read while another one writes. It ends with
         // the set.
         let mut writing = JoinSet::new();
-        let link = Arc::clone(&self);
-        writing.spawn(async move { link.write(writer).await });
+        let framer = Arc::clone(&self);
+        writing.spawn(async move { framer.write(writer).await });
         let lost = tokio::select! {
             lost = self.read(reader) => lost,
             Some(Ok(lost)) = writing.join_next() => lost,
@@ -159,7 +159,7 @@ impl Link {
     }
 }
 
-impl Link {
+impl Framer {
     async fn read(&self, mut reader: Reader) -> Lost {
         let mut decoder = Decoder::new(self.max_frame_size);
         let mut buffer = vec![0; READ_SIZE];
@@ -232,8 +232,8 @@ impl Link {
 
 /// A virtual connection in a trunk. Dropping it closes it.
 #[derive(Debug)]
-pub struct Connection {
-    link: Arc<Link>,
+pub struct Channel {
+    framer: Arc<Framer>,
     id: ConnectionId,
     mailbox: Arc<Mailbox>,
     known: Known,
@@ -255,7 +255,7 @@ enum RoomAsked {
     Here(Room),
 }
 
-impl Connection {
+impl Channel {
     /// The connection's id, for logs.
     pub const fn id(&self) -> ConnectionId {
         self.id
@@ -273,17 +273,17 @@ impl Connection {
         let room = match asked.map(|room| *room) {
             Some(RoomAsked::Here(room)) if room.is_for(bytes) => Some(room),
             _ if self.room.is_some() => return Ok(Sent::Refused),
-            _ => self.link.queue.try_room(bytes)?,
+            _ => self.framer.queue.try_room(bytes)?,
         };
         let Some(room) = room else {
-            let link = Arc::clone(&self.link);
-            let coming = Box::pin(async move { link.queue.room(bytes).await });
+            let framer = Arc::clone(&self.framer);
+            let coming = Box::pin(async move { framer.queue.room(bytes).await });
             self.room = Some(Box::new(RoomAsked::Coming(coming)));
             return Ok(Sent::Refused);
         };
-        let max = self.link.max_frame_size;
+        let max = self.framer.max_frame_size;
         let put = |out: &mut Vec<u8>| put_content(out, &self.id, content, max);
-        self.link.queue.put(room, put);
+        self.framer.queue.put(room, put);
         self.known = Known::Yes;
         Ok(Sent::Sent)
     }
@@ -307,7 +307,7 @@ impl Connection {
 
     /// Content's length with the headers of its frames.
     fn framed(&self, content_len: usize) -> usize {
-        let frames = content_len.div_ceil(self.link.max_frame_size.max_content());
+        let frames = content_len.div_ceil(self.framer.max_frame_size.max_content());
         content_len.saturating_add(frames.saturating_mul(HEADER_LEN))
     }
 }
@@ -321,17 +321,17 @@ impl fmt::Debug for RoomAsked {
     }
 }
 
-impl Drop for Connection {
+impl Drop for Channel {
     fn drop(&mut self) {
-        self.link.usage.remove(Kind::Request);
-        if let Some(open) = self.link.mailboxes.lock().as_mut() {
+        self.framer.usage.remove(Kind::Request);
+        if let Some(open) = self.framer.mailboxes.lock().as_mut() {
             open.remove(&self.id);
         } else {
             return;
         }
         // ejabberd's close is answered too: it lets ejabberd forget the id.
         if self.known == Known::Yes {
-            self.link.queue.put_urgent(|out| put_close(out, &self.id));
+            self.framer.queue.put_urgent(|out| put_close(out, &self.id));
         }
     }
 }
@@ -346,11 +346,11 @@ mod tests {
     #[tokio::test]
     async fn content_that_was_refused_has_room_before_content_that_comes_later() {
         let budget = Arc::new(OutputBudget::new(&LimitsConfig::default()));
-        let link = Arc::new(Link::new(MaxFrameSize::DEFAULT, budget, Arc::default()));
+        let framer = Arc::new(Framer::new(MaxFrameSize::DEFAULT, budget, Arc::default()));
         let ids = IdSource::new().unwrap();
-        let [mut first, mut second] = [(); 2].map(|()| link.open(&ids).unwrap());
+        let [mut first, mut second] = [(); 2].map(|()| framer.open(&ids).unwrap());
         // As much as there is at the most.
-        let all = link.queue.try_room(usize::MAX).unwrap().unwrap();
+        let all = framer.queue.try_room(usize::MAX).unwrap().unwrap();
         assert_eq!(first.try_send(b"first"), Ok(Sent::Refused));
         assert_eq!(first.try_send(b"first"), Ok(Sent::Refused));
         let changed = poll_fn(|context| first.poll_changed(context));
@@ -358,12 +358,12 @@ mod tests {
         assert!(poll_once(changed.as_mut()).await.is_pending());
         drop(all);
         // What is left of it is kept for the first.
-        let most = link.queue.try_room(usize::MAX).unwrap();
+        let most = framer.queue.try_room(usize::MAX).unwrap();
         assert!(most.is_none());
         changed.await;
         assert_eq!(first.try_send(b"first"), Ok(Sent::Sent));
         assert_eq!(second.try_send(b"second"), Ok(Sent::Sent));
-        link.queue.close();
+        framer.queue.close();
         assert_eq!(second.try_send(b"second"), Err(TrunkLost));
     }
 

@@ -2,20 +2,34 @@
 
 use std::sync::Arc;
 
-use megaphone_trunk::v2::StreamId;
+use megaphone_trunk::v2::{QueuedStream, StreamId};
 
-use super::Link;
+use super::mux::Multiplexer;
 use crate::budget::Holder;
 use crate::trunk::mailbox::Mailbox;
 
 /// A stream's queue. Its client may be gone.
 #[derive(Debug)]
 pub struct Queue {
-    pub(super) link: Arc<Link>,
-    pub(super) id: StreamId,
+    mux: Arc<Multiplexer>,
+    id: StreamId,
     /// How its client hears of it.
-    pub(super) mailbox: Option<Arc<Mailbox>>,
-    pub(super) bytes: usize,
+    mailbox: Option<Arc<Mailbox>>,
+    bytes: usize,
+}
+
+impl Multiplexer {
+    /// What clients have sent and ejabberd's windows have no room for.
+    pub fn queues(self: &Arc<Self>) -> Vec<Queue> {
+        let state = self.state.lock();
+        let queue = |stream: QueuedStream| Queue {
+            mux: Arc::clone(self),
+            id: stream.id,
+            mailbox: stream.tag.and_then(|tag| state.streams.find(tag)),
+            bytes: stream.bytes,
+        };
+        state.session.queued_streams().map(queue).collect()
+    }
 }
 
 impl Holder for Queue {
@@ -25,14 +39,14 @@ impl Holder for Queue {
 
     /// The stream is reset, and its client's connection ends.
     fn evict(&self) {
-        let mut state = self.link.state.lock();
+        let mut state = self.mux.state.lock();
         // If it is gone, so is what was queued.
         let _ = state.session.reset(self.id);
-        self.link.count_queued(&mut state);
+        self.mux.count_queued(&mut state);
         drop(state);
         if let Some(mailbox) = &self.mailbox {
             mailbox.evict();
         }
-        self.link.output.notify_one();
+        self.mux.output.notify_one();
     }
 }

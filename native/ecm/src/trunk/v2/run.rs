@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::mux::{Multiplexer, MuxStage, NEVER_ASKED, State};
 use super::streams::HandOn;
-use super::{Link, NEVER_ASKED, Stage, State};
 use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
 use crate::trunk::dial::{Reader, Writer};
 
@@ -50,15 +50,15 @@ pub enum Lost {
     Finished,
 }
 
-impl Link {
+impl Multiplexer {
     /// Reads and writes the trunk until one of the two is not possible any more, or until it takes no
     /// more streams and none is left. Then all connections end. Returns why.
     pub async fn run(self: Arc<Self>, reader: Reader, writer: Writer) -> Lost {
         // A task of its own, so that one processor can read while another one writes. It ends with
         // the set.
         let mut writing = JoinSet::new();
-        let link = Arc::clone(&self);
-        writing.spawn(async move { link.write(writer).await });
+        let mux = Arc::clone(&self);
+        writing.spawn(async move { mux.write(writer).await });
         let lost = tokio::select! {
             lost = self.read(reader) => lost,
             lost = self.watch_clock() => lost,
@@ -197,7 +197,7 @@ impl Link {
 
     pub fn take_output(&self, batch: &mut Vec<u8>) -> Batch {
         let mut state = self.state.lock();
-        let is_finishing = state.stage != Stage::Serving || !self.is_accepting();
+        let is_finishing = state.stage != MuxStage::Serving || !self.is_accepting();
         let State {
             session, streams, ..
         } = &mut *state;
