@@ -28,6 +28,7 @@ mod node;
 mod open_files;
 mod peer;
 mod pem;
+mod registries;
 mod relay;
 mod server;
 mod session;

@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use crate::front::accept::{Acceptor, BindError, Descriptor};
 use crate::front::inherited::Inherited;
 use crate::metrics::{self, NodeNow, Now};
-use crate::node::{Condition, Nodes, Status};
+use crate::node::{Condition, Status};
 use crate::peer::{Socket, socket};
-use crate::settings::CurrentSettings;
+use crate::registries::Registries;
 use crate::shutdown::Admission;
 use crate::trunk::OutputBudget;
 
@@ -45,10 +45,8 @@ pub struct Monitor {
 /// What is told of.
 #[derive(Debug, Clone)]
 pub struct Watched {
-    /// The way to ejabberd.
-    pub nodes: Arc<Nodes>,
-    /// What clients are held to.
-    pub settings: Arc<CurrentSettings>,
+    /// What clients share.
+    pub registries: Arc<Registries>,
     /// What waits for clients.
     pub budget: Arc<OutputBudget>,
     /// Whether clients are accepted.
@@ -152,15 +150,20 @@ impl Watched {
     }
 
     fn metrics(&self) -> Answer {
-        let settings = self.settings.get();
-        let logins = self.nodes.logins();
+        let logins = self.registries.nodes.logins();
         let now = Now {
-            trunks_up: self.nodes.trunk_count() as u64,
-            nodes: self.nodes.status().iter().map(node_now).collect(),
-            addresses: settings.addresses.count() as u64,
+            trunks_up: self.registries.nodes.trunk_count() as u64,
+            nodes: self
+                .registries
+                .nodes
+                .status()
+                .iter()
+                .map(node_now)
+                .collect(),
+            addresses: self.registries.address_count() as u64,
             logins_running: logins.running as u64,
             logins_waiting: logins.waiting as u64,
-            input: settings.backlogs.budget().held(),
+            input: self.registries.backlogs.budget().held(),
             output: self.budget.total().held(),
         };
         Answer {
@@ -176,13 +179,16 @@ impl Watched {
         if *self.admission.borrow() != Admission::Open {
             return Answer::text("503 Service Unavailable", "ending");
         }
-        let (trunks, nodes) = (self.nodes.trunk_count(), self.nodes.status());
+        let (trunks, nodes) = (
+            self.registries.nodes.trunk_count(),
+            self.registries.nodes.status(),
+        );
         let mut text = match trunks {
             0 => "no trunk is up".to_owned(),
             1 => "1 trunk is up".to_owned(),
             count => format!("{count} trunks are up"),
         };
-        let is_healthy = trunks > 0 && self.nodes.take_sessions();
+        let is_healthy = trunks > 0 && self.registries.nodes.take_sessions();
         if trunks > 0 && !is_healthy {
             text.push_str(", and no node takes sessions");
         }

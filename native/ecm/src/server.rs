@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::backlog::Backlogs;
 use crate::bosh::Sessions;
 use crate::certificates::{self, CertificateError, TlsServer};
 use crate::config::{Again, Config, ConfigError};
@@ -22,6 +23,7 @@ use crate::monitor::{Monitor, Watched};
 use crate::node::{Keeper, KeeperError, Nodes};
 use crate::open_files::Room;
 use crate::peer::clients::Clients;
+use crate::registries::Registries;
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::{GROUPS, Phase, Phases};
 use crate::trunk::{OutputBudget, TlsError, load_tls};
@@ -98,19 +100,21 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     let room = Room::of(open_files, &config);
     tell_room(room, open_files, &config);
     let clients = Arc::new(Clients::new(room.clients));
+    let backlogs = Arc::new(Backlogs::new(config.limits.max_input_buffer));
     let keeper = Arc::new(Keeper::new(
         &config,
         load_tls(config.trunk.tls.as_ref())?.as_ref(),
         &budget,
-        &settings.get().backlogs,
+        &backlogs,
     )?);
     let nodes = Arc::clone(keeper.nodes());
+    let registries = Arc::new(Registries::new(Arc::clone(&nodes), backlogs));
     let phases = Arc::<Phases>::default();
     let mut inherited = inherit(started.replaces)?;
     let (finish, finish_receiver) = watch::channel(false);
     let sessions = Arc::new(Sessions::new(phases.last()));
     let context = Arc::new(Context {
-        nodes: Arc::clone(&nodes),
+        registries: Arc::clone(&registries),
         settings: Arc::clone(&settings),
         clients: Arc::clone(&clients),
         sessions: Arc::clone(&sessions),
@@ -126,8 +130,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(address) = config.metrics.address {
         let watched = Watched {
-            nodes: Arc::clone(&nodes),
-            settings: Arc::clone(&settings),
+            registries: Arc::clone(&registries),
             budget: Arc::clone(&budget),
             admission: phases.admission(),
         };
@@ -135,7 +138,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         tokio::spawn(monitor.run());
     }
     inherited.all_taken()?;
-    enforce_budgets(&settings.get(), &budget, &nodes);
+    enforce_budgets(&budget, &registries);
     let trunks = tokio::spawn(Arc::clone(&keeper).run(finish_receiver));
     tokio::spawn(Arc::clone(&sessions).sweep());
     tokio::spawn(refresh_ticket_keys(Arc::clone(&settings)));
@@ -150,6 +153,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         config,
         config_file: started.config_file,
         settings,
+        registries,
         budget,
         keeper,
         logging,
@@ -234,23 +238,23 @@ async fn refresh_ticket_keys(settings: Arc<CurrentSettings>) {
 }
 
 /// Has those with the most go, whenever too much waits.
-fn enforce_budgets(settings: &Settings, output: &Arc<OutputBudget>, nodes: &Arc<Nodes>) {
-    let (output, of) = (Arc::clone(output), Arc::clone(nodes));
+fn enforce_budgets(output: &Arc<OutputBudget>, registries: &Arc<Registries>) {
+    let (output, of) = (Arc::clone(output), Arc::clone(registries));
     tokio::spawn(async move {
         let what = "more output waited for clients than max_output_buffer";
-        let holders = || of.output_holders();
+        let holders = || of.nodes.output_holders();
         let total = output.total();
         total.enforce(what, Reason::OutputBuffer, holders).await;
     });
-    let (backlogs, nodes) = (Arc::clone(&settings.backlogs), Arc::clone(nodes));
+    let registries = Arc::clone(registries);
     tokio::spawn(async move {
         let what = "more input of clients waited than max_input_buffer";
         let holders = || {
-            let mut holders = backlogs.holders();
-            holders.append(&mut nodes.input_holders());
+            let mut holders = registries.backlogs.holders();
+            holders.append(&mut registries.nodes.input_holders());
             holders
         };
-        let total = backlogs.budget();
+        let total = registries.backlogs.budget();
         total.enforce(what, Reason::InputBuffer, holders).await;
     });
 }
@@ -370,6 +374,7 @@ struct Reloading {
     config: Config,
     config_file: Option<PathBuf>,
     settings: Arc<CurrentSettings>,
+    registries: Arc<Registries>,
     budget: Arc<OutputBudget>,
     keeper: Arc<Keeper>,
     logging: Logging,
@@ -412,8 +417,9 @@ impl Reloading {
         self.keeper.set_limits(&config);
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
-        let settings = running.reloaded(&config);
-        self.settings.set(settings.with_tls(certificates));
+        self.registries.set_limits(&config.limits);
+        self.settings
+            .set(Settings::new(&config).with_tls(certificates));
         if config.limits.max_connections != self.config.limits.max_connections {
             tell_room(self.room, self.open_files, &config);
         }

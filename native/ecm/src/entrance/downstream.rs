@@ -6,11 +6,15 @@ use std::sync::Arc;
 use megaphone_http::RequestHead;
 use megaphone_trunk::proxy::{ChannelBindings, Tls};
 
+#[cfg(test)]
+use crate::backlog::Backlogs;
 use crate::config::{ClientCertificates, Service};
 use crate::http::{Origins, Scheme, host_name};
+#[cfg(test)]
 use crate::node::Nodes;
 use crate::peer::Socket;
 use crate::peer::clients::Place;
+use crate::registries::Registries;
 use crate::settings::Settings;
 use crate::trunk::{Content, Opening};
 
@@ -29,8 +33,8 @@ pub struct Downstream {
     pub place: Place,
     /// What the client is held to.
     pub settings: Arc<Settings>,
-    /// The way to ejabberd.
-    pub nodes: Arc<Nodes>,
+    /// What it shares with all clients.
+    pub registries: Arc<Registries>,
 }
 
 /// What a proxy said of a client that it connected.
@@ -83,6 +87,7 @@ impl Downstream {
             fields: None,
         }
     }
+
     /// One that nothing was said of.
     #[cfg(test)]
     pub fn for_test(
@@ -97,8 +102,11 @@ impl Downstream {
             client_certificates: ClientCertificates::Off,
             introduction: None,
             place,
+            registries: Arc::new(Registries::new(
+                nodes,
+                Arc::new(Backlogs::new(settings.limits.max_input_buffer)),
+            )),
             settings,
-            nodes,
         }
     }
 }

@@ -59,7 +59,10 @@ pub async fn arrive(mut arrival: Arrival, preamble: Preamble) -> Option<Arrival>
 
 /// Takes the place of a client that a proxy named among those of its address.
 fn admit(arrival: &mut Arrival) -> Result<(), TooMany> {
-    let connected = arrival.downstream.settings.connect(arrival.peer.ip())?;
+    let downstream = &arrival.downstream;
+    let connected = downstream
+        .registries
+        .connect(arrival.peer.ip(), &downstream.settings)?;
     arrival.downstream.place.hold(connected);
     Ok(())
 }
@@ -88,7 +91,7 @@ pub async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> 
     // that it would here too (RFC 5802, section 6) an offer would be an attack that it has missed.
     let listened =
         matches!(arrival.downstream.service, Service::Streams(_)).then(Handshake::default);
-    let backlogs = &arrival.downstream.settings.backlogs;
+    let backlogs = &arrival.downstream.registries.backlogs;
     let handshake = TlsSocket::accept(stream, config, input, listened, backlogs);
     let limit = arrival.downstream.settings.limits.handshake_timeout;
     let peer = arrival.peer;

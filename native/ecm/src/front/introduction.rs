@@ -69,7 +69,7 @@ enum Refusal {
 async fn read(arrival: &mut Arrival, backlog: &mut Backlog) -> Result<(), Refusal> {
     loop {
         let input = &mut arrival.input;
-        backlog.count(input.capacity(), &arrival.downstream.settings.backlogs)?;
+        backlog.count(input.capacity(), &arrival.downstream.registries.backlogs)?;
         let (mut reader, _writer) = arrival.downstream.socket.split();
         let length = tokio::select! {
             length = reader.read(|bytes| input.extend_from_slice(bytes)) => length?,

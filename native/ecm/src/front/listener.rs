@@ -15,9 +15,9 @@ use crate::config::{ClientCertificates, ListenerConfig, ListenerKind, Service};
 use crate::entrance::{Arrival, Downstream};
 use crate::http::Reply;
 use crate::metrics::{REFUSALS, Reason};
-use crate::node::Nodes;
 use crate::peer::clients::{Clients, Place};
 use crate::peer::{self, Socket};
+use crate::registries::Registries;
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::{Admission, Phases};
 
@@ -35,8 +35,8 @@ pub struct Listener {
 /// What a listener needs for its clients.
 #[derive(Debug)]
 pub struct Context {
-    /// The way to ejabberd.
-    pub nodes: Arc<Nodes>,
+    /// What all clients share.
+    pub registries: Arc<Registries>,
     /// What clients are held to.
     pub settings: Arc<CurrentSettings>,
     /// Who is connected.
@@ -115,7 +115,7 @@ impl Listener {
                     introduction: None,
                     place,
                     settings,
-                    nodes: Arc::clone(&self.context.nodes),
+                    registries: Arc::clone(&self.context.registries),
                 },
                 peer,
                 input: Vec::new(),
@@ -158,7 +158,8 @@ impl Listener {
         let place = self.context.clients.place(max);
         let mut place = place.ok_or((Reason::MaxConnections, Reply::TooManyClients))?;
         if !self.preamble.proxy_header {
-            let connected = settings.connect(peer.ip().to_canonical());
+            let address = peer.ip().to_canonical();
+            let connected = self.context.registries.connect(address, settings);
             place.hold(connected.map_err(|too_many| (too_many.reason(), Reply::TooManyOfAddress))?);
         }
         Ok(place.counted(self.kind))

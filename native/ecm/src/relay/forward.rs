@@ -52,7 +52,11 @@ impl Client {
             self.connection = None;
         }
         if self.connection.is_none() {
-            self.connection = self.downstream.nodes.open(&self.opening(&outgoing));
+            self.connection = self
+                .downstream
+                .registries
+                .nodes
+                .open(&self.opening(&outgoing));
             self.carries = outgoing.client;
             self.carries_as = outgoing.scheme;
         }

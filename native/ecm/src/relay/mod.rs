@@ -131,7 +131,7 @@ impl Task for Client {
         let waiting = self.requests.held() + outgoing + routed + self.downstream.socket.unread();
         let counted = self
             .backlog
-            .count(waiting, &self.downstream.settings.backlogs);
+            .count(waiting, &self.downstream.registries.backlogs);
         counted.map_err(|evicted| task::evict(self.peer(), evicted))
     }
 
@@ -180,7 +180,7 @@ impl Client {
             phase: _,
         } = arrival;
         let settings = &downstream.settings;
-        let capabilities = downstream.nodes.capabilities();
+        let capabilities = downstream.registries.nodes.capabilities();
         let origins = Origins::of(canonical(peer), &settings.trusted_proxies, capabilities);
         let (mut requests, answers) = match downstream.service.application() {
             Application::Http => (
@@ -224,7 +224,7 @@ impl Client {
     fn input_ended(&mut self) -> Result<(), Ending> {
         let due = !self.answers.is_idle() || self.outgoing.is_some();
         let raw = self.answers.is_raw() && self.connection.is_some();
-        if !self.downstream.nodes.capabilities().half_close
+        if !self.downstream.registries.nodes.capabilities().half_close
             || self.requests.is_partly_sent()
             || !(due || raw)
         {

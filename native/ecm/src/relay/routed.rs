@@ -79,9 +79,9 @@ impl Client {
         let client = self.requests.client(&routed.head);
         if client.ip() != self.peer().ip() {
             let downstream = &mut self.downstream;
-            downstream
-                .place
-                .hold(downstream.settings.connect(client.ip())?);
+            let registries = &downstream.registries;
+            let connected = registries.connect(client.ip(), &downstream.settings)?;
+            downstream.place.hold(connected);
         }
         Ok(())
     }

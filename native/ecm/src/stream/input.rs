@@ -152,7 +152,8 @@ impl Client {
     }
 
     fn begin_login(&mut self, header: Vec<u8>, host: Option<String>) {
-        if let Err(too_many) = self.downstream.settings.begin_login(self.peer.ip()) {
+        let (registries, settings) = (&self.downstream.registries, &self.downstream.settings);
+        if let Err(too_many) = registries.begin_login(self.peer.ip(), settings) {
             self.fail_for(
                 Some(too_many.reason()),
                 Cause::Refused,
@@ -162,7 +163,7 @@ impl Client {
             return;
         }
         let queued = Queued {
-            login: self.downstream.nodes.begin_login(),
+            login: self.downstream.registries.nodes.begin_login(),
             opening: self.opening(host),
             header,
         };
@@ -238,9 +239,10 @@ impl Client {
                 session.leave(
                     Cause::Closed,
                     Left::default(),
-                    &self.downstream.settings.backlogs,
+                    &self.downstream.registries.backlogs,
                 );
-                self.downstream.settings.forget_login(self.peer.ip());
+                let registries = &self.downstream.registries;
+                registries.forget_login(self.peer.ip(), &self.downstream.settings);
             }
             self.ending = Some(Ending::HandOver);
         }

@@ -163,7 +163,7 @@ impl Client {
             unsent,
             undelivered,
         };
-        session.leave(cause, left, &self.downstream.settings.backlogs);
+        session.leave(cause, left, &self.downstream.registries.backlogs);
     }
 
     /// The documents that were read and ejabberd has not taken. What is half a document is none.

@@ -131,7 +131,7 @@ impl Task for Client {
             self.input.capacity() + self.reader.unfinished() + self.downstream.socket.unread();
         let counted = self
             .backlog
-            .count(read + held + queued, &self.downstream.settings.backlogs);
+            .count(read + held + queued, &self.downstream.registries.backlogs);
         counted.map_err(|evicted| self.evict(evicted))
     }
 

@@ -64,7 +64,7 @@ impl Task for HttpConnection {
         let waiting = self.input.allocated() + reading + foreign + self.downstream.socket.unread();
         let counted = self
             .backlog
-            .count(waiting, &self.downstream.settings.backlogs);
+            .count(waiting, &self.downstream.registries.backlogs);
         counted.map_err(|evicted| task::evict(self.origins.peer(), evicted))
     }
 

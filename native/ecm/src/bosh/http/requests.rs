@@ -256,8 +256,9 @@ impl HttpConnection {
         let mut session = BoshSession::create(sid, request, &Policy::of(&settings.bosh), now)?;
         let content = Content::XmppFraming(Binding::Bosh);
         let opening = self.downstream.opening_for(head, &self.origins, content);
-        settings
-            .begin_login(opening.client.ip())
+        let registries = &self.downstream.registries;
+        registries
+            .begin_login(opening.client.ip(), settings)
             .map_err(|too_many| {
                 REFUSALS.of(too_many.reason()).add(1);
                 tracing::debug!(peer = %opening.client, "a BOSH session is refused: {too_many}");
@@ -265,7 +266,7 @@ impl HttpConnection {
             })?;
         let max_document = settings.limits.max_stanza_from_ejabberd;
         let queued = QueuedLogin {
-            login: self.downstream.nodes.begin_login(),
+            login: registries.nodes.begin_login(),
             until: now + settings.limits.login_wait,
             opening,
             max_document: u32::try_from(max_document).unwrap_or(u32::MAX),
@@ -281,7 +282,7 @@ impl HttpConnection {
             session,
             upstream,
             security,
-            &settings.backlogs,
+            &registries.backlogs,
         ));
         session.settle(now);
         self.sessions.insert(Arc::clone(&session), now);

@@ -142,7 +142,7 @@ impl Client {
             unsent,
             undelivered,
         };
-        session.leave(cause, left, &self.settings.backlogs);
+        session.leave(cause, left, &self.registries.backlogs);
         Moved::Yes
     }
 

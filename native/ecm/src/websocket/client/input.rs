@@ -197,7 +197,10 @@ impl Client {
         let Some(unopened) = &mut self.unopened else {
             return;
         };
-        if let Err(too_many) = self.settings.begin_login(unopened.opening.client.ip()) {
+        if let Err(too_many) = self
+            .registries
+            .begin_login(unopened.opening.client.ip(), &self.settings)
+        {
             self.refuse_for(
                 Some(too_many.reason()),
                 Condition::PolicyViolation,
@@ -206,7 +209,7 @@ impl Client {
             );
             return;
         }
-        let login = unopened.nodes.begin_login();
+        let login = self.registries.nodes.begin_login();
         let has_turn = login.has_turn();
         unopened.login = Some(login);
         unopened.open = open;

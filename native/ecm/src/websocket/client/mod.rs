@@ -59,7 +59,7 @@ impl Client {
         let unopened = self.unopened.as_ref();
         let open = unopened.map_or(0, |it| it.open.len());
         let waiting = self.reader.held() + held + open + self.stream.unread();
-        let counted = self.backlog.count(waiting, &self.settings.backlogs);
+        let counted = self.backlog.count(waiting, &self.registries.backlogs);
         if counted.is_ok() && self.backlog.poll_evicted(context).is_pending() {
             return Ok(());
         }

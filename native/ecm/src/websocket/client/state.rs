@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use super::clock::Clock;
 use crate::backlog::Backlog;
 use crate::entrance::{Downstream, Handover};
-use crate::node::{Login, Nodes};
+use crate::node::Login;
 use crate::peer::Socket;
 use crate::peer::clients::Place;
+use crate::registries::Registries;
 use crate::session::outlet::Outlet;
 use crate::session::{Cause, Session};
 use crate::settings::Settings;
@@ -26,6 +27,7 @@ pub(super) struct Client {
     pub(super) stream: Socket,
     pub(super) place: Place,
     pub(super) settings: Arc<Settings>,
+    pub(super) registries: Arc<Registries>,
     pub(super) phase: watch::Receiver<Phase>,
     /// Until the client has opened its stream, and its turn to log in has come.
     pub(super) unopened: Option<Box<Unopened>>,
@@ -74,11 +76,10 @@ impl Held {
 /// What a session is opened with.
 pub(super) struct Unopened {
     pub(super) opening: Opening,
-    pub(super) nodes: Arc<Nodes>,
     /// Its place among those that log in, from when the client has opened its stream by this `<open/>`.
     pub(super) login: Option<Login>,
     pub(super) open: Vec<u8>,
-    /// The program's end. Who has a session is woken by [`Nodes::wake_all`].
+    /// The program's end. Who has a session is woken by [`Nodes::wake_all`](crate::node::Nodes::wake_all).
     pub(super) ending: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -111,7 +112,7 @@ impl Client {
             socket: stream,
             place,
             settings,
-            nodes,
+            registries,
             ..
         } = downstream;
         // What it is now counts as a change, or an end that has begun would be missed.
@@ -119,7 +120,6 @@ impl Client {
         let mut later = phase.clone();
         let unopened = Unopened {
             opening,
-            nodes,
             login: None,
             open: Vec::new(),
             ending: Box::pin(async move {
@@ -136,6 +136,7 @@ impl Client {
             stream,
             place,
             settings,
+            registries,
             phase,
             unopened: Some(Box::new(unopened)),
             session: None,
