@@ -44,6 +44,8 @@ missing_packages() {
     for package in apache2-bin haproxy nginx libnginx-mod-stream; do
         installed "$package" || echo "$package"
     done
+    # The name server of the tests; dnsmasq-base is dnsmasq without its service.
+    command -v dnsmasq >/dev/null || echo dnsmasq-base
     # For the XMPP client of the tests that is in Python.
     installed python3-venv || echo python3-venv
     # For what npm compiles.

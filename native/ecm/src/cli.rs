@@ -9,7 +9,7 @@ use rustix::process::Pid;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::certificates;
-use crate::config::{Config, ConfigError, SAMPLE};
+use crate::config::{Config, ConfigError, NodeConfig, SAMPLE};
 use crate::logging::Logging;
 use crate::open_files;
 use crate::server::{self, Exit, ServerError, Started};
@@ -80,8 +80,8 @@ fn read_config(arguments: &Arguments) -> Result<Config, ConfigError> {
 /// Reads the files that the configuration names.
 fn check_files(config: &Config) -> Result<(), ServerError> {
     if let Some(tls) = load_tls(config.trunk.tls.as_ref())? {
-        for node in config.all_nodes().iter() {
-            tls.of_host(node.address.host())?;
+        for host in config.all_nodes().iter().filter_map(NodeConfig::host) {
+            tls.of_host(host)?;
         }
     }
     certificates::load(config, None)?;

@@ -103,7 +103,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     let backlogs = Arc::new(Backlogs::new(config.limits.max_input_buffer));
     let keeper = Arc::new(Keeper::new(
         &config,
-        load_tls(config.trunk.tls.as_ref())?.as_ref(),
+        load_tls(config.trunk.tls.as_ref())?,
         &budget,
         &backlogs,
     )?);
@@ -413,8 +413,8 @@ impl Reloading {
         let tls = load_tls(config.trunk.tls.as_ref())?;
         let running = self.settings.get();
         let certificates = certificates::load(&config, running.tls.as_deref())?;
-        self.keeper.set_tls(tls.as_ref())?;
-        self.keeper.set_limits(&config);
+        self.keeper.set_tls(tls)?;
+        self.keeper.set_config(&config);
         self.logging.set_level(&config.log.level);
         self.budget.set_limits(&config.limits);
         self.registries.set_limits(&config.limits);

@@ -83,7 +83,15 @@ impl Config {
             "nodes.ping_interval",
             file.nodes.ping_interval == ping_interval,
         );
-        compare("node", file.named_nodes == self.named_nodes);
+        compare("control.socket", file.control == self.control);
+        // The only node is the trunk's address, which stays.
+        let names_nodes = |config: &Self| !config.named_nodes.is_empty();
+        let same_form = names_nodes(&file) == names_nodes(self);
+        compare("node", same_form);
+        compare(
+            "nodes.name_servers",
+            file.nodes.name_servers == self.nodes.name_servers,
+        );
         let trunk = self.trunk.go_on_with(file.trunk, &mut compare);
         let config = Self {
             threads: self.threads,
@@ -91,9 +99,15 @@ impl Config {
             listeners: self.listeners.clone(),
             metrics: self.metrics.clone(),
             trunk,
-            named_nodes: self.named_nodes.clone(),
+            named_nodes: if same_form {
+                file.named_nodes
+            } else {
+                self.named_nodes.clone()
+            },
+            control: self.control.clone(),
             nodes: NodesConfig {
                 ping_interval,
+                name_servers: self.nodes.name_servers.clone(),
                 ..file.nodes
             },
             ..file

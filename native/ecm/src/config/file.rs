@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use super::limits::LimitsConfig;
 use super::listener::{self, Application, ListenerConfig, ListenerKind};
 use super::network::Network;
-use super::nodes::{self, NodeConfig, NodesConfig};
+use super::nodes::{self, NodeAddress, NodeConfig, NodesConfig};
 use super::trunk::{self, Identity, Protocol, TrunkAddress, TrunkConfig};
 use super::values::{self, count, log_filter};
 
@@ -56,6 +56,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Where the program is watched.
     pub metrics: MetricsConfig,
+    /// Where commands come.
+    pub control: ControlConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -67,6 +69,15 @@ pub struct MetricsConfig {
     /// Where `/metrics` and `/health` are; nowhere, if there is none.
     #[serde(deserialize_with = "values::optional_socket_address")]
     pub address: Option<SocketAddr>,
+}
+
+/// `[control]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlConfig {
+    /// The Unix socket; nowhere, if there is none.
+    #[serde(deserialize_with = "values::optional_path")]
+    pub socket: Option<PathBuf>,
 }
 
 /// `[log]`
@@ -154,13 +165,20 @@ impl Config {
                     format!("there are two nodes with the name {name:?}; give each another name"),
                 ));
             }
-            let is_named = |tls: &trunk::TlsConfig| tls.server_name.is_some();
-            let is_unix = matches!(node.address, TrunkAddress::Unix(_));
-            if is_unix && !self.trunk.tls.as_ref().is_none_or(is_named) {
-                return Err(Wrong::new(
-                    "[trunk.tls]",
-                    "TLS over a Unix socket needs tls.server_name, there is no host name",
-                ));
+            let why = match &node.address {
+                NodeAddress::Fixed(TrunkAddress::Unix(_)) => {
+                    "TLS over a Unix socket needs tls.server_name, there is no host name"
+                }
+                NodeAddress::Srv(_) => {
+                    "TLS to the hosts of an SRV name needs tls.server_name: who answers for the name could name \
+                     any host"
+                }
+                NodeAddress::Fixed(TrunkAddress::Tcp(_)) | NodeAddress::Name { .. } => continue,
+            };
+            if let Some(tls) = &self.trunk.tls
+                && tls.server_name.is_none()
+            {
+                return Err(Wrong::new("[trunk.tls]", why));
             }
         }
         Ok(())
@@ -232,6 +250,7 @@ impl Default for Config {
             bosh: BoshConfig::default(),
             limits: LimitsConfig::default(),
             metrics: MetricsConfig::default(),
+            control: ControlConfig::default(),
             log: LogConfig::default(),
         }
     }

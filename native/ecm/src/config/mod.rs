@@ -20,7 +20,7 @@ pub use listener::{
     Application, ClientCertificates, ListenerConfig, ListenerKind, Service, StartTls,
 };
 pub use network::TrustedProxies;
-pub use nodes::{NodeConfig, NodesConfig};
+pub use nodes::{NameServer, NodeAddress, NodeConfig, NodesConfig};
 pub use trunk::{Identity, Protocol, TlsConfig, TrunkAddress, TrunkConfig};
 
 /// The file that `--print-config` shows: every key with its default and a comment.

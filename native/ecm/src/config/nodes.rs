@@ -1,6 +1,8 @@
 //! `[[node]]` and `[nodes]`: the ejabberd nodes, and how they are chosen.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::de::Error as _;
@@ -13,8 +15,8 @@ use super::values::{HOUR, MS, count, interval, text};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Its listener.
-    pub address: TrunkAddress,
+    /// Its listener, or those of several.
+    pub address: NodeAddress,
     /// How it is called; by its address, if there is none.
     #[serde(default, deserialize_with = "name")]
     pub name: Option<String>,
@@ -31,10 +33,20 @@ impl NodeConfig {
     #[must_use]
     pub const fn only(address: TrunkAddress) -> Self {
         Self {
-            address,
+            address: NodeAddress::Fixed(address),
             name: None,
             weight: 1,
             max_sessions: 0,
+        }
+    }
+
+    /// The name that its certificate has to have, if the address says it.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        match &self.address {
+            NodeAddress::Fixed(address) => Some(address.host()),
+            NodeAddress::Name { host, .. } => Some(host),
+            NodeAddress::Srv(_) => None,
         }
     }
 
@@ -43,8 +55,109 @@ impl NodeConfig {
     pub fn name(&self) -> Cow<'_, str> {
         match &self.name {
             Some(name) => Cow::Borrowed(name),
-            None => Cow::Owned(self.address.to_string()),
+            None => self.address.name(),
         }
+    }
+}
+
+/// Where a node is, or several are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeAddress {
+    /// Here.
+    Fixed(TrunkAddress),
+    /// At each address of a name.
+    Name {
+        /// The name.
+        host: String,
+        /// The port at each.
+        port: u16,
+    },
+    /// At each address of each host that an SRV name has.
+    Srv(String),
+}
+
+impl NodeAddress {
+    fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Fixed(address) => Cow::Owned(address.to_string()),
+            Self::Name { host, .. } => Cow::Borrowed(host),
+            Self::Srv(name) => Cow::Borrowed(name),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = text(
+            deserializer,
+            "an address as text, HOST:PORT, unix:/PATH or srv:NAME",
+        )?;
+        let wrong = || {
+            D::Error::custom(format_args!(
+                "{text:?} is not the address of a node, write HOST:PORT, unix:/PATH or srv:NAME, such as \
+                 \"10.0.0.1:5290\" or \"srv:_megaphone._tcp.example.org\""
+            ))
+        };
+        if let Some(name) = text.strip_prefix("srv:") {
+            return if is_host_name(name) {
+                Ok(Self::Srv(name.to_owned()))
+            } else {
+                Err(wrong())
+            };
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.starts_with('/') {
+                Ok(Self::Fixed(TrunkAddress::Unix(path.into())))
+            } else {
+                Err(wrong())
+            };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(wrong)?;
+        match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) => {
+                let address = SocketAddr::new(ip, port).to_string();
+                Ok(Self::Fixed(TrunkAddress::Tcp(address)))
+            }
+            Err(_) if is_host_name(host) => Ok(Self::Name {
+                host: host.to_owned(),
+                port,
+            }),
+            Err(_) => Err(wrong()),
+        }
+    }
+}
+
+fn is_host_name(text: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+    !text.is_empty() && text.len() <= 253 && text.bytes().all(allowed)
+}
+
+/// A name server, for the names of nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameServer(pub SocketAddr);
+
+impl fmt::Display for NameServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for NameServer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const PORT: u16 = 53;
+        let text = text(deserializer, "a name server as text, IP or IP:PORT")?;
+        let address = text.parse().ok();
+        let address = address.or_else(|| Some(SocketAddr::new(text.parse().ok()?, PORT)));
+        address.map(Self).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "{text:?} is not a name server, write IP or IP:PORT, such as \"10.0.0.53\""
+            ))
+        })
     }
 }
 
@@ -52,6 +165,8 @@ impl NodeConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodesConfig {
+    /// Whom the names of nodes are asked of; the system's, if there are none.
+    pub name_servers: Vec<NameServer>,
     /// How long a node that came back has less than its share.
     #[serde(deserialize_with = "interval::<0, HOUR, _>")]
     pub slow_start: Duration,
@@ -81,6 +196,7 @@ pub struct NodesConfig {
 impl Default for NodesConfig {
     fn default() -> Self {
         Self {
+            name_servers: Vec::new(),
             slow_start: Duration::from_secs(60),
             panic_threshold: 50,
             ping_interval: Duration::from_secs(5),

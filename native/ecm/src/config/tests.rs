@@ -43,9 +43,9 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
             );
         }
     }
-    // threads, trusted_proxies, 7 of the trunk, 8 of nodes, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
+    // threads, trusted_proxies, 7 of the trunk, 9 of nodes, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
     // host-meta, 2 of XML streams, 25 limits, the log level.
-    assert_eq!(keys, 64);
+    assert_eq!(keys, 65);
 }
 
 #[test]
@@ -128,6 +128,21 @@ fn nodes_have_names_weights_and_limits() {
     assert_eq!(of(&nodes[0]), ("10.0.0.1:5290".to_owned(), 1, 0));
     assert_eq!(of(&nodes[1]), ("b".to_owned(), 3, 7));
     assert_eq!(config.nodes.slow_start, Duration::ZERO);
+    let address = |text: &str| {
+        let text = format!("[[node]]\naddress = \"{text}\"\n");
+        parse(&text).unwrap().all_nodes()[0].address.clone()
+    };
+    let fixed = TrunkAddress::Tcp("[::1]:5290".to_owned());
+    assert_eq!(address("[::1]:5290"), NodeAddress::Fixed(fixed));
+    let (host, port) = ("a.example.org".to_owned(), 5290);
+    assert_eq!(
+        address("a.example.org:5290"),
+        NodeAddress::Name { host, port }
+    );
+    assert_eq!(
+        address("srv:_m._tcp.a"),
+        NodeAddress::Srv("_m._tcp.a".to_owned())
+    );
     let one = parse("[trunk]\naddress = \"10.0.0.1:5290\"\n").unwrap();
     assert_eq!(one.all_nodes()[..], nodes[..1]);
 }
@@ -173,7 +188,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
              `threads`, `trusted_proxies`, `trunk`, `node`, `nodes`, `listener`, `websocket`, `host_meta`, \
-             `certificate`, `tls`, `xmpp`, `bosh`, `limits`, `metrics`, `log`",
+             `certificate`, `tls`, `xmpp`, `bosh`, `limits`, `metrics`, `control`, `log`",
         ),
         (
             "\n[limits]\n  max_head = 4096\n",
@@ -319,6 +334,27 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
             "[[node]]\naddress = \"unix:/t\"\n[trunk.tls]\nca = \"ca.pem\"\n",
             "ecm.toml:3:1: trunk.tls: TLS over a Unix socket needs tls.server_name, there is no \
              host name",
+        ),
+        (
+            "[[node]]\naddress = \"srv:_m._tcp.a\"\n[trunk.tls]\nca = \"ca.pem\"\n",
+            "ecm.toml:3:1: trunk.tls: TLS to the hosts of an SRV name needs tls.server_name: who \
+             answers for the name could name any host",
+        ),
+        (
+            "[[node]]\naddress = \"a b:1\"\n",
+            "ecm.toml:2:11: node.address: \"a b:1\" is not the address of a node, write \
+             HOST:PORT, unix:/PATH or srv:NAME, such as \"10.0.0.1:5290\" or \
+             \"srv:_megaphone._tcp.example.org\"",
+        ),
+        (
+            "[nodes]\nname_servers = [\"dns\"]\n",
+            "ecm.toml:2:16: nodes.name_servers: \"dns\" is not a name server, write IP or \
+             IP:PORT, such as \"10.0.0.53\"",
+        ),
+        (
+            "[control]\nsocket = \"\"\n",
+            "ecm.toml:2:10: control.socket: invalid value: string \"\", expected a file's path as \
+             text",
         ),
         (
             "[nodes]\npanic_threshold = 101\n",

@@ -8,19 +8,23 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::one::Node;
+use super::discovery::{self, Target};
+use super::one::{Node, Since};
 use super::roster::{self, Roster};
 use super::state::State;
 use super::{Nodes, health};
 use crate::backlog::Backlogs;
-use crate::config::{Config, NodeConfig, NodesConfig};
+use crate::config::{Config, NameServer, NodeConfig, NodesConfig};
 use crate::ids::IdSource;
 use crate::trunk::{
-    Dialler, Order, OutputBudget, PoolConfig, TlsClients, TlsError, TrunkPool, Trunks,
+    Dialler, Order, OutputBudget, PoolConfig, TlsClient, TlsClients, TlsError, TrunkPool, Trunks,
 };
 
 /// How often the nodes' health is looked at. A ping is sent and missed by seconds.
 const TICK: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether a node that leaves is empty.
+const EMPTY_CHECK: Duration = Duration::from_millis(500);
 
 /// Why the nodes can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -36,18 +40,38 @@ pub enum KeeperError {
     FrameSize(#[from] megaphone_trunk::v1::LimitError),
 }
 
-/// Starts and ends the trunks of each node.
+/// Starts and ends the trunks of each node, whichever there are.
 #[derive(Debug)]
 pub struct Keeper {
     nodes: Arc<Nodes>,
-    kept: Mutex<Vec<Kept>>,
+    way: Way,
+    name_servers: Vec<NameServer>,
+    entries: watch::Sender<Arc<[NodeConfig]>>,
+    kept: Mutex<Kept>,
+}
+
+/// What the ways to all nodes have in common.
+#[derive(Debug)]
+struct Way {
+    ids: Arc<IdSource>,
+    pool: PoolConfig,
+    trunks: usize,
+    budget: Arc<OutputBudget>,
+    backlogs: Arc<Backlogs>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    nodes: Vec<KeptNode>,
+    tls: Option<TlsClients>,
+    at_once: u64,
 }
 
 /// A node and the way to it.
-#[derive(Debug)]
-struct Kept {
+#[derive(Debug, Clone)]
+struct KeptNode {
+    target: Target,
     node: Arc<Node>,
-    host: String,
     dialler: Arc<Dialler>,
     pool: Arc<TrunkPool>,
 }
@@ -59,47 +83,33 @@ impl Keeper {
     /// [`KeeperError`].
     pub fn new(
         config: &Config,
-        tls: Option<&TlsClients>,
+        tls: Option<TlsClients>,
         budget: &Arc<OutputBudget>,
         backlogs: &Arc<Backlogs>,
     ) -> Result<Self, KeeperError> {
-        let ids = Arc::new(IdSource::new()?);
-        let pool_config = PoolConfig::new(&config.trunk, config.nodes.ping_interval)?;
-        let keep = |entry: &NodeConfig| -> Result<Kept, KeeperError> {
-            let trunks = Trunks::new(Arc::clone(&ids));
-            let node = Arc::new(Node::new(
-                entry.name().into_owned(),
-                entry.weight,
-                entry.max_sessions,
-                config.limits.logins_at_once,
-                trunks,
-            ));
-            let host = entry.address.host().to_owned();
-            let tls = tls.map(|tls| tls.of_host(&host)).transpose()?;
-            let timeout = config.trunk.connect_timeout;
-            let dialler = Arc::new(Dialler::new(entry.address.clone(), timeout, tls));
-            let pool = TrunkPool::new(
-                pool_config.clone(),
-                config.trunk_count(),
-                entry.name().into_owned(),
-                Arc::clone(&dialler),
-                Arc::clone(budget),
-                Arc::clone(backlogs),
-                Arc::clone(node.trunks()),
-            );
-            Ok(Kept {
-                node,
-                host,
-                dialler,
-                pool: Arc::new(pool),
-            })
+        let way = Way {
+            ids: Arc::new(IdSource::new()?),
+            pool: PoolConfig::new(&config.trunk, config.nodes.ping_interval)?,
+            trunks: config.trunk_count(),
+            budget: Arc::clone(budget),
+            backlogs: Arc::clone(backlogs),
         };
-        let entries = config.all_nodes();
-        let kept = entries.iter().map(keep).collect::<Result<Vec<_>, _>>()?;
-        let nodes = kept.iter().map(|kept| Arc::clone(&kept.node)).collect();
-        let roster = Roster::new(nodes, rules(&config.nodes));
+        let entries: Arc<[NodeConfig]> = config.all_nodes().into();
+        let mut kept = Kept {
+            nodes: Vec::new(),
+            tls,
+            at_once: config.limits.logins_at_once,
+        };
+        for target in discovery::fixed(&entries) {
+            let node = way.to(target, &kept, Since::Start)?;
+            kept.nodes.push(node);
+        }
+        let roster = Roster::new(kept.roster(), rules(&config.nodes));
         Ok(Self {
             nodes: Arc::new(Nodes::new(config.trunk.protocol, Arc::new(roster))),
+            way,
+            name_servers: config.nodes.name_servers.clone(),
+            entries: watch::Sender::new(entries),
             kept: Mutex::new(kept),
         })
     }
@@ -113,75 +123,199 @@ impl Keeper {
     ///
     /// # Errors
     /// [`TlsError`], and then nothing has changed.
-    pub fn set_tls(&self, tls: Option<&TlsClients>) -> Result<(), TlsError> {
-        let kept = self.kept.lock();
-        let of_host = |kept: &Kept| tls.map(|tls| tls.of_host(&kept.host)).transpose();
-        let clients = kept.iter().map(of_host).collect::<Result<Vec<_>, _>>()?;
-        for (kept, client) in kept.iter().zip(clients) {
+    pub fn set_tls(&self, tls: Option<TlsClients>) -> Result<(), TlsError> {
+        let mut kept = self.kept.lock();
+        let of_host = |kept: &KeptNode| client(tls.as_ref(), &kept.target.host);
+        let clients = kept.nodes.iter().map(of_host);
+        let clients = clients.collect::<Result<Vec<_>, _>>()?;
+        for (kept, client) in kept.nodes.iter().zip(clients) {
             kept.dialler.set_tls(client);
         }
+        kept.tls = tls;
         Ok(())
     }
 
-    /// Goes on with other limits.
-    pub fn set_limits(&self, config: &Config) {
+    /// Goes on with other nodes and limits.
+    pub fn set_config(&self, config: &Config) {
         self.nodes.roster.set_rules(rules(&config.nodes));
-        for node in self.nodes.all().iter() {
-            node.set_at_once(config.limits.logins_at_once);
+        let mut kept = self.kept.lock();
+        kept.at_once = config.limits.logins_at_once;
+        for kept in &kept.nodes {
+            kept.node.set_at_once(config.limits.logins_at_once);
         }
+        drop(kept);
+        self.entries.send_replace(config.all_nodes().into());
         self.nodes.logins.go_on();
     }
 
     /// Keeps all trunks up until `finish` says so; then it returns once all that waited for the trunks is
     /// written.
     pub async fn run(self: Arc<Self>, finish: watch::Receiver<bool>) {
-        let mut nodes = JoinSet::new();
-        for kept in self.kept.lock().iter() {
-            let (node, pool) = (Arc::clone(&kept.node), Arc::clone(&kept.pool));
-            nodes.spawn(keep_up(node, pool, finish.clone()));
+        let (sender, mut targets) = watch::channel(Vec::new());
+        let entries = self.entries.subscribe();
+        let mut helpers = JoinSet::new();
+        helpers.spawn(discovery::run(self.name_servers.clone(), entries, sender));
+        helpers.spawn(Arc::clone(&self.nodes.logins).pass_by_slow());
+        helpers.spawn(look_after(Arc::clone(&self.nodes)));
+        let mut finishing = finish.clone();
+        let mut running = JoinSet::new();
+        for kept in &self.kept.lock().nodes {
+            running.spawn(keep_up(kept.clone(), finish.clone()));
         }
-        let slow = tokio::spawn(Arc::clone(&self.nodes.logins).pass_by_slow());
-        let care = tokio::spawn(look_after(Arc::clone(&self.nodes)));
-        while nodes.join_next().await.is_some() {}
-        slow.abort();
-        care.abort();
+        loop {
+            tokio::select! {
+                Ok(()) = targets.changed() => {
+                    let targets = targets.borrow_and_update().clone();
+                    for kept in self.change(targets) {
+                        running.spawn(keep_up(kept, finish.clone()));
+                    }
+                }
+                Some(Ok(node)) = running.join_next() => {
+                    if let Some(back) = self.left(&node) {
+                        running.spawn(keep_up(back, finish.clone()));
+                    }
+                }
+                _ = finishing.wait_for(|finish| *finish) => break,
+            }
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Has these nodes and no others. Gives those that are new.
+    fn change(&self, targets: Vec<Target>) -> Vec<KeptNode> {
+        let mut kept = self.kept.lock();
+        for node in &kept.nodes {
+            if !targets.iter().any(|target| target.is(&node.target)) {
+                node.node.set_state(State::Leaving);
+            }
+        }
+        let mut new = Vec::new();
+        for target in targets {
+            let mut there = kept.nodes.iter();
+            if let Some(there) = there.find(|there| there.target.is(&target)) {
+                there.node.set_limits(target.weight, target.max_sessions);
+                if there.node.state_now() == State::Leaving {
+                    there.node.set_state(State::Ready);
+                }
+                continue;
+            }
+            let name = target.name.clone();
+            match self.way.to(target, &kept, Since::Now) {
+                Ok(node) => {
+                    new.push(node.clone());
+                    kept.nodes.push(node);
+                }
+                Err(error) => tracing::error!("node {name} can't be used: {error}"),
+            }
+        }
+        self.nodes.roster.set_nodes(kept.roster());
+        new
+    }
+
+    /// A node that had to leave has. Gives it if it has come back meanwhile.
+    fn left(&self, node: &Arc<Node>) -> Option<KeptNode> {
+        let mut kept = self.kept.lock();
+        let place = kept
+            .nodes
+            .iter()
+            .position(|kept| Arc::ptr_eq(&kept.node, node))?;
+        if node.state_now() != State::Leaving {
+            return Some(kept.nodes[place].clone());
+        }
+        kept.nodes.remove(place);
+        self.nodes.roster.set_nodes(kept.roster());
+        tracing::info!("node {} has left", node.name());
+        None
     }
 }
 
-/// Has a node's trunks as its state says.
-async fn keep_up(node: Arc<Node>, pool: Arc<TrunkPool>, mut finish: watch::Receiver<bool>) {
+impl Kept {
+    fn roster(&self) -> Vec<Arc<Node>> {
+        self.nodes
+            .iter()
+            .map(|kept| Arc::clone(&kept.node))
+            .collect()
+    }
+}
+
+impl Way {
+    fn to(&self, target: Target, kept: &Kept, since: Since) -> Result<KeptNode, TlsError> {
+        let tls = client(kept.tls.as_ref(), &target.host)?;
+        let node = Arc::new(Node::new(
+            target.name.clone(),
+            target.weight,
+            target.max_sessions,
+            kept.at_once,
+            Trunks::new(Arc::clone(&self.ids)),
+            since,
+        ));
+        let timeout = self.pool.connect_timeout;
+        let dialler = Arc::new(Dialler::new(target.address.clone(), timeout, tls));
+        let pool = TrunkPool::new(
+            self.pool.clone(),
+            self.trunks,
+            target.name.clone(),
+            Arc::clone(&dialler),
+            Arc::clone(&self.budget),
+            Arc::clone(&self.backlogs),
+            Arc::clone(node.trunks()),
+        );
+        Ok(KeptNode {
+            target,
+            node,
+            dialler,
+            pool: Arc::new(pool),
+        })
+    }
+}
+
+fn client(tls: Option<&TlsClients>, host: &str) -> Result<Option<TlsClient>, TlsError> {
+    tls.map(|tls| tls.of_host(host)).transpose()
+}
+
+/// Has a node's trunks as its state says, until it has left or the program ends.
+async fn keep_up(kept: KeptNode, mut finish: watch::Receiver<bool>) -> Arc<Node> {
+    let KeptNode { node, pool, .. } = kept;
     let mut state = node.state();
     loop {
         let (order, receiver) = watch::channel(Order::Serve);
-        let obey = async {
-            loop {
-                let now = *state.borrow_and_update();
-                order.send_replace(match (now, *finish.borrow_and_update()) {
-                    (State::Maintenance, _) => Order::Close,
-                    (State::Leaving, _) | (_, true) => Order::Finish,
-                    (State::Ready | State::Drain, false) => Order::Serve,
-                });
-                tokio::select! {
-                    Ok(()) = state.changed() => {}
-                    Ok(()) = finish.changed() => {}
-                    else => std::future::pending().await,
-                }
-            }
-        };
         tokio::select! {
             () = pool.run(receiver) => {}
-            () = obey => {}
+            () = give_orders(&node, &mut state, &mut finish, &order) => {}
         }
         // It was told to end. If it was for maintenance, there is another time.
-        let goes_on = async {
-            let _ = state.wait_for(|state| *state != State::Maintenance).await;
-        };
         tokio::select! {
-            () = goes_on => {}
-            _ = finish.wait_for(|finish| *finish) => return,
+            _ = state.wait_for(|state| *state != State::Maintenance) => {}
+            _ = finish.wait_for(|finish| *finish) => return node,
         }
         if *finish.borrow() || *state.borrow() == State::Leaving {
-            return;
+            return node;
+        }
+    }
+}
+
+/// Orders what a node's state asks for, as long as it has trunks.
+async fn give_orders(
+    node: &Node,
+    state: &mut watch::Receiver<State>,
+    finish: &mut watch::Receiver<bool>,
+    order: &watch::Sender<Order>,
+) {
+    loop {
+        let now = *state.borrow_and_update();
+        let is_empty = node.is_empty();
+        order.send_replace(match now {
+            State::Maintenance => Order::Close,
+            _ if *finish.borrow_and_update() => Order::Finish,
+            // What it has stays, and it may come back.
+            State::Leaving if is_empty => Order::Finish,
+            State::Leaving | State::Ready | State::Drain => Order::Serve,
+        });
+        tokio::select! {
+            Ok(()) = state.changed() => {}
+            Ok(()) = finish.changed() => {}
+            () = sleep(EMPTY_CHECK), if now == State::Leaving && !is_empty => {}
+            else => std::future::pending().await,
         }
     }
 }

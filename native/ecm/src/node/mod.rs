@@ -10,12 +10,14 @@
 //! has logged in, so nothing is hashed: the better of two at random is taken.
 
 mod choice;
+mod discovery;
 mod health;
 mod keeper;
 mod logins;
 mod one;
 mod owed;
 mod pace;
+mod resolver;
 mod roster;
 mod slow_start;
 mod state;
@@ -32,6 +34,7 @@ use self::logins::Logins;
 pub use self::logins::{Count, Login};
 pub use self::one::Node;
 use self::roster::{Choice, Roster};
+pub use self::state::State;
 pub use self::status::{Condition, Status};
 use crate::budget::Holder;
 use crate::config::Protocol;
@@ -43,6 +46,15 @@ pub struct Nodes {
     protocol: Protocol,
     roster: Arc<Roster>,
     logins: Arc<Logins>,
+}
+
+/// A node can't be given a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateError {
+    /// There is none with that name; there are these.
+    Unknown(Vec<String>),
+    /// It is no longer configured.
+    Leaving,
 }
 
 impl Nodes {
@@ -88,6 +100,25 @@ impl Nodes {
     /// The nodes that there are.
     pub fn all(&self) -> Arc<[Arc<Node>]> {
         self.roster.nodes()
+    }
+
+    /// Says what a node is for from now on. Gives how many sessions it had.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn set_state(&self, name: &str, state: State) -> Result<u64, StateError> {
+        let nodes = self.all();
+        let Some(node) = nodes.iter().find(|node| node.name() == name) else {
+            let names = nodes.iter().map(|node| node.name().to_owned());
+            return Err(StateError::Unknown(names.collect()));
+        };
+        if node.state_now() == State::Leaving {
+            return Err(StateError::Leaving);
+        }
+        let sessions = node.trunks().usage().count(Kind::Session);
+        node.set_state(state);
+        self.logins.go_on();
+        Ok(sessions)
     }
 
     /// How the nodes are.

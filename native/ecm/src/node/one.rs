@@ -40,8 +40,8 @@ struct Care {
     came: Came,
     /// Which of its arrivals that was.
     arrivals: u64,
-    /// When the program started.
-    started: Instant,
+    /// When the program started, if it was there then.
+    started: Option<Instant>,
 }
 
 /// How a node came.
@@ -53,12 +53,28 @@ enum Came {
     AtStart,
 }
 
+/// Since when a node is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// Since the program started.
+    Start,
+    /// Others were there before.
+    Now,
+}
+
 /// All that are up so soon after the program's start begin together.
 const START: Duration = Duration::from_secs(5);
 
 impl Node {
-    /// One with this name, whose trunks these will be, and which is there since the program started.
-    pub fn new(name: String, weight: u64, max_sessions: u64, at_once: u64, trunks: Trunks) -> Self {
+    /// One with this name, whose trunks these will be.
+    pub fn new(
+        name: String,
+        weight: u64,
+        max_sessions: u64,
+        at_once: u64,
+        trunks: Trunks,
+        since: Since,
+    ) -> Self {
         Self {
             name,
             weight: AtomicU64::new(weight),
@@ -73,13 +89,12 @@ impl Node {
                 pace: Pace::new(at_once),
                 came: Came::AtStart,
                 arrivals: 0,
-                started: Instant::now(),
+                started: (since == Since::Start).then(Instant::now),
             }),
         }
     }
 
     /// Its name.
-    #[expect(dead_code, reason = "operators get commands for it")]
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -99,20 +114,28 @@ impl Node {
         *self.state.borrow()
     }
 
-    /// Says what it is for from now on. Gives whether that is something else.
-    #[expect(dead_code, reason = "operators get commands for it")]
-    pub fn set_state(&self, state: State) -> bool {
+    /// Says what it is for from now on.
+    pub fn set_state(&self, state: State) {
         let changed = self.state.send_if_modified(|before| {
-            let changes = *before != state && *before != State::Leaving;
-            if changes {
-                *before = state;
-            }
+            let changes = *before != state;
+            *before = state;
             changes
         });
         if changed && state == State::Ready {
             self.care.lock().came = Came::Back(Instant::now());
         }
-        changed
+    }
+
+    /// Takes other limits.
+    pub fn set_limits(&self, weight: u64, max_sessions: u64) {
+        self.weight.store(weight, Relaxed);
+        self.max_sessions.store(max_sessions, Relaxed);
+    }
+
+    /// Whether nothing is in its trunks.
+    pub fn is_empty(&self) -> bool {
+        let usage = self.trunks.usage();
+        usage.count(Kind::Session) + usage.count(Kind::Request) == 0
     }
 
     /// Its weight beside others'.
@@ -287,7 +310,8 @@ impl Node {
         let arrivals = self.trunks.arrivals();
         if arrivals != care.arrivals {
             care.arrivals = arrivals;
-            let is_start = arrivals == 1 && now.saturating_duration_since(care.started) < START;
+            let is_soon = |start| now.saturating_duration_since(start) < START;
+            let is_start = arrivals == 1 && care.started.is_some_and(is_soon);
             if !is_start {
                 care.came = Came::Back(now);
             }

@@ -56,6 +56,11 @@ impl Roster {
         Arc::clone(&self.nodes.read())
     }
 
+    /// From now on these.
+    pub fn set_nodes(&self, nodes: Vec<Arc<Node>>) {
+        *self.nodes.write() = nodes.into();
+    }
+
     /// How they are chosen.
     pub fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read())

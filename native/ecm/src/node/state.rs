@@ -1,7 +1,6 @@
 //! What an operator lets a node do.
 
 /// What a node is for.
-#[expect(dead_code, reason = "operators get commands for it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It takes new sessions.

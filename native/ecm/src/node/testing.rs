@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use megaphone_trunk::proxy::ChannelBindings;
 
-use super::one::Node;
+use super::one::{Node, Since};
 use super::roster::{Roster, Rules};
 use super::{Nodes, health};
 use crate::config::Protocol;
@@ -30,7 +30,14 @@ pub fn rules() -> Rules {
 /// A node without a trunk, which has so many logins at once.
 pub fn node(name: &str, at_once: u64) -> Arc<Node> {
     let trunks = Trunks::new(Arc::new(IdSource::new().unwrap()));
-    Arc::new(Node::new(name.to_owned(), 1, 0, at_once, trunks))
+    Arc::new(Node::new(
+        name.to_owned(),
+        1,
+        0,
+        at_once,
+        trunks,
+        Since::Start,
+    ))
 }
 
 pub fn nodes(nodes: Vec<Arc<Node>>) -> Arc<Nodes> {

@@ -35,7 +35,7 @@ pub use dial::Dialler;
 pub use mailbox::{Delivery, End};
 pub use opening::{Binding, Content, Opening, canonical};
 pub use pool::{Order, PoolConfig, TrunkPool};
-pub use tls::{TlsClients, TlsError, load as load_tls};
+pub use tls::{TlsClient, TlsClients, TlsError, load as load_tls};
 pub use trunks::Trunks;
 pub use usage::Kind;
 
