@@ -4,12 +4,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use rustix::process::Pid;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::certificates;
 use crate::config::{Config, ConfigError, NodeConfig, SAMPLE};
+use crate::control::client::{self, Ctl};
 use crate::logging::Logging;
 use crate::open_files;
 use crate::server::{self, Exit, ServerError, Started};
@@ -21,7 +22,7 @@ use crate::trunk::load_tls;
 #[command(version, about)]
 struct Arguments {
     /// The configuration file. Without it the defaults apply.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Check the configuration and exit: 0 if it is right, 1 if not.
     #[arg(long)]
@@ -33,6 +34,14 @@ struct Arguments {
     /// to let its clients go.
     #[arg(long, value_name = "PID", value_parser = process)]
     replaces: Option<Pid>,
+    #[command(subcommand)]
+    command: Option<Commands>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Commands {
+    /// Say a command to the megaphone-ecm that runs.
+    Ctl(Ctl),
 }
 
 fn process(text: &str) -> Result<Pid, &'static str> {
@@ -44,7 +53,10 @@ fn process(text: &str) -> Result<Pid, &'static str> {
 
 /// Runs the program with the arguments of its process.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if let Some(Commands::Ctl(ctl)) = arguments.command.take() {
+        return client::run(ctl, arguments.config.as_deref());
+    }
     if arguments.print_config {
         return match std::io::stdout().write_all(SAMPLE.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,

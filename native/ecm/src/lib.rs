@@ -17,6 +17,7 @@ mod channel_binding;
 pub mod cli;
 mod client_certificates;
 mod config;
+mod control;
 mod entrance;
 mod front;
 mod http;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -14,6 +14,7 @@ use crate::backlog::Backlogs;
 use crate::bosh::Sessions;
 use crate::certificates::{self, CertificateError, TlsServer};
 use crate::config::{Again, Config, ConfigError};
+use crate::control::{self, ControlError, Reloaded, Serve};
 use crate::front::accept::BindError;
 use crate::front::inherited::{InheritError, Inherited};
 use crate::front::listener::{Context, Listener};
@@ -55,6 +56,9 @@ pub enum ServerError {
     /// The nodes can't be had.
     #[error(transparent)]
     Nodes(#[from] KeeperError),
+    /// Commands can't come.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Signals can't be received.
     #[error("can't receive signals: {0}")]
     Signals(std::io::Error),
@@ -149,6 +153,19 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         tokio::spawn(replace(process, Arc::clone(&nodes)));
     }
 
+    let (reload_sender, mut reloads) = mpsc::channel(1);
+    let control = match &config.control.socket {
+        Some(path) => {
+            let listener = control::Listener::bind(path, started.replaces.is_some())?;
+            let serve = Serve {
+                nodes: Arc::clone(&nodes),
+                reloads: reload_sender,
+            };
+            Some(tokio::spawn(serve.run(listener)))
+        }
+        None => None,
+    };
+
     let mut reloading = Reloading {
         config,
         config_file: started.config_file,
@@ -161,9 +178,15 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         room,
     };
     let received = loop {
-        match signals.next().await {
-            Received::Reload => reloading.reload(),
-            received => break received,
+        tokio::select! {
+            received = signals.next() => match received {
+                Received::Reload => drop(reloading.reload()),
+                received => break received,
+            },
+            Some(reload) = reloads.recv() => {
+                // Whoever asked may be gone.
+                let _ = reload.send(reloading.reload());
+            }
         }
     };
     let limits = reloading.settings.get().limits.clone();
@@ -191,10 +214,16 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         trunks,
         limits.shutdown_timeout,
     );
-    tokio::select! {
-        () = ending => Ok(Exit::Orderly),
-        () = signals.end() => Ok(Exit::AtOnce),
+    let exit = tokio::select! {
+        () = ending => Exit::Orderly,
+        () = signals.end() => Exit::AtOnce,
+    };
+    if let Some(control) = control {
+        // It removes its socket.
+        control.abort();
+        let _ = control.await;
     }
+    Ok(exit)
 }
 
 /// Says so if there may be more clients than there is room for.
@@ -384,10 +413,11 @@ struct Reloading {
 
 impl Reloading {
     /// Reads the file again, and goes on with all that can change of it, or with nothing.
-    fn reload(&mut self) {
+    fn reload(&mut self) -> Result<Reloaded, String> {
         let Some(file) = self.config_file.clone() else {
-            tracing::warn!("there is no configuration file to read again");
-            return;
+            let error = "there is no configuration file to read again";
+            tracing::warn!("{error}");
+            return Err(error.to_owned());
         };
         match self.read(&file) {
             Ok(needs_restart) => {
@@ -398,8 +428,12 @@ impl Reloading {
                         needs_restart.join(", ")
                     );
                 }
+                Ok(Reloaded { needs_restart })
             }
-            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                Err(error.to_string())
+            }
         }
     }
 

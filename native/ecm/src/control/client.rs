@@ -1,0 +1,161 @@
+//! `megaphone-ecm ctl`: says a command to the program that runs, and prints its answer.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::protocol::{Answer, Command, Request, Response, VERSION};
+use super::table;
+use crate::config::{Config, ConfigError};
+
+/// Where the configuration is that a package installs.
+const INSTALLED: &str = "/etc/megaphone/ecm.toml";
+
+/// How long the program may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to say, and to whom.
+#[derive(Debug, Args)]
+pub struct Ctl {
+    /// The program's socket; by default the [control] socket of --config, or of /etc/megaphone/ecm.toml.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print the answer as one line of JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Words,
+}
+
+#[derive(Debug, Subcommand)]
+enum Words {
+    /// How the ejabberd nodes are.
+    Nodes,
+    /// Have a node keep its sessions and get no new ones.
+    Drain {
+        /// Its name, as `nodes` shows it.
+        node: String,
+    },
+    /// Have a node get sessions again.
+    Ready {
+        /// Its name, as `nodes` shows it.
+        node: String,
+    },
+    /// Close a node's trunks, which ends its sessions.
+    Maintenance {
+        /// Its name, as `nodes` shows it.
+        node: String,
+    },
+    /// How far each node is from its share of the sessions.
+    Rebalance,
+    /// How many sessions there are.
+    Sessions,
+    /// Read the configuration again, as SIGHUP does.
+    Reload,
+}
+
+/// A command can't be said.
+#[derive(Debug, thiserror::Error)]
+enum CtlError {
+    #[error(
+        "which socket? Give --socket PATH, or the --config FILE that has [control] socket: {0}"
+    )]
+    NoConfig(#[source] ConfigError),
+    #[error("{} has no [control] socket; write one and restart the program, or give --socket PATH", .0.display())]
+    NoSocket(PathBuf),
+    #[error("can't connect to {}: {source}; does megaphone-ecm run, as this user, with this [control] socket?", path.display())]
+    Connect { path: PathBuf, source: io::Error },
+    #[error("no answer from {}: {source}", path.display())]
+    NoAnswer { path: PathBuf, source: io::Error },
+    #[error("{} answered what version {VERSION} of the commands does not know: {source}", path.display())]
+    Unknown {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+}
+
+/// Runs it. `config` is the file that was named.
+pub fn run(ctl: Ctl, config: Option<&Path>) -> ExitCode {
+    let json = ctl.json;
+    match say(ctl, config) {
+        Ok(response) => print(&response, json),
+        Err(error) => {
+            eprintln!("megaphone-ecm ctl: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(response: &Response, json: bool) -> ExitCode {
+    let text = if json {
+        response.to_line()
+    } else {
+        table::text(&response.answer)
+    };
+    let is_error = matches!(response.answer, Answer::Error(_));
+    if is_error && !json {
+        eprint!("megaphone-ecm ctl: {text}");
+    } else if io::stdout().write_all(text.as_bytes()).is_err() {
+        // Nobody reads it.
+        return ExitCode::FAILURE;
+    }
+    if is_error {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn say(ctl: Ctl, config: Option<&Path>) -> Result<Response, CtlError> {
+    let path = match ctl.socket {
+        Some(path) => path,
+        None => configured(config.unwrap_or(Path::new(INSTALLED)))?,
+    };
+    let stream = UnixStream::connect(&path).map_err(|source| CtlError::Connect {
+        path: path.clone(),
+        source,
+    })?;
+    let line = exchange(stream, ctl.command.command()).map_err(|source| CtlError::NoAnswer {
+        path: path.clone(),
+        source,
+    })?;
+    serde_json::from_str(&line).map_err(|source| CtlError::Unknown { path, source })
+}
+
+fn configured(file: &Path) -> Result<PathBuf, CtlError> {
+    let config = Config::read(file).map_err(CtlError::NoConfig)?;
+    let socket = config.control.socket;
+    socket.ok_or_else(|| CtlError::NoSocket(file.to_owned()))
+}
+
+fn exchange(stream: UnixStream, command: Command) -> io::Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_string(&Request::new(command))?;
+    line.push('\n');
+    (&stream).write_all(line.as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::other("the connection was closed"));
+    }
+    Ok(answer)
+}
+
+impl Words {
+    fn command(self) -> Command {
+        match self {
+            Self::Nodes => Command::Nodes,
+            Self::Drain { node } => Command::Drain { node },
+            Self::Ready { node } => Command::Ready { node },
+            Self::Maintenance { node } => Command::Maintenance { node },
+            Self::Rebalance => Command::Rebalance,
+            Self::Sessions => Command::Sessions,
+            Self::Reload => Command::Reload,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What is said on the socket: a command and its answer, each a line of JSON with the protocol's version.
+
+use serde::{Deserialize, Serialize};
+
+/// The version that is spoken here. New keys do not change it.
+pub const VERSION: u32 = 1;
+
+/// A line to the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`].
+    pub version: u32,
+    /// What is to be done.
+    #[serde(flatten)]
+    pub command: Command,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// How the nodes are.
+    Nodes,
+    /// A node keeps what it has and gets nothing new.
+    Drain {
+        /// Its name.
+        node: String,
+    },
+    /// A node gets sessions.
+    Ready {
+        /// Its name.
+        node: String,
+    },
+    /// A node's trunks end, with all that is in them.
+    Maintenance {
+        /// Its name.
+        node: String,
+    },
+    /// How far each node is from its share.
+    Rebalance,
+    /// How many sessions there are.
+    Sessions,
+    /// The configuration is read again.
+    Reload,
+}
+
+/// A line from the program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// [`VERSION`].
+    pub version: u32,
+    /// What came of it.
+    #[serde(flatten)]
+    pub answer: Answer,
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It was not done, and why.
+    Error(String),
+    /// It was done.
+    Done(String),
+    /// The nodes.
+    Nodes(Vec<NodeLine>),
+    /// The nodes and their shares.
+    Shares(Vec<ShareLine>),
+    /// The sessions, by how their clients are connected.
+    Sessions(Vec<SessionLine>),
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeLine {
+    /// Its name.
+    pub name: String,
+    /// What the operator lets it do.
+    pub state: String,
+    /// How it is.
+    pub condition: String,
+    /// Its trunks that take connections.
+    pub trunks: usize,
+    /// Its sessions.
+    pub sessions: u64,
+    /// The most that it takes; none for any number.
+    pub max_sessions: Option<u64>,
+    /// Its HTTP connections.
+    pub http_connections: u64,
+    /// Its weight.
+    pub weight: u64,
+    /// The part of that which it has, from 0 to 1.
+    pub share: f64,
+    /// The logins that it has to answer.
+    pub logins: usize,
+    /// How many it may have; none for any number.
+    pub login_limit: Option<usize>,
+    /// How often it was ejected.
+    pub ejections: u64,
+}
+
+/// A node beside its share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareLine {
+    /// Its name.
+    pub name: String,
+    /// Its sessions.
+    pub sessions: u64,
+    /// How many it would have by its weight.
+    pub share: u64,
+    /// How many of them are more than that.
+    pub surplus: u64,
+}
+
+/// The sessions of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionLine {
+    /// How their clients are connected.
+    pub transport: String,
+    /// How many there are.
+    pub sessions: u64,
+}
+
+impl Request {
+    /// This command, in this version.
+    pub const fn new(command: Command) -> Self {
+        Self {
+            version: VERSION,
+            command,
+        }
+    }
+}
+
+impl Response {
+    /// This answer, in this version.
+    pub const fn new(answer: Answer) -> Self {
+        Self {
+            version: VERSION,
+            answer,
+        }
+    }
+
+    /// A line.
+    pub fn to_line(&self) -> String {
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_a_flat_object() {
+        for (command, line) in [
+            (Command::Nodes, r#"{"version":1,"command":"nodes"}"#),
+            (
+                Command::Drain {
+                    node: "a".to_owned(),
+                },
+                r#"{"version":1,"command":"drain","node":"a"}"#,
+            ),
+            (Command::Reload, r#"{"version":1,"command":"reload"}"#),
+        ] {
+            let request = Request::new(command);
+            assert_eq!(serde_json::to_string(&request).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn an_answer_names_what_it_is() {
+        let response = Response::new(Answer::Error("why".to_owned()));
+        let line = "{\"version\":1,\"error\":\"why\"}\n";
+        assert_eq!(response.to_line(), line);
+        assert_eq!(serde_json::from_str::<Response>(line).unwrap(), response);
+    }
+}

@@ -1,0 +1,111 @@
+//! Answers as people read them.
+
+use super::protocol::{Answer, NodeLine, SessionLine, ShareLine};
+
+/// An answer as text. An error is none.
+pub fn text(answer: &Answer) -> String {
+    match answer {
+        Answer::Error(text) | Answer::Done(text) => format!("{text}\n"),
+        Answer::Nodes(nodes) => columns(
+            &[
+                "NODE",
+                "STATE",
+                "CONDITION",
+                "TRUNKS",
+                "SESSIONS",
+                "MAX",
+                "HTTP",
+                "WEIGHT",
+                "SHARE",
+                "LOGINS",
+                "EJECTIONS",
+            ],
+            nodes.iter().map(node),
+        ),
+        Answer::Shares(shares) => shares_text(shares),
+        Answer::Sessions(sessions) => columns(
+            &["TRANSPORT", "SESSIONS"],
+            sessions.iter().map(|line| {
+                let SessionLine {
+                    transport,
+                    sessions,
+                } = line;
+                vec![transport.clone(), sessions.to_string()]
+            }),
+        ),
+    }
+}
+
+fn node(node: &NodeLine) -> Vec<String> {
+    let most = |most: Option<String>| most.unwrap_or_else(|| "-".to_owned());
+    let limit = most(node.login_limit.map(|limit| limit.to_string()));
+    vec![
+        node.name.clone(),
+        node.state.clone(),
+        node.condition.clone(),
+        node.trunks.to_string(),
+        node.sessions.to_string(),
+        most(node.max_sessions.map(|max| max.to_string())),
+        node.http_connections.to_string(),
+        node.weight.to_string(),
+        format!("{:.0}%", node.share * 100.0),
+        format!("{}/{limit}", node.logins),
+        node.ejections.to_string(),
+    ]
+}
+
+fn shares_text(shares: &[ShareLine]) -> String {
+    let mut text = columns(
+        &["NODE", "SESSIONS", "SHARE", "SURPLUS"],
+        shares.iter().map(|line| {
+            let ShareLine {
+                name,
+                sessions,
+                share,
+                surplus,
+            } = line;
+            let numbers = [sessions, share, surplus].map(u64::to_string);
+            [vec![name.clone()], numbers.to_vec()].concat()
+        }),
+    );
+    text.push_str(
+        "Sessions stay with their nodes; new ones go to those that have less than their share.\n",
+    );
+    text
+}
+
+/// Columns as wide as what is in them, numbers and all from the left.
+fn columns(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let head = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths);
+        let line: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let sessions =
+            [("tcp", 12_345), ("websocket", 6)].map(|(transport, sessions)| SessionLine {
+                transport: transport.to_owned(),
+                sessions,
+            });
+        assert_eq!(
+            text(&Answer::Sessions(sessions.to_vec())),
+            "TRANSPORT  SESSIONS\ntcp        12345\nwebsocket  6\n"
+        );
+    }
+}
