@@ -15,9 +15,11 @@
 %% What all senders send together in a turn.
 -define(SENDS, 192_000).
 -define(DATA, (binary:copy(<<"x">>, 64))).
-%% Each sender has so many connections of its own, and the feeder.
+%% Each sender has so many connections of its own.
 -define(CONNECTIONS, 16).
-%% In a feed, each for a connection of the feeder's.
+%% The feeder's connections: so many that the writer has time enough to return their windows.
+-define(FED, 1024).
+%% In a feed, each for another of these.
 -define(FRAMES, 32).
 -define(BATCH, 262144).
 %% All that a turn sends fits into a window that was opened by so much.
@@ -26,8 +28,7 @@
 -record(trunk, {trunk :: megaphone_nif:trunk(),
                 writer :: pid(),
                 sends :: [[megaphone_nif:handle()]],
-                feeds :: [megaphone_nif:handle()],
-                frames :: binary()}).
+                feeds :: [{binary(), [megaphone_nif:handle()]}]}).
 
 -spec run(pos_integer()) -> [map()].
 run(Rounds) ->
@@ -79,19 +80,20 @@ open(Version, Senders) ->
     Trunk = megaphone_test_nif:open(#{idle_timeout => infinity}),
     Writer = spawn_opt(fun() -> write(Trunk) end, [link, {scheduler, 1}]),
     ok = megaphone_nif:set_writer(Trunk, Writer),
-    Numbers = lists:seq(1, (Senders + 1) * ?CONNECTIONS),
+    Numbers = lists:seq(1, Senders * ?CONNECTIONS + ?FED),
     {ok, Opened, []} = megaphone_nif:feed(Trunk, iolist_to_binary([connection(Version, N) || N <- Numbers])),
     Handles = [Handle || {Handle, _} <- Opened],
     [{ok, _} = megaphone_nif:recv(Trunk, Handle, 0) || Handle <- Handles],
-    [Feeds | Sends] = cut(Handles),
-    Fed = lists:sublist(lists:append(lists:duplicate(?FRAMES, lists:seq(1, ?CONNECTIONS))), ?FRAMES),
-    #trunk{trunk = Trunk, writer = Writer, sends = Sends, feeds = Feeds,
-           frames = iolist_to_binary([data(Version, N) || N <- Fed])}.
+    {Sends, Fed} = lists:split(Senders * ?CONNECTIONS, lists:zip(Numbers, Handles)),
+    #trunk{trunk = Trunk, writer = Writer,
+           sends = [[Handle || {_, Handle} <- Some] || Some <- cut(?CONNECTIONS, Sends)],
+           feeds = [{iolist_to_binary([data(Version, N) || {N, _} <- Some]), [Handle || {_, Handle} <- Some]}
+                    || Some <- cut(?FRAMES, Fed)]}.
 
-cut([]) -> [];
-cut(Handles) ->
-    {Some, Others} = lists:split(?CONNECTIONS, Handles),
-    [Some | cut(Others)].
+cut(_Size, []) -> [];
+cut(Size, List) ->
+    {Some, Others} = lists:split(Size, List),
+    [Some | cut(Size, Others)].
 
 connection(v1, Number) ->
     data(v1, Number);
@@ -107,7 +109,7 @@ data(v2, Number) ->
     megaphone_test_frame:frame([], 2 * Number - 1, ?DATA).
 
 %% One turn: all senders begin at a time, and the feeder feeds until the last of them is done.
-turn(#trunk{trunk = Trunk, sends = Sends, feeds = Feeds, frames = Frames}) ->
+turn(#trunk{trunk = Trunk, sends = Sends, feeds = Feeds}) ->
     Self = self(),
     Count = ?SENDS div length(Sends),
     Senders = [spawn_opt(fun() ->
@@ -116,7 +118,7 @@ turn(#trunk{trunk = Trunk, sends = Sends, feeds = Feeds, frames = Frames}) ->
                          end, [link, {scheduler, Scheduler}])
                || {Scheduler, Handles} <- lists:zip(lists:seq(3, length(Sends) + 2), Sends)],
     Feeder = spawn_opt(fun() ->
-                               receive go -> Self ! {fed, feed(Trunk, Feeds, Frames, [])} end
+                               receive go -> Self ! {fed, feed(Trunk, Feeds, Feeds, [])} end
                        end, [link, {scheduler, 2}]),
     {Before, _} = statistics(runtime),
     Wall = timed(fun() ->
@@ -144,13 +146,15 @@ send(Trunk, Handle) ->
     end.
 
 %% Feeds and reads, until it is told to stop.
-feed(Trunk, Handles, Frames, Times) ->
+feed(Trunk, [], All, Times) ->
+    feed(Trunk, All, All, Times);
+feed(Trunk, [{Frames, Handles} | Next], All, Times) ->
     Time = timed(fun() -> {ok, [], []} = megaphone_nif:feed(Trunk, Frames) end),
     [{ok, _} = megaphone_nif:recv(Trunk, Handle, 0) || Handle <- Handles],
     receive
         stop -> [Time | Times]
     after 0 ->
-            feed(Trunk, Handles, Frames, [Time | Times])
+            feed(Trunk, Next, All, [Time | Times])
     end.
 
 write(Trunk) ->

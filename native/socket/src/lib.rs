@@ -8,7 +8,7 @@
 //!  bytes --feed--> v1::Decoder -> | names -> slab | <--recv, send--
 //!                                 |  Connection   | --wake, deliver-> (Sink)
 //!  trunk's writer                 |    Input      |
-//!  bytes <-take_output-- Outbox <-|    Output     |
+//!  bytes <-take_output-- turns <--|    Output     |
 //!                                 +---------------+
 //! ```
 //!
@@ -16,6 +16,7 @@
 //! and the owners are different processes on different schedulers.
 #![forbid(unsafe_code)]
 
+mod backlog;
 pub mod config;
 mod connection;
 mod counters;
@@ -33,6 +34,7 @@ mod slab;
 #[cfg(test)]
 mod tests;
 mod trunk;
+mod turns;
 mod watch;
 
 pub use connection::{Recv, Send, Statistics, Traffic};

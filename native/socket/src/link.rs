@@ -2,14 +2,16 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use megaphone_trunk::room::Reserved;
+use megaphone_trunk::room::{Reserved, Wish};
 use megaphone_trunk::v1::{ConnectionId, Decoder};
 use megaphone_trunk::v2::{Session, StreamId};
 use parking_lot::Mutex;
 
+use crate::backlog::Backlog;
 use crate::counters::Counters;
 use crate::names::Names;
 use crate::outbox::Outbox;
+use crate::turns::Turns;
 
 /// What tells connections apart on the trunk, and takes what they have to say. A trunk's first
 /// byte says which it is.
@@ -27,8 +29,33 @@ pub(crate) struct V1 {
 }
 
 /// Version 2: a yamux session. Its streams' tags are the connections' handles.
+///
+/// A send does not touch the session. What it has to say stays with its connection until the writer takes it.
 pub(crate) struct V2 {
-    pub(crate) session: Mutex<Session>,
+    session: Mutex<Session>,
+    pub(crate) backlog: Backlog,
+    pub(crate) turns: Turns,
+}
+
+impl V2 {
+    pub(crate) fn new(session: Session, max_output: usize) -> Self {
+        Self {
+            session: Mutex::new(session),
+            backlog: Backlog::new(max_output),
+            turns: Turns::new(),
+        }
+    }
+
+    /// Does something with the session, under its lock.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Session) -> R) -> R {
+        let mut session = self.session.lock();
+        let result = work(&mut session);
+        self.backlog.set_left(Wish {
+            waiting: session.total_queued(),
+            shut: session.total_shut(),
+        });
+        result
+    }
 }
 
 /// A connection's name on the trunk.
@@ -46,11 +73,15 @@ impl Link {
                 *v1.names.lock() = Names::default();
                 v1.outbox.clear();
             }
-            Self::V2(v2) => v2.session.lock().abandon(),
+            Self::V2(v2) => {
+                v2.with(Session::abandon);
+                v2.turns.clear();
+                v2.backlog.clear();
+            }
         }
     }
 
-    /// Ends a connection towards the peer; with version 2, after what is queued for it.
+    /// Ends a connection towards the peer; with version 2, after what was left for it.
     pub(crate) fn close(&self, key: &Key, counters: &Counters) {
         match (self, key) {
             (Self::V1(v1), Key::V1(id)) => {
@@ -59,7 +90,7 @@ impl Link {
             }
             // Nothing to release: the peer has reset it meanwhile.
             (Self::V2(v2), Key::V2(id)) => {
-                let _ = v2.session.lock().release(*id);
+                let _ = v2.with(|session| session.release(*id));
             }
             _ => {}
         }
@@ -69,7 +100,7 @@ impl Link {
     pub(crate) fn reset(&self, key: &Key, counters: &Counters) {
         match (self, key) {
             (Self::V2(v2), Key::V2(id)) => {
-                let _ = v2.session.lock().reset(*id);
+                let _ = v2.with(|session| session.reset(*id));
             }
             _ => self.close(key, counters),
         }
@@ -79,7 +110,7 @@ impl Link {
     pub(crate) fn reject(&self, key: &Key) {
         if let (Self::V2(v2), Key::V2(id)) = (self, key) {
             // If it was one too many, the next feed or tick says so.
-            let _ = v2.session.lock().reject(*id);
+            let _ = v2.with(|session| session.reject(*id));
         }
     }
 
@@ -87,14 +118,14 @@ impl Link {
     pub(crate) fn consumed(&self, key: &Key, bytes: usize) {
         if let (Self::V2(v2), Key::V2(id)) = (self, key) {
             // It fails if the stream is gone: then nobody sends.
-            let _ = v2.session.lock().consumed(*id, bytes);
+            let _ = v2.with(|session| session.consumed(*id, bytes));
         }
     }
 
     /// The owner sends no more; version 1 has no word for it.
     pub(crate) fn finish(&self, key: &Key) {
         if let (Self::V2(v2), Key::V2(id)) = (self, key) {
-            let _ = v2.session.lock().finish(*id);
+            let _ = v2.with(|session| session.finish(*id));
         }
     }
 
@@ -102,14 +133,14 @@ impl Link {
     pub(crate) fn unreserve(&self, reserved: Reserved) {
         match self {
             Self::V1(v1) => v1.outbox.unreserve(reserved),
-            Self::V2(v2) => v2.session.lock().unreserve(reserved),
+            Self::V2(v2) => v2.backlog.unreserve(reserved),
         }
     }
 
-    /// How many bytes of a connection the session has queued.
+    /// How many bytes of a connection were left with the session.
     pub(crate) fn queued(&self, key: &Key) -> usize {
         match (self, key) {
-            (Self::V2(v2), Key::V2(id)) => v2.session.lock().queued(*id),
+            (Self::V2(v2), Key::V2(id)) => v2.with(|session| session.queued(*id)),
             _ => 0,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use megaphone_trunk::copy::append;
-use megaphone_trunk::room::{RESERVED, Reserved, Room, Wish};
+use megaphone_trunk::room::{Line, RESERVED, Reserved, Room, Wish};
 use megaphone_trunk::v1::{self, ConnectionId, HEADER_LEN};
 use parking_lot::Mutex;
 
@@ -89,7 +89,7 @@ impl Outbox {
 
     /// Frames a close, room or not: it is 32 bytes and comes once.
     pub(crate) fn frame_close(&self, id: &ConnectionId) {
-        put_frame(&mut self.frames.lock().framed, id, &[]);
+        put_frame(&mut self.frames.lock().framed, id, [&[], &[]]);
     }
 
     /// Whether there is room for an answer that nobody waits for.
@@ -165,12 +165,12 @@ impl Outbox {
     }
 
     /// Those for whose writes there is room again.
-    pub(crate) fn callers(&self) -> Vec<Handle> {
+    pub(crate) fn callers(&self) -> Vec<(Handle, Line)> {
         let mut frames = self.frames.lock();
         let mut callers = Vec::new();
         if frames.room.is_awaited() {
-            frames.room.call(|handle, _| {
-                callers.push(handle);
+            frames.room.call(|handle, line| {
+                callers.push((handle, line));
                 true
             });
         }
@@ -220,7 +220,7 @@ impl Frames {
         }
         while done.bytes < content.len() && self.framed.len() < AHEAD {
             let end = content.len().min(done.bytes + CONTENT_LEN);
-            put_frame(&mut self.framed, id, &content[done.bytes..end]);
+            put_frame(&mut self.framed, id, [&content[done.bytes..end], &[]]);
             done.bytes = end;
             done.frames += 1;
         }
@@ -236,12 +236,15 @@ pub(crate) struct Framed {
 }
 
 /// Appends one frame of at most [`CONTENT_LEN`] bytes of content.
-pub(crate) fn put_frame(out: &mut Vec<u8>, id: &ConnectionId, content: &[u8]) {
-    debug_assert!(content.len() <= CONTENT_LEN);
+pub(crate) fn put_frame(out: &mut Vec<u8>, id: &ConnectionId, content: [&[u8]; 2]) {
+    let [first, second] = content;
+    let len = first.len() + second.len();
+    debug_assert!(len <= CONTENT_LEN);
     // The length has ten digits and a frame 16 KiB: this can't fail.
-    if let Ok(header) = v1::encode_header(id, content.len()) {
+    if let Ok(header) = v1::encode_header(id, len) {
         out.extend_from_slice(&header);
-        append(out, content);
+        append(out, first);
+        append(out, second);
     }
 }
 

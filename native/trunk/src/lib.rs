@@ -8,6 +8,7 @@
 
 pub mod copy;
 pub mod proxy;
+pub mod queue;
 pub mod room;
 pub mod v1;
 pub mod v2;

@@ -158,6 +158,17 @@ impl<T: Copy> Room<T> {
         }
     }
 
+    /// How many bytes room is kept for.
+    pub const fn reserved(&self) -> usize {
+        self.reserved
+    }
+
+    /// So much waits, and so much of it for windows: for one that counts it elsewhere.
+    pub const fn hold(&mut self, waiting: usize, shut: usize) {
+        self.waiting = waiting;
+        self.shut = shut;
+    }
+
     /// More waits, some of it for a window.
     #[inline]
     pub const fn add(&mut self, waiting: usize, shut: usize) {

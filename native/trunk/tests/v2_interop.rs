@@ -130,7 +130,7 @@ impl Ours {
                 }
                 Event::GoAway => *heard_go_away = true,
                 Event::Reset { id, cause, .. } => panic!("stream {id} was reset: {cause:?}"),
-                Event::Writable { .. } | Event::Closed { .. } => {}
+                Event::Writable { .. } | Event::Window { .. } | Event::Closed { .. } => {}
             })
             .unwrap();
         for (id, n) in taken {

@@ -322,6 +322,7 @@ impl End {
                 }
                 Event::GoAway => *gone_away = true,
                 Event::Writable { id, .. } => writable(streams, id),
+                Event::Window { .. } => panic!("the sessions keep the output"),
             })
             .unwrap();
     }

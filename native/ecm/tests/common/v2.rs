@@ -207,7 +207,7 @@ impl Trunk2 {
                 Event::Reset { id, .. } => events.push(Seen::Reset(id.get())),
                 Event::GoAway => events.push(Seen::GoAway),
                 Event::Opened { id } => events.push(Seen::Data(id.get(), Vec::new())),
-                Event::Writable { .. } | Event::Closed { .. } => {}
+                Event::Writable { .. } | Event::Window { .. } | Event::Closed { .. } => {}
             });
         for event in events {
             self.saw(event);

@@ -30,12 +30,8 @@ impl<P: Copy + Eq> Connection<P> {
             // Nobody can send any more, whenever there is room.
             wake_all(&mut output.writers, around);
         }
-        // Version 2 has the output already, and closes behind it.
-        let has_output = self
-            .output
-            .as_ref()
-            .is_some_and(|output| !output.queue.is_empty());
-        if has_output {
+        self.leave_output(around);
+        if self.queued() > 0 {
             self.linked = Linked::Closing;
         } else {
             self.linked = Linked::Gone;
@@ -99,10 +95,16 @@ impl<P: Copy + Eq> Connection<P> {
     pub(super) fn lose_link<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
         self.linked = Linked::Gone;
         self.unreserve(around);
+        self.drop_output(around);
+    }
+
+    /// What waits is lost, and nobody need wait to have more there.
+    pub(super) fn drop_output<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
         if let Some(mut output) = self.output.take() {
             wake_all(&mut output.writers, around);
-            if let Link::V1(v1) = around.link {
-                v1.outbox.drop_queued(output.queue.len());
+            match around.link {
+                Link::V1(v1) => v1.outbox.drop_queued(output.queue.len()),
+                Link::V2(v2) => v2.backlog.remove(self.wish(output.queue.len())),
             }
         }
     }

@@ -17,17 +17,23 @@
 //! ```
 //!
 //! What the peer sends is taken in in `arrival`, what the owner reads is in `reading`, what it
-//! sends in `writing`, how either goes in `lifecycle`, and who waits for what in `waiting`.
+//! sends in `writing` and its way to the trunk's writer in `turn`, how either goes in `lifecycle`, and
+//! who waits for what in `waiting`.
 
 mod arrival;
 mod lifecycle;
 mod reading;
+mod turn;
 mod waiting;
 mod writing;
 
-use bytes::{Bytes, BytesMut};
-use megaphone_trunk::room::Reserved;
+use std::collections::VecDeque;
 
+use bytes::Bytes;
+use megaphone_trunk::room::Reserved;
+use megaphone_trunk::v2::INITIAL_WINDOW;
+
+use crate::backlog::Lines;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::handle::Handle;
@@ -60,6 +66,12 @@ pub(crate) struct Connection<P> {
     #[allow(clippy::box_collection)] // None for almost all: 8 bytes instead of 24.
     watchers: Option<Box<Vec<(P, u64)>>>,
     send_timeout: u32,
+    /// How much of its output the peer takes, in version 2.
+    window: u32,
+    /// Whether the writer has it among its turns, in version 2.
+    in_turns: bool,
+    /// Where it waits for room on the trunk, in version 2.
+    lines: Lines,
     last_active: u32,
     /// Bytes that came and whose window was not returned.
     unreturned: usize,
@@ -98,17 +110,20 @@ struct Reader<P> {
     need: usize,
 }
 
-/// Who waits for room; in version 1 also the bytes that found none in the outbox, which version
-/// 2 leaves with the session.
+/// What waits for the writer, in version 1 the bytes that found no room in the outbox; and who waits to
+/// have more here.
 struct Output<P> {
-    queue: BytesMut,
+    queue: VecDeque<u8>,
+    /// How often something was added since the last frame.
+    writes: u32,
     writers: Vec<(P, u64)>,
 }
 
 impl<P> Default for Output<P> {
     fn default() -> Self {
         Self {
-            queue: BytesMut::new(),
+            queue: VecDeque::new(),
+            writes: 0,
             writers: Vec::new(),
         }
     }
@@ -185,6 +200,9 @@ impl<P: Copy + Eq> Connection<P> {
             output: None,
             watchers: None,
             send_timeout: config.send_timeout.unwrap_or(u32::MAX),
+            window: INITIAL_WINDOW,
+            in_turns: false,
+            lines: Lines::default(),
             last_active: now,
             unreturned: 0,
             protocol: config.content.protocol(),
@@ -230,7 +248,13 @@ impl<P: Copy + Eq> Connection<P> {
     }
 
     pub(crate) fn between_requests(&self) -> bool {
-        self.input.between_requests() && self.output.is_none()
+        // The end of a stream goes behind its output by itself.
+        let is_written = match (&self.output, &self.key) {
+            (None, _) => true,
+            (Some(output), Key::V2(_)) => output.writers.is_empty(),
+            (Some(_), Key::V1(_)) => false,
+        };
+        is_written && self.input.between_requests()
     }
 
     pub(crate) fn in_flight(&self) -> bool {
@@ -283,11 +307,10 @@ impl<P: Copy + Eq> Connection<P> {
     }
 
     pub(crate) fn statistics(&self, link: &Link) -> Statistics {
-        let queued = self.output.as_ref().map_or(0, |output| output.queue.len());
         Statistics {
             received: self.received,
             sent: self.sent,
-            pending: queued + link.queued(&self.key),
+            pending: self.queued() + link.queued(&self.key),
         }
     }
 }

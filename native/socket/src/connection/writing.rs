@@ -3,18 +3,18 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use megaphone_trunk::copy::append;
+use megaphone_trunk::room::{Line, Wish};
 use megaphone_trunk::v2::Written;
 
 use super::waiting::{self, wake_all};
 use super::{Connection, Hold, Incoming, Linked, Surroundings};
 use crate::link::{Key, Link};
-use crate::outbox::{CONTENT_LEN, put_frame};
 use crate::sink::{Reason, Sink};
 
 /// A send waits while this much output of its connection is unwritten (bytes) ...
 const HIGH_WATERMARK: usize = 64 << 10;
 /// ... and goes on below this.
-const LOW_WATERMARK: usize = 32 << 10;
+pub(super) const LOW_WATERMARK: usize = 32 << 10;
 
 /// send's answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,18 +62,15 @@ impl<P: Copy + Eq> Connection<P> {
         if self.reserved.is_some() {
             return Send::Done;
         }
-        self.reserved = match (around.link, &self.key) {
-            (Link::V1(_), Key::V1(_)) if self.queued() >= HIGH_WATERMARK => None,
-            (Link::V1(v1), Key::V1(_)) => v1.outbox.reserve(around.handle, self.queued(), length),
-            (Link::V2(v2), Key::V2(id)) => {
-                let reserved = v2.session.lock().reserve(*id, length);
-                match reserved {
-                    Ok(reserved) => reserved,
-                    // The send takes all: its event is on the way.
-                    Err(_) => return Send::Done,
-                }
+        let queued = self.queued();
+        self.reserved = match around.link {
+            _ if queued >= HIGH_WATERMARK => None,
+            Link::V1(v1) => v1.outbox.reserve(around.handle, queued, length),
+            Link::V2(v2) => {
+                let (before, after) = (self.wish(queued), self.wish(queued.saturating_add(length)));
+                v2.backlog
+                    .reserve(around.handle, &mut self.lines, before, after)
             }
-            _ => return Send::Done,
         };
         match self.reserved {
             Some(_) => Send::Done,
@@ -85,6 +82,8 @@ impl<P: Copy + Eq> Connection<P> {
     pub(crate) fn unreserve<S>(&mut self, around: &mut Surroundings<'_, S>) {
         if let Some(reserved) = self.reserved.take() {
             around.link.unreserve(reserved);
+            // The writer calls those who wait for room.
+            around.wrote = true;
         }
     }
 
@@ -110,21 +109,20 @@ impl<P: Copy + Eq> Connection<P> {
     /// or death.
     pub(crate) fn shutdown_write<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
         if self.linked == Linked::Open && !self.write_shut {
+            self.leave_output(around);
             around.link.finish(&self.key);
             around.wrote = true;
         }
         self.write_shut = true;
     }
 
-    /// There is room for output again, in version 2.
-    pub(crate) fn writable<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
-        if let Some(mut output) = self.output.take() {
-            wake_all(&mut output.writers, around);
-        }
-    }
-
-    /// There is room for more output on the trunk, in version 1; says whether anybody waited for it.
-    pub(crate) fn find_room<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
+    /// There is room for more output on the trunk; says whether anybody waited for it.
+    pub(crate) fn find_room<S: Sink<P>>(
+        &mut self,
+        around: &mut Surroundings<'_, S>,
+        line: Line,
+    ) -> bool {
+        self.lines.leave(line);
         let Some(output) = &mut self.output else {
             return false;
         };
@@ -136,38 +134,6 @@ impl<P: Copy + Eq> Connection<P> {
         waited
     }
 
-    /// One frame of what waits, into the writer's batch; says whether the connection has more
-    /// and stands in the queue again.
-    pub(crate) fn take_turn<S: Sink<P>>(
-        &mut self,
-        around: &mut Surroundings<'_, S>,
-        batch: &mut Vec<u8>,
-    ) {
-        let (Some(output), Link::V1(v1), Key::V1(id)) = (&mut self.output, around.link, self.key)
-        else {
-            return;
-        };
-        let end = output.queue.len().min(CONTENT_LEN);
-        if end > 0 {
-            put_frame(batch, &id, &output.queue.split_to(end));
-            around.counters.frames_out.fetch_add(1, Relaxed);
-        }
-        if output.queue.len() < LOW_WATERMARK {
-            wake_all(&mut output.writers, around);
-        }
-        let more = !output.queue.is_empty();
-        v1.outbox.had_turn(around.handle, end, more);
-        if more {
-            return;
-        }
-        self.output = None;
-        if self.linked == Linked::Closing {
-            self.linked = Linked::Gone;
-            put_frame(batch, &id, &[]);
-            around.counters.frames_out.fetch_add(1, Relaxed);
-        }
-    }
-
     /// Gives bytes to the trunk, or keeps them for this connection's turn: all of them, or none if
     /// too much is there already.
     pub(super) fn write<S: Sink<P>>(
@@ -175,42 +141,63 @@ impl<P: Copy + Eq> Connection<P> {
         around: &mut Surroundings<'_, S>,
         data: &[u8],
     ) -> Written {
-        around.wrote = true;
+        // Version 1 knows no half-close.
+        let is_finished = self.write_shut && around.link.has_windows();
+        if self.linked != Linked::Open || is_finished || data.is_empty() {
+            return Written::Taken;
+        }
+        let queued = self.queued();
+        if queued >= HIGH_WATERMARK {
+            return Written::Refused;
+        }
         let reserved = self.reserved.take();
         match (around.link, &self.key) {
             (Link::V1(v1), Key::V1(id)) => {
-                let queued = self.queued();
-                if queued >= HIGH_WATERMARK {
-                    self.reserved = reserved;
-                    return Written::Refused;
-                }
+                around.wrote = true;
                 let Some(framed) = v1.outbox.write(around.handle, id, data, queued, reserved)
                 else {
                     return Written::Refused;
                 };
                 around.counters.frames_out.fetch_add(framed.frames, Relaxed);
-                let rest = &data[framed.bytes..];
-                if !rest.is_empty() {
-                    let output = self.output.get_or_insert_default();
-                    append(&mut output.queue, rest);
+                self.keep(&data[framed.bytes..]);
+            }
+            (Link::V2(v2), Key::V2(_)) => {
+                let (before, after) = (self.wish(queued), self.wish(queued + data.len()));
+                let lines = &mut self.lines;
+                if !v2
+                    .backlog
+                    .admit(around.handle, lines, before, after, reserved)
+                {
+                    return Written::Refused;
                 }
-                Written::Taken
+                self.keep(data);
+                self.hand_over(around);
             }
-            // A stream that the peer has reset takes all: its event is on the way.
-            (Link::V2(v2), Key::V2(id)) => {
-                let mut session = v2.session.lock();
-                let written = match reserved {
-                    Some(reserved) => session.write_reserved(*id, data, reserved),
-                    None => session.write(*id, data),
-                };
-                written.unwrap_or(Written::Taken)
-            }
-            _ => Written::Taken,
+            _ => {}
+        }
+        Written::Taken
+    }
+
+    fn keep(&mut self, data: &[u8]) {
+        if !data.is_empty() {
+            let output = self.output.get_or_insert_default();
+            append(&mut output.queue, data);
+            output.writes = output.writes.saturating_add(1);
         }
     }
 
-    /// Bytes that wait for this connection's turn, in version 1.
+    /// Bytes that wait for this connection's turn.
     pub(crate) fn queued(&self) -> usize {
         self.output.as_ref().map_or(0, |output| output.queue.len())
+    }
+
+    /// What of so many bytes would wait, and what of it for the window.
+    pub(super) fn wish(&self, queued: usize) -> Wish {
+        // A window that a usize can't hold is larger than any queue.
+        let window = usize::try_from(self.window).unwrap_or(usize::MAX);
+        Wish {
+            waiting: queued,
+            shut: queued.saturating_sub(window),
+        }
     }
 }

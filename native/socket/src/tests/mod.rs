@@ -9,6 +9,8 @@ mod model;
 mod output;
 mod recv;
 mod threads;
+mod threads_v2;
+mod turns;
 mod v2;
 mod wait;
 

@@ -15,18 +15,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The mailboxes of all processes.
 #[derive(Default)]
-struct Mail {
+pub(super) struct Mail {
     boxes: Mutex<HashMap<u32, HashSet<u64>>>,
     arrived: Condvar,
 }
 
 impl Mail {
-    fn post(&self, process: u32, number: u64) {
+    pub(super) fn post(&self, process: u32, number: u64) {
         self.boxes.lock().entry(process).or_default().insert(number);
         self.arrived.notify_all();
     }
 
-    fn receive(&self, process: u32, number: u64) {
+    pub(super) fn receive(&self, process: u32, number: u64) {
         let mut boxes = self.boxes.lock();
         while !boxes.entry(process).or_default().remove(&number) {
             let waited = self.arrived.wait_for(&mut boxes, PATIENCE);
@@ -39,13 +39,13 @@ impl Mail {
 }
 
 /// Sends its wakes as it is dropped, by when no lock is held, as the NIF does.
-struct Envelope<'a> {
+pub(super) struct Envelope<'a> {
     mail: &'a Mail,
     wakes: Vec<(u32, u64)>,
 }
 
 impl<'a> Envelope<'a> {
-    fn new(mail: &'a Mail) -> Self {
+    pub(super) fn new(mail: &'a Mail) -> Self {
         Envelope {
             mail,
             wakes: Vec::new(),
@@ -78,13 +78,24 @@ impl Monitor<u32> for Envelope<'_> {
 }
 
 /// A process of the test: one thread acts for it at a time.
-struct Actor<'a> {
-    trunk: &'a Trunk<u32>,
-    mail: &'a Mail,
-    process: u32,
+pub(super) struct Actor<'a> {
+    pub(super) trunk: &'a Trunk<u32>,
+    pub(super) mail: &'a Mail,
+    pub(super) process: u32,
 }
 
-impl Actor<'_> {
+impl<'a> Actor<'a> {
+    /// The process that owns the `n`th connection.
+    pub(super) fn owner(trunk: &'a Trunk<u32>, mail: &'a Mail, n: u64, handle: Handle) -> Self {
+        let owner = Self {
+            trunk,
+            mail,
+            process: OWNER + n as u32,
+        };
+        owner.own(handle);
+        owner
+    }
+
     fn recv(&self, handle: Handle, length: usize) -> Result<Vec<u8>, Reason> {
         loop {
             match self.try_recv(handle, length) {
@@ -106,7 +117,12 @@ impl Actor<'_> {
     }
 
     /// Sends all of it; says how often it had to wait.
-    fn send(&self, handle: Handle, data: &[u8], waited: impl Fn()) -> Result<(), Reason> {
+    pub(super) fn send(
+        &self,
+        handle: Handle,
+        data: &[u8],
+        waited: impl Fn(),
+    ) -> Result<(), Reason> {
         loop {
             let mut sink = Envelope::new(self.mail);
             let answer = self.trunk.send(handle, self.process, data, &mut sink);
@@ -122,16 +138,16 @@ impl Actor<'_> {
         }
     }
 
-    fn own(&self, handle: Handle) {
+    pub(super) fn own(&self, handle: Handle) {
         let mut sink = Envelope::new(self.mail);
         self.trunk.own(handle, self.process, &mut sink);
     }
 
-    fn close(&self, handle: Handle) {
+    pub(super) fn close(&self, handle: Handle) {
         self.trunk.close(handle, &mut Envelope::new(self.mail));
     }
 
-    fn die(self) {
+    pub(super) fn die(self) {
         self.trunk.down(self.process, &mut Envelope::new(self.mail));
     }
 }
@@ -157,18 +173,18 @@ fn write(trunk: &Trunk<u32>, mail: &Mail, limit: usize, mut heard: impl FnMut(Ev
 }
 
 /// The byte at an offset of what is said on the `n`th connection.
-fn byte(n: u64, offset: usize) -> u8 {
+pub(super) fn byte(n: u64, offset: usize) -> u8 {
     ((offset * 7) as u64 + n * 31 + (offset >> 8) as u64) as u8
 }
 
-fn bytes(n: u64, from: usize, length: usize) -> Vec<u8> {
+pub(super) fn bytes(n: u64, from: usize, length: usize) -> Vec<u8> {
     (from..from + length)
         .map(|offset| byte(n, offset))
         .collect()
 }
 
 /// Steps of many sizes that are the same in each run.
-fn sizes(seed: u64, limit: usize) -> impl Iterator<Item = usize> {
+pub(super) fn sizes(seed: u64, limit: usize) -> impl Iterator<Item = usize> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::iter::repeat_with(move || {
         state ^= state << 13;
@@ -190,12 +206,7 @@ fn echoes_come_back_whole_and_in_order_and_no_wake_is_lost() {
     let (done, hang_up) = mpsc::channel();
 
     let echo = |n: u64, handle: Handle| {
-        let owner = Actor {
-            trunk: &trunk,
-            mail: &mail,
-            process: OWNER + n as u32,
-        };
-        owner.own(handle);
+        let owner = Actor::owner(&trunk, &mail, n, handle);
         let mut offset = 0;
         for size in sizes(n, 5000) {
             let length = size.min(TOTAL - offset);
@@ -297,12 +308,7 @@ fn connections_that_come_and_go_on_all_sides_leave_nothing() {
 
     let work = |handles: mpsc::Receiver<(u64, Handle)>| {
         for (n, handle) in handles {
-            let owner = Actor {
-                trunk: &trunk,
-                mail: &mail,
-                process: OWNER + n as u32,
-            };
-            owner.own(handle);
+            let owner = Actor::owner(&trunk, &mail, n, handle);
             // A wait that ends early: by its cancel, or by the wake that was under way.
             if let Recv::Wait(number) = owner.try_recv(handle, 1 + n as usize % 40)
                 && !trunk.cancel(handle, owner.process, number)
@@ -402,12 +408,7 @@ fn long_sends_keep_their_order() {
     let opening: Vec<u8> = (0..CONNECTIONS).flat_map(|n| frame(n, b"a")).collect();
     let opened = trunk.feed(&opening, &mut Envelope::new(&mail)).opened;
     let send = |n: u64, handle: Handle| {
-        let owner = Actor {
-            trunk: &trunk,
-            mail: &mail,
-            process: OWNER + n as u32,
-        };
-        owner.own(handle);
+        let owner = Actor::owner(&trunk, &mail, n, handle);
         let piece = bytes(n, 0, PIECE);
         for _ in 0..PIECES {
             owner.send(handle, &piece, || {}).unwrap();

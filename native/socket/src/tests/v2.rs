@@ -15,16 +15,16 @@ use crate::sink::Reason;
 use crate::{Direction, Handle, Recv, Send};
 
 /// The ECM's end: its session, and what it heard of each stream.
-struct Ecm {
-    session: Session,
+pub(super) struct Ecm {
+    pub(super) session: Session,
     heard: BTreeMap<StreamId, Heard>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Heard {
-    bytes: Vec<u8>,
-    finished: bool,
-    reset: bool,
+pub(super) struct Heard {
+    pub(super) bytes: Vec<u8>,
+    pub(super) finished: bool,
+    pub(super) reset: bool,
 }
 
 const CLIENT: &str = "192.0.2.7:4711";
@@ -39,7 +39,7 @@ fn bindings() -> ChannelBindings {
     }
 }
 
-fn preface(alpn: &'static str) -> Vec<u8> {
+pub(super) fn preface(alpn: &'static str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = Header {
         bindings: bindings(),
@@ -57,7 +57,7 @@ fn preface(alpn: &'static str) -> Vec<u8> {
 }
 
 impl Ecm {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             session: Session::client(v2::Config::default(), 0),
             heard: BTreeMap::new(),
@@ -65,7 +65,7 @@ impl Ecm {
     }
 
     /// Carries bytes both ways until neither side has any; what opened, and why the trunk ended.
-    fn exchange(&mut self, world: &mut World) -> (Vec<Handle>, Option<String>) {
+    pub(super) fn exchange(&mut self, world: &mut World) -> (Vec<Handle>, Option<String>) {
         let mut opened = Vec::new();
         loop {
             let mut out = Vec::new();
@@ -93,14 +93,14 @@ impl Ecm {
         }
     }
 
-    fn open(&mut self, world: &mut World, alpn: &'static str) -> (StreamId, Handle) {
+    pub(super) fn open(&mut self, world: &mut World, alpn: &'static str) -> (StreamId, Handle) {
         let id = self.session.open(0, &preface(alpn)).unwrap();
         let (opened, error) = self.exchange(world);
         assert_eq!(error, None);
         (id, opened[0])
     }
 
-    fn heard(&self, id: StreamId) -> Heard {
+    pub(super) fn heard(&self, id: StreamId) -> Heard {
         self.heard.get(&id).cloned().unwrap_or_default()
     }
 }
@@ -348,7 +348,7 @@ fn a_trunk_that_is_lost_holds_nothing() {
     let Some(Link::V2(v2)) = world.trunk.link.get() else {
         panic!("a trunk of version 2");
     };
-    let allocated = v2.session.lock().allocated();
+    let allocated = v2.with(|session| session.allocated());
     assert!(allocated < 64 << 10, "{allocated} bytes");
     for other in others {
         world.close(other);

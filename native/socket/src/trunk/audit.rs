@@ -40,6 +40,7 @@ impl<P: Process> Trunk<P> {
         let in_queue = queued.len();
         queued.dedup();
         assert_eq!(queued.len(), in_queue, "a connection queues twice");
+        let mut shut = 0;
         for shard in 0..SHARDS {
             self.connections.for_each(shard, |handle, connection| {
                 let pending = connection.queued();
@@ -47,8 +48,11 @@ impl<P: Process> Trunk<P> {
                 truth.buffered += connection.buffered();
                 truth.waiters += connection.waits();
                 truth.pending += pending;
+                shut += connection.shut();
                 assert!(
-                    pending == 0 || queued.binary_search(&handle).is_ok(),
+                    connection.is_shut()
+                        || connection.is_in_turns()
+                        || queued.binary_search(&handle).is_ok(),
                     "{handle:?} has output and stands in no queue"
                 );
             });
@@ -57,8 +61,13 @@ impl<P: Process> Trunk<P> {
         assert_eq!(status.connections, truth.connections, "connections");
         assert_eq!(status.buffered, truth.buffered, "buffered");
         assert_eq!(status.waiters, truth.waiters, "waiters");
-        if let Some(Link::V1(v1)) = self.link.get() {
-            assert_eq!(v1.outbox.waiting(), truth.pending, "pending");
+        match self.link.get() {
+            None => {}
+            Some(Link::V1(v1)) => assert_eq!(v1.outbox.waiting(), truth.pending, "pending"),
+            Some(Link::V2(v2)) => {
+                assert_eq!(v2.backlog.waiting(), truth.pending, "pending");
+                assert_eq!(v2.backlog.shut(), shut, "shut");
+            }
         }
         truth
     }

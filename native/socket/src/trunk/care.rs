@@ -29,11 +29,7 @@ impl<P: Process> Trunk<P> {
         let Some(Link::V2(v2)) = self.link.get() else {
             return Ok(());
         };
-        let (ticked, has_output) = {
-            let mut session = v2.session.lock();
-            let ticked = session.tick(now);
-            (ticked, session.has_output())
-        };
+        let (ticked, has_output) = v2.with(|session| (session.tick(now), session.has_output()));
         if has_output {
             self.tell_writer(sink);
         }
@@ -48,8 +44,7 @@ impl<P: Process> Trunk<P> {
                 (whole_frames, v1.decoder.lock().is_between_frames())
             }
             Some(Link::V2(v2)) => {
-                let session = v2.session.lock();
-                (session.whole_frames(), session.is_between_frames())
+                v2.with(|session| (session.whole_frames(), session.is_between_frames()))
             }
         };
         Progress {
@@ -90,7 +85,7 @@ impl<P: Process> Trunk<P> {
     pub fn drain<S: Sink<P>>(&self, sink: &mut S) {
         self.draining.store(true, Relaxed);
         if let Some(Link::V2(v2)) = self.link.get() {
-            v2.session.lock().go_away(GoAwayCode::Normal);
+            v2.with(|session| session.go_away(GoAwayCode::Normal));
             self.tell_writer(sink);
         }
         for shard in 0..SHARDS {

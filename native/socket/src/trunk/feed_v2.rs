@@ -1,7 +1,7 @@
 //! Version 2: what its streams mean for the connections.
 //!
-//! The session's lock is taken by every send, with the sender's connection locked: no connection
-//! may be touched under it here. So a feed first reads all events, then handles them.
+//! The session's lock is taken by whoever closes a connection, with that locked: no connection may
+//! be touched under it here. So a feed first reads all events, then handles them.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -56,11 +56,8 @@ impl<P: Process> Trunk<P> {
         sink: &mut S,
     ) -> Result<(), TrunkError> {
         let mut told = Told::default();
-        let (received, has_output) = {
-            let mut session = v2.session.lock();
-            let received = session.receive(data, &mut told);
-            (received, session.has_output())
-        };
+        let (received, has_output) =
+            v2.with(|session| (session.receive(data, &mut told), session.has_output()));
         let mut opened = Opened::default();
         let mut events = told.0.into_iter();
         while !events.as_slice().is_empty() {
@@ -74,6 +71,8 @@ impl<P: Process> Trunk<P> {
         if has_output {
             self.tell_writer(sink);
         }
+        // Windows opened, or streams are gone with what waited for them.
+        self.call_senders(sink, || v2.backlog.callers());
         Ok(received?)
     }
 
@@ -81,7 +80,7 @@ impl<P: Process> Trunk<P> {
     fn warm_tagged(&self, events: &[Event<'_>]) {
         let next = events.iter().take(TOGETHER);
         let handles = next.filter_map(|event| match event {
-            Event::Data { tag, .. } | Event::Finished { tag, .. } | Event::Writable { tag, .. }
+            Event::Data { tag, .. } | Event::Finished { tag, .. } | Event::Window { tag, .. }
                 if *tag != NO_TAG =>
             {
                 Some(Handle::from_raw(*tag))
@@ -126,9 +125,11 @@ impl<P: Process> Trunk<P> {
                 });
                 fed.half_closed.extend(busy.flatten());
             }
-            Event::Writable { id, tag } => {
+            Event::Window { id, tag, bytes } => {
                 if let Some(handle) = opened.handle(id, tag) {
-                    self.writable(handle, sink);
+                    self.visit(handle, sink, |connection, around| {
+                        connection.open_window(around, bytes);
+                    });
                 }
             }
             Event::Reset { id, tag, cause } => {
@@ -143,7 +144,7 @@ impl<P: Process> Trunk<P> {
                 fed.busy.extend(busy.flatten());
             }
             // The connection released it before, or has nothing to learn from it.
-            Event::Closed { .. } | Event::GoAway => {}
+            Event::Closed { .. } | Event::GoAway | Event::Writable { .. } => {}
         }
     }
 
@@ -152,36 +153,13 @@ impl<P: Process> Trunk<P> {
         let connection = Connection::new(Key::V2(id), self.reader, &self.config, now);
         let Ok(handle) = self.connections.insert(connection) else {
             self.counters.count_error("max_connections");
-            let _ = v2.session.lock().reset(id);
+            let _ = v2.with(|session| session.reset(id));
             self.tell_writer(sink);
             return None;
         };
         self.counters.opened.fetch_add(1, Relaxed);
         // It may be gone already, by an event that follows.
-        let _ = v2.session.lock().set_tag(id, handle.raw());
+        let _ = v2.with(|session| session.set_tag(id, handle.raw()));
         Some(handle)
-    }
-
-    /// Takes frames for the writer; wakes those whose output found room.
-    pub(crate) fn take_frames<S: Sink<P>>(
-        &self,
-        v2: &V2,
-        limit: usize,
-        batch: &mut Vec<u8>,
-        sink: &mut S,
-    ) {
-        let mut told = Told::default();
-        v2.session.lock().take_output(limit, batch, &mut told);
-        for event in told.0 {
-            if let Event::Writable { tag, .. } = event {
-                self.writable(Handle::from_raw(tag), sink);
-            }
-        }
-    }
-
-    fn writable<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
-        self.visit(handle, sink, |connection, around| {
-            connection.writable(around);
-        });
     }
 }

@@ -59,9 +59,7 @@ impl<P: Process> Trunk<P> {
     fn link(&self, data: &[u8]) -> Option<&Link> {
         let first = *data.first()?;
         Some(self.link.get_or_init(|| match first {
-            0 => Link::V2(V2 {
-                session: Mutex::new(self.session()),
-            }),
+            0 => Link::V2(V2::new(self.session(), self.config.max_trunk_output)),
             _ => Link::V1(V1 {
                 decoder: Mutex::new(Decoder::new(self.config.max_frame_size)),
                 names: Mutex::<Names>::default(),
@@ -73,7 +71,7 @@ impl<P: Process> Trunk<P> {
     fn session(&self) -> Session {
         let config = v2::Config {
             max_streams: self.config.max_connections,
-            max_output: self.config.max_trunk_output,
+            owners_keep_output: true,
             linger: self.config.idle_timeout.map(milliseconds),
             ceilings: self.config.ceilings,
             ..v2::Config::default()

@@ -36,8 +36,8 @@ use crate::watch::Watch;
 
 /// The connections of one trunk.
 ///
-/// Locks are taken in the order names, shard, and last outbox or session; `watch` is never held
-/// with another.
+/// Locks are taken in the order names or ring, shard, and last outbox, session or room; `watch` is never
+/// held with another.
 pub struct Trunk<P> {
     pub(crate) config: Config,
     pub(crate) reader: P,
@@ -113,12 +113,11 @@ impl<P: Process> Trunk<P> {
                 status.count("max_trunk_output", refused);
             }
             Some(Link::V2(v2)) => {
-                let session = v2.session.lock();
-                let totals = session.totals();
-                status.unsent = session.unsent();
+                let (totals, left) = v2.with(|session| (session.totals(), session.unsent()));
+                status.unsent = v2.backlog.waiting() + left;
                 status.frames_in = totals.frames_received;
                 status.frames_out = totals.data_frames_sent;
-                status.count("max_trunk_output", session.writes_without_room());
+                status.count("max_trunk_output", v2.backlog.refused());
                 status.count("refused_streams", totals.streams_refused);
                 status.count("unread_streams", totals.streams_unread);
                 status.count("stray_frames", totals.stray_frames);

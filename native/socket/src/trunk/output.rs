@@ -2,9 +2,12 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 
+use megaphone_trunk::room::Line;
+use megaphone_trunk::v2::{Event, Session};
+
 use super::Trunk;
-use crate::connection::Connection;
-use crate::link::{Link, V1};
+use crate::handle::Handle;
+use crate::link::{Link, V1, V2};
 use crate::sink::{Process, Sink, WRITER};
 
 /// How long nothing more is told of sends that found no room (seconds).
@@ -38,8 +41,8 @@ impl<P: Process> Trunk<P> {
         sink: &mut S,
         take: impl FnOnce(&[u8]) -> R,
     ) -> Option<R> {
-        // What comes from here on has to be told again.
-        self.told.store(false, Release);
+        // What comes from here on has to be told again, and what was told before is to be seen here.
+        self.told.swap(false, AcqRel);
         let mut batch = std::mem::take(&mut *self.spare.lock());
         match self.link.get()? {
             Link::V1(v1) => self.take_turns(v1, limit, &mut batch, sink),
@@ -70,15 +73,52 @@ impl<P: Process> Trunk<P> {
                 }
             });
         }
-        let mut callers = v1.outbox.callers();
-        while !callers.is_empty() {
-            let waited = callers.into_iter().filter(|handle| {
-                let waited = self.visit(*handle, sink, Connection::find_room);
+        self.call_senders(sink, || v1.outbox.callers());
+    }
+
+    /// A frame of each connection in turn, among what the session has to say itself.
+    fn take_frames<S: Sink<P>>(&self, v2: &V2, limit: usize, batch: &mut Vec<u8>, sink: &mut S) {
+        let mut ring = v2.turns.take();
+        // What was left with the session has half of it, where others have something too.
+        let own = if ring.is_empty() { limit } else { limit / 2 };
+        let take_own = |limit, batch: &mut Vec<u8>| {
+            v2.with(|session| session.take_output(limit, batch, &mut |_: Event<'_>| {}))
+        };
+        take_own(own, batch);
+        while batch.len() < limit
+            && let Some(handle) = ring.pop_front()
+        {
+            let has_more = self.visit(handle, sink, |connection, around| {
+                connection.take_frame(around, batch)
+            });
+            if has_more == Some(true) {
+                ring.push_back(handle);
+            }
+        }
+        if batch.len() < limit {
+            take_own(limit, batch);
+        }
+        drop(ring);
+        self.call_senders(sink, || v2.backlog.callers());
+    }
+
+    /// Wakes those who wait for room, as far as there is some.
+    pub(super) fn call_senders<S: Sink<P>>(
+        &self,
+        sink: &mut S,
+        callers: impl Fn() -> Vec<(Handle, Line)>,
+    ) {
+        let mut called = callers();
+        while !called.is_empty() {
+            let waited = called.into_iter().filter(|(handle, line)| {
+                let waited = self.visit(*handle, sink, |connection, around| {
+                    connection.find_room(around, *line)
+                });
                 waited == Some(true)
             });
             // Where none of them waited still there is room for others.
-            callers = match waited.count() {
-                0 => v1.outbox.callers(),
+            called = match waited.count() {
+                0 => callers(),
                 _ => Vec::new(),
             };
         }
@@ -90,8 +130,9 @@ impl<P: Process> Trunk<P> {
             None => false,
             Some(Link::V1(v1)) => !v1.outbox.is_empty(),
             Some(Link::V2(v2)) => {
-                let session = v2.session.lock();
-                session.has_output() || session.total_queued() > 0
+                let is_left =
+                    |session: &mut Session| session.has_output() || session.total_queued() > 0;
+                v2.backlog.waiting() > 0 || v2.with(is_left)
             }
         }
     }
@@ -102,7 +143,7 @@ impl<P: Process> Trunk<P> {
         let found_no_room = match self.link.get() {
             None => 0,
             Some(Link::V1(v1)) => v1.outbox.status().1,
-            Some(Link::V2(v2)) => v2.session.lock().writes_without_room(),
+            Some(Link::V2(v2)) => v2.backlog.refused(),
         };
         let now = self.now.load(Relaxed);
         let mut told = self.told_held_up.lock();

@@ -301,7 +301,7 @@ impl Session {
     }
 }
 
-fn find_writable(
+pub(super) fn find_writable(
     table: &mut Table,
     failed: Option<SessionError>,
     id: StreamId,

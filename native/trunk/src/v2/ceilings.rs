@@ -98,7 +98,7 @@ pub struct Allowance {
     pub most: u32,
     /// Earned by each stream that moved bytes both ways.
     pub per_stream: u32,
-    /// Earned by each data frame sent to the peer.
+    /// Earned by each data frame sent to the peer, and by each write in it if it has several.
     pub per_frame_sent: u32,
     /// Earned by each stream that this side reset: what the peer had under way is no fault of its.
     pub per_reset: u32,
@@ -140,7 +140,7 @@ pub struct Ceilings {
     /// 1,000,000, 16 for each stream served, one a KiB and 20,000 a second: a million clients that
     /// each send one byte of whitespace a minute to keep their connection need 16,700 a second.
     pub tiny_frames: Allowance,
-    /// 100,000, four for each stream served, two for each frame sent and 100 a second.
+    /// 100,000, four for each stream served, two for each frame sent or write in it, and 100 a second.
     pub idle_updates: Allowance,
     /// 250,000, 16 for each stream served, 256 for each stream reset from here (a window of 256
     /// KiB in frames of one KiB) and 1,000 a second.
@@ -226,7 +226,7 @@ impl Ceilings {
 pub(super) struct Work {
     /// Streams that moved bytes both ways and are gone.
     pub(super) streams: u64,
-    /// Data frames sent.
+    /// Data frames sent, and what was written of its own in them.
     pub(super) frames_sent: u64,
     /// Streams reset by this side.
     pub(super) resets: u64,

@@ -19,6 +19,10 @@ pub struct Config {
     /// How many bytes of all streams may be queued; past it writes are refused (see
     /// [`Room`](crate::room::Room)).
     pub max_output: usize,
+    /// Whether the owners of the peer's streams keep what they have to send until frames are made of it:
+    /// [`Session::frame_kept`](super::Session::frame_kept) is for them, and [`Event::Window`](super::Event::Window)
+    /// tells them how much that may be.
+    pub owners_keep_output: bool,
     /// How long a stream that its owner has left may have bytes queued of which the peer takes none, in
     /// milliseconds; then it is reset. `None`: for ever.
     pub linger: Option<u64>,
@@ -39,6 +43,7 @@ impl Default for Config {
             low_watermark: 32 << 10,
             output_ahead: 64 << 10,
             max_output: usize::MAX,
+            owners_keep_output: false,
             linger: None,
             keepalive_interval: 30_000,
             keepalive_timeout: 15_000,

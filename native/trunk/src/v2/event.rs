@@ -38,6 +38,16 @@ pub enum Event<'a> {
         /// Its tag.
         tag: Tag,
     },
+    /// The peer takes more than it did. Told only with
+    /// [`Config::owners_keep_output`](super::Config::owners_keep_output).
+    Window {
+        /// Which stream.
+        id: StreamId,
+        /// Its tag.
+        tag: Tag,
+        /// How many bytes more.
+        bytes: u32,
+    },
     /// The stream is gone before its end; what was queued is lost.
     Reset {
         /// Which stream.

@@ -170,6 +170,15 @@ impl Output {
         }
     }
 
+    /// Queues bytes that are not empty, whatever waits already, and frames none of them ahead.
+    pub(super) fn adopt(&mut self, stream: &mut Stream, bytes: VecDeque<u8>) {
+        let queued = self.queues.len(stream.queue);
+        let shut = stream.shut(queued + bytes.len()) - stream.shut(queued);
+        self.room.add(bytes.len(), shut);
+        self.queues.adopt(&mut stream.queue, bytes);
+        self.needs_turn(stream);
+    }
+
     /// What would wait if so many bytes were written now; `None` if they may not be, and
     /// [`Event::Writable`] tells when they may.
     pub(super) fn admit(&mut self, stream: &mut Stream, len: usize, high: usize) -> Option<Wish> {
@@ -374,7 +383,7 @@ fn pop(ids: &mut VecDeque<StreamId>) -> Option<StreamId> {
 }
 
 /// How much of `len` queued bytes goes in the next frame.
-fn next_frame(stream: &Stream, len: usize) -> usize {
+pub(super) fn next_frame(stream: &Stream, len: usize) -> usize {
     // A window that a usize can't hold is larger than any slice.
     let window = usize::try_from(stream.send_window).unwrap_or(usize::MAX);
     len.min(window).min(MAX_DATA)
@@ -391,7 +400,7 @@ fn acknowledgement(stream: &mut Stream) -> Flags {
 }
 
 /// Appends a data frame; `data` is as long as [`next_frame`] says, or less.
-fn put_data(
+pub(super) fn put_data(
     out: &mut Vec<u8>,
     stream: &mut Stream,
     flags: Flags,

@@ -124,6 +124,10 @@ impl Session {
         if stream.queue.is_none() && stream.marks.has(Marks::REFUSED) {
             writable(stream, events);
         }
+        if self.config.owners_keep_output && length > 0 && !stream.marks.has(Marks::RELEASED) {
+            let (tag, bytes) = (stream.tag, length);
+            events.event(Event::Window { id, tag, bytes });
+        }
         let is_first_ack = take_ack(stream, flags);
         let is_late = !stream.state.can_receive();
         let is_unused = !stream.marks.has(Marks::RECEIVED);

@@ -6,10 +6,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
-use crate::copy;
-
-/// A queue with more room than this gives most of it back as it empties.
-const KEPT_ROOM: usize = 4 << 10;
+use crate::{copy, queue};
 
 /// The number of a stream's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +39,20 @@ impl Queues {
         }
     }
 
+    /// Takes a queue over, which is not empty; its bytes follow those that there are.
+    pub(super) fn adopt(&mut self, id: &mut Option<QueueId>, mut bytes: VecDeque<u8>) {
+        let id = *id.get_or_insert_with(|| self.make());
+        match self.queues.get_mut(id.place()) {
+            Some(queue) if queue.is_empty() => *queue = bytes,
+            Some(queue) => queue.append(&mut bytes),
+            None => {}
+        }
+    }
+
     /// The first `len` bytes, or all if there are less.
     pub(super) fn front(&self, id: QueueId, len: usize) -> [&[u8]; 2] {
-        let (first, second) = self
-            .queues
-            .get(id.place())
-            .map_or((&[][..], &[][..]), |queue| queue.as_slices());
-        let from_first = len.min(first.len());
-        let from_second = (len - from_first).min(second.len());
-        [&first[..from_first], &second[..from_second]]
+        let queue = self.queues.get(id.place());
+        queue.map_or([&[], &[]], |queue| queue::front(queue, len))
     }
 
     /// Drops the first `len` bytes, or all if there are less; an empty queue is given back.
@@ -60,12 +62,8 @@ impl Queues {
         };
         if len >= queue.len() {
             self.give_back(id);
-            return;
-        }
-        queue.drain(..len);
-        let room = queue.capacity();
-        if room > KEPT_ROOM && queue.len() < room / 4 {
-            queue.shrink_to(2 * queue.len());
+        } else {
+            queue::drop_front(queue, len);
         }
     }
 

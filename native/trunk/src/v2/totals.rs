@@ -9,6 +9,8 @@ pub struct Totals {
     pub frames_received: u64,
     /// Data frames sent.
     pub data_frames_sent: u64,
+    /// Writes that had no frame of their own, since their owners kept them and they went with others.
+    pub writes_joined: u64,
     /// Bytes of data received, headers not included.
     pub bytes_received: u64,
     /// Bytes of data sent, headers not included.
@@ -33,7 +35,8 @@ impl Totals {
     pub(super) const fn work(&self, seconds: u64) -> Work {
         Work {
             streams: self.streams_served,
-            frames_sent: self.data_frames_sent,
+            // A reader may take what is in a frame write by write, and return the window as often.
+            frames_sent: self.data_frames_sent.saturating_add(self.writes_joined),
             resets: self.resets_sent,
             bytes: self.bytes_received.saturating_add(self.bytes_sent),
             seconds,

@@ -103,8 +103,8 @@ impl<'a> Events<'a> for HandOn<'_> {
                 }
             }
             Event::GoAway => self.gone_away = true,
-            // Its mailbox has ended already.
-            Event::Closed { .. } | Event::Opened { .. } => {}
+            // Its mailbox has ended already; and the session keeps the output here.
+            Event::Closed { .. } | Event::Opened { .. } | Event::Window { .. } => {}
         }
     }
 }
