@@ -12,6 +12,7 @@
 mod address;
 mod atoms;
 mod calls;
+mod charge;
 mod document;
 mod down;
 mod handle;

@@ -6,14 +6,17 @@ use std::panic::RefUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
+use megaphone_socket::Status;
 use megaphone_socket::config::Config;
-use megaphone_socket::{Status, Trunk};
 use parking_lot::Mutex;
-use rustler::LocalPid;
+use rustler::{LocalPid, ResourceArc};
 
 use crate::address::Address;
 
-/// What an Erlang reference to a trunk holds.
+/// An Erlang reference to a trunk.
+pub(crate) type Trunk = ResourceArc<TrunkResource>;
+
+/// What such a reference holds.
 pub(crate) struct TrunkResource(Arc<SharedTrunk>);
 
 impl Deref for TrunkResource {
@@ -27,16 +30,16 @@ impl Deref for TrunkResource {
 /// A trunk and what its sockets tell of it.
 pub(crate) struct SharedTrunk {
     pub(crate) number: u64,
-    trunk: Trunk<LocalPid>,
+    trunk: megaphone_socket::Trunk<LocalPid>,
     pub(crate) sockname: Address,
     peername: Mutex<Address>,
     listener: LocalPid,
 }
 
 impl Deref for SharedTrunk {
-    type Target = Trunk<LocalPid>;
+    type Target = megaphone_socket::Trunk<LocalPid>;
 
-    fn deref(&self) -> &Trunk<LocalPid> {
+    fn deref(&self) -> &megaphone_socket::Trunk<LocalPid> {
         &self.trunk
     }
 }
@@ -88,7 +91,7 @@ impl TrunkResource {
         sockname: Address,
     ) -> Self {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-        let trunk = Trunk::new(config, reader);
+        let trunk = megaphone_socket::Trunk::new(config, reader);
         let shared = Arc::new(SharedTrunk {
             number,
             trunk,
