@@ -1,12 +1,40 @@
-%%% @doc Lets the trunks' answers in flight finish, and their sessions end in order.
+%%% @doc Lets the trunks' answers in flight finish, and their sessions move away or end in order.
 -module(megaphone_drain).
 
 -export([begin_all/0, all/0, one/2]).
+%% ejabberd's commands
+-export([drain/0, ready/0, is_told/0]).
+
+-export_type([timeouts/0]).
+
+%% Those of the listener's options (milliseconds).
+-type timeouts() :: #{shutdown_timeout | drain_timeout => non_neg_integer()}.
 
 %% How often to look whether they are done (milliseconds).
 -define(LOOK, 20).
+%% The same for sessions that the ECMs move away: there may be many.
+-define(LOOK_FOR_SESSIONS, 200).
+%% How long none may have moved before the others are given up (milliseconds).
+-define(NONE_MOVES, 5000).
 %% How long the trunks' processes may take to answer, all together (milliseconds).
 -define(ANSWER_TIMEOUT, 5000).
+
+%% @doc Has all trunks of this node say that they take nothing new, those to come too, so that the ECMs move their
+%% sessions to other nodes; until {@link ready/0}.
+-spec drain() -> ok.
+drain() ->
+    ok = application:set_env(megaphone, drain, true),
+    lists:foreach(fun(#{reader := Reader}) -> gen_server:cast(Reader, drain) end, megaphone_nif:trunks()).
+
+%% @doc New trunks are as ever. Those that drain go on with that.
+-spec ready() -> ok.
+ready() ->
+    application:set_env(megaphone, drain, false).
+
+%% @doc Whether this node was told to drain.
+-spec is_told() -> boolean().
+is_told() ->
+    application:get_env(megaphone, drain, false).
 
 %% @doc Lets no trunk take new connections; returns at once.
 -spec begin_all() -> ok.
@@ -14,30 +42,53 @@ begin_all() ->
     _ = drain_readers(),
     ok.
 
-%% @doc Drains all trunks at once, and tells their sessions that the system shuts down; returns when
-%% these have ended and no answer is in flight that will come by itself, or the longest
-%% `shutdown_timeout' of the trunks has passed.
+%% @doc Drains all trunks at once. Where the cluster has other nodes their sessions may move there, as long as some do
+%% and for `drain_timeout' at most. Those that are left are told that the system shuts down; it returns when they
+%% have ended and no answer is in flight that will come by itself, or the longest `shutdown_timeout' of the trunks
+%% has passed.
 -spec all() -> ok.
 all() ->
     Drained = drain_readers(),
-    Now = erlang:monotonic_time(millisecond),
+    ok = case megaphone_ejabberd:is_alone() of
+             true -> ok;
+             false -> let_move([{Trunk, now_ms() + Timeout} || {Trunk, #{drain_timeout := Timeout}} <- Drained])
+         end,
     lists:foreach(fun({Trunk, _}) -> end_sessions(Trunk) end, Drained),
-    wait([{Trunk, Now + Timeout} || {Trunk, Timeout} <- Drained], fun is_left/1).
+    wait([{Trunk, now_ms() + Timeout} || {Trunk, #{shutdown_timeout := Timeout}} <- Drained], fun is_left/1).
+
+let_move(Trunks) ->
+    let_move(Trunks, infinity, now_ms()).
+
+%% There were so many sessions, or fewer, since that time.
+let_move(Trunks, Before, Since) ->
+    Now = now_ms(),
+    case lists:sum([length(megaphone_nif:sessions(Trunk)) || {Trunk, Deadline} <- Trunks, Deadline > Now]) of
+        0 ->
+            ok;
+        Left when Left < Before ->
+            timer:sleep(?LOOK_FOR_SESSIONS),
+            let_move(Trunks, Left, Now);
+        _ when Now - Since < ?NONE_MOVES ->
+            timer:sleep(?LOOK_FOR_SESSIONS),
+            let_move(Trunks, Before, Since);
+        _ ->
+            ok
+    end.
 
 %% @doc Drains one trunk, within `Timeout' (milliseconds). Its sessions stay.
 -spec one(megaphone_nif:trunk(), non_neg_integer()) -> ok.
 one(Trunk, Timeout) ->
     ok = megaphone_nif:drain(Trunk),
-    wait([{Trunk, erlang:monotonic_time(millisecond) + Timeout}], fun is_busy/1).
+    wait([{Trunk, now_ms() + Timeout}], fun is_busy/1).
 
 %% All are asked before the first answer is waited for: one that is stuck keeps none of the others.
 drain_readers() ->
     Requests = [gen_server:send_request(Reader, drain) || #{reader := Reader} <- megaphone_nif:trunks()],
-    Deadline = erlang:monotonic_time(millisecond) + ?ANSWER_TIMEOUT,
+    Deadline = now_ms() + ?ANSWER_TIMEOUT,
     lists:filtermap(fun(Request) -> answer(Request, Deadline) end, Requests).
 
 answer(Request, Deadline) ->
-    Timeout = max(0, Deadline - erlang:monotonic_time(millisecond)),
+    Timeout = max(0, Deadline - now_ms()),
     case gen_server:receive_response(Request, Timeout) of
         {reply, Answer} -> {true, Answer};
         %% It has ended meanwhile, or it is stuck.
@@ -50,7 +101,7 @@ end_sessions(Trunk) ->
 wait([], _Condition) ->
     ok;
 wait(Trunks, Condition) ->
-    Now = erlang:monotonic_time(millisecond),
+    Now = now_ms(),
     case [Waiting || {Trunk, Deadline} = Waiting <- Trunks, Deadline > Now, Condition(Trunk)] of
         [] ->
             ok;
@@ -68,3 +119,6 @@ is_busy(Trunk) ->
     megaphone_nif:has_output(Trunk)
         orelse lists:any(fun(Owner) -> not megaphone_reaper:is_held(Owner) end,
                          megaphone_nif:in_flight(Trunk)).
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).

@@ -13,7 +13,7 @@
 -export([request_socket/1, as_https/1, handle_request/3, http_headers/1]).
 -export([listeners/1, open_end_points/0, open_listeners/0, close_listener/2]).
 -export([find_row/1, row_of/3, replace_row/2, session_came/2, session_left/2, end_session/2]).
--export([add_hook/3, is_alone/0, cluster/0, made_of/0, route/1, codec_options/0]).
+-export([add_hook/3, add_commands/1, is_alone/0, cluster/0, made_of/0, route/1, codec_options/0]).
 
 -export_type([row/0, sid/0, place/0, version/0, options/0, end_point/0, listeners/0, request_handler/0]).
 
@@ -38,6 +38,27 @@
                   priority :: term(),
                   info :: [{atom(), term()}]}).
 -opaque row() :: #session{}.
+
+%% A command of ejabberd's.
+-record(ejabberd_commands, {name :: atom(),
+                            tags = [cluster] :: [atom()],
+                            desc :: string(),
+                            longdesc = "" :: string(),
+                            version = 0 :: integer(),
+                            note = "" :: string(),
+                            weight = 1 :: integer(),
+                            module :: module(),
+                            function :: atom(),
+                            args = [] :: list(),
+                            policy = restricted :: atom(),
+                            access = [] :: list(),
+                            definer = unknown :: atom(),
+                            result = {res, rescode} :: tuple(),
+                            args_rename = [] :: list(),
+                            args_desc = none :: none,
+                            result_desc = none :: none,
+                            args_example = none :: none,
+                            result_example = none :: none}).
 
 %% A request as ejabberd_http hands it to its handlers.
 -record(request, {method :: term(),
@@ -342,6 +363,16 @@ add_hook(Hook, {Module, Function}, Sequence) ->
         %% It isn't there: the module is loaded for something else.
         error:undef -> {error, not_running}
     end.
+
+%% @doc Adds commands without arguments, for `ejabberdctl' and the API: functions that answer `ok'. A second one of
+%% a name is an error to ejabberd 26.07.
+-spec add_commands([{Name :: atom(), {module(), atom()}, Text :: string()}]) -> ok.
+add_commands(Commands) ->
+    Known = [element(1, Command) || Command <- ejabberd_commands:list_commands()],
+    ejabberd_commands:register_commands([#ejabberd_commands{name = Name, desc = Text, module = Module,
+                                                            function = Function}
+                                         || {Name, {Module, Function}, Text} <- Commands,
+                                            not lists:member(Name, Known)]).
 
 %% @doc Whether no other node is in the cluster.
 -spec is_alone() -> boolean().

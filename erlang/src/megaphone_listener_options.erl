@@ -59,6 +59,8 @@ type(send_timeout) ->
     econf:and_then(econf:timeout(second, infinity), fun(Timeout) -> min(Timeout, ?FOR_EVER) end);
 type(shutdown_timeout) ->
     econf:timeout(second);
+type(drain_timeout) ->
+    econf:either(econf:int(0, 0), econf:timeout(second));
 type(ceilings) ->
     Limit = econf:int(0, ?MOST_LIMIT),
     Limits = econf:options(#{most => Limit, per_second => Limit}, [unique]),
@@ -91,6 +93,7 @@ defaults() ->
            {idle_timeout, 600000},
            {send_timeout, 15000},
            {shutdown_timeout, 5000},
+           {drain_timeout, 60000},
            {ceilings, []},
            {protocols, [http, 'xmpp-client', 'xmpp-framing']},
            {hibernate_after, 5000},

@@ -30,10 +30,10 @@
                 owners :: megaphone_owner:options(),
                 sweep_interval :: pos_integer(),
                 sweep :: undefined | reference(),
-                shutdown_timeout :: non_neg_integer(),
+                timeouts :: megaphone_drain:timeouts(),
                 acceptor :: reference(),
                 %% Who sees to the trunk's end; the last of its XMPP clients in the end.
-                draining = nobody :: nobody | ejabberd | listener | last_client,
+                draining = nobody :: nobody | ejabberd | itself | last_client,
                 %% The monitor of the process that does, for the listener.
                 drain :: undefined | reference()}).
 
@@ -89,14 +89,14 @@ init({Socket, Opts}) ->
                    peer = Peer,
                    owners = megaphone_owner:options(Opts),
                    sweep_interval = sweep_interval(Get(idle_timeout)),
-                   shutdown_timeout = Get(shutdown_timeout),
+                   timeouts = #{shutdown_timeout => Get(shutdown_timeout), drain_timeout => Get(drain_timeout)},
                    acceptor = monitor(process, Acceptor)},
     {ok, schedule_sweep(State)}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
 handle_call(drain, _From, #state{trunk = Trunk, draining = Draining} = State) ->
     _ = Draining =:= ejabberd orelse megaphone_nif:drain(Trunk),
-    {reply, {Trunk, State#state.shutdown_timeout}, State#state{draining = ejabberd}};
+    {reply, {Trunk, State#state.timeouts}, State#state{draining = ejabberd}};
 handle_call(Call, _From, State) ->
     stray({call, Call}),
     {reply, {error, unknown_call}, State}.
@@ -107,6 +107,10 @@ handle_cast(accept, #state{handshake = {due, Settings}, socket = Socket} = State
         {started, Pid} -> {noreply, State#state{handshake = Pid}};
         Result -> shaken(Result, State)
     end;
+handle_cast(drain, #state{draining = nobody} = State) ->
+    {noreply, drain_alone(State#state{draining = itself})};
+handle_cast(drain, State) ->
+    {noreply, State};
 handle_cast(Cast, State) ->
     stray({cast, Cast}),
     {noreply, State}.
@@ -122,7 +126,7 @@ handle_info({timeout, Sweep, sweep}, #state{sweep = Sweep, trunk = Trunk} = Stat
 handle_info({megaphone_handshake, Pid, Result}, #state{handshake = Pid} = State) ->
     shaken(Result, State);
 handle_info({'DOWN', Acceptor, process, _, _}, #state{acceptor = Acceptor, draining = nobody} = State) ->
-    {noreply, drain_alone(State#state{draining = listener})};
+    {noreply, drain_alone(State#state{draining = itself})};
 handle_info({'DOWN', Acceptor, process, _, _}, #state{acceptor = Acceptor} = State) ->
     %% ejabberd stops: the sessions that it ends next have last words for their clients.
     {noreply, State};
@@ -213,6 +217,7 @@ prove(#state{trunk = Trunk, transport = Transport} = State) ->
             _ = process_flag(priority, normal),
             %% If it is closed, the next message says so.
             _ = megaphone_transport:enlarge(Transport),
+            _ = megaphone_drain:is_told() andalso gen_server:cast(self(), drain),
             State#state{is_proven = true};
         false ->
             State
@@ -225,10 +230,10 @@ attend(Opened, Busy, #state{trunk = Trunk, owners = Owners}) ->
     lists:foreach(fun(New) -> megaphone_owner:start(Trunk, New, Owners) end, Opened),
     megaphone_reaper:reap_left(Busy).
 
-%% The listener that accepted the trunk is gone, and its options with it. A peer that speaks
-%% version 2 is told so and comes to the new one with what is new; one that speaks version 1 stays.
-drain_alone(#state{draining = listener, drain = undefined, trunk = Trunk,
-                   shutdown_timeout = Timeout} = State) ->
+%% The listener that accepted the trunk is gone, and its options with it, or the node was told to drain. A peer that
+%% speaks version 2 is told so and goes elsewhere with what is new; one that speaks version 1 stays.
+drain_alone(#state{draining = itself, drain = undefined, trunk = Trunk,
+                   timeouts = #{shutdown_timeout := Timeout}} = State) ->
     case megaphone_nif:version(Trunk) of
         2 ->
             {_, Drain} = spawn_monitor(fun() -> megaphone_drain:one(Trunk, Timeout) end),

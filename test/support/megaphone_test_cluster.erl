@@ -2,7 +2,7 @@
 %% an admin tells them to (`join_cluster').
 -module(megaphone_test_cluster).
 
--export([start/3, stop/1, address/1, call/4, node_of/1, ejabberd/1, await_members/2]).
+-export([start/3, stop/1, reload/2, address/1, call/4, node_of/1, ejabberd/1, await_members/2]).
 %% Sessions.
 -export([connect/1, target/1, user/2, login/3, process/2, processes/2, suspend/1, resume/1, await_gone/1]).
 
@@ -27,15 +27,17 @@ start(Dir, Nodes, Settings) ->
 start_member(Dir, Number, Own, Settings) ->
     [Port, NodePort] = megaphone_test_port:free(2),
     Node = megaphone_test_epmd:node(NodePort),
-    Listener = megaphone_test_config:listener(megaphone_listener, Port, ["    ip: \"127.0.0.1\"\n", maps:get(options, Own, "")]),
     Top = [maps:get(top, Settings, ""), maps:get(top, Own, "")],
     Start = (maps:merge(Settings, maps:remove(options, Own)))
         #{top => Top, dir => filename:join(Dir, "node" ++ integer_to_list(Number)), node => Node,
-                      listeners => [Listener]},
+                      listeners => [listener(Port, maps:get(options, Own, ""))]},
     case megaphone_test_ejabberd:start(Start) of
         {ok, Ejabberd} -> #{ejabberd => Ejabberd, node => Node, port => Port};
         {error, {not_started, Log}} -> ct:fail("ejabberd didn't start:~n~ts", [Log])
     end.
+
+listener(Port, Options) ->
+    megaphone_test_config:listener(megaphone_listener, Port, ["    ip: \"127.0.0.1\"\n", Options]).
 
 %% @doc Waits until a member sees so many of them, itself included.
 -spec await_members(member(), pos_integer()) -> ok.
@@ -43,6 +45,11 @@ await_members(Member, Count) ->
     What = io_lib:format("~s to be in a cluster of ~b", [node_of(Member), Count]),
     true = megaphone_test_wait:until(What, fun() -> length(call(Member, ejabberd_cluster, get_nodes, [])) =:= Count end),
     ok.
+
+%% @doc Reloads a member's configuration, with other options of its listener.
+-spec reload(member(), iodata()) -> ok.
+reload(#{ejabberd := Ejabberd, port := Port}, Options) ->
+    ok = megaphone_test_ejabberd:reload(Ejabberd, #{listeners => [listener(Port, Options)]}).
 
 -spec stop([member()]) -> ok.
 stop(Members) ->

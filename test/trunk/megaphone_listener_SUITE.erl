@@ -182,7 +182,7 @@ wrong_options(Config) ->
        {"backlog", "-1"}, {"max_connections", "0"}, {"max_connections", "-1"}, {"max_trunk_buffer", "0"},
        {"max_trunk_buffer", "64 MiB"}, {"max_trunk_output", "0"}, {"max_trunk_output", "infinity"},
        {"idle_timeout", "never"}, {"send_timeout", "soon"},
-       {"shutdown_timeout", "infinity"}, {"hibernate_after", "0"}, {"allow_plain", "maybe"}, {"tls", "maybe"},
+       {"shutdown_timeout", "infinity"}, {"drain_timeout", "infinity"}, {"hibernate_after", "0"}, {"allow_plain", "maybe"}, {"tls", "maybe"},
        {"protocols", "[gopher]"}, {"protocols", "[http, http]"}, {"c2s", "{starttls: maybe}"},
        {"c2s", "{tls: true}"}, {"certfile", "/no/such/file"}, {"cafile", "/no/such/file"},
        {"ceilings", "1000"}, {"ceilings", "{pings: -1}"}, {"ceilings", "{gophers: 1}"},
@@ -214,6 +214,7 @@ every_option_is_taken(Config) ->
                                           "    idle_timeout: infinity\n"
                                           "    send_timeout: 5\n"
                                           "    shutdown_timeout: 1\n"
+                                          "    drain_timeout: 0\n"
                                           "    protocols: [http, xmpp-client, xmpp-framing]\n"
                                           "    hibernate_after: infinity\n"
                                           "    ceilings:\n"
