@@ -196,6 +196,15 @@ fn what_is_no_handshake_is_answered_here() {
     assert!(!refusal.contains("close"), "{refusal}");
     client.expect(&refusal);
     client.expect(&ok("one"));
+    // A client of HTTP/1.0 is told whether it does.
+    let mut client = ecm.client();
+    for (field, expected) in [("Connection: keep-alive\r\n", "keep-alive"), ("", "close")] {
+        client.send(&format!("HEAD /chat HTTP/1.0\r\nHost: a\r\n{field}\r\n"));
+        let head = client.until("\r\n\r\n");
+        let expected = format!("\r\nConnection: {expected}\r\n");
+        assert!(head.contains(&expected), "{head}");
+    }
+    assert_eq!(client.rest(), "");
     // The default paths are ejabberd's now.
     let mut client = ecm.client();
     client.send(&upgrade("/ws", ""));
