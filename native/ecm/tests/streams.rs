@@ -94,6 +94,13 @@ fn open(ecm: &Ecm, sessions: &mut Sessions) -> (Client, u32) {
 #[track_caller]
 fn log_in(ecm: &Ecm, sessions: &mut Sessions) -> (Client, u32) {
     let (mut client, id) = open(ecm, sessions);
+    authenticate(&mut client, sessions, id);
+    (client, id)
+}
+
+/// Logs in a client that has its features. Its stream begins anew.
+#[track_caller]
+fn authenticate(client: &mut Client, sessions: &mut Sessions, id: u32) {
     client.send(AUTH);
     assert_eq!(sessions.document(id), AUTH);
     sessions.send(id, &[SUCCESS]);
@@ -103,7 +110,6 @@ fn log_in(ecm: &Ecm, sessions: &mut Sessions) -> (Client, u32) {
     sessions.send(id, &[EJABBERD_OPEN, &features("<bind/>")]);
     client.expect(SERVER_HEADER);
     client.expect(&features_on_stream("<bind/>"));
-    (client, id)
 }
 
 /// The condition of the error that a stream ends with, after whatever came before.
@@ -137,16 +143,7 @@ fn a_session_from_its_header_to_its_end() {
     sessions.send(id, &[EJABBERD_OPEN, &features(MECHANISMS)]);
     client.expect(SERVER_HEADER);
     client.expect(&features_on_stream(MECHANISMS));
-    client.send(AUTH);
-    assert_eq!(sessions.document(id), AUTH);
-    sessions.send(id, &[SUCCESS]);
-    client.expect(SUCCESS);
-    // The stream begins anew.
-    client.send(HEADER);
-    assert_eq!(sessions.document(id), OPEN);
-    sessions.send(id, &[EJABBERD_OPEN, &features("<bind/>")]);
-    client.expect(SERVER_HEADER);
-    client.expect(&features_on_stream("<bind/>"));
+    authenticate(&mut client, &mut sessions, id);
     // Stanzas of any cut, with white space between them, and several at once.
     let message = "<message to='b@a.example'><body>\u{fc} &amp; 1 &lt; 2</body></message>";
     for byte in message.as_bytes() {
@@ -529,15 +526,7 @@ fn optional_starttls_is_one_of_ejabberds_features() {
     sessions.send(id, &[EJABBERD_OPEN, &features(MECHANISMS)]);
     plain.expect(SERVER_HEADER);
     plain.expect(&features_on_stream(&format!("{STARTTLS}{MECHANISMS}")));
-    plain.send(AUTH);
-    assert_eq!(sessions.document(id), AUTH);
-    sessions.send(id, &[SUCCESS]);
-    plain.expect(SUCCESS);
-    plain.send(HEADER);
-    assert_eq!(sessions.document(id), OPEN);
-    sessions.send(id, &[EJABBERD_OPEN, &features("<bind/>")]);
-    plain.expect(SERVER_HEADER);
-    plain.expect(&features_on_stream("<bind/>"));
+    authenticate(&mut plain, &mut sessions, id);
     plain.send(STARTTLS);
     assert_eq!(plain.rest(), format!("{failure}{END}"));
 }

@@ -139,19 +139,7 @@ impl TlsClient {
     /// Reads exactly this text.
     #[track_caller]
     pub fn expect(&mut self, text: &str) {
-        let mut bytes = vec![0; text.len()];
-        let mut got = 0;
-        while got < bytes.len() {
-            match self.0.read(&mut bytes[got..]) {
-                Ok(0) => break,
-                Ok(length) => got += length,
-                Err(error) => panic!(
-                    "expected {text:?}, got {:?} and then {error}",
-                    String::from_utf8_lossy(&bytes[..got])
-                ),
-            }
-        }
-        assert_eq!(String::from_utf8_lossy(&bytes[..got]), text);
+        super::expect(&mut self.0, text);
     }
 
     /// Reads to the end, which has to be announced by TLS.

@@ -12,7 +12,7 @@ pub mod sessions;
 pub mod v2;
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
@@ -456,19 +456,7 @@ impl Client {
     /// Reads exactly this text.
     #[track_caller]
     pub fn expect(&mut self, text: &str) {
-        let mut bytes = vec![0; text.len()];
-        let mut got = 0;
-        while got < bytes.len() {
-            match self.stream.read(&mut bytes[got..]) {
-                Ok(0) => break,
-                Ok(length) => got += length,
-                Err(error) => panic!(
-                    "expected {text:?}, got {:?} and then {error}",
-                    String::from_utf8_lossy(&bytes[..got])
-                ),
-            }
-        }
-        assert_eq!(String::from_utf8_lossy(&bytes[..got]), text);
+        expect(&mut self.stream, text);
     }
 
     /// Reads up to this text and with it, a byte at a time.
@@ -513,6 +501,24 @@ impl Client {
             }
         }
     }
+}
+
+/// Reads exactly this text.
+#[track_caller]
+pub fn expect(stream: &mut impl Read, text: &str) {
+    let mut bytes = vec![0; text.len()];
+    let mut got = 0;
+    while got < bytes.len() {
+        match stream.read(&mut bytes[got..]) {
+            Ok(0) => break,
+            Ok(length) => got += length,
+            Err(error) => panic!(
+                "expected {text:?}, got {:?} and then {error}",
+                String::from_utf8_lossy(&bytes[..got])
+            ),
+        }
+    }
+    assert_eq!(String::from_utf8_lossy(&bytes[..got]), text);
 }
 
 /// The status code of an answer.
