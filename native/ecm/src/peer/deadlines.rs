@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::clock::Clock;
 use super::socket::Written;
+use super::stopwatch::Stopwatch;
 
 /// What an entrance can expect of a client. Another one starts another deadline.
 pub trait Expectation: Copy + PartialEq {
@@ -17,7 +17,7 @@ pub trait Expectation: Copy + PartialEq {
 #[derive(Debug)]
 pub struct Deadlines<E> {
     expected: E,
-    clock: Clock,
+    clock: Stopwatch,
     output: Output,
 }
 
@@ -44,7 +44,7 @@ impl<E: Expectation> Deadlines<E> {
     pub const fn new(expected: E, now: Instant) -> Self {
         Self {
             expected,
-            clock: Clock::Runs(now),
+            clock: Stopwatch::Runs(now),
             output: Output::Moves(now),
         }
     }
@@ -57,7 +57,7 @@ impl<E: Expectation> Deadlines<E> {
             self.clock.go_on(now);
         } else {
             self.expected = expected;
-            self.clock = Clock::Runs(now);
+            self.clock = Stopwatch::Runs(now);
         }
     }
 

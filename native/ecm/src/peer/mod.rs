@@ -2,10 +2,10 @@
 
 pub mod addresses;
 pub mod clients;
-mod clock;
 pub mod deadlines;
 mod progress;
 pub mod socket;
+mod stopwatch;
 pub mod task;
 pub mod timer;
 pub mod tls;

@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 /// A clock that can stand still: the time in which nobody reads a client is not the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clock {
+pub enum Stopwatch {
     /// It runs, since then.
     Runs(Instant),
     /// It stands at this time.
     Stands(Duration),
 }
 
-impl Clock {
+impl Stopwatch {
     /// When it will show this time; never, while it stands.
     pub fn shows(self, time: Duration) -> Option<Instant> {
         match self {
@@ -49,13 +49,13 @@ mod tests {
         // A clock of the machine's may be young.
         tokio::time::advance(100 * SECOND).await;
         let start = Instant::now();
-        let mut clock = Clock::Runs(start);
-        assert_eq!(clock.shows(3 * SECOND), Some(start + 3 * SECOND));
-        clock.stop(start + SECOND);
-        clock.stop(start + 2 * SECOND);
-        assert_eq!(clock.shows(3 * SECOND), None);
-        clock.go_on(start + 11 * SECOND);
-        clock.go_on(start + 12 * SECOND);
-        assert_eq!(clock.shows(3 * SECOND), Some(start + 13 * SECOND));
+        let mut watch = Stopwatch::Runs(start);
+        assert_eq!(watch.shows(3 * SECOND), Some(start + 3 * SECOND));
+        watch.stop(start + SECOND);
+        watch.stop(start + 2 * SECOND);
+        assert_eq!(watch.shows(3 * SECOND), None);
+        watch.go_on(start + 11 * SECOND);
+        watch.go_on(start + 12 * SECOND);
+        assert_eq!(watch.shows(3 * SECOND), Some(start + 13 * SECOND));
     }
 }
