@@ -265,9 +265,7 @@ impl Departure {
 
     fn say_last(&mut self) -> Result<Sent, SendError> {
         if self.last_words == LastWords::GoneAndClosed {
-            let mut close = Vec::new();
-            framing::write_close(&mut close);
-            if self.session.try_send(&close)? == Sent::Refused {
+            if self.session.try_send(framing::CLOSE)? == Sent::Refused {
                 return Ok(Sent::Refused);
             }
             self.last_words = LastWords::Gone;

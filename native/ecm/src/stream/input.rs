@@ -251,9 +251,7 @@ impl Client {
     /// The client has closed its stream (RFC 6120, section 4.4): ejabberd answers, if it knows of it.
     fn closed(&mut self) {
         if self.session.is_some() {
-            let mut close = Vec::new();
-            framing::write_close(&mut close);
-            self.send(close.into());
+            self.send(framing::CLOSE.into());
             self.stage = Stage::Closing;
         } else {
             self.end(Cause::Closed);

@@ -75,11 +75,7 @@ impl Client {
 
     /// Closes the stream, if that was not done, and then the connection.
     pub(super) fn end(&mut self, cause: Cause) {
-        let mut close = Vec::new();
-        framing::write_close(&mut close);
-        let mut out = Vec::new();
-        self.writer.write(&mut out, &close);
-        self.outlet.append(&out);
+        self.say(framing::CLOSE);
         self.queued = None;
         self.cause.get_or_insert(cause);
         self.ending = Some(Ending::Close);
@@ -191,9 +187,7 @@ impl Client {
                 Heard::Sent | Heard::Step(_) => {}
                 Heard::Open { document, .. } => unsent.push(document),
                 Heard::Close => {
-                    let mut close = Vec::new();
-                    framing::write_close(&mut close);
-                    unsent.push(close);
+                    unsent.push(framing::CLOSE.to_vec());
                     self.stage = Stage::Closing;
                     return unsent;
                 }

@@ -1,6 +1,6 @@
 //! What has passed of a client's XMPP stream (RFC 7395, section 3). Sans-IO.
 
-use megaphone_xmpp::framing::Kind;
+use megaphone_xmpp::framing::{self, Kind};
 use megaphone_xmpp::{Condition, Document, Open, namespace};
 
 /// How far a stream is.
@@ -129,16 +129,14 @@ impl StreamState {
             documents.push(open);
         }
         documents.push(condition.document(text));
-        let mut close = Vec::new();
-        megaphone_xmpp::framing::write_close(&mut close);
-        documents.push(close);
+        documents.push(framing::CLOSE.to_vec());
         documents
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use megaphone_xmpp::{Limits, framing};
+    use megaphone_xmpp::Limits;
 
     use super::*;
 

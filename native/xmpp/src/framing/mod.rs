@@ -14,11 +14,13 @@ pub use message::{MessageError, Messages, put_document, put_given_back, put_mess
 use std::borrow::Cow;
 
 use crate::error::XmlError;
-use crate::escape::write_attribute;
 use crate::limits::Limits;
 use crate::namespace;
 use crate::open::Open;
 use crate::xml::{self, Builder, Document, Root, Scope, check_in};
+
+/// `<close/>`: the stream ends (RFC 7395, 3.6).
+pub const CLOSE: &[u8] = b"<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
 
 /// Checks that a WebSocket text message is exactly one document (RFC 7395, 3.3).
 ///
@@ -153,25 +155,6 @@ impl Builder for Resource {
     }
 }
 
-/// Writes `<close/>` at the end of `out`.
-pub fn write_close(out: &mut Vec<u8>) {
-    close(out, None);
-}
-
-/// Writes a `<close/>` that sends the client to another WebSocket or BOSH URL (RFC 7395, 3.6.1).
-pub fn write_close_to(out: &mut Vec<u8>, see_other_uri: &str) {
-    close(out, Some(see_other_uri));
-}
-
-fn close(out: &mut Vec<u8>, see_other_uri: Option<&str>) {
-    out.extend_from_slice(b"<close");
-    write_attribute(out, "xmlns", namespace::FRAMING);
-    if let Some(uri) = see_other_uri {
-        write_attribute(out, "see-other-uri", uri);
-    }
-    out.extend_from_slice(b"/>");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,14 +269,8 @@ mod tests {
         open.write_document(&mut out);
         check(&out, &LIMITS).unwrap();
         assert_eq!(Kind::of(&out), Some(Kind::Open(open)));
-        out.clear();
-        write_close_to(&mut out, "https://a/?x='&y");
-        check(&out, &LIMITS).unwrap();
-        let see_other_uri = Some("https://a/?x='&y".into());
-        assert_eq!(Kind::of(&out), Some(Kind::Close { see_other_uri }));
-        out.clear();
-        write_close(&mut out);
-        assert_eq!(out, b"<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>");
+        let see_other_uri = None;
+        assert_eq!(Kind::of(CLOSE), Some(Kind::Close { see_other_uri }));
     }
 
     #[test]

@@ -105,9 +105,7 @@ impl BoshSession {
                 self.requests.set_reply(Reply::Pause);
             }
             Wish::Terminate => {
-                let mut close = Vec::new();
-                framing::write_close(&mut close);
-                self.outgoing.push(close);
+                self.outgoing.push(framing::CLOSE.to_vec());
                 self.requests.set_reply(Reply::Terminate);
                 self.lifecycle = Lifecycle::Closing;
             }
