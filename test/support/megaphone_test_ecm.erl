@@ -3,7 +3,7 @@
 
 -behaviour(gen_server).
 
--export([start/1, start_program/1, restart/1, ensure_running/1, terminate/1, kill/1, stop/1, output/1, os_pid/1,
+-export([path/0, start/1, start_program/1, restart/1, ensure_running/1, terminate/1, kill/1, stop/1, output/1, os_pid/1,
          await_output/2]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
@@ -151,6 +151,8 @@ config(#{port := Port, trunk_port := TrunkPort} = Settings) ->
      maps:get(more, Settings, "")].
 
 %% `make build' puts the program under cargo's target folder.
+%% @doc The program.
+-spec path() -> file:name().
 path() ->
     case os:getenv("MEGAPHONE_ECM") of
         false ->
