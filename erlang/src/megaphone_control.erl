@@ -22,7 +22,7 @@ decode(16#c3000000) -> go;
 decode(_) -> error.
 
 %% @doc The message. A text that is too long is cut, behind a whole character.
--spec encode(said()) -> iodata().
+-spec encode(said()) -> iolist().
 encode({token, Token}) -> message(4, Token);
 encode({stays, Why}) -> message(5, text(Why));
 encode(moved) -> message(6, <<>>);
