@@ -239,7 +239,7 @@ refused_handshake(Config) ->
     Headers = [{"Connection", "Upgrade"}, {"Upgrade", "websocket"}, {"Sec-WebSocket-Version", "12"}],
     #{status := Status, body := Page} = megaphone_test_http:request(Socket, "GET", "/ws", Headers),
     {Expected, Text} = case proplists:get_value(path, Config) of
-                           ecm -> {426, "Sec-WebSocket-Version has to be 13"};
+                           ecm -> {426, "Sec-WebSocket-Version must be 13"};
                            _ -> {200, "only informative"}
                        end,
     ?assertEqual(Expected, Status),

@@ -111,7 +111,7 @@ silent_peers(Config) ->
     [?assertEqual(closed, await_close(Socket), {Address, What}) || {Address, What, Socket} <- Peers],
     await_errors(Config, handshake_timeout, length(Peers)),
     _ = megaphone_test_ejabberd:await_log(
-          ejabberd(Config), "the trunk from 127.0.0.1:\\d+ ends: no whole frame came within 2s \\(handshake_timeout\\)"),
+          ejabberd(Config), "the trunk from 127.0.0.1:\\d+ ends: no complete frame arrived within 2s \\(handshake_timeout\\)"),
     ok.
 
 %% Confirms that half a frame is not waited for without end later either, be it its header or its data.

@@ -31,7 +31,7 @@ pub struct Backlog(Option<Arc<Counted>>);
 
 /// All clients together have sent too much that waits, and this one has the most of it: it has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too much input waits of all clients together, and much of it is this one's")]
+#[error("too much input of all clients is waiting, and much of it is from this one")]
 pub struct Evicted;
 
 /// A backlog that is not empty.

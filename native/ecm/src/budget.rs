@@ -88,7 +88,10 @@ impl Budget {
                 sleep(PAUSE).await;
             }
             if connections > 0 && told.elapsed() >= BETWEEN_LINES {
-                tracing::warn!(connections, "{what}: those with the most were closed");
+                tracing::warn!(
+                    connections,
+                    "{what}: the connections with the most were closed"
+                );
                 connections = 0;
                 told = Instant::now();
             }

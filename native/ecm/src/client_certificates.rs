@@ -89,10 +89,10 @@ pub enum AuthoritiesError {
 #[derive(Debug, thiserror::Error)]
 pub enum BadCertificate {
     /// It showed none.
-    #[error("it showed none")]
+    #[error("the client sent none")]
     None,
     /// ejabberd would not be told so much.
-    #[error("it has {0} bytes, the most is {MAX_CERTIFICATE}")]
+    #[error("it has {0} bytes; at most {MAX_CERTIFICATE} are allowed")]
     TooLong(usize),
     /// None of the authorities has signed it, or it was not meant for this, or not for now.
     #[error("{0}")]

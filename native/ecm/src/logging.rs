@@ -32,7 +32,7 @@ impl Logging {
     /// Goes on with another filter.
     pub fn set_level(&self, level: &str) {
         if let Err(error) = self.filter.reload(choose_filter(level)) {
-            tracing::warn!("the log level stays as it was: {error}");
+            tracing::warn!("the log level is not changed: {error}");
         }
     }
 }

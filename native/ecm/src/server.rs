@@ -194,7 +194,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         let spread = limits.close_spread;
         tracing::info!(
             clients = clients.count(),
-            "leaving; the clients are let go over {spread:?}, SIGTERM ends sooner"
+            "leaving: clients are disconnected over the next {spread:?}; SIGTERM ends it sooner"
         );
         tokio::select! {
             () = leave(&phases, &sessions, &nodes, spread) => {}
@@ -203,7 +203,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     }
     tracing::info!(
         clients = clients.count(),
-        "ending; answers in flight have {:?}, a second signal ends at once",
+        "ending: answers in progress have {:?} to finish; a second signal ends at once",
         limits.shutdown_timeout
     );
     let ending = end(
@@ -258,7 +258,7 @@ async fn refresh_ticket_keys(settings: Arc<CurrentSettings>) {
             Err(error) => {
                 let error = error.to_string();
                 if error != told {
-                    tracing::error!("the ticket keys stay as they were: {error}");
+                    tracing::error!("the ticket keys are not reloaded: {error}");
                     told = error;
                 }
             }
@@ -346,7 +346,7 @@ async fn end(
     if timeout_at(until, clients.all_left()).await.is_err() {
         tracing::warn!(
             clients = clients.count(),
-            "shutdown_timeout passed: closing what is left"
+            "shutdown_timeout has passed: closing the clients that are left"
         );
     }
     phases.end(Phase::Ended);
@@ -355,7 +355,7 @@ async fn end(
     // ejabberd may be behind with what clients sent that have left.
     let until = until.max(Instant::now() + LAST_WORDS);
     if timeout_at(until, trunks).await.is_err() {
-        tracing::warn!("ejabberd did not take the last closes");
+        tracing::warn!("ejabberd did not read in time that the last clients are gone");
     }
 }
 
@@ -415,7 +415,7 @@ impl Reloading {
     /// Reads the file again, and goes on with all that can change of it, or with nothing.
     fn reload(&mut self) -> Result<Reloaded, String> {
         let Some(file) = self.config_file.clone() else {
-            let error = "there is no configuration file to read again";
+            let error = "there is no configuration file to reload";
             tracing::warn!("{error}");
             return Err(error.to_owned());
         };
@@ -424,14 +424,14 @@ impl Reloading {
                 tracing::info!("configuration reloaded from {}", file.display());
                 if !needs_restart.is_empty() {
                     tracing::warn!(
-                        "changed, but used only after a restart: {}",
+                        "changed, but in effect only after a restart: {}",
                         needs_restart.join(", ")
                     );
                 }
                 Ok(Reloaded { needs_restart })
             }
             Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
+                tracing::error!("the configuration is not reloaded: {error}");
                 Err(error.to_string())
             }
         }

@@ -708,7 +708,7 @@ fn sessions_are_let_go_one_after_the_other() {
         .map(|_| Session::start(&ecm, &mut ejabberd, ""))
         .collect();
     ecm.signal("USR1");
-    ecm.wait_for_log("leaving; the clients are let go over 3600s");
+    ecm.wait_for_log("leaving: clients are disconnected over the next 3600s");
     // The first of 64 parts is let go at once, which is one session of these at the most, but for bad luck.
     let mut served = 0;
     for session in &mut sessions {

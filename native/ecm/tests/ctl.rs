@@ -240,7 +240,7 @@ fn a_reload_by_command_says_what_came_of_it_and_changes_nodes() {
     std::fs::write(&ecm.config, "[trunk]\ntrunks = \"x\"\n").unwrap();
     let error = wrong(&socket, &["reload"]);
     assert!(
-        error.contains("the configuration stays as it was:"),
+        error.contains("the configuration is not reloaded:"),
         "{error}"
     );
     assert!(error.contains(":2:10: trunk.trunks"), "{error}");

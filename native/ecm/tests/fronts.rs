@@ -147,16 +147,16 @@ fn what_has_no_valid_header_is_closed_without_a_word_and_logged() {
         ),
         (
             "PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n",
-            "has to have one space and a word at byte 28",
+            "must have one space and a word at byte 28",
         ),
-        ("PROXY TCP4 1.2", "did not come within head_timeout"),
-        ("", "did not come within head_timeout"),
+        ("PROXY TCP4 1.2", "did not arrive within head_timeout"),
+        ("", "did not arrive within head_timeout"),
     ] {
         let mut client = ecm.client();
         client.send(bytes);
         let (got, _) = client.drain();
         assert_eq!(got, 0, "{bytes:?}");
-        let line = ecm.wait_for_log("no valid PROXY header");
+        let line = ecm.wait_for_log("without a valid PROXY header");
         assert!(line.contains(reason), "{bytes:?}: {line}");
     }
     let mut long = ecm.client();

@@ -228,7 +228,7 @@ fn programs_with_the_same_ticket_keys_take_each_others_tickets() {
     // A file that is wrong is told of, and changes nothing.
     replace_keys(&file, &["no key"]);
     other.signal("HUP");
-    other.wait_for_log("the configuration stays as it was: tls.ticket_keys: line 1 of");
+    other.wait_for_log("the configuration is not reloaded: tls.ticket_keys: line 1 of");
     assert_eq!(visit(&other, &mut other_trunk, &old), resumed);
     let table = pair.table();
     refuses_config(
@@ -304,7 +304,7 @@ fn sighup_rereads_certificates_and_touches_no_open_connection() {
     // Files that can't be used change nothing.
     std::fs::write(&pair.key, "no PEM").unwrap();
     ecm.signal("HUP");
-    let line = ecm.wait_for_log("the configuration stays as it was");
+    let line = ecm.wait_for_log("the configuration is not reloaded");
     assert!(line.contains("certificate.key: can't read "), "{line}");
     let same = connect(&ecm, &config(), "a.example");
     assert_eq!(same.certificate(), new.certificate());
@@ -323,7 +323,7 @@ fn failed_handshakes_are_named_in_the_log_and_cost_nobody_else_anything() {
     garbage.send("GET / HTTP/1.1\r\n\r\n");
     let mut alert = Vec::new();
     garbage.stream.read_to_end(&mut alert).unwrap();
-    let line = ecm.wait_for_log("no TLS with a client");
+    let line = ecm.wait_for_log("a TLS handshake failed");
     assert!(line.contains("received corrupt message"), "{line}");
     assert_eq!(alert, [21, 3, 3, 0, 2, 2, 50], "{line}");
     // Half a hello, and the client leaves.
@@ -331,7 +331,7 @@ fn failed_handshakes_are_named_in_the_log_and_cost_nobody_else_anything() {
     leaving.stream.write_all(&hello[..hello.len() / 2]).unwrap();
     leaving.stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(leaving.drain().0, 0);
-    let line = ecm.wait_for_log("no TLS with a client: the client left after");
+    let line = ecm.wait_for_log("a TLS handshake failed: the client left after");
     assert!(
         line.contains(&format!("after {} bytes", hello.len() / 2)),
         "{line}"
@@ -342,19 +342,19 @@ fn failed_handshakes_are_named_in_the_log_and_cost_nobody_else_anything() {
         slow.stream.write_all(&[*byte]).unwrap();
     }
     assert_eq!(slow.drain().0, 0);
-    ecm.wait_for_log("no TLS with a client: it did not come within handshake_timeout");
+    ecm.wait_for_log("a TLS handshake failed: it took longer than handshake_timeout");
     // Who trusts another CA, and who speaks something else.
     let config = Arc::new(stranger.client(&TLS13, HTTP));
     assert!(TlsClient::connect(ecm.address, &config, "a.example").is_err());
-    ecm.wait_for_log("no TLS with a client: received fatal alert");
+    ecm.wait_for_log("a TLS handshake failed: received fatal alert");
     let config = Arc::new(authority.client(&TLS13, &["h2"]));
     let refusal = TlsClient::connect(ecm.address, &config, "a.example")
         .err()
         .unwrap();
     assert!(refusal.contains("NoApplicationProtocol"), "{refusal}");
-    ecm.wait_for_log("no TLS with a client: ");
+    ecm.wait_for_log("a TLS handshake failed: ");
     // A look whether the port is open is no line in the log.
-    let lines = ecm.logged("no TLS with a client");
+    let lines = ecm.logged("a TLS handshake failed");
     drop(ecm.client());
     // All places are free again.
     let config = Arc::new(authority.client(&TLS13, HTTP));
@@ -363,7 +363,7 @@ fn failed_handshakes_are_named_in_the_log_and_cost_nobody_else_anything() {
     let (id, ..) = trunk.opened();
     trunk.answer(id, "fine");
     clients[2].expect(&ok("fine"));
-    assert_eq!(ecm.logged("no TLS with a client"), lines);
+    assert_eq!(ecm.logged("a TLS handshake failed"), lines);
 }
 
 /// A place is free once the program has seen that its client left.

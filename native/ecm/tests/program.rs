@@ -305,13 +305,13 @@ fn sighup_applies_what_can_change_and_names_what_cannot() {
     std::fs::write(&ecm.config, changed).unwrap();
     ecm.signal("HUP");
     ecm.wait_for_log("configuration reloaded from");
-    ecm.wait_for_log("changed, but used only after a restart: trunk.backoff_min");
+    ecm.wait_for_log("changed, but in effect only after a restart: trunk.backoff_min");
     let mut client = ecm.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\n\r\n");
     assert_eq!(status(&client.rest()), 431);
     std::fs::write(&ecm.config, "[limits]\nmax_headers = 0\n").unwrap();
     ecm.signal("HUP");
-    let line = ecm.wait_for_log("the configuration stays as it was");
+    let line = ecm.wait_for_log("the configuration is not reloaded");
     assert!(
         line.contains(":2:15: limits.max_headers: 0 is out of bounds"),
         "{line}"

@@ -68,7 +68,7 @@ impl Program {
     #[track_caller]
     fn refuses(&mut self, file: &str, reason: &str) {
         let line = self.reload(file);
-        let expected = "the configuration stays as it was: ";
+        let expected = "the configuration is not reloaded: ";
         assert!(line.contains(expected) && line.contains(reason), "{line}");
         self.has_tls();
         self.allows_headers(7);
@@ -180,7 +180,7 @@ fn a_reload_names_what_needs_a_restart_and_goes_on_with_the_rest() {
         + "[metrics]\naddress = \"127.0.0.1:0\"\n";
     let line = program.reload(&changed);
     assert!(line.contains("configuration reloaded from"), "{line}");
-    let line = program.ecm.wait_for_log("used only after a restart");
+    let line = program.ecm.wait_for_log("in effect only after a restart");
     let keys = "threads, listener, metrics.address, trunk.trunks, trunk.backoff_max";
     assert!(line.ends_with(keys), "{line}");
     program.allows_headers(8);
@@ -188,7 +188,7 @@ fn a_reload_names_what_needs_a_restart_and_goes_on_with_the_rest() {
     // What is compared is what runs.
     let line = program.reload(&program.file.clone());
     assert!(line.contains("configuration reloaded from"), "{line}");
-    assert_eq!(program.ecm.logged("used only after a restart"), 1);
+    assert_eq!(program.ecm.logged("in effect only after a restart"), 1);
     drop(program.peer);
 }
 
@@ -199,7 +199,7 @@ fn a_reload_neither_gives_the_trunks_tls_nor_takes_it() {
     let tls = format!("[trunk.tls]\nca = \"{}\"\n", ca.display());
     let line = program.reload(&(program.file.clone() + &tls));
     assert!(line.contains("configuration reloaded from"), "{line}");
-    let line = program.ecm.wait_for_log("used only after a restart");
+    let line = program.ecm.wait_for_log("in effect only after a restart");
     assert!(line.ends_with(": trunk.tls"), "{line}");
     // The next trunk is as the one before.
     program.trunk.go_away();

@@ -226,7 +226,7 @@ fn sighup_rereads_certificates_for_the_next_trunk_and_drops_none() {
     // Files that can't be used change nothing.
     std::fs::write(&pair.cert, "no PEM").unwrap();
     ecm.signal("HUP");
-    let line = ecm.wait_for_log("the configuration stays as it was");
+    let line = ecm.wait_for_log("the configuration is not reloaded");
     assert!(line.contains("trunk.tls.cert: no certificate in"), "{line}");
 }
 
@@ -243,7 +243,7 @@ fn a_file_without_trunk_tls_takes_it_from_no_trunk() {
     let (without, _) = config.split_once("[trunk.tls]").unwrap();
     std::fs::write(&ecm.config, without).unwrap();
     ecm.signal("HUP");
-    ecm.wait_for_log("used only after a restart: trunk.tls");
+    ecm.wait_for_log("in effect only after a restart: trunk.tls");
     drop(trunk);
     accept(&peer, &server).unwrap();
 }
@@ -281,7 +281,7 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
                 Some(&one),
                 "server_name = \"a b\"\n",
             ),
-            "trunk.tls.server_name: \"a b\" is no host name",
+            "trunk.tls.server_name: \"a b\" is neither a host name",
         ),
     ] {
         refuses_config(&config, expected);

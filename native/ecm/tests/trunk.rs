@@ -166,7 +166,7 @@ fn a_frame_above_the_limit_ends_the_trunk() {
         .unwrap();
     let line = ecm.wait_for_log("no trunk to");
     assert!(
-        line.contains("frame length 1048577, the most is 1048576"),
+        line.contains("frame length 1048577; at most 1048576 is allowed"),
         "{line}"
     );
 }
@@ -192,7 +192,7 @@ fn a_client_that_reads_nothing_stalls_no_other_and_is_closed_at_its_limit() {
         trunk.answer(&id, &n.to_string());
         fast.expect(&ok(&n.to_string()));
     }
-    ecm.wait_for_log("takes its output slower than it comes");
+    ecm.wait_for_log("reads more slowly than ejabberd writes");
     let (got, end) = slow.drain();
     assert!(got < 30_000_000 && end.is_err(), "{got} bytes, {end:?}");
 }

@@ -152,7 +152,7 @@ fn an_idle_client_survives_the_reset_of_its_stream() {
     trunk.answer(id, "1");
     client.expect(&ok("1"));
     trunk.reset(id);
-    ecm.wait_for_log("the connection is lost");
+    ecm.wait_for_log("the connection to ejabberd is lost");
     client.send(&get("/2"));
     let (next, ..) = trunk.opened();
     assert_ne!(next, id);

@@ -191,7 +191,7 @@ fn what_is_no_handshake_is_answered_here() {
     let (id, _, request) = trunk.opened();
     assert!(request.starts_with("GET /1 "), "{request}");
     trunk.answer(id, "one");
-    let refusal = client.until("has to be 13\n");
+    let refusal = client.until("must be 13\n");
     assert_eq!(status(&refusal), 426, "{refusal}");
     assert!(!refusal.contains("close"), "{refusal}");
     client.expect(&refusal);
@@ -295,7 +295,7 @@ fn clients_are_let_go_one_group_after_the_other() {
     let (_peer, mut ecm, mut trunk) = start("[limits]\nclose_spread = \"1h\"\n");
     let mut clients = connected(&ecm, &mut trunk, 10);
     ecm.signal("USR1");
-    ecm.wait_for_log("leaving; the clients are let go over 3600s");
+    ecm.wait_for_log("leaving: clients are disconnected over the next 3600s");
     // The first group's turn is now, the next one's in a minute.
     let (mut first, _) = clients.remove(0);
     expect_shutdown(&mut first);

@@ -29,13 +29,13 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Overdue {
     /// Its first frame.
-    #[error("no whole frame came within {limit:?} (handshake_timeout)")]
+    #[error("no complete frame arrived within {limit:?} (handshake_timeout)")]
     FirstFrame {
         /// How long it may take.
         limit: Duration,
     },
     /// The rest of a frame.
-    #[error("a frame is not whole after {waited:?}, {bytes} bytes of it came (frame_timeout)")]
+    #[error("a frame is incomplete after {waited:?}; {bytes} bytes of it arrived (frame_timeout)")]
     RestOfFrame {
         /// How long it was waited since its first bytes.
         waited: Duration,

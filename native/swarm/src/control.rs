@@ -26,7 +26,7 @@ pub enum Command {
 
 /// Why a line is no command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no command; there are: traffic RATE SECONDS, status, end")]
+#[error("{0:?} is not a command; write traffic RATE SECONDS, status or end")]
 pub struct NoCommand(String);
 
 impl FromStr for Command {

@@ -287,7 +287,7 @@ fn errors_say_what_and_where() {
     assert_eq!(
         error.to_string(),
         format!(
-            "trunk byte {offset}, stream 1: 300000 bytes of data, the window has room for 262139"
+            "trunk byte {offset}, stream 1: 300000 bytes of data; the window has room for 262139"
         )
     );
     assert_eq!(error.fault.name(), "window_overrun");

@@ -87,7 +87,7 @@ pub enum XmlError {
     #[error("longer than {limit} bytes; send less at once")]
     TooLong { limit: usize },
     /// Past [`Limits::max_depth`](crate::Limits::max_depth).
-    #[error("more than {limit} elements inside one another at byte {at}; nest less")]
+    #[error("elements are nested more than {limit} deep at byte {at}; nest fewer")]
     TooDeep { at: usize, limit: usize },
     /// Past [`Limits::max_attributes`](crate::Limits::max_attributes).
     #[error("more than {limit} attributes in a tag at byte {at}; send fewer")]

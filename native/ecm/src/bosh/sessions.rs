@@ -105,7 +105,7 @@ impl Sessions {
         for session in due.into_values().flatten() {
             if session.login_due(now).is_some_and(|due| due <= now) {
                 REFUSALS.of(Reason::Timeout).add(1);
-                tracing::debug!(sid = ?session.sid(), "a session's client took too long to log in");
+                tracing::debug!(sid = ?session.sid(), "a BOSH client took too long to log in");
                 session.terminate(Condition::PolicyViolation, Cause::Refused, now);
             }
             match session.inactive_at() {
@@ -135,7 +135,7 @@ impl Sessions {
         if removed.is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
-        tracing::debug!(sid = ?session.sid(), "a session's client was silent for too long");
+        tracing::debug!(sid = ?session.sid(), "a BOSH client was silent for too long");
         session.expire(now);
     }
 

@@ -194,7 +194,7 @@ impl SharedSession {
     }
 
     fn evict(&self, now: Instant) {
-        tracing::debug!(sid = ?self.sid, "ending a session: {Evicted}");
+        tracing::debug!(sid = ?self.sid, "ending a BOSH session: {Evicted}");
         self.terminate(Condition::InternalServerError, Cause::Flooded, now);
     }
 

@@ -167,7 +167,7 @@ impl Config {
             }
             let why = match &node.address {
                 NodeAddress::Fixed(TrunkAddress::Unix(_)) => {
-                    "TLS over a Unix socket needs tls.server_name, there is no host name"
+                    "TLS over a Unix socket needs tls.server_name, as the address has no host name"
                 }
                 NodeAddress::Srv(_) => {
                     "TLS to the hosts of an SRV name needs tls.server_name: who answers for the name could name \
@@ -193,7 +193,7 @@ impl Config {
         {
             return Err(Wrong::new(
                 kind.quoted(),
-                "version 1 of the trunk's protocol carries HTTP alone; XMPP needs \
+                "version 1 of the trunk's protocol carries only HTTP; XMPP needs \
                  trunk.protocol = \"v2\"",
             ));
         }

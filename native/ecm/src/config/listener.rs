@@ -104,7 +104,7 @@ impl ListenerConfig {
         match self.client_certificates {
             ClientCertificates::Off => None,
             ClientCertificates::Request => Some(
-                "client_certificates = \"request\" needs xmpp.client_ca, the file of who signs them",
+                "client_certificates = \"request\" needs xmpp.client_ca, the file with the CAs that sign them",
             ),
         }
     }
@@ -198,7 +198,9 @@ impl TryFrom<RawListenerConfig> for ListenerConfig {
         let service = match (raw.kind.application(), raw.relay, raw.starttls) {
             (Application::Xmpp, true, None) => Service::StreamRelay,
             (Application::Xmpp, true, Some(_)) => {
-                return Err("starttls can't be set where relay is: there it is ejabberd's");
+                return Err(
+                    "starttls can't be set together with relay: then STARTTLS is ejabberd's",
+                );
             }
             (Application::Http, true, _) => {
                 return Err("relay is for the kinds \"xmpp\" and \"xmpps\"");

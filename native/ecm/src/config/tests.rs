@@ -222,7 +222,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[trunk]\nprotocol = \"v3\"\n",
-            "ecm.toml:2:12: trunk.protocol: \"v3\" is not a protocol, there are \"v2\" and \"v1\"",
+            "ecm.toml:2:12: trunk.protocol: \"v3\" is not a protocol, write \"v2\" or \"v1\"",
         ),
         (
             "[trunk]\ntrunks = 257\n",
@@ -246,13 +246,13 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[trunk]\naddress = \"unix:/t\"\n[trunk.tls]\nca = \"ca.pem\"\n",
-            "ecm.toml:1:1: trunk: TLS over a Unix socket needs tls.server_name, there is no host \
-             name",
+            "ecm.toml:1:1: trunk: TLS over a Unix socket needs tls.server_name, as the address \
+             has no host name",
         ),
         (
             "[trunk]\nprotocol = \"v1\"\n[[listener]]\naddress = \"127.0.0.1:1\"\n\
              kind = \"xmpp\"\n",
-            "ecm.toml:5:8: listener.kind: version 1 of the trunk's protocol carries HTTP alone; \
+            "ecm.toml:5:8: listener.kind: version 1 of the trunk's protocol carries only HTTP; \
              XMPP needs trunk.protocol = \"v2\"",
         ),
         (
@@ -276,7 +276,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         (
             "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"xmpp\"\nrelay = true\n\
              starttls = \"off\"\n",
-            "ecm.toml:1:1: listener: starttls can't be set where relay is: there it is ejabberd's",
+            "ecm.toml:1:1: listener: starttls can't be set together with relay: then STARTTLS is ejabberd's",
         ),
         (
             "[xmpp]\nidle_timeout = \"never\"\n",
@@ -299,8 +299,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[trunk]\nbackoff_min = \"20s\"\n",
-            "ecm.toml:1:1: trunk: backoff_min is more than backoff_max; it may be as much or \
-             less",
+            "ecm.toml:1:1: trunk: backoff_min is more than backoff_max; it must not be",
         ),
         (
             "[trunk]\naddress = \"127.0.0.1:1\"\n[[node]]\naddress = \"127.0.0.1:2\"\n",
@@ -332,8 +331,8 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[[node]]\naddress = \"unix:/t\"\n[trunk.tls]\nca = \"ca.pem\"\n",
-            "ecm.toml:3:1: trunk.tls: TLS over a Unix socket needs tls.server_name, there is no \
-             host name",
+            "ecm.toml:3:1: trunk.tls: TLS over a Unix socket needs tls.server_name, as the \
+             address has no host name",
         ),
         (
             "[[node]]\naddress = \"srv:_m._tcp.a\"\n[trunk.tls]\nca = \"ca.pem\"\n",
@@ -416,7 +415,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[websocket]\npaths = []\n",
-            "ecm.toml:2:9: websocket.paths: no path is left; to switch it off write enabled = false",
+            "ecm.toml:2:9: websocket.paths: write at least one path; to switch it off write enabled = false",
         ),
         (
             "[websocket]\norigins = [\"chat.example.org\"]\n",

@@ -146,12 +146,14 @@ pub(super) fn checked<'de, D: Deserializer<'de>>(d: D) -> Result<TrunkConfig, D:
 impl TrunkConfig {
     fn check(&self) -> Result<(), &'static str> {
         if self.backoff_min > self.backoff_max {
-            return Err("backoff_min is more than backoff_max; it may be as much or less");
+            return Err("backoff_min is more than backoff_max; it must not be");
         }
         let has_name = |tls: &TlsConfig| tls.server_name.is_some();
         if matches!(self.address, TrunkAddress::Unix(_)) && !self.tls.as_ref().is_none_or(has_name)
         {
-            return Err("TLS over a Unix socket needs tls.server_name, there is no host name");
+            return Err(
+                "TLS over a Unix socket needs tls.server_name, as the address has no host name",
+            );
         }
         Ok(())
     }
@@ -193,7 +195,7 @@ fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::E
         "v1" => Ok(Protocol::V1),
         "v2" => Ok(Protocol::V2),
         other => Err(D::Error::custom(format_args!(
-            "{other:?} is not a protocol, there are \"v2\" and \"v1\""
+            "{other:?} is not a protocol, write \"v2\" or \"v1\""
         ))),
     }
 }

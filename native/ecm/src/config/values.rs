@@ -60,7 +60,7 @@ pub(super) fn http_paths<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>,
     }
     if paths.is_empty() {
         return Err(D::Error::custom(
-            "no path is left; to switch it off write enabled = false",
+            "write at least one path; to switch it off write enabled = false",
         ));
     }
     Ok(paths)

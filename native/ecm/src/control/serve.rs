@@ -121,10 +121,10 @@ impl Serve {
                 Answer::Done("the configuration is reloaded".to_owned())
             }
             Ok(Ok(Reloaded { needs_restart })) => Answer::Done(format!(
-                "the configuration is reloaded; changed, but used only after a restart: {}",
+                "the configuration is reloaded; changed, but in effect only after a restart: {}",
                 needs_restart.join(", ")
             )),
-            Ok(Err(error)) => Answer::Error(format!("the configuration stays as it was: {error}")),
+            Ok(Err(error)) => Answer::Error(format!("the configuration is not reloaded: {error}")),
             Err(_) => Answer::Error("the program is ending".to_owned()),
         }
     }

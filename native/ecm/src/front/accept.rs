@@ -107,7 +107,7 @@ impl Acceptor {
                 Err(error) => error,
             };
             if self.failing == Failing::No {
-                tracing::error!("can't accept connections, trying again: {error}");
+                tracing::error!("can't accept connections: {error}; trying again");
             }
             self.failing = Failing::Told;
             if is_about_descriptors(&error)

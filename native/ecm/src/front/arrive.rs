@@ -110,14 +110,14 @@ pub async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> 
         Ok(Err((HandshakeError::Left(0), _))) => None,
         Ok(Err((error, stream))) => {
             REFUSALS.of(Reason::TlsHandshake).add(1);
-            tracing::debug!(%peer, "no TLS with a client: {error}");
+            tracing::debug!(%peer, "a TLS handshake failed: {error}");
             // So that it gets the alert.
             socket::close_gently(Socket::Plain(stream)).await;
             None
         }
         Err(_elapsed) => {
             REFUSALS.of(Reason::Timeout).add(1);
-            tracing::debug!(%peer, "no TLS with a client: it did not come within handshake_timeout");
+            tracing::debug!(%peer, "a TLS handshake failed: it took longer than handshake_timeout");
             None
         }
     }

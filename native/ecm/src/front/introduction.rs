@@ -20,7 +20,7 @@ pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
     let limit = arrival.downstream.settings.limits.head_timeout;
     if !may_introduce(&arrival) {
         REFUSALS.of(Reason::ProxyHeader).add(1);
-        tracing::warn!(%peer, "refused: it is no trusted proxy, and clients can't connect here");
+        tracing::warn!(%peer, "refused: not one of the trusted_proxies, and with proxy_protocol nobody else may connect");
         return None;
     }
     let mut phase = arrival.phase.clone();
@@ -39,7 +39,7 @@ pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
         Err(Refusal::Closed(0)) => None,
         Err(refusal) => {
             REFUSALS.of(Reason::ProxyHeader).add(1);
-            tracing::warn!(%peer, "a connection with no valid PROXY header is closed: {refusal}");
+            tracing::warn!(%peer, "closing a connection without a valid PROXY header: {refusal}");
             None
         }
     }
@@ -56,9 +56,9 @@ fn may_introduce(arrival: &Arrival) -> bool {
 enum Refusal {
     #[error("{0}")]
     Invalid(#[from] ProxyError),
-    #[error("closed after {0} bytes of it")]
+    #[error("closed after {0} bytes of the header")]
     Closed(usize),
-    #[error("it did not come within head_timeout")]
+    #[error("the header did not arrive within head_timeout")]
     TooLate,
     #[error("{0}")]
     Evicted(#[from] Evicted),

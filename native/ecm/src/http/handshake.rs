@@ -43,19 +43,21 @@ pub enum Refusal {
     )]
     NoUpgrade,
     /// It has other versions of the protocol, or none.
-    #[error("Sec-WebSocket-Version has to be 13")]
+    #[error("Sec-WebSocket-Version must be 13")]
     Version,
     /// It has no key, or more than one.
-    #[error("Sec-WebSocket-Key has to be there, once")]
+    #[error("there must be exactly one Sec-WebSocket-Key")]
     Key,
     /// It offers subprotocols, but not this one.
-    #[error("Sec-WebSocket-Protocol has to offer xmpp (RFC 7395)")]
+    #[error("Sec-WebSocket-Protocol must offer xmpp (RFC 7395)")]
     Subprotocol,
     /// It has a body.
     #[error("a WebSocket handshake has no body")]
     Body,
     /// It comes from a page of an origin that is not allowed.
-    #[error("pages of this origin may not connect here; its administrator lists those that may")]
+    #[error(
+        "pages of this origin may not connect here; the server's administrator lists those that may"
+    )]
     Origin,
 }
 

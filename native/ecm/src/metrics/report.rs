@@ -89,7 +89,7 @@ impl Report<'_> {
         )?;
         self.counters(
             "clients",
-            "Client connections that were ever accepted.",
+            "Client connections accepted since the start.",
             CLIENTS_ACCEPTED.values(),
         )?;
         self.counters(
@@ -102,7 +102,7 @@ impl Report<'_> {
     fn waiting(&mut self, now: &Now) -> fmt::Result {
         self.gauges(
             "waiting_bytes",
-            "Bytes from clients that ejabberd has not taken, and to clients that they have not taken.",
+            "Bytes that wait in memory: from clients for ejabberd (in), and from ejabberd for clients (out).",
             [(Direction::In, now.input), (Direction::Out, now.output)],
         )
     }
@@ -115,22 +115,22 @@ impl Report<'_> {
         )?;
         self.counters(
             "sessions",
-            "Sessions that were ever opened.",
+            "Sessions opened since the start.",
             SESSIONS_OPENED.values(),
         )?;
         self.counters(
             "documents",
-            "Documents of sessions: stanzas, and the rest of a stream.",
+            "Documents that sessions carried: stanzas, and what opens and closes a stream.",
             DOCUMENTS.values(),
         )?;
         self.counters(
             "document_bytes",
-            "Bytes of these documents.",
+            "Bytes of the documents that sessions carried.",
             DOCUMENT_BYTES.values(),
         )?;
         self.counter(
             "windows_shut",
-            "Attempts to send a document that had to wait because ejabberd took no more of its session.",
+            "Attempts to send a document that had to wait because its session's window was shut.",
             WINDOWS_SHUT.get(),
         )
     }
@@ -138,7 +138,7 @@ impl Report<'_> {
     fn logins(&mut self, now: &Now) -> fmt::Result {
         self.gauge(
             "logins_running",
-            "Logins that wait for ejabberd's answers.",
+            "Logins that wait for an answer from ejabberd.",
             now.logins_running,
         )?;
         self.gauge(
@@ -148,32 +148,36 @@ impl Report<'_> {
         )?;
         self.times(
             "login_wait_seconds",
-            "How long clients waited for their turn to log in.",
+            "Time that clients waited for their turn to log in.",
             &LOGIN_WAITS,
         )?;
-        self.counters("logins", "Logins by SASL that succeeded.", LOGINS.values())?;
+        self.counters("logins", "Successful logins by SASL.", LOGINS.values())?;
         self.counters(
             "login_failures",
-            "Attempts at a login by SASL that failed.",
+            "Failed attempts to log in by SASL.",
             LOGIN_FAILURES.values(),
         )?;
         self.times(
             "login_seconds",
-            "From the opening of a session to the success of its login.",
+            "Time from the opening of a session to the success of its login.",
             &LOGIN_TIMES,
         )
     }
 
     fn trunks(&mut self, now: &Now) -> fmt::Result {
-        self.gauge("trunks_up", "Trunks that take connections.", now.trunks_up)?;
+        self.gauge(
+            "trunks_up",
+            "Trunks that are up and take new connections.",
+            now.trunks_up,
+        )?;
         self.counter(
             "trunk_losses",
-            "Trunks that were up and ended.",
+            "Trunks that were lost after they were up.",
             TRUNK_LOSSES.get(),
         )?;
         self.counter(
             "trunk_failures",
-            "Attempts to connect a trunk that failed.",
+            "Failed attempts to connect a trunk.",
             TRUNK_FAILURES.get(),
         )?;
         self.counters(
@@ -280,7 +284,7 @@ impl Report<'_> {
     fn addresses(&mut self, now: &Now) -> fmt::Result {
         self.gauge(
             "limited_addresses",
-            "Source addresses that are remembered for the limits per address.",
+            "Source addresses remembered for the limits per address.",
             now.addresses,
         )
     }

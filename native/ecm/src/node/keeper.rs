@@ -30,7 +30,7 @@ const EMPTY_CHECK: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
     /// The system has no random numbers.
-    #[error("no random numbers from the system: {0}")]
+    #[error("the system gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),
     /// The trunks' certificates can't be used.
     #[error(transparent)]

@@ -116,7 +116,7 @@ impl Client {
 
     /// The connection is gone, with or without its trunk.
     fn lost(&mut self, reply: Reply) -> Result<Moved, Ending> {
-        tracing::debug!(peer = %self.peer(), "the connection is lost: {reply:?}");
+        tracing::debug!(peer = %self.peer(), "the connection to ejabberd is lost: {reply:?}");
         self.connection = None;
         if self.answers.is_raw() {
             return Err(Ending::Close);
@@ -145,7 +145,7 @@ impl Client {
     fn overflowed(&self) -> Ending {
         tracing::info!(
             peer = %self.peer(),
-            "closing a client that takes its output slower than it comes: too much waited"
+            "closing a client that reads more slowly than ejabberd writes: too much output was waiting"
         );
         Ending::Reset
     }

@@ -65,7 +65,7 @@ impl Client {
             Handshake::Refused(refusal) => {
                 REFUSALS.of(Reason::BadHandshake).add(1);
                 let client = self.requests.client(head);
-                tracing::debug!(peer = %client, "no WebSocket: {refusal}");
+                tracing::debug!(peer = %client, "a WebSocket handshake is refused: {refusal}");
                 self.answer(refusal.to_bytes(persistence), persistence);
             }
             Handshake::Page => self.answer(handshake::page(head, persistence), persistence),

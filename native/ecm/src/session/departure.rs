@@ -147,7 +147,7 @@ enum State {
 /// Why a session is not left in order.
 #[derive(Debug, thiserror::Error)]
 enum GivenUp {
-    #[error("ejabberd did nothing with it for {QUIET:?}")]
+    #[error("ejabberd took nothing for {QUIET:?}")]
     Quiet,
     #[error(transparent)]
     Evicted(#[from] Evicted),
@@ -191,7 +191,7 @@ impl Departure {
                 Err(_elapsed) => break GivenUp::Quiet,
             }
         };
-        tracing::warn!(id = %self.session, "a session is reset whose client is gone: {given_up}");
+        tracing::warn!(id = %self.session, "resetting a session whose client is gone: {given_up}");
         self.session.connection.abort();
     }
 

@@ -132,7 +132,7 @@ impl Session {
                     }
                     Ok(None) => {}
                     Err(error) => {
-                        tracing::error!(id = %self, "ejabberd sent {error}");
+                        tracing::error!(id = %self, "a message from ejabberd can't be used: {error}");
                         return Received::End(End::Reset);
                     }
                 }

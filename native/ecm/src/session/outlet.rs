@@ -224,7 +224,7 @@ impl Outlet {
     }
 
     fn failed(&mut self, error: &io::Error) -> Written {
-        tracing::debug!("a client takes nothing more: {error}");
+        tracing::debug!("can't write to a client any more: {error}");
         self.shut();
         Written::Nothing
     }

@@ -224,7 +224,7 @@ impl Client {
             | Stage::Closing => false,
         };
         if !is_offered {
-            tracing::debug!(peer = %self.peer, "STARTTLS, which was not offered");
+            tracing::debug!(peer = %self.peer, "the client asks for STARTTLS, which was not offered");
             self.say(b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
             self.end(Cause::Refused);
         } else if !rest.trim_ascii().is_empty() {

@@ -233,7 +233,7 @@ impl Client {
                 }
                 Err(BadCertificate::None) => {}
                 Err(error) => {
-                    tracing::debug!(peer = %self.peer, "a client's certificate does not count: {error}");
+                    tracing::debug!(peer = %self.peer, "a client's certificate is ignored: {error}");
                 }
             }
         }

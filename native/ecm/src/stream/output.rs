@@ -98,7 +98,9 @@ impl Client {
                 self.stage = Stage::Negotiating;
             }
             Some(_) => {}
-            None => tracing::error!(peer = %self.peer, "ejabberd sent what is no document"),
+            None => {
+                tracing::error!(peer = %self.peer, "ejabberd sent something that is not a document");
+            }
         }
     }
 

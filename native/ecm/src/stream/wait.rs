@@ -57,7 +57,7 @@ impl Client {
             }
             Happened::Read(Err(error)) => Err(task::left(self.peer, &error)),
             Happened::CanWrite(Err(error)) => {
-                tracing::debug!(peer = %self.peer, "a client takes nothing more: {error}");
+                tracing::debug!(peer = %self.peer, "can't write to a client any more: {error}");
                 self.outlet.shut();
                 Ok(())
             }

@@ -288,8 +288,8 @@ impl Place {
     fn retired(&mut self, link: Link, running: JoinHandle<Ended>) -> Next {
         tracing::info!(
             connections = link.load(),
-            "a trunk to {} takes no more connections, another one is dialled; those that are open \
-             go on",
+            "a trunk to {} takes no more connections and is replaced; those that are open \
+             stay",
             self.shared.name
         );
         self.backoff.reset();

@@ -42,7 +42,7 @@ pub enum TlsError {
     Pair(#[source] rustls::Error),
     /// No name to hold ejabberd's certificate against.
     #[error(
-        "trunk.tls.server_name: {0:?} is no host name and no IP address; write the name that \
+        "trunk.tls.server_name: {0:?} is neither a host name nor an IP address; write the name that \
          ejabberd's certificate has"
     )]
     Name(String),

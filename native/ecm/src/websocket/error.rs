@@ -7,10 +7,10 @@ pub enum FrameError {
     #[error("a reserved bit is set; use no extension")]
     ReservedBit,
     /// An opcode that has no meaning.
-    #[error("opcode {0} has no meaning")]
+    #[error("unknown opcode {0}")]
     Opcode(u8),
     /// A control frame that is not whole.
-    #[error("a control frame in parts; send it whole")]
+    #[error("a fragmented control frame; send it whole")]
     FragmentedControl,
     /// A control frame with more than 125 bytes.
     #[error("a control frame of more than 125 bytes")]
@@ -19,13 +19,13 @@ pub enum FrameError {
     #[error("a frame without a mask; clients mask theirs")]
     Unmasked,
     /// A length that is not in its shortest form, or of more than 63 bits.
-    #[error("a length that is not in its shortest form")]
+    #[error("a frame length that is not in its shortest form")]
     Length,
     /// A continuation of nothing.
     #[error("a continuation frame outside of a message")]
     NoMessage,
     /// A message inside of another.
-    #[error("a new message before the end of the one before it")]
+    #[error("a new message before the end of a fragmented one")]
     InMessage,
     /// A close frame of one byte.
     #[error("a close frame of one byte; send a code of two or nothing")]

@@ -18,7 +18,9 @@ pub enum TrunkError {
     #[error(transparent)]
     Overdue(#[from] Overdue),
     /// The peer of version 1 reads none of so many bytes of closes, and makes more of them due.
-    #[error("its peer opens and closes connections and reads nothing, {0} bytes of answers wait")]
+    #[error(
+        "its peer opens and closes connections but reads nothing; {0} bytes of answers are waiting"
+    )]
     UnreadCloses(usize),
 }
 

@@ -40,7 +40,7 @@ pub enum Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// It has not the form.
-    #[error("{0:?} is no address; write HOST:PORT or unix:/PATH")]
+    #[error("{0:?} is not an address; write HOST:PORT or unix:/PATH")]
     Form(String),
     /// The host is not known.
     #[error("{0}: {1}")]

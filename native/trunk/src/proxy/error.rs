@@ -12,19 +12,19 @@ pub enum ProxyError {
         found: u8,
     },
     /// The version is not 2.
-    #[error("version {found} of the PROXY protocol, it has to be 2")]
+    #[error("version {found} of the PROXY protocol; it must be 2")]
     Version {
         /// The version that was found.
         found: u8,
     },
     /// The command is neither LOCAL nor PROXY.
-    #[error("command {found} in a PROXY header, allowed are 0 (LOCAL) and 1 (PROXY)")]
+    #[error("command {found} in a PROXY header; allowed are 0 (LOCAL) and 1 (PROXY)")]
     Command {
         /// The command that was found.
         found: u8,
     },
     /// The header is longer than is read.
-    #[error("a PROXY header of {found} bytes after its first 16, the most is {limit}")]
+    #[error("a PROXY header of {found} bytes after its first 16; at most {limit} are allowed")]
     TooLong {
         /// The length that was found, in bytes.
         found: usize,
@@ -41,7 +41,7 @@ pub enum ProxyError {
         found: u8,
     },
     /// The addresses do not fit the header's length.
-    #[error("{found} bytes for addresses in a PROXY header, their family takes {needed}")]
+    #[error("{found} bytes for addresses in a PROXY header; their family takes {needed}")]
     Addresses {
         /// How many bytes there are.
         found: usize,
@@ -57,7 +57,7 @@ pub enum ProxyError {
         at: usize,
     },
     /// A TLV's value is not what its type says.
-    #[error("TLV 0x{kind:02x} at byte {at} of a PROXY header has to be {allowed}")]
+    #[error("TLV 0x{kind:02x} at byte {at} of a PROXY header must be {allowed}")]
     Value {
         /// The TLV's type.
         kind: u8,
@@ -67,7 +67,7 @@ pub enum ProxyError {
         allowed: &'static str,
     },
     /// The CRC32c does not match.
-    #[error("the CRC32c of a PROXY header is 0x{found:08x}, it has to be 0x{computed:08x}")]
+    #[error("the CRC32c of a PROXY header is 0x{found:08x}; it must be 0x{computed:08x}")]
     Checksum {
         /// The checksum in the header.
         found: u32,
@@ -81,7 +81,7 @@ pub enum ProxyError {
         limit: usize,
     },
     /// A header of version 1 has something else in a place.
-    #[error("a PROXY line has to have {expected} at byte {at}")]
+    #[error("a PROXY line must have {expected} at byte {at}")]
     Line {
         /// Where, counted from the start of the line.
         at: usize,

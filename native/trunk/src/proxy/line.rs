@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(read_any(long.as_bytes()), Err(error));
         assert_eq!(
             expected(11, v4).to_string(),
-            "a PROXY line has to have an IPv4 address at byte 11"
+            "a PROXY line must have an IPv4 address at byte 11"
         );
     }
 

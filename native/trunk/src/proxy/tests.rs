@@ -277,6 +277,6 @@ fn errors_say_what_and_where() {
     ]);
     assert_eq!(
         read(&bytes).unwrap_err().to_string(),
-        "TLV 0x22 at byte 34 of a PROXY header has to be UTF-8"
+        "TLV 0x22 at byte 34 of a PROXY header must be UTF-8"
     );
 }

@@ -302,7 +302,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "trunk byte 0: frame length 9999999999, the most is 1000"
+            "trunk byte 0: frame length 9999999999; at most 1000 is allowed"
         );
         let error = decoder()
             .decode(b"0000000031|")
@@ -311,7 +311,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "trunk byte 0: frame length 31, the least is 32: the header is included"
+            "trunk byte 0: frame length 31; it must be at least 32, as it includes the header"
         );
     }
 

@@ -26,13 +26,13 @@ pub enum HeaderFault {
         found: u8,
     },
     /// The length is less than the header it includes.
-    #[error("frame length {found}, the least is {HEADER_LEN}: the header is included")]
+    #[error("frame length {found}; it must be at least {HEADER_LEN}, as it includes the header")]
     LengthBelowHeader {
         /// The length that was found, in bytes.
         found: u64,
     },
     /// The length is more than this decoder accepts.
-    #[error("frame length {found}, the most is {limit}")]
+    #[error("frame length {found}; at most {limit} is allowed")]
     LengthAboveLimit {
         /// The length that was found, in bytes.
         found: u64,
@@ -40,7 +40,7 @@ pub enum HeaderFault {
         limit: u64,
     },
     /// Byte 10 of the header is not a bar.
-    #[error("{} after the frame's length, where '|' has to be", Byte(*.found))]
+    #[error("{} after the frame's length, where '|' must be", Byte(*.found))]
     MissingLengthBar {
         /// The byte that was found.
         found: u8,
@@ -52,7 +52,7 @@ pub enum HeaderFault {
         found: u8,
     },
     /// Byte 31 of the header is not a bar.
-    #[error("{} after the connection id, where '|' has to be", Byte(*.found))]
+    #[error("{} after the connection id, where '|' must be", Byte(*.found))]
     MissingIdBar {
         /// The byte that was found.
         found: u8,
@@ -78,13 +78,13 @@ impl HeaderFault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Too few or too many bytes.
-    #[error("a connection id of {found} bytes, it has to be {CONNECTION_ID_LEN}")]
+    #[error("a connection id of {found} bytes; it must have {CONNECTION_ID_LEN}")]
     Length {
         /// How many bytes there were.
         found: usize,
     },
     /// A byte outside 0x21 to 0x7e.
-    #[error("{} at byte {index} of a connection id, allowed are 0x21 to 0x7e", Byte(*.found))]
+    #[error("{} at byte {index} of a connection id; allowed are 0x21 to 0x7e", Byte(*.found))]
     Byte {
         /// Which byte, from 0.
         index: usize,
@@ -95,7 +95,7 @@ pub enum IdError {
 
 /// Why a number is no [`MaxFrameSize`](super::MaxFrameSize).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a frame size limit of {found} bytes, allowed are {} to {MAX_FRAME_LEN}", HEADER_LEN + 1)]
+#[error("a frame size limit of {found} bytes; allowed are {} to {MAX_FRAME_LEN}", HEADER_LEN + 1)]
 pub struct LimitError {
     /// The number that was given.
     pub found: u64,
@@ -105,7 +105,7 @@ pub struct LimitError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// Ten digits can't say the frame's length.
-    #[error("{content_len} bytes of content, a frame has room for {}", MAX_FRAME_LEN - HEADER_LEN as u64)]
+    #[error("{content_len} bytes of content; a frame has room for {}", MAX_FRAME_LEN - HEADER_LEN as u64)]
     TooLong {
         /// The content's length in bytes.
         content_len: usize,

@@ -37,7 +37,7 @@ pub enum SessionFault {
         kind: FrameType,
     },
     /// A ping or go-away that names a stream.
-    #[error("a {} frame that names a stream, it has to name 0", type_name(*.kind))]
+    #[error("a {} frame that names a stream; it must name 0", type_name(*.kind))]
     NotSessionStream {
         /// The frame's type.
         kind: FrameType,
@@ -49,7 +49,7 @@ pub enum SessionFault {
         opener: &'static str,
     },
     /// An id that is open or was open before.
-    #[error("opened a second time, ids are never used again")]
+    #[error("opened a second time; ids are never used again")]
     ReusedId,
     /// A frame without SYN for a stream that neither side opened.
     #[error("a {} frame for a stream that was never opened", type_name(*.kind))]
@@ -58,7 +58,7 @@ pub enum SessionFault {
         kind: FrameType,
     },
     /// More data than the stream's window has room for.
-    #[error("{length} bytes of data, the window has room for {window}")]
+    #[error("{length} bytes of data; the window has room for {window}")]
     WindowOverrun {
         /// The frame's length in bytes.
         length: u32,
@@ -66,7 +66,7 @@ pub enum SessionFault {
         window: u32,
     },
     /// More data for a closed stream than any window has room for.
-    #[error("{length} bytes of data, the largest window is {limit}")]
+    #[error("{length} bytes of data; the largest window is {limit}")]
     Oversized {
         /// The frame's length in bytes.
         length: u32,
@@ -140,13 +140,13 @@ pub enum GoAwayCode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The session's ids are used up: open another session.
-    #[error("the session has used up its ids, a new trunk is needed")]
+    #[error("the session has used up its ids; a new trunk is needed")]
     Exhausted,
     /// One side said that it takes no more streams.
-    #[error("the session takes no more streams, one side said go-away")]
+    #[error("the session takes no more streams, as one side said go-away")]
     GoneAway,
     /// As many streams are open as may be.
-    #[error("{limit} streams are open, the most that may be")]
+    #[error("{limit} streams are open, which is the most allowed")]
     TooMany {
         /// The limit.
         limit: usize,
@@ -163,7 +163,7 @@ pub enum StreamError {
     #[error("the stream is gone")]
     Gone,
     /// [`finish`](super::Session::finish) or [`release`](super::Session::release) came before.
-    #[error("the stream was finished, nothing can be written after that")]
+    #[error("the stream is finished; nothing more can be written")]
     Finished,
     /// More was consumed than came.
     #[error("{asked} bytes consumed, {held} were there")]

@@ -20,10 +20,10 @@ pub enum Error {
     #[error("the root is not <body xmlns='http://jabber.org/protocol/httpbind'/>; send one")]
     NoBody,
     /// There's no `rid`.
-    #[error("the attribute rid is missing; count requests with it")]
+    #[error("the attribute rid is missing; number the requests with it")]
     NoRid,
     /// An attribute isn't what XEP-0124 says.
-    #[error("the attribute {name} has no value that XEP-0124 knows; correct or omit it")]
+    #[error("the attribute {name} has a value that XEP-0124 does not allow; correct or omit it")]
     Attribute {
         /// Its name.
         name: &'static str,

@@ -15,7 +15,7 @@ const GIVEN_BACK: u32 = 1 << 31;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// Longer than what is allowed, or than 31 bits can say.
-    #[error("a message of {length} bytes, {limit} are allowed; end the session")]
+    #[error("a message of {length} bytes, but at most {limit} are allowed; end the session")]
     TooLong {
         /// Its length.
         length: usize,

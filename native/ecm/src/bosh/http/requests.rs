@@ -193,7 +193,7 @@ impl HttpConnection {
             Ok(request) => request,
             Err(error) => {
                 REFUSALS.of(Reason::BadStream).add(1);
-                tracing::debug!(peer = %self.origins.peer(), "a body was refused: {error}");
+                tracing::debug!(peer = %self.origins.peer(), "a BOSH body is refused: {error}");
                 return whole(&response, &Answer::terminate(error.condition()));
             }
         };
@@ -214,7 +214,7 @@ impl HttpConnection {
         };
         if session.security() == Security::Encrypted && self.security(head) == Security::Plain {
             // To end the session would serve who overheard its identifier (XEP-0124, 19.1).
-            tracing::debug!(peer = %self.origins.peer(), "a session with TLS was asked for without");
+            tracing::debug!(peer = %self.origins.peer(), "a request without TLS for a session that was created with TLS");
             return Due::Whole(Bytes::new(), Persistence::Closes);
         }
         match session.request(&request, now) {
@@ -244,12 +244,12 @@ impl HttpConnection {
         if !self.sessions.has_room(settings.bosh.max_sessions) {
             REFUSALS.of(Reason::MaxSessions).add(1);
             let peer = self.origins.peer();
-            tracing::warn!(%peer, "a BOSH session is refused: there are max_sessions of them");
+            tracing::warn!(%peer, "a BOSH session is refused: max_sessions is reached");
             return Err(Answer::terminate(Condition::InternalServerError));
         }
         let sid = Sid::random().map_err(|error| {
             tracing::error!(
-                "a BOSH session is refused: no random numbers from the system: {error}"
+                "a BOSH session is refused: the system gives no random numbers: {error}"
             );
             Answer::terminate(Condition::InternalServerError)
         })?;

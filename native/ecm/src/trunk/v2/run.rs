@@ -123,7 +123,7 @@ impl Multiplexer {
         for id in unwanted {
             tracing::debug!(
                 id = id.get(),
-                "ejabberd opened a stream, which it has no reason to"
+                "ejabberd opened a stream, which only the ECM may do"
             );
             let _ = session.reject(id);
         }

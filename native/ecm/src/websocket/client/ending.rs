@@ -70,7 +70,7 @@ impl Client {
     pub(super) fn shut_down(&mut self) {
         if self.ready_state == ReadyState::Open {
             self.cause.get_or_insert(Cause::Shutdown);
-            let text = "this server goes down; connect again";
+            let text = "this server is shutting down; connect again";
             self.say_error(Condition::SystemShutdown, text, CloseCode::GOING_AWAY);
         }
     }

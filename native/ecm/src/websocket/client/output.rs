@@ -24,7 +24,7 @@ impl Client {
                 Written::Stuck => match self.stream.poll_writable(context) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => {
-                        tracing::debug!("a WebSocket client takes nothing more: {error}");
+                        tracing::debug!("can't write to a WebSocket client any more: {error}");
                         self.outlet.shut();
                     }
                     Poll::Pending => return moved,
