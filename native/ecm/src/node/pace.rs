@@ -1,15 +1,15 @@
 //! How many logins a node has at once, by how fast it answers them. Sans-clock.
 //!
-//! What is measured is the time that ejabberd takes for a whole login, the client's own time left out. As long as
-//! more at once does not make it longer, there may be more; when it is twice what a few at once take, they wait
-//! for each other, in ejabberd or in the database behind it, and fewer begin. So a storm takes what the node can
-//! do and not more, and nothing has to be told what that is.
+//! What is measured is the time that ejabberd takes for a whole login, the client's own time left out. While that is
+//! short there may be more. When it is not, and twice what a few at once take, they wait for each other, in
+//! ejabberd or in the database behind it, and fewer begin. So a storm takes what the node can do and not more,
+//! and nothing has to be told what that is.
 //!
 //! ```text
 //!   a window: 100 ms at the least, and 8 logins
-//!   mean > 2 × least + 10 ms   limit × 0.7, not under 8
-//!   else, if all were used     limit × 1.1; × 2 before the first time that it was too many
-//!   at 8                       what is measured is what it takes unhindered, even if it is more than before
+//!   mean > 0.5 s and > 2 × least   limit × 0.7, not under 8
+//!   else, if all were used         limit × 1.1; × 2 before the first time that it was too many
+//!   at 8                           what is measured is what it takes unhindered, even if it is more than before
 //! ```
 
 use std::time::Duration;
@@ -24,8 +24,9 @@ const WINDOW: Duration = Duration::from_millis(100);
 const WINDOW_LOGINS: u32 = 8;
 /// How much longer than a few at once a login may take.
 const TOLERANCE: f64 = 2.0;
-/// What is never too long, beside that: differences of so little say nothing (seconds).
-const GRACE: f64 = 0.010;
+/// What is never too long (seconds): no client notices it, and fewer at once would only leave ejabberd idle while
+/// clients have to say something.
+const PROMPT: f64 = 0.5;
 const LESS: f64 = 0.7;
 const MORE: f64 = 1.1;
 const MORE_AT_FIRST: f64 = 2.0;
@@ -113,7 +114,7 @@ impl Pace {
             None => mean,
         };
         self.least = Some(least);
-        if mean > TOLERANCE * least + GRACE {
+        if mean > PROMPT.max(TOLERANCE * least) {
             self.limit = (self.limit * LESS).max(floor);
             self.is_new = false;
         } else if all_used {
@@ -158,11 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_prompt_is_never_too_slow() {
+        let (mut pace, mut now) = (Pace::new(200), Instant::now());
+        run(&mut pace, &mut now, 2.0, Duration::from_millis(4), 20);
+        assert_eq!(pace.limit(), 200);
+    }
+
+    #[test]
     fn it_finds_what_a_server_can_do_and_stays_near_it() {
         let (mut pace, mut now) = (Pace::new(1000), Instant::now());
-        run(&mut pace, &mut now, 50.0, Duration::from_millis(40), 20);
+        run(&mut pace, &mut now, 50.0, Duration::from_millis(400), 20);
         for _ in 0..50 {
-            run(&mut pace, &mut now, 50.0, Duration::from_millis(40), 1);
+            run(&mut pace, &mut now, 50.0, Duration::from_millis(400), 1);
             // Twice what it does without delay is where they take twice as long.
             assert!((50..=150).contains(&pace.limit()), "{}", pace.limit());
         }
@@ -178,11 +186,11 @@ mod tests {
     #[test]
     fn a_server_that_slows_down_gets_less_and_more_again_once_it_is_fast() {
         let (mut pace, mut now) = (Pace::new(200), Instant::now());
-        run(&mut pace, &mut now, 1e9, Duration::from_millis(20), 10);
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(400), 10);
         assert_eq!(pace.limit(), 200);
-        run(&mut pace, &mut now, 4.0, Duration::from_millis(20), 20);
+        run(&mut pace, &mut now, 4.0, Duration::from_millis(400), 20);
         assert!(pace.limit() <= 24, "{}", pace.limit());
-        run(&mut pace, &mut now, 1e9, Duration::from_millis(20), 60);
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(400), 60);
         assert_eq!(pace.limit(), 200);
     }
 
