@@ -31,6 +31,7 @@ mod peer;
 mod pem;
 mod registries;
 mod relay;
+mod secrets;
 mod server;
 mod session;
 mod settings;

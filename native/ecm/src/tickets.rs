@@ -5,13 +5,10 @@
 //! the same file open each other's tickets.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
-use std::{fs, io};
+use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use parking_lot::RwLock;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context, SHA256};
@@ -20,14 +17,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::ProducesTickets;
 
+use crate::secrets::{MAX_SECRETS, SecretsError, SecretsFile};
+
 /// How long a ticket is good, and so how long a key opens them that is no longer in the file.
 const LIFETIME: Duration = Duration::from_hours(12);
 
-/// The shortest secret (bytes), as long as the key that is made of it.
-const MIN_SECRET: usize = 32;
-
-/// The most keys of a file, and the most that are kept of files before it.
-const MAX_KEYS: usize = 16;
+/// The most keys that are kept of files before the last one.
+const MAX_KEYS: usize = MAX_SECRETS;
 
 /// The name of a key, which stands at the start of each ticket, and the key itself (bytes).
 const NAME: usize = 16;
@@ -38,36 +34,8 @@ const MAX_TICKET: usize = 32 * 1024;
 
 /// Why a file of ticket keys can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TicketKeysError {
-    /// It can't be read.
-    #[error("tls.ticket_keys: can't read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A line is no key.
-    #[error(
-        "tls.ticket_keys: line {line} of {} is not a key: at least {MIN_SECRET} random bytes in base64 are needed, \
-         such as `openssl rand -base64 48` prints",
-        path.display()
-    )]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// There are no keys, or too many.
-    #[error("tls.ticket_keys: {} has {count} keys; 1 to {MAX_KEYS} are allowed", path.display())]
-    Count {
-        /// The file.
-        path: PathBuf,
-        /// How many it has.
-        count: usize,
-    },
-}
+#[error("tls.ticket_keys: {0}")]
+pub struct TicketKeysError(#[from] SecretsError);
 
 /// Seals and opens tickets with the keys of a file.
 ///
@@ -76,7 +44,7 @@ pub enum TicketKeysError {
 /// certificates are the same, and nowhere else.
 #[derive(Debug)]
 pub struct TicketKeys {
-    path: PathBuf,
+    file: SecretsFile,
     /// What the certificates come to.
     certificates: [u8; 32],
     keys: RwLock<Keys>,
@@ -84,8 +52,6 @@ pub struct TicketKeys {
 
 #[derive(Debug)]
 struct Keys {
-    /// When the file was written that they are of, as far as the system says.
-    written: Option<SystemTime>,
     /// Those of the file: the first seals, all open.
     current: Vec<Arc<Key>>,
     /// Those of files before, and until when they open.
@@ -113,13 +79,13 @@ impl TicketKeys {
         shown: impl Iterator<Item = &'a [CertificateDer<'static>]>,
     ) -> Result<Self, TicketKeysError> {
         let certificates = digest(shown);
+        let (file, current) = SecretsFile::load(path, |secret| Key::of(secret, &certificates))?;
         let keys = Keys {
-            written: written(path),
-            current: read(path, &certificates)?,
+            current,
             retired: VecDeque::new(),
         };
         Ok(Self {
-            path: path.to_owned(),
+            file,
             certificates,
             keys: RwLock::new(keys),
         })
@@ -128,7 +94,7 @@ impl TicketKeys {
     /// The file that the keys are of.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Reads the file again if it is another one by now, and says whether it was. Keys that are no longer in it open
@@ -138,14 +104,11 @@ impl TicketKeys {
     /// [`TicketKeysError`]; the keys stay as they were, and the same file is not read once more. One that can't be
     /// read at all is tried again.
     pub fn refresh(&self) -> Result<bool, TicketKeysError> {
-        let written = written(&self.path);
-        if written.is_some() && self.keys.read().written == written {
+        let key = |secret: &[u8]| Key::of(secret, &self.certificates);
+        let Some(current) = self.file.refresh(key)? else {
             return Ok(false);
-        }
-        let read = read(&self.path, &self.certificates);
-        let mut keys = self.keys.write();
-        keys.written = written;
-        keys.replace(read?, Instant::now());
+        };
+        self.keys.write().replace(current, Instant::now());
         Ok(true)
     }
 }
@@ -238,47 +201,9 @@ fn digest<'a>(shown: impl Iterator<Item = &'a [CertificateDer<'static>]>) -> [u8
     digest
 }
 
-fn written(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path)
-        .and_then(|metadata| metadata.modified())
-        .ok()
-}
-
-fn read(path: &Path, certificates: &[u8]) -> Result<Vec<Arc<Key>>, TicketKeysError> {
-    let path = || path.to_owned();
-    let text = fs::read_to_string(path()).map_err(|source| TicketKeysError::Unreadable {
-        path: path(),
-        source,
-    })?;
-    let mut keys = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let key = BASE64
-            .decode(line)
-            .ok()
-            .filter(|secret| secret.len() >= MIN_SECRET)
-            .and_then(|secret| Key::of(&secret, certificates))
-            .ok_or_else(|| TicketKeysError::NoKey {
-                path: path(),
-                line: number + 1,
-            })?;
-        keys.push(Arc::new(key));
-    }
-    match keys.len() {
-        1..=MAX_KEYS => Ok(keys),
-        count => Err(TicketKeysError::Count {
-            path: path(),
-            count,
-        }),
-    }
-}
-
 impl Key {
     /// The key that a secret of the file and the certificates make (HKDF, RFC 5869).
-    fn of(secret: &[u8], certificates: &[u8]) -> Option<Self> {
+    fn of(secret: &[u8], certificates: &[u8]) -> Option<Arc<Self>> {
         struct Length;
         impl KeyType for Length {
             fn len(&self) -> usize {
@@ -292,18 +217,23 @@ impl Key {
             .and_then(|made_of| made_of.fill(&mut made))
             .ok()?;
         let (name, key) = made.split_first_chunk()?;
-        Some(Self {
+        Some(Arc::new(Self {
             name: *name,
             key: LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).ok()?),
-        })
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+
     use super::*;
+    use crate::secrets::MIN_SECRET;
 
     /// A file that is gone with the test.
     struct Temporary(PathBuf);
@@ -388,8 +318,7 @@ mod tests {
         let ticket = keys.encrypt(b"state").unwrap();
         assert!(!keys.refresh().unwrap());
         file.write(&[SECOND]);
-        // The file's time may be the same.
-        keys.keys.write().written = None;
+        keys.file.touch();
         assert!(keys.refresh().unwrap());
         assert_eq!(keys.decrypt(&ticket), Some(b"state".to_vec()));
         let second = file.load().unwrap();
@@ -398,7 +327,7 @@ mod tests {
         assert!(keys.keys.read().named(&ticket[..NAME], late).is_none());
         // A key that comes back opens, and seals again.
         file.write(&[FIRST]);
-        keys.keys.write().written = None;
+        keys.file.touch();
         assert!(keys.refresh().unwrap());
         let first = file.load().unwrap();
         assert!(first.decrypt(&keys.encrypt(b"state").unwrap()).is_some());
@@ -410,7 +339,7 @@ mod tests {
         let keys = file.load().unwrap();
         for number in 0..2 * MAX_KEYS {
             file.write(&[&BASE64.encode([u8::try_from(number).unwrap(); MIN_SECRET])]);
-            keys.keys.write().written = None;
+            keys.file.touch();
             assert!(keys.refresh().unwrap());
         }
         assert_eq!(keys.keys.read().retired.len(), MAX_KEYS);
@@ -434,7 +363,7 @@ mod tests {
             ),
         ] {
             file.write(lines);
-            keys.keys.write().written = None;
+            keys.file.touch();
             let message = keys.refresh().unwrap_err().to_string();
             assert!(message.contains(error), "{message}");
             assert!(message.contains("megaphone-tickets-"), "{message}");
