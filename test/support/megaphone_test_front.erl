@@ -3,23 +3,35 @@
 %% configuration and a log of its own.
 -module(megaphone_test_front).
 
--export([start/4, stop/1, missing/1]).
+-export([start/4, start_round_robin/4, stop/1, missing/1]).
 
--export_type([kind/0, front/0]).
+-export_type([kind/0, balancer/0, front/0]).
 
 %% How it tells the client's address: by X-Forwarded-For, or by a header of the PROXY protocol.
 -type kind() :: apache | nginx | nginx_proxy | haproxy | haproxy_proxy | haproxy_proxy_v2 | node_xmpp_bosh.
+%% What sends one request after the other to another ECM, whoever's it is.
+-type balancer() :: nginx | haproxy.
 -opaque front() :: megaphone_test_program:program().
 
 %% @doc Starts it on a port of the loopback address; it connects to the other one. Answers when it takes
 %% connections.
 -spec start(kind(), Dir :: file:name(), Port :: inet:port_number(), Ecm :: inet:port_number()) -> front().
 start(Kind, Dir, Port, Ecm) ->
+    Ports = [integer_to_list(Port), integer_to_list(Ecm)],
+    start(Kind, Dir, Port, Ports, config(Kind, Dir, Ports)).
+
+%% @doc The same in front of several ECMs, without stickiness: each request goes to the next one.
+-spec start_round_robin(balancer(), Dir :: file:name(), Port :: inet:port_number(), Ecms :: [inet:port_number()]) ->
+          front().
+start_round_robin(Balancer, Dir, Port, Ecms) ->
+    Ports = [integer_to_list(P) || P <- [Port | Ecms]],
+    start(Balancer, Dir, Port, Ports, round_robin(Balancer, Dir, Ports)).
+
+start(Kind, Dir, Port, Ports, Text) ->
     Config = filename:join(Dir, "front.conf"),
     ok = filelib:ensure_dir(Config),
-    Ports = [integer_to_list(Port), integer_to_list(Ecm)],
     {Program, Arguments} = command(Kind, Dir, Config, Ports),
-    ok = file:write_file(Config, config(Kind, Dir, Ports)),
+    ok = file:write_file(Config, Text),
     {ok, Front} = megaphone_test_program:start(Program, Arguments,
                                                #{log => filename:join(Dir, "output.log")}),
     megaphone_test_wait:until(
@@ -118,6 +130,31 @@ config(haproxy_proxy, _Dir, [Port, Ecm]) ->
     haproxy("tcp", Port, ["  server ecm 127.0.0.1:", Ecm, " send-proxy\n"]);
 config(haproxy_proxy_v2, _Dir, [Port, Ecm]) ->
     haproxy("tcp", Port, ["  server ecm 127.0.0.1:", Ecm, " send-proxy-v2\n"]).
+
+round_robin(nginx, Dir, [Port | Ecms]) ->
+    [nginx_top(Dir, ""),
+     "http {\n"
+     "  access_log off;\n",
+     [["  ", Name, "_temp_path ", Dir, "/", Name, ";\n"]
+      || Name <- ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]],
+     "  upstream ecms {\n",
+     [["    server 127.0.0.1:", Ecm, " max_fails=1 fail_timeout=1s;\n"] || Ecm <- Ecms],
+     "  }\n"
+     "  server {\n"
+     "    listen 127.0.0.1:", Port, ";\n"
+     "    location / {\n"
+     "      proxy_pass http://ecms;\n"
+     "      proxy_http_version 1.1;\n"
+     "      proxy_set_header Connection '';\n"
+     "      proxy_buffering off;\n"
+     "    }\n"
+     "  }\n"
+     "}\n"];
+round_robin(haproxy, _Dir, [Port | Ecms]) ->
+    haproxy("http", Port, ["  balance roundrobin\n"
+                           "  option redispatch\n"
+                           "  retries 3\n",
+                           [["  server ecm", Ecm, " 127.0.0.1:", Ecm, " check inter 200ms\n"] || Ecm <- Ecms]]).
 
 nginx_top(Dir, Modules) ->
     [Modules,

@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::certificates;
 use crate::config::{Config, ConfigError, NodeConfig, SAMPLE};
 use crate::control::client::{self, Ctl};
+use crate::fleet::Fleet;
 use crate::logging::Logging;
 use crate::open_files;
 use crate::server::{self, Exit, ServerError, Started};
@@ -97,6 +98,9 @@ fn check_files(config: &Config) -> Result<(), ServerError> {
         }
     }
     certificates::load(config, None)?;
+    if let Some(fleet) = &config.fleet {
+        Fleet::check(fleet)?;
+    }
     Ok(())
 }
 

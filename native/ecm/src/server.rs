@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, kill_process};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -15,11 +14,13 @@ use crate::bosh::Sessions;
 use crate::certificates::{self, CertificateError, TlsServer};
 use crate::config::{Again, Config, ConfigError};
 use crate::control::{self, ControlError, Reloaded, Serve};
+use crate::enforce::enforce_budgets;
+use crate::fleet::{Fleet, FleetError};
 use crate::front::accept::BindError;
 use crate::front::inherited::{InheritError, Inherited};
 use crate::front::listener::{Context, Listener};
+use crate::front::peers::PeerListener;
 use crate::logging::Logging;
-use crate::metrics::Reason;
 use crate::monitor::{Monitor, Watched};
 use crate::node::{Keeper, KeeperError, Nodes};
 use crate::open_files::Room;
@@ -27,6 +28,7 @@ use crate::peer::clients::Clients;
 use crate::registries::Registries;
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::{GROUPS, Phase, Phases};
+use crate::signals::{Received, Signals};
 use crate::trunk::{OutputBudget, TlsError, load_tls};
 
 /// How long the last closes may take to be written to the trunk, and to the clients.
@@ -68,6 +70,9 @@ pub enum ServerError {
     /// The clients' certificates can't be used.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
+    /// It can't be one of several.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
 }
 
 /// How the program ended.
@@ -116,7 +121,8 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     let phases = Arc::<Phases>::default();
     let mut inherited = inherit(started.replaces)?;
     let (finish, finish_receiver) = watch::channel(false);
-    let sessions = Arc::new(Sessions::new(phases.last()));
+    let fleet = Fleet::start(&config, &budget, &registries.backlogs)?;
+    let sessions = Arc::new(Sessions::new(phases.last()).with_fleet(fleet.clone()));
     let context = Arc::new(Context {
         registries: Arc::clone(&registries),
         settings: Arc::clone(&settings),
@@ -132,6 +138,10 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         .iter()
         .map(|listener| Listener::bind(listener, &mut inherited, Arc::clone(&context)))
         .collect::<Result<Vec<_>, _>>()?;
+    let peers = fleet
+        .as_ref()
+        .map(|fleet| PeerListener::bind(Arc::clone(fleet), &mut inherited, Arc::clone(&context)))
+        .transpose()?;
     if let Some(address) = config.metrics.address {
         let watched = Watched {
             registries: Arc::clone(&registries),
@@ -142,10 +152,16 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         tokio::spawn(monitor.run());
     }
     inherited.all_taken()?;
-    enforce_budgets(&budget, &registries);
+    enforce_budgets(&budget, &registries, fleet.as_ref());
     let trunks = tokio::spawn(Arc::clone(&keeper).run(finish_receiver));
     tokio::spawn(Arc::clone(&sessions).sweep());
     tokio::spawn(refresh_ticket_keys(Arc::clone(&settings)));
+    if let Some(fleet) = &fleet {
+        tokio::spawn(Arc::clone(fleet).keep_keys());
+    }
+    if let Some(peers) = peers {
+        tokio::spawn(peers.run());
+    }
     for listener in listeners {
         tokio::spawn(listener.run());
     }
@@ -173,6 +189,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         registries,
         budget,
         keeper,
+        fleet: fleet.clone(),
         logging,
         open_files,
         room,
@@ -211,7 +228,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         &finish,
         &clients,
         &nodes,
-        trunks,
+        Upstreams { trunks, fleet },
         limits.shutdown_timeout,
     );
     let exit = tokio::select! {
@@ -266,28 +283,6 @@ async fn refresh_ticket_keys(settings: Arc<CurrentSettings>) {
     }
 }
 
-/// Has those with the most go, whenever too much waits.
-fn enforce_budgets(output: &Arc<OutputBudget>, registries: &Arc<Registries>) {
-    let (output, of) = (Arc::clone(output), Arc::clone(registries));
-    tokio::spawn(async move {
-        let what = "more output waited for clients than max_output_buffer";
-        let holders = || of.nodes.output_holders();
-        let total = output.total();
-        total.enforce(what, Reason::OutputBuffer, holders).await;
-    });
-    let registries = Arc::clone(registries);
-    tokio::spawn(async move {
-        let what = "more input of clients waited than max_input_buffer";
-        let holders = || {
-            let mut holders = registries.backlogs.holders();
-            holders.append(&mut registries.nodes.input_holders());
-            holders
-        };
-        let total = registries.backlogs.budget();
-        total.enforce(what, Reason::InputBuffer, holders).await;
-    });
-}
-
 /// The listening sockets that are there already.
 fn inherit(replaces: Option<Pid>) -> Result<Inherited, InheritError> {
     let mut inherited = Inherited::from_environment()?;
@@ -332,14 +327,22 @@ async fn leave(phases: &Phases, sessions: &Sessions, nodes: &Nodes, spread: Dura
     }
 }
 
+/// What ends after the clients have left.
+struct Upstreams {
+    /// What keeps the trunks up.
+    trunks: JoinHandle<()>,
+    fleet: Option<Arc<Fleet>>,
+}
+
 async fn end(
     phases: &Phases,
     finish: &watch::Sender<bool>,
     clients: &Clients,
     nodes: &Nodes,
-    trunks: JoinHandle<()>,
+    upstreams: Upstreams,
     shutdown_timeout: Duration,
 ) {
+    let Upstreams { trunks, fleet } = upstreams;
     let until = Instant::now() + shutdown_timeout;
     phases.end(Phase::Draining);
     nodes.wake_all();
@@ -352,49 +355,13 @@ async fn end(
     phases.end(Phase::Ended);
     let _ = timeout(LAST_WORDS, clients.all_left()).await;
     finish.send_replace(true);
+    if let Some(fleet) = fleet {
+        fleet.finish(LAST_WORDS).await;
+    }
     // ejabberd may be behind with what clients sent that have left.
     let until = until.max(Instant::now() + LAST_WORDS);
     if timeout_at(until, trunks).await.is_err() {
         tracing::warn!("ejabberd did not read in time that the last clients are gone");
-    }
-}
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Received {
-    Reload,
-    Leave,
-    End,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    leave: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            leave: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    async fn next(&mut self) -> Received {
-        tokio::select! {
-            _ = self.terminate.recv() => Received::End,
-            _ = self.interrupt.recv() => Received::End,
-            _ = self.hangup.recv() => Received::Reload,
-            _ = self.leave.recv() => Received::Leave,
-        }
-    }
-
-    async fn end(&mut self) {
-        while !matches!(self.next().await, Received::End) {}
     }
 }
 
@@ -406,6 +373,7 @@ struct Reloading {
     registries: Arc<Registries>,
     budget: Arc<OutputBudget>,
     keeper: Arc<Keeper>,
+    fleet: Option<Arc<Fleet>>,
     logging: Logging,
     open_files: Option<u64>,
     room: Room,
@@ -447,6 +415,9 @@ impl Reloading {
         let tls = load_tls(config.trunk.tls.as_ref())?;
         let running = self.settings.get();
         let certificates = certificates::load(&config, running.tls.as_deref())?;
+        if let (Some(fleet), Some(config)) = (&self.fleet, &config.fleet) {
+            fleet.reload(config)?;
+        }
         self.keeper.set_tls(tls)?;
         self.keeper.set_config(&config);
         self.logging.set_level(&config.log.level);

@@ -12,7 +12,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// An answer's HTTP status. All but the first are for clients of old (XEP-0124, section 17.1), which are
+/// An answer's HTTP status. All but the first and the last are for clients of old (XEP-0124, section 17.1), which are
 /// those that didn't say their version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -24,6 +24,8 @@ pub enum Status {
     Forbidden,
     /// 404
     NotFound,
+    /// 502: the client sends its request again, whether it looks for a status or for a recoverable condition.
+    BadGateway,
 }
 
 /// What a client knows of errors.
@@ -51,6 +53,19 @@ impl Answer {
     #[must_use]
     pub fn terminate(condition: Condition) -> Self {
         Self::terminate_for(condition, Errors::Conditions)
+    }
+
+    /// The answer to a request that another ECM has, or not: the client sends it again (XEP-0124, 17.3).
+    #[must_use]
+    pub fn try_again() -> Self {
+        let response = Response {
+            outcome: Outcome::Error,
+            ..Response::default()
+        };
+        Self {
+            status: Status::BadGateway,
+            ..Self::new(&response, &[], Errors::Conditions)
+        }
     }
 
     /// [`terminate`](Self::terminate) for a client that knows these errors.

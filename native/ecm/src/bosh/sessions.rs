@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::secrets::Sid;
 use super::shared::SharedSession;
+use crate::fleet::Fleet;
 use crate::metrics::{REFUSALS, Reason};
 use crate::session::Cause;
 use crate::shutdown::{GROUPS, Phase};
@@ -36,6 +37,8 @@ pub struct Sessions {
     started: Instant,
     /// The phase of the connections that requests come by.
     connections: watch::Receiver<Phase>,
+    /// The other ECMs, if there are some.
+    fleet: Option<Arc<Fleet>>,
 }
 
 impl Sessions {
@@ -47,7 +50,18 @@ impl Sessions {
             due: Mutex::default(),
             started: Instant::now(),
             connections,
+            fleet: None,
         }
+    }
+
+    /// The same, with other ECMs that have some of those that clients ask for.
+    pub fn with_fleet(self, fleet: Option<Arc<Fleet>>) -> Self {
+        Self { fleet, ..self }
+    }
+
+    /// The other ECMs, if there are some.
+    pub const fn fleet(&self) -> Option<&Arc<Fleet>> {
+        self.fleet.as_ref()
     }
 
     /// The phase of the connections that requests come by.

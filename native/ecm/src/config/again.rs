@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::ConfigError;
 use super::file::Config;
+use super::fleet::FleetConfig;
 use super::listener::ListenerConfig;
 use super::nodes::NodesConfig;
 use super::trunk::TrunkConfig;
@@ -93,6 +94,7 @@ impl Config {
             file.nodes.name_servers == self.nodes.name_servers,
         );
         let trunk = self.trunk.go_on_with(file.trunk, &mut compare);
+        let fleet = FleetConfig::go_on_with(self.fleet.as_ref(), file.fleet, &mut compare);
         let config = Self {
             threads: self.threads,
             names_listeners: self.names_listeners,
@@ -110,12 +112,40 @@ impl Config {
                 name_servers: self.nodes.name_servers.clone(),
                 ..file.nodes
             },
+            fleet,
             ..file
         };
         Again {
             config,
             needs_restart,
         }
+    }
+}
+
+impl FleetConfig {
+    /// The peers can change, and the files for TLS; whether there is TLS can't, as with the trunks.
+    fn go_on_with(
+        running: Option<&Self>,
+        file: Option<Self>,
+        compare: &mut impl FnMut(&'static str, bool),
+    ) -> Option<Self> {
+        let (Some(running), Some(file)) = (running, &file) else {
+            compare("fleet", running.is_none() && file.is_none());
+            return running.cloned();
+        };
+        compare("fleet.name", file.name == running.name);
+        compare("fleet.key", file.key == running.key);
+        compare("fleet.address", file.address == running.address);
+        compare("fleet.allow_plain", file.allow_plain == running.allow_plain);
+        compare("fleet.tls", file.tls.is_some() == running.tls.is_some());
+        Some(Self {
+            peers: file.peers.clone(),
+            tls: match (&running.tls, &file.tls) {
+                (Some(_), Some(tls)) => Some(tls.clone()),
+                (running, _) => running.clone(),
+            },
+            ..running.clone()
+        })
     }
 }
 

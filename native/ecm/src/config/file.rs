@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::entrances::{BoshConfig, ClientTlsConfig, HostMetaConfig, WebSocketConfig, XmppConfig};
 use super::error::ConfigError;
+use super::fleet::{self, FleetConfig};
 use super::limits::LimitsConfig;
 use super::listener::{self, Application, ListenerConfig, ListenerKind};
 use super::network::Network;
@@ -33,6 +34,9 @@ pub struct Config {
     /// How nodes are chosen.
     #[serde(deserialize_with = "nodes::checked")]
     pub nodes: NodesConfig,
+    /// The other ECMs, if there are some.
+    #[serde(deserialize_with = "fleet::checked")]
+    pub fleet: Option<FleetConfig>,
     /// Where clients connect.
     #[serde(rename = "listener", deserialize_with = "listener::at_least_one")]
     pub listeners: Vec<ListenerConfig>,
@@ -237,6 +241,7 @@ impl Default for Config {
             trunk: TrunkConfig::default(),
             named_nodes: Vec::new(),
             nodes: NodesConfig::default(),
+            fleet: None,
             listeners: vec![ListenerConfig::new(
                 SocketAddr::from(([127, 0, 0, 1], 5280)),
                 ListenerKind::Http,

@@ -4,6 +4,7 @@ mod again;
 mod entrances;
 mod error;
 mod file;
+mod fleet;
 mod limits;
 mod listener;
 mod network;
@@ -15,6 +16,7 @@ pub use again::Again;
 pub use entrances::{BoshConfig, HostMetaConfig, WebSocketConfig, XmppConfig};
 pub use error::ConfigError;
 pub use file::Config;
+pub use fleet::FleetConfig;
 pub use limits::LimitsConfig;
 pub use listener::{
     Application, ClientCertificates, ListenerConfig, ListenerKind, Service, StartTls,

@@ -181,13 +181,18 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
              `logins_per_second_per_address`, `logins_at_once`, `login_wait`, `max_client_buffer`, `max_output_buffer`, `max_input_buffer`",
         ),
         (
+            "[fleet]\nname = \"a-b\"\n",
+            "ecm.toml:2:8: fleet.name: \"a-b\" is not a name for an ECM, write 1 to 32 letters, digits and \
+             underscores, such as \"ecm1\"",
+        ),
+        (
             "[tls]\nticket_keys = 3\n",
             "ecm.toml:2:15: tls.ticket_keys: invalid type: integer `3`, expected a file's path as text",
         ),
         (
             "trunks = 4\n",
             "ecm.toml:1:1: trunks: unknown field `trunks`, expected one of \
-             `threads`, `trusted_proxies`, `trunk`, `node`, `nodes`, `listener`, `websocket`, `host_meta`, \
+             `threads`, `trusted_proxies`, `trunk`, `node`, `nodes`, `fleet`, `listener`, `websocket`, `host_meta`, \
              `certificate`, `tls`, `xmpp`, `bosh`, `limits`, `metrics`, `control`, `log`",
         ),
         (

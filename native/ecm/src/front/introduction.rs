@@ -15,14 +15,20 @@ use crate::trunk::canonical;
 
 /// Reads the PROXY header that has to come first, and puts what it says into the arrival. `None` if
 /// the connection has to be closed without a word: the specification wants no answer.
-pub async fn introduce(mut arrival: Arrival) -> Option<Arrival> {
+pub async fn introduce(arrival: Arrival) -> Option<Arrival> {
     let peer = arrival.peer;
-    let limit = arrival.downstream.settings.limits.head_timeout;
     if !may_introduce(&arrival) {
         REFUSALS.of(Reason::ProxyHeader).add(1);
         tracing::warn!(%peer, "refused: not one of the trusted_proxies, and with proxy_protocol nobody else may connect");
         return None;
     }
+    introduce_by_trusted(arrival).await
+}
+
+/// The same where whoever connected is known to be trusted.
+pub async fn introduce_by_trusted(mut arrival: Arrival) -> Option<Arrival> {
+    let peer = arrival.peer;
+    let limit = arrival.downstream.settings.limits.head_timeout;
     let mut phase = arrival.phase.clone();
     let mut backlog = Backlog::default();
     let result = tokio::select! {

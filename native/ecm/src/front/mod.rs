@@ -7,4 +7,5 @@ mod dispatch;
 pub mod inherited;
 mod introduction;
 pub mod listener;
+pub mod peers;
 mod refusal;

@@ -153,6 +153,37 @@ pub enum Reason {
     OutputBuffer,
 }
 
+/// Why a request for a session of another ECM was not answered by that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FleetFailure {
+    /// No key of the fleet has signed the session's identifier.
+    Forged,
+    /// No peer has the name that is in it.
+    Unknown,
+    /// The peer can't be reached.
+    Gone,
+    /// The connection to the peer was just lost, or is not up yet: the client asks again.
+    Lost,
+}
+
+impl Label for FleetFailure {
+    const KEY: &'static str = "cause";
+    const ALL: &'static [Self] = &[Self::Forged, Self::Unknown, Self::Gone, Self::Lost];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forged => "forged",
+            Self::Unknown => "unknown",
+            Self::Gone => "gone",
+            Self::Lost => "lost",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
 impl Reason {
     /// Why a stream ends with an error that is said here; nothing if that is nobody's fault.
     pub const fn of(condition: Condition) -> Option<Self> {

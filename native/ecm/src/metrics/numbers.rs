@@ -4,7 +4,7 @@ use megaphone_trunk::proxy::Transport;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::counter::Counter;
-use super::labels::{Direction, Family, Reason};
+use super::labels::{Direction, Family, FleetFailure, Reason};
 use super::times::Times;
 use crate::config::ListenerKind;
 
@@ -52,5 +52,13 @@ pub static TRUNK_WRITE_TIMES: Times = Times::new(|| {
 pub static TRUNK_LOSSES: Counter = Counter::new();
 /// How often a trunk could not be had.
 pub static TRUNK_FAILURES: Counter = Counter::new();
+/// The other ECMs that are connected to.
+pub static FLEET_PEERS_UP: Counter = Counter::new();
+/// Requests that other ECMs had the sessions for.
+pub static FLEET_HANDED_ON: Counter = Counter::new();
+/// Requests that other ECMs handed on to this one.
+pub static FLEET_RECEIVED: Counter = Counter::new();
+/// Requests for sessions of other ECMs that those did not answer.
+pub static FLEET_FAILURES: Family<FleetFailure, 4> = Family::new();
 /// Who was refused, and why.
 pub static REFUSALS: Family<Reason, 18> = Family::new();

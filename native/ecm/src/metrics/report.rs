@@ -12,9 +12,10 @@ use prometheus_client::registry::Registry;
 use super::labels::{Direction, Label};
 use super::nodes::NodeNow;
 use super::numbers::{
-    CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, LOGIN_FAILURES,
-    LOGIN_TIMES, LOGIN_WAITS, LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES,
-    TRUNK_FAILURES, TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
+    CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, FLEET_FAILURES,
+    FLEET_HANDED_ON, FLEET_PEERS_UP, FLEET_RECEIVED, LOGIN_FAILURES, LOGIN_TIMES, LOGIN_WAITS,
+    LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES, TRUNK_FAILURES, TRUNK_LOSSES,
+    TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
 use super::times::Times;
 
@@ -58,6 +59,7 @@ impl Collector for Now {
         report.logins(self)?;
         report.trunks(self)?;
         report.nodes(self)?;
+        report.fleet()?;
         report.addresses(self)?;
         report.counters(
             "refusals",
@@ -96,6 +98,29 @@ impl Report<'_> {
             "client_bytes",
             "Bytes on client connections, without TLS.",
             CLIENT_BYTES.values(),
+        )
+    }
+
+    fn fleet(&mut self) -> fmt::Result {
+        self.gauge(
+            "fleet_peers_up",
+            "Other ECMs of [fleet] peers that are connected to.",
+            FLEET_PEERS_UP.get(),
+        )?;
+        self.counter(
+            "fleet_handed_on",
+            "BOSH requests that were handed on to the ECM that has their session.",
+            FLEET_HANDED_ON.get(),
+        )?;
+        self.counter(
+            "fleet_received",
+            "Requests that other ECMs handed on to this one.",
+            FLEET_RECEIVED.get(),
+        )?;
+        self.counters(
+            "fleet_failures",
+            "BOSH requests for sessions of other ECMs that these did not answer, by cause.",
+            FLEET_FAILURES.values(),
         )
     }
 

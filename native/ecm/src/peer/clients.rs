@@ -13,6 +13,8 @@ use crate::peer::addresses::Connected;
 #[derive(Debug)]
 pub struct Clients {
     count: AtomicU64,
+    /// How many of other ECMs have a request here.
+    guests: AtomicU64,
     /// For so many there is room at all.
     room: u64,
     left: Notify,
@@ -22,9 +24,18 @@ pub struct Clients {
 #[derive(Debug)]
 pub struct Place {
     clients: Arc<Clients>,
+    kind: Kind,
     counted: Option<ListenerKind>,
     /// Its place among the connections of its address; few programs limit these.
     connected: Option<Box<Connected>>,
+}
+
+/// Whose place it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Client,
+    /// One of another ECM, which has a place there.
+    Guest,
 }
 
 impl Clients {
@@ -32,6 +43,7 @@ impl Clients {
     pub fn new(room: u64) -> Self {
         Self {
             count: AtomicU64::new(0),
+            guests: AtomicU64::new(0),
             room,
             left: Notify::new(),
         }
@@ -46,9 +58,21 @@ impl Clients {
             .ok()?;
         Some(Place {
             clients: Arc::clone(self),
+            kind: Kind::Client,
             counted: None,
             connected: None,
         })
+    }
+
+    /// A place that takes none from others.
+    pub fn guest(self: &Arc<Self>) -> Place {
+        self.guests.fetch_add(1, Ordering::AcqRel);
+        Place {
+            clients: Arc::clone(self),
+            kind: Kind::Guest,
+            counted: None,
+            connected: None,
+        }
     }
 
     /// How many there are.
@@ -56,11 +80,11 @@ impl Clients {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Waits until there are none.
+    /// Waits until there are none, nor guests.
     pub async fn all_left(&self) {
         loop {
             let left = self.left.notified();
-            if self.count() == 0 {
+            if self.count() == 0 && self.guests.load(Ordering::Acquire) == 0 {
                 return;
             }
             left.await;
@@ -89,7 +113,11 @@ impl Drop for Place {
         if let Some(kind) = self.counted {
             CLIENTS.of(kind).subtract_one();
         }
-        if self.clients.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let those = match self.kind {
+            Kind::Client => &self.clients.count,
+            Kind::Guest => &self.clients.guests,
+        };
+        if those.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.clients.left.notify_waiters();
         }
     }

@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod clients;
 pub mod deadlines;
+pub mod handed;
 mod progress;
 pub mod socket;
 mod stopwatch;

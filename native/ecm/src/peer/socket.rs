@@ -17,6 +17,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use super::handed::HandedSocket;
 use super::progress::Moved;
 use super::tls::{Layer, TlsSocket};
 use crate::metrics::{CLIENT_BYTES, Direction};
@@ -45,13 +46,15 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))
 }
 
-/// A client's socket. TLS is in a box, so that a plain client pays nothing for it.
+/// A client's socket. All else than a plain one is in a box, so that a plain client pays nothing for it.
 #[derive(Debug)]
 pub enum Socket {
     /// Bytes as they are.
     Plain(TcpStream),
     /// Bytes that are encrypted.
     Tls(Box<TlsSocket>),
+    /// The client is another ECM's, which hands its request on.
+    Handed(Box<HandedSocket>),
 }
 
 /// What became of output.
@@ -76,28 +79,39 @@ impl Written {
 }
 
 /// What a socket is read by.
-pub struct Reader<'a> {
-    half: ReadHalf<'a>,
-    layer: Option<&'a mut Layer>,
+pub enum Reader<'a> {
+    /// Bytes as they are.
+    Plain(ReadHalf<'a>),
+    /// Bytes that are encrypted.
+    Tls(ReadHalf<'a>, &'a mut Layer),
+    /// A stream of another ECM.
+    Handed(&'a HandedSocket),
 }
 
 /// What a socket is written by.
-pub struct Writer<'a>(WriteHalf<'a>);
+pub enum Writer<'a> {
+    /// A socket of the system.
+    Socket(WriteHalf<'a>),
+    /// A stream of another ECM.
+    Handed(&'a HandedSocket),
+}
 
 impl Socket {
     /// The address that the client connected to.
     ///
     /// # Errors
-    /// If the system doesn't know, which it does as long as the socket is there.
+    /// If the system doesn't know, which it does as long as the socket is there; or if only another ECM can know.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.stream().local_addr()
+        self.stream()
+            .ok_or(io::ErrorKind::Unsupported)?
+            .local_addr()
     }
 
     /// The client's TLS, as ejabberd is told of it.
     #[must_use]
     pub fn tls(&self) -> Option<proxy::Tls> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Handed(_) => None,
             Self::Tls(socket) => Some(socket.describe()),
         }
     }
@@ -105,7 +119,7 @@ impl Socket {
     /// The certificates that the client showed this program: its own, and those between it and its CA.
     pub fn shown_by_client(&self) -> &[CertificateDer<'static>] {
         match self {
-            Self::Plain(_) => &[],
+            Self::Plain(_) | Self::Handed(_) => &[],
             Self::Tls(socket) => socket.shown_by_client(),
         }
     }
@@ -113,7 +127,7 @@ impl Socket {
     /// What the client's login can be bound to of its TLS with this program, for whoever asks first.
     pub fn take_bindings(&mut self) -> proxy::ChannelBindings {
         match self {
-            Self::Plain(_) => proxy::ChannelBindings::default(),
+            Self::Plain(_) | Self::Handed(_) => proxy::ChannelBindings::default(),
             Self::Tls(socket) => socket.take_bindings(),
         }
     }
@@ -126,6 +140,8 @@ impl Socket {
         let written = match self {
             Self::Plain(stream) => stream.try_write(bytes),
             Self::Tls(socket) => socket.try_write(bytes),
+            // It counts where the client is.
+            Self::Handed(socket) => return socket.try_write(bytes),
         }?;
         CLIENT_BYTES.of(Direction::Out).add(written as u64);
         Ok(written)
@@ -162,7 +178,7 @@ impl Socket {
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Handed(_) => false,
             Self::Tls(socket) => socket.has_unsent(),
         }
     }
@@ -171,7 +187,7 @@ impl Socket {
     #[must_use]
     pub const fn unread(&self) -> usize {
         match self {
-            Self::Plain(_) => 0,
+            Self::Plain(_) | Self::Handed(_) => 0,
             Self::Tls(socket) => socket.unread(),
         }
     }
@@ -182,7 +198,7 @@ impl Socket {
     /// Why the socket failed.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(_) => Ok(()),
+            Self::Plain(_) | Self::Handed(_) => Ok(()),
             Self::Tls(socket) => socket.flush(),
         }
     }
@@ -203,6 +219,11 @@ impl Socket {
                 buffer.filled().len()
             }
             Self::Tls(socket) => ready!(socket.poll_read(context, buffer))?,
+            Self::Handed(socket) => {
+                let bytes = ready!(socket.poll_take(context, buffer.len()))?;
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                return Poll::Ready(Ok(bytes.len()));
+            }
         };
         CLIENT_BYTES.of(Direction::In).add(read as u64);
         Poll::Ready(Ok(read))
@@ -213,26 +234,34 @@ impl Socket {
     /// # Errors
     /// Why the socket failed.
     pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_write_ready(context)
+        match self {
+            Self::Plain(stream) => stream.poll_write_ready(context),
+            Self::Tls(socket) => socket.stream().poll_write_ready(context),
+            Self::Handed(socket) => socket.poll_writable(context),
+        }
     }
 
     /// Both directions, to wait for them at once.
     pub fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
-        let (stream, layer) = match self {
-            Self::Plain(stream) => (stream, None),
+        match self {
+            Self::Plain(stream) => {
+                let (reader, writer) = stream.split();
+                (Reader::Plain(reader), Writer::Socket(writer))
+            }
             Self::Tls(socket) => {
                 let (stream, layer) = socket.split();
-                (stream, Some(layer))
+                let (reader, writer) = stream.split();
+                (Reader::Tls(reader, layer), Writer::Socket(writer))
             }
-        };
-        let (half, writer) = stream.split();
-        (Reader { half, layer }, Writer(writer))
+            Self::Handed(socket) => (Reader::Handed(socket), Writer::Handed(socket)),
+        }
     }
 
-    const fn stream(&self) -> &TcpStream {
+    const fn stream(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(socket) => socket.stream(),
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(socket) => Some(socket.stream()),
+            Self::Handed(_) => None,
         }
     }
 }
@@ -260,14 +289,19 @@ impl Reader<'_> {
         context: &mut Context<'_>,
         feed: &mut impl FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        let read = match &mut self.layer {
-            Some(layer) => ready!(layer.poll_read(&mut self.half, context, usize::MAX, feed))?,
-            None => ready!(with_read_buffer(|buffer| {
+        let read = match self {
+            Self::Tls(half, layer) => ready!(layer.poll_read(half, context, usize::MAX, feed))?,
+            Self::Plain(half) => ready!(with_read_buffer(|buffer| {
                 let mut buffer = ReadBuf::new(buffer);
-                ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer))?;
+                ready!(Pin::new(half).poll_read(context, &mut buffer))?;
                 feed(buffer.filled());
                 Poll::Ready(io::Result::Ok(buffer.filled().len()))
             }))?,
+            Self::Handed(socket) => {
+                let bytes = ready!(socket.poll_take(context, usize::MAX))?;
+                feed(&bytes);
+                return Poll::Ready(Ok(bytes.len()));
+            }
         };
         CLIENT_BYTES.of(Direction::In).add(read as u64);
         Poll::Ready(Ok(read))
@@ -280,7 +314,10 @@ impl Writer<'_> {
     /// # Errors
     /// Why the socket failed.
     pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_ref().poll_write_ready(context)
+        match self {
+            Self::Socket(half) => half.as_ref().poll_write_ready(context),
+            Self::Handed(socket) => socket.poll_writable(context),
+        }
     }
 }
 
@@ -310,8 +347,11 @@ pub async fn close_gently(mut socket: Socket) {
             return;
         }
         // Nobody decrypts what is for nobody.
-        let (mut reader, _writer) = socket.split();
-        reader.layer = None;
+        let (reader, _writer) = socket.split();
+        let mut reader = match reader {
+            Reader::Tls(half, _layer) => Reader::Plain(half),
+            reader => reader,
+        };
         let mut left = LINGER_BYTES;
         while let Ok(length @ 1..) = reader.read(|_bytes| ()).await
             && length < left
@@ -338,6 +378,10 @@ pub async fn send_end(socket: &mut Socket) -> io::Result<()> {
             }
             socket.split().0
         }
+        Socket::Handed(socket) => {
+            socket.finish();
+            return Ok(());
+        }
     };
     stream.shutdown().await
 }
@@ -353,6 +397,12 @@ pub fn say_goodbye(socket: &mut Socket) {
 
 /// Makes the connection's end a reset, so that no client takes a cut answer for a whole one.
 pub fn reset(socket: &Socket) {
-    // If this fails, the client is gone already.
-    let _ = SockRef::from(socket.stream()).set_linger(Some(Duration::ZERO));
+    match socket {
+        Socket::Handed(socket) => socket.reset(),
+        Socket::Plain(_) | Socket::Tls(_) => {
+            let socket = socket.stream().map(SockRef::from);
+            // If this fails, the client is gone already.
+            let _ = socket.map(|socket| socket.set_linger(Some(Duration::ZERO)));
+        }
+    }
 }

@@ -43,6 +43,11 @@ impl Dialler {
         }
     }
 
+    /// Where they lead.
+    pub const fn address(&self) -> &TrunkAddress {
+        &self.address
+    }
+
     /// The next trunks are opened with other certificates; those that are up stay.
     pub fn set_tls(&self, tls: Option<TlsClient>) {
         *self.tls.write() = tls;
@@ -96,7 +101,11 @@ impl Dialler {
     }
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// Sets up the socket of a connection that many share.
+///
+/// # Errors
+/// If the system refuses an option, which it does for a socket whose other side has left.
+pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new()

@@ -28,16 +28,18 @@ mod usage;
 mod v1;
 mod v2;
 
+pub use backoff::Backoff;
 pub use budget::OutputBudget;
 pub use capabilities::Capabilities;
 pub use connection::{Connection, Sent};
-pub use dial::Dialler;
+pub use dial::{Dialler, Reader, Writer, prepare};
 pub use mailbox::{Delivery, End};
 pub use opening::{Binding, Content, Opening, canonical};
 pub use pool::{Order, PoolConfig, TrunkPool};
 pub use tls::{TlsClient, TlsClients, TlsError, load as load_tls};
 pub use trunks::Trunks;
 pub use usage::Kind;
+pub use v2::{Accept, Lost, Multiplexer, Stream};
 
 /// The trunk was lost, with all its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -7,12 +7,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use megaphone_http::{RequestDecoder, RequestHead};
 
+use super::elsewhere::try_again;
 use super::reading::Reading;
 use super::response::ResponseHead;
 use crate::backlog::Backlog;
 use crate::bosh::sessions::Sessions;
 use crate::bosh::shared::{Fetched, SharedSession};
 use crate::entrance::{Downstream, Handover};
+use crate::fleet::{Cut, Handed, Next};
 use crate::http::answer::Persistence;
 use crate::http::deadlines::{Deadlines, Expected};
 use crate::http::{Origins, Route, Unread};
@@ -67,6 +69,8 @@ pub(super) enum Due {
     Whole(Bytes, Persistence),
     /// A session has it, or will.
     Held(Held),
+    /// Another ECM has it, or will.
+    Handed(Box<(Handed, ResponseHead)>),
 }
 
 /// A request that a session holds.
@@ -144,7 +148,52 @@ impl HttpConnection {
                 }
                 Fetched::Gone => return Err(Ending::Close),
             },
+            Some(Due::Handed(handed)) => return self.next_of_handed(handed),
         };
+        self.take_answer(bytes, persistence);
+        Ok(Moved::Yes)
+    }
+
+    /// Takes what comes next of an answer that another ECM gives.
+    fn next_of_handed(&mut self, mut of: Box<(Handed, ResponseHead)>) -> Result<Moved, Ending> {
+        let (handed, response) = &mut *of;
+        if self.phase != Phase::Serving {
+            handed.close_after();
+        }
+        let cut = match handed.next() {
+            Next::Piece(bytes) => {
+                self.output = bytes;
+                self.due = Some(Due::Handed(of));
+                return Ok(Moved::Yes);
+            }
+            Next::Last(bytes) => {
+                let persistence = handed.persistence();
+                self.take_answer(bytes, persistence);
+                return Ok(Moved::Yes);
+            }
+            // The client can ask another ECM, and its session goes on.
+            Next::NotYet if self.phase != Phase::Serving && handed.is_unanswered() => Cut::Lost,
+            Next::NotYet => {
+                self.due = Some(Due::Handed(of));
+                return Ok(Moved::No);
+            }
+            Next::Cut(cut) => cut,
+        };
+        match cut {
+            Cut::Lost => {
+                let again = try_again(response.clone());
+                let (handed, _) = *of;
+                handed.abort();
+                self.due = Some(again);
+                Ok(Moved::Yes)
+            }
+            Cut::Closed => Err(Ending::Close),
+            Cut::Within => Err(Ending::Reset),
+        }
+    }
+
+    /// The next answer goes out.
+    fn take_answer(&mut self, bytes: Bytes, persistence: Persistence) {
         self.output = bytes;
         self.due = self.later.pop_front();
         if self.later.is_empty() {
@@ -153,7 +202,6 @@ impl HttpConnection {
         if persistence == Persistence::Closes {
             self.ending = Some(Ending::Close);
         }
-        Ok(Moved::Yes)
     }
 
     /// Adds an answer behind those that are due.
@@ -182,8 +230,10 @@ impl HttpConnection {
     pub(super) fn abandon(&mut self) {
         let now = Instant::now();
         for due in self.due.take().into_iter().chain(self.later.drain(..)) {
-            if let Due::Held(held) = due {
-                held.session.abandon(held.rid, now);
+            match due {
+                Due::Held(held) => held.session.abandon(held.rid, now),
+                Due::Handed(handed) => handed.0.abort(),
+                Due::Whole(..) => {}
             }
         }
     }

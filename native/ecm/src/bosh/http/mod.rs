@@ -6,6 +6,7 @@
 //! relay once all before it are answered.
 
 mod connection;
+mod elsewhere;
 mod reading;
 mod requests;
 mod response;
@@ -144,6 +145,7 @@ impl HttpConnection {
         let due = self.due.as_ref().filter(|_| !wanted.room);
         let answered = |context: &mut Context<'_>| match due {
             Some(Due::Held(held)) => held.session.poll_answered(held.rid, context),
+            Some(Due::Handed(handed)) => handed.0.poll_changed(context),
             Some(Due::Whole(..)) => Poll::Ready(()),
             None => Poll::Pending,
         };
@@ -174,7 +176,7 @@ impl HttpConnection {
     /// The client has closed its side. Who waits for an answer that may take long has left; who closes
     /// behind a request that is answered at once gets that.
     fn input_ended(&mut self) -> Result<(), Ending> {
-        let waits = matches!(self.due, Some(Due::Held(_)));
+        let waits = matches!(self.due, Some(Due::Held(_) | Due::Handed(_)));
         if waits || self.reading.is_some() {
             return Err(Ending::ClientLeft);
         }

@@ -8,6 +8,7 @@ use megaphone_http::{BodyLength, Event, RequestHead};
 use megaphone_xmpp::bosh::{Addressee, Condition, Request};
 
 use super::connection::{Due, Held, HttpConnection, PIPELINED, Reads};
+use super::elsewhere::Place;
 use super::reading::{Reading, Sender, is_coded};
 use super::response::{AllowOrigin, Plain, ResponseHead, Shows};
 use crate::bosh::answer::Answer;
@@ -134,9 +135,12 @@ impl HttpConnection {
     }
 
     fn is_logged_in(&self, sid: &str) -> bool {
-        let sessions = &self.sessions;
-        let session = Sid::parse(sid).and_then(|sid| sessions.find(sid));
-        session.is_some_and(|session| session.is_logged_in())
+        match self.place_of(sid) {
+            Place::Here(session) => session.is_logged_in(),
+            // Its ECM knows, and holds it to that.
+            Place::There(_) => true,
+            Place::Nowhere => false,
+        }
     }
 
     fn refuse_plain(&mut self, head: &RequestHead, plain: Plain) {
@@ -208,9 +212,12 @@ impl HttpConnection {
                 Err(answer) => whole(&response, &answer),
             };
         };
-        let sessions = &self.sessions;
-        let Some(session) = Sid::parse(sid).and_then(|sid| sessions.find(sid)) else {
-            return whole(&response, &Answer::terminate(Condition::ItemNotFound));
+        let session = match self.place_of(sid) {
+            Place::Here(session) => session,
+            Place::There(peer) => return self.hand_on(&peer, head, body, response),
+            Place::Nowhere => {
+                return whole(&response, &Answer::terminate(Condition::ItemNotFound));
+            }
         };
         if session.security() == Security::Encrypted && self.security(head) == Security::Plain {
             // To end the session would serve who overheard its identifier (XEP-0124, 19.1).
@@ -253,7 +260,10 @@ impl HttpConnection {
             );
             Answer::terminate(Condition::InternalServerError)
         })?;
-        let mut session = BoshSession::create(sid, request, &Policy::of(&settings.bosh), now)?;
+        let fleet = self.sessions.fleet();
+        let identifier = fleet.map(|fleet| fleet.identifier(&sid.to_string()));
+        let mut session = BoshSession::create(sid, request, &Policy::of(&settings.bosh), now)?
+            .known_as(identifier);
         let content = Content::XmppFraming(Binding::Bosh);
         let opening = self.downstream.opening_for(head, &self.origins, content);
         let registries = &self.downstream.registries;

@@ -73,6 +73,7 @@ impl ResponseHead {
             Status::BadRequest => "400 Bad Request",
             Status::Forbidden => "403 Forbidden",
             Status::NotFound => "404 Not Found",
+            Status::BadGateway => "502 Bad Gateway",
         };
         self.write(status, content_type.unwrap_or(XML), "", &answer.body)
     }

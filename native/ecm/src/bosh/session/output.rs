@@ -89,8 +89,12 @@ impl BoshSession {
         documents: &[Bytes],
         report: Option<(u64, u64)>,
     ) -> Answer {
-        let sid = self.sid.to_string();
         let first = !self.is_known;
+        let identifier = self.identifier.take();
+        let sid = match (first, &identifier) {
+            (true, Some(identifier)) => identifier.to_string(),
+            _ => self.sid.to_string(),
+        };
         self.is_known = true;
         // What the last <open/> said goes with what came after it.
         let takes_opened = first || !documents.is_empty();

@@ -19,6 +19,8 @@ const FEATURES: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct BoshSession {
     pub(super) sid: Sid,
+    /// The identifier that the client is told, if other ECMs have to know whose the session is; until it is told.
+    pub(super) identifier: Option<Box<str>>,
     pub(super) parameters: Parameters,
     /// The domain that the client wants.
     pub(super) to: Box<str>,
@@ -159,6 +161,12 @@ pub(super) enum Features {
 }
 
 impl BoshSession {
+    /// The same, that the client knows by this identifier.
+    pub fn known_as(self, identifier: Option<String>) -> Self {
+        let identifier = identifier.map(Box::from);
+        Self { identifier, ..self }
+    }
+
     /// The session that a request creates, which is then held; its first document is in
     /// [`outgoing`](Self::outgoing).
     ///
@@ -190,6 +198,7 @@ impl BoshSession {
         }
         Ok(Self {
             sid,
+            identifier: None,
             parameters: Parameters::agree(request, policy),
             to: to.into(),
             requests: Requests::new(request.rid, now),

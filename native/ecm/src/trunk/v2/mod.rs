@@ -14,6 +14,7 @@ pub use self::mux::Multiplexer;
 pub use self::queue::Queue;
 pub use self::run::Lost;
 pub use self::stream::Stream;
+pub use self::streams::Accept;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::streams::Streams;
+use super::streams::{Accept, Streams};
 use crate::backlog::Backlogs;
 use crate::trunk::budget::OutputBudget;
 use crate::trunk::mailbox::{End, Mailbox};
@@ -56,6 +56,18 @@ pub struct Multiplexer {
     pub(super) budget: Arc<OutputBudget>,
     pub(super) backlogs: Arc<Backlogs>,
     pub(super) started: Instant,
+    /// Who takes the streams that the other side opens, if it may open some.
+    pub(super) accept: Option<Accept>,
+    /// Who is on the other side.
+    pub(super) far: Far,
+}
+
+/// Who is on the other side of a trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Far {
+    Ejabberd,
+    /// Another ECM.
+    Peer,
 }
 
 #[derive(Debug)]
@@ -89,15 +101,35 @@ impl Multiplexer {
         Self::with_spare_ids(budget, backlogs, usage, ping_interval, SPARE_IDS)
     }
 
-    pub(super) fn with_spare_ids(
+    /// The same to another ECM.
+    pub fn to_peer(
         budget: Arc<OutputBudget>,
         backlogs: Arc<Backlogs>,
-        usage: Arc<Usage>,
         ping_interval: Duration,
-        spare_ids: u32,
     ) -> Self {
-        let ping_interval = u64::try_from(ping_interval.as_millis()).unwrap_or(u64::MAX);
-        let config = Config {
+        Self {
+            far: Far::Peer,
+            ..Self::new(budget, backlogs, Arc::default(), ping_interval)
+        }
+    }
+
+    /// One that another ECM has opened; the streams that it opens go to `accept`.
+    pub fn from_peer(
+        budget: Arc<OutputBudget>,
+        backlogs: Arc<Backlogs>,
+        ping_interval: Duration,
+        accept: Accept,
+    ) -> Self {
+        let mux = Self::to_peer(budget, backlogs, ping_interval);
+        mux.state.lock().session = Session::server(Self::config(mux.ping_interval), 0);
+        Self {
+            accept: Some(accept),
+            ..mux
+        }
+    }
+
+    fn config(ping_interval: u64) -> Config {
+        Config {
             keepalive_interval: ping_interval,
             keepalive_timeout: LOST_AFTER
                 .saturating_sub(ping_interval)
@@ -107,10 +139,20 @@ impl Multiplexer {
             high_watermark: AHEAD_OF_WINDOW,
             low_watermark: AHEAD_OF_WINDOW / 2,
             ..Config::default()
-        };
+        }
+    }
+
+    pub(super) fn with_spare_ids(
+        budget: Arc<OutputBudget>,
+        backlogs: Arc<Backlogs>,
+        usage: Arc<Usage>,
+        ping_interval: Duration,
+        spare_ids: u32,
+    ) -> Self {
+        let ping_interval = u64::try_from(ping_interval.as_millis()).unwrap_or(u64::MAX);
         Self {
             state: Mutex::new(State {
-                session: Session::client(config, 0),
+                session: Session::client(Self::config(ping_interval), 0),
                 streams: Streams::default(),
                 stage: MuxStage::Serving,
                 waiting_since: None,
@@ -130,7 +172,14 @@ impl Multiplexer {
             budget,
             backlogs,
             started: Instant::now(),
+            accept: None,
+            far: Far::Ejabberd,
         }
+    }
+
+    /// Whether it was lost or has ended, with all that waited for it written or gone.
+    pub fn is_over(&self) -> bool {
+        self.state.lock().stage == MuxStage::Lost
     }
 
     /// Whether new connections may come here.

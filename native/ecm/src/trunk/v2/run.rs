@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use megaphone_trunk::v2::{GoAwayCode, SessionError};
+use megaphone_trunk::v2::{GoAwayCode, HEADER_LEN, SessionError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::mux::{Multiplexer, MuxStage, NEVER_ASKED, State};
+use super::mux::{Far, Multiplexer, MuxStage, NEVER_ASKED, State};
 use super::streams::HandOn;
 use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
 use crate::trunk::dial::{Reader, Writer};
@@ -50,6 +50,16 @@ pub enum Lost {
     Finished,
 }
 
+impl Lost {
+    /// Why one ended that leads to another ECM.
+    pub fn of_peer(&self) -> String {
+        match self {
+            Self::Closed | Self::ClosedInFrame => "closed by the other ECM".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Multiplexer {
     /// Reads and writes the trunk until one of the two is not possible any more, or until it takes no
     /// more streams and none is left. Then all connections end. Returns why.
@@ -75,18 +85,21 @@ impl Multiplexer {
 
     async fn read(&self, mut reader: Reader) -> Lost {
         let mut buffer = vec![0; READ_SIZE];
+        let mut read = 0_usize;
         loop {
             let length = match reader.read(&mut buffer).await {
                 Ok(0) => return self.closed(),
                 Ok(length) => length,
                 Err(error) => return Lost::Read(error),
             };
-            TRUNK_BYTES.of(Direction::Out).add(length as u64);
+            self.count(Direction::Out, length);
             if let Err(error) = self.receive(&buffer[..length]) {
                 return error.into();
             }
-            // What begins with a go-away was turned away: it is never up.
-            if !self.answered.load(Relaxed) && self.is_accepting() {
+            // What begins with a go-away was turned away: it is never up. Less than a header may be anything, such as
+            // the alert of one that wants TLS.
+            read = read.saturating_add(length);
+            if read >= HEADER_LEN && !self.answered.load(Relaxed) && self.is_accepting() {
                 self.answered.store(true, Relaxed);
                 self.answer.notify_waiters();
             }
@@ -106,6 +119,12 @@ impl Multiplexer {
         }
     }
 
+    fn count(&self, direction: Direction, bytes: usize) {
+        if self.far == Far::Ejabberd {
+            TRUNK_BYTES.of(direction).add(bytes as u64);
+        }
+    }
+
     pub fn receive(&self, bytes: &[u8]) -> Result<(), SessionError> {
         let mut state = self.state.lock();
         // Any byte is an answer.
@@ -113,7 +132,7 @@ impl Multiplexer {
         let State {
             session, streams, ..
         } = &mut *state;
-        let mut hand_on = HandOn::to(streams);
+        let mut hand_on = HandOn::to(streams).accepting(self.accept.as_ref(), &self.budget);
         let received = session.receive(bytes, &mut hand_on);
         let HandOn {
             unwanted,
@@ -123,7 +142,7 @@ impl Multiplexer {
         for id in unwanted {
             tracing::debug!(
                 id = id.get(),
-                "ejabberd opened a stream, which only the ECM may do"
+                "the other side opened a stream, which only the one that dialled may do"
             );
             let _ = session.reject(id);
         }
@@ -173,8 +192,10 @@ impl Multiplexer {
                     if let Err(error) = written {
                         return Lost::Write(error);
                     }
-                    TRUNK_BYTES.of(Direction::In).add(batch.len() as u64);
-                    if let Some(since) = since {
+                    self.count(Direction::In, batch.len());
+                    if let Some(since) = since
+                        && self.far == Far::Ejabberd
+                    {
                         TRUNK_WRITE_TIMES.observe(since.elapsed());
                     }
                     batch.clear();

@@ -7,6 +7,7 @@ use megaphone_trunk::v2::{StreamId, Tag, Written};
 use tokio::time::Instant;
 
 use super::mux::{Multiplexer, MuxStage};
+use super::streams::Opened;
 use crate::trunk::mailbox::Mailbox;
 use crate::trunk::usage::Kind;
 use crate::trunk::{Sent, TrunkLost};
@@ -48,6 +49,14 @@ impl Multiplexer {
         }
         let mailbox = Arc::new(Mailbox::new(Arc::clone(&self.budget)));
         Ok(Stream::new(Arc::clone(self), mailbox, kind, header))
+    }
+
+    /// A stream that the other side has opened.
+    pub fn accept(self: &Arc<Self>, opened: Opened) -> Stream {
+        let Opened { id, tag, mailbox } = opened;
+        let mut stream = Stream::new(Arc::clone(self), mailbox, Kind::Request, Vec::new());
+        stream.stream = StreamStage::Open { id, tag };
+        stream
     }
 }
 

@@ -3,11 +3,24 @@
 use std::sync::Arc;
 
 use megaphone_trunk::v2::{Event, Events, StreamId, Tag};
+use tokio::sync::mpsc::UnboundedSender;
 
+use crate::trunk::budget::OutputBudget;
 use crate::trunk::mailbox::{End, Mailbox};
 
 /// A stream that ejabberd opens; it has no reason to.
 const UNWANTED: Tag = Tag::MAX;
+
+/// Who takes the streams that the other side opens.
+pub type Accept = UnboundedSender<Opened>;
+
+/// A stream that the other side has opened: see [`Multiplexer::accept`](super::Multiplexer::accept).
+#[derive(Debug)]
+pub struct Opened {
+    pub(super) id: StreamId,
+    pub(super) tag: Tag,
+    pub(super) mailbox: Arc<Mailbox>,
+}
 
 /// The mailboxes of the streams that are open. A tag is a place in it.
 #[derive(Debug, Default)]
@@ -64,8 +77,10 @@ impl Streams {
 /// Hands on what a session tells.
 #[derive(Debug)]
 pub struct HandOn<'s> {
-    streams: &'s Streams,
-    /// The streams that ejabberd opened.
+    streams: &'s mut Streams,
+    /// With which the streams that the other side opens are taken, if they are.
+    accepts: Option<(&'s Accept, &'s Arc<OutputBudget>)>,
+    /// Those that it had no reason to open.
     pub unwanted: Vec<StreamId>,
     /// Whether ejabberd takes no more streams.
     pub gone_away: bool,
@@ -73,19 +88,35 @@ pub struct HandOn<'s> {
 
 impl<'s> HandOn<'s> {
     /// To these.
-    pub const fn to(streams: &'s Streams) -> Self {
+    pub const fn to(streams: &'s mut Streams) -> Self {
         Self {
             streams,
+            accepts: None,
             unwanted: Vec::new(),
             gone_away: false,
+        }
+    }
+
+    /// The same, and takes the streams that the other side opens.
+    pub fn accepting(self, accept: Option<&'s Accept>, budget: &'s Arc<OutputBudget>) -> Self {
+        Self {
+            accepts: accept.map(|accept| (accept, budget)),
+            ..self
         }
     }
 }
 
 impl<'a> Events<'a> for HandOn<'_> {
     fn opened(&mut self, id: StreamId) -> Tag {
-        self.unwanted.push(id);
-        UNWANTED
+        let Some((accept, budget)) = self.accepts else {
+            self.unwanted.push(id);
+            return UNWANTED;
+        };
+        let mailbox = Arc::new(Mailbox::new(Arc::clone(budget)));
+        let tag = self.streams.insert(Arc::clone(&mailbox));
+        // Nobody takes it any more once the program ends.
+        let _ = accept.send(Opened { id, tag, mailbox });
+        tag
     }
 
     fn event(&mut self, event: Event<'a>) {
@@ -141,7 +172,7 @@ mod tests {
         assert!(streams.get(0).is_none());
         let three = mailbox();
         assert_eq!(streams.insert(Arc::clone(&three)), 0);
-        HandOn::to(&streams).end(0, End::Reset);
+        HandOn::to(&mut streams).end(0, End::Reset);
         assert_eq!(three.take(), Delivery::End(End::Reset));
         assert_eq!(two.take(), Delivery::Nothing);
         streams.remove(0);

@@ -1,0 +1,103 @@
+//! Requests for sessions of other ECMs.
+
+use std::sync::Arc;
+
+use megaphone_http::RequestHead;
+use megaphone_xmpp::bosh::Condition;
+
+use super::connection::{Due, HttpConnection};
+use super::response::ResponseHead;
+use crate::bosh::answer::Answer;
+use crate::bosh::secrets::Sid;
+use crate::bosh::shared::SharedSession;
+use crate::fleet::{Handed, Owner, Peer, Unreachable};
+use crate::http::answer::Persistence;
+use crate::metrics::{FLEET_FAILURES, FleetFailure};
+use crate::peer::Socket;
+use crate::trunk::Content;
+
+/// The fields of a request that its session's ECM has to know. What the client said of the connection is about another
+/// one, and whose the request is comes before it.
+const FIELDS: [&str; 3] = ["Host", "Origin", "Content-Type"];
+
+/// Where a request's session is.
+pub(super) enum Place {
+    Here(Arc<SharedSession>),
+    There(Arc<Peer>),
+    Nowhere,
+}
+
+impl HttpConnection {
+    /// Where the session of this identifier is.
+    pub(super) fn place_of(&self, identifier: &str) -> Place {
+        let here = |text: &str| {
+            let session = Sid::parse(text).and_then(|sid| self.sessions.find(sid));
+            session.map_or(Place::Nowhere, Place::Here)
+        };
+        let Some(fleet) = self.sessions.fleet() else {
+            return here(identifier);
+        };
+        match fleet.owner(identifier) {
+            Some(Owner::Here(text)) => here(text),
+            // A request is handed on once: where it comes to, the session has to be.
+            Some(Owner::There(_)) if matches!(self.downstream.socket, Socket::Handed(_)) => {
+                Place::Nowhere
+            }
+            Some(Owner::There(peer)) => Place::There(peer),
+            None => Place::Nowhere,
+        }
+    }
+
+    /// Hands a request on to the ECM that has its session.
+    pub(super) fn hand_on(
+        &self,
+        peer: &Peer,
+        head: &RequestHead,
+        body: &[u8],
+        response: ResponseHead,
+    ) -> Due {
+        let opening = self
+            .downstream
+            .opening_for(head, &self.origins, Content::Http);
+        match Handed::hand_on(peer, &opening, &written(head, body), response.persistence) {
+            Ok(handed) => Due::Handed(Box::new((handed, response))),
+            Err(Unreachable::Connecting) => try_again(response),
+            Err(Unreachable::Gone) => {
+                FLEET_FAILURES.of(FleetFailure::Gone).add(1);
+                let answer = Answer::terminate(Condition::ItemNotFound);
+                Due::Whole(response.answer(&answer, None), response.persistence)
+            }
+        }
+    }
+}
+
+/// The client may ask again, on another connection.
+pub(super) fn try_again(response: ResponseHead) -> Due {
+    FLEET_FAILURES.of(FleetFailure::Lost).add(1);
+    let response = ResponseHead {
+        persistence: Persistence::Closes,
+        ..response
+    };
+    Due::Whole(
+        response.answer(&Answer::try_again(), None),
+        response.persistence,
+    )
+}
+
+/// The request as the other ECM gets it.
+fn written(head: &RequestHead, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + body.len());
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    put(&[b"POST ", head.target().as_bytes(), b" HTTP/1.1\r\n"]);
+    for name in FIELDS {
+        match head.header(name) {
+            Some(value) => put(&[name.as_bytes(), b": ", value, b"\r\n"]),
+            // There has to be one.
+            None if name == "Host" => put(&[b"Host:\r\n"]),
+            None => {}
+        }
+    }
+    let length = body.len().to_string();
+    put(&[b"Content-Length: ", length.as_bytes(), b"\r\n\r\n", body]);
+    out
+}

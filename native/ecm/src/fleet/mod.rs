@@ -1,0 +1,246 @@
+//! The other ECMs. A BOSH session is at the ECM that created it, and any ECM takes requests for it: the session's
+//! identifier names its ECM, and says so with a MAC under a key that all of them share.
+//!
+//! ```text
+//!   client ──HTTP──> ECM two ──a stream: PROXY header, HTTP/1.1──> ECM one, as if the client had connected to it
+//! ```
+//!
+//! Between two ECMs there is one connection in each direction, a yamux session as on a trunk; each request that is
+//! handed on is a stream of it.
+
+mod handed;
+mod keys;
+mod peer;
+mod shared;
+mod tls;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::rustls::ServerConfig;
+
+pub use self::handed::{Cut, Handed, Next};
+use self::keys::{Keys, KeysError};
+pub use self::peer::{Peer, Unreachable};
+use self::shared::Shared;
+use self::tls::{FleetTls, FleetTlsError};
+use crate::backlog::Backlogs;
+use crate::config::{Config, FleetConfig, TrunkAddress};
+use crate::metrics::{FLEET_FAILURES, FleetFailure};
+use crate::trunk::{Dialler, OutputBudget};
+
+/// How often the file of keys is looked at.
+const KEYS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often the last answers are looked for as the program ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(10);
+
+/// Why an ECM can't be one of several.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// The keys can't be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// There can be no TLS.
+    #[error(transparent)]
+    Tls(#[from] FleetTlsError),
+}
+
+/// This ECM as one of several.
+#[derive(Debug)]
+pub struct Fleet {
+    name: String,
+    address: SocketAddr,
+    keys: Keys,
+    peers: RwLock<HashMap<String, Kept>>,
+    tls: RwLock<Option<FleetTls>>,
+    shared: Arc<Shared>,
+}
+
+/// A peer, and the task that keeps it connected.
+#[derive(Debug)]
+struct Kept {
+    peer: Arc<Peer>,
+    address: TrunkAddress,
+    task: JoinHandle<()>,
+}
+
+/// Where a session is.
+#[derive(Debug)]
+pub enum Owner<'t> {
+    /// Here, if it is anywhere, under this identifier.
+    Here(&'t str),
+    /// At another ECM.
+    There(Arc<Peer>),
+}
+
+impl Fleet {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// [`FleetError`], which names the file.
+    pub fn check(config: &FleetConfig) -> Result<(), FleetError> {
+        Keys::load(config)?;
+        if let Some(tls) = FleetTls::load(config)? {
+            for (name, address) in config.others() {
+                tls.client(name, address)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts to connect to the other ECMs, if there are some.
+    ///
+    /// # Errors
+    /// [`FleetError`], which names the file.
+    pub fn start(
+        config: &Config,
+        budget: &Arc<OutputBudget>,
+        backlogs: &Arc<Backlogs>,
+    ) -> Result<Option<Arc<Self>>, FleetError> {
+        let Some(of) = &config.fleet else {
+            return Ok(None);
+        };
+        let fleet = Self {
+            name: of.name.clone(),
+            address: of.address,
+            keys: Keys::load(of)?,
+            peers: RwLock::default(),
+            tls: RwLock::new(None),
+            shared: Arc::new(Shared::new(config, budget, backlogs)),
+        };
+        fleet.reload(of)?;
+        Ok(Some(Arc::new(fleet)))
+    }
+
+    /// Goes on with other peers, keys and certificates.
+    ///
+    /// # Errors
+    /// [`FleetError`]; then nothing is changed.
+    pub fn reload(&self, config: &FleetConfig) -> Result<(), FleetError> {
+        let tls = FleetTls::load(config)?;
+        let client = |name: &str, address: &TrunkAddress| {
+            let tls = tls.as_ref();
+            tls.map(|tls| tls.client(name, address)).transpose()
+        };
+        let others = config
+            .others()
+            .map(|(name, address)| Ok((name, address, client(name, address)?)))
+            .collect::<Result<Vec<_>, FleetTlsError>>()?;
+        self.keys.refresh()?;
+        let mut peers = self.peers.write();
+        peers.retain(|name, kept| {
+            let stays = config.peers.get(name) == Some(&kept.address);
+            if !stays {
+                kept.task.abort();
+                kept.peer.finish();
+            }
+            stays
+        });
+        for (name, address, client) in others {
+            if let Some(kept) = peers.get(name) {
+                kept.peer.dialler.set_tls(client);
+                continue;
+            }
+            let timeout = self.shared.connect_timeout();
+            let dialler = Dialler::new(address.clone(), timeout, client);
+            let peer = Arc::new(Peer::new(name, dialler));
+            let keeping = Arc::clone(&peer).keep(Arc::clone(&self.shared));
+            let kept = Kept {
+                peer,
+                address: address.clone(),
+                task: tokio::spawn(keeping),
+            };
+            peers.insert(name.clone(), kept);
+        }
+        *self.tls.write() = tls;
+        Ok(())
+    }
+
+    /// Reads the file of the keys again whenever it was replaced.
+    pub async fn keep_keys(self: Arc<Self>) {
+        let mut told = String::new();
+        loop {
+            sleep(KEYS_INTERVAL).await;
+            match self.keys.refresh() {
+                Ok(true) => {
+                    told.clear();
+                    tracing::info!("new keys of the fleet");
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    let error = error.to_string();
+                    if error != told {
+                        tracing::error!("the keys of the fleet stay as they were: {error}");
+                        told = error;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where other ECMs connect.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What other ECMs are accepted with; nothing if there is no TLS.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.read().as_ref().map(FleetTls::server)
+    }
+
+    /// The identifier that all ECMs know a session of this one by.
+    pub fn identifier(&self, session: &str) -> String {
+        self.keys.sign(session, &self.name)
+    }
+
+    /// Where a session is; nowhere if no ECM has given this identifier, or none that this one knows.
+    pub fn owner<'t>(&self, identifier: &'t str) -> Option<Owner<'t>> {
+        let Some(signed) = self.keys.verify(identifier) else {
+            FLEET_FAILURES.of(FleetFailure::Forged).add(1);
+            return None;
+        };
+        if signed.name == self.name {
+            return Some(Owner::Here(signed.session));
+        }
+        let Some(kept) = self
+            .peers
+            .read()
+            .get(signed.name)
+            .map(|it| Arc::clone(&it.peer))
+        else {
+            FLEET_FAILURES.of(FleetFailure::Unknown).add(1);
+            return None;
+        };
+        Some(Owner::There(kept))
+    }
+
+    /// What connections of peers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Ends all connections once their streams have ended and all is written.
+    pub async fn finish(&self, within: Duration) {
+        for kept in self.peers.write().values() {
+            kept.task.abort();
+            kept.peer.finish();
+        }
+        let links = self.shared.links();
+        for link in &links {
+            link.finish();
+        }
+        let all_written = async {
+            while links.iter().any(|link| !link.is_over()) {
+                sleep(LAST_ANSWERS).await;
+            }
+        };
+        // Peers see a connection that is lost.
+        let _ = timeout(within, all_written).await;
+    }
+}

@@ -1,0 +1,184 @@
+//! Another ECM, and the connection to it that is kept up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::shared::Shared;
+use crate::metrics::FLEET_PEERS_UP;
+use crate::trunk::{Dialler, Kind, Lost, Multiplexer, Opening, Stream};
+
+/// A connection that was up for so long was a good one, whatever ended it.
+const STABLE: Duration = Duration::from_secs(1);
+
+/// Another ECM.
+#[derive(Debug)]
+pub struct Peer {
+    name: String,
+    address: String,
+    state: RwLock<State>,
+    pub(super) dialler: Dialler,
+}
+
+/// Whether it can be reached.
+#[derive(Debug)]
+enum State {
+    /// It is being connected to, and nothing says that it can't be.
+    Connecting,
+    Up(Arc<Multiplexer>),
+    /// The last attempt to connect failed.
+    Gone,
+    /// It is no peer any more.
+    Removed,
+}
+
+impl State {
+    /// A connection opens no more streams; those that are open go on.
+    fn finish(self) {
+        if let Self::Up(link) = self {
+            link.finish();
+        }
+    }
+}
+
+/// Why a request can't be handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreachable {
+    /// For now: whether the peer is there is known in a moment.
+    Connecting,
+    /// The peer is gone.
+    Gone,
+}
+
+impl Peer {
+    /// One that is not connected to yet.
+    pub fn new(name: &str, dialler: Dialler) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: dialler.address().to_string(),
+            state: RwLock::new(State::Connecting),
+            dialler,
+        }
+    }
+
+    /// Opens a stream; the peer hears of it with its first content.
+    ///
+    /// # Errors
+    /// [`Unreachable`].
+    pub fn open(&self, opening: &Opening) -> Result<Stream, Unreachable> {
+        match &*self.state.read() {
+            State::Up(link) => {
+                let opened = link.open(Kind::Request, opening.to_header());
+                opened.map_err(|_lost| Unreachable::Connecting)
+            }
+            State::Connecting => Err(Unreachable::Connecting),
+            State::Gone | State::Removed => Err(Unreachable::Gone),
+        }
+    }
+
+    /// Opens no more streams; those that are open go on.
+    pub fn finish(&self) {
+        self.turn(State::Removed);
+    }
+
+    /// Goes on as this, unless it was removed.
+    fn turn(&self, state: State) {
+        let mut current = self.state.write();
+        if matches!(*current, State::Removed) {
+            // The task that keeps it is about to end.
+            drop(current);
+            state.finish();
+            return;
+        }
+        if matches!(state, State::Up(_)) {
+            FLEET_PEERS_UP.add(1);
+        }
+        let before = std::mem::replace(&mut *current, state);
+        drop(current);
+        if matches!(before, State::Up(_)) {
+            FLEET_PEERS_UP.subtract_one();
+        }
+        before.finish();
+    }
+
+    /// Connects, and connects again whenever the connection is lost.
+    pub(super) async fn keep(self: Arc<Self>, shared: Arc<Shared>) {
+        let mut backoff = shared.backoff();
+        let mut told = false;
+        loop {
+            let reason = match self.connect(&shared).await {
+                Ok((link, running)) => {
+                    tracing::info!("ECM {} at {} is up", self.name, self.address);
+                    told = false;
+                    let up = Instant::now();
+                    let reason = self.stay(link, running).await;
+                    if up.elapsed() >= STABLE {
+                        backoff.reset();
+                    }
+                    tracing::info!(
+                        "the connection to ECM {} at {} has ended: {reason}",
+                        self.name,
+                        self.address
+                    );
+                    sleep(backoff.next_wait()).await;
+                    continue;
+                }
+                Err(reason) => reason,
+            };
+            self.turn(State::Gone);
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(
+                    "no connection to ECM {} at {}: {reason}; its BOSH sessions are answered with item-not-found \
+                     here, trying again until it is up",
+                    self.name,
+                    self.address
+                );
+            }
+            sleep(backoff.next_wait()).await;
+        }
+    }
+
+    async fn connect(
+        &self,
+        shared: &Shared,
+    ) -> Result<(Arc<Multiplexer>, JoinHandle<Lost>), String> {
+        let (reader, writer) = self.dialler.dial().await.map_err(|it| it.to_string())?;
+        let link = shared.to_peer();
+        let mut running = tokio::spawn(Arc::clone(&link).run(reader, writer));
+        tokio::select! {
+            biased;
+            () = link.answered() => {
+                self.turn(State::Up(Arc::clone(&link)));
+                Ok((link, running))
+            }
+            ended = &mut running => Err(match ended {
+                Ok(lost) => lost.of_peer(),
+                Err(error) => error.to_string(),
+            }),
+            () = sleep(shared.connect_timeout()) => {
+                running.abort();
+                Err("it was accepted and then not answered".to_owned())
+            }
+        }
+    }
+
+    /// Stays until the connection is lost or takes no more streams.
+    async fn stay(&self, link: Arc<Multiplexer>, mut running: JoinHandle<Lost>) -> String {
+        let reason = tokio::select! {
+            ended = &mut running => match ended {
+                Ok(lost) => lost.of_peer(),
+                Err(error) => error.to_string(),
+            },
+            () = link.retired() => {
+                // Its streams go on.
+                link.finish();
+                "it takes no more requests".to_owned()
+            }
+        };
+        self.turn(State::Connecting);
+        reason
+    }
+}
