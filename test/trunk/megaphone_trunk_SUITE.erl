@@ -187,19 +187,19 @@ space_in_length(Config) ->
 
 %% Confirms that a length of 31, less than the header it includes, ends the trunk.
 length_below_header(Config) ->
-    bad_frame(Config, frame(id(2), [], 31), 0, "frame length 31, the least is 32").
+    bad_frame(Config, frame(id(2), [], 31), 0, "frame length 31; it must be at least 32, as it includes the header").
 
 %% Confirms that a length of 0 ends the trunk.
 length_of_zero(Config) ->
-    bad_frame(Config, frame(id(2), [], 0), 0, "frame length 0, the least is 32").
+    bad_frame(Config, frame(id(2), [], 0), 0, "frame length 0; it must be at least 32, as it includes the header").
 
 %% Confirms that a frame one byte above max_frame_size ends the trunk before its content comes.
 length_above_limit(Config) ->
-    bad_frame(Config, frame(id(2), [], 1048577), 0, "frame length 1048577, the most is 1048576").
+    bad_frame(Config, frame(id(2), [], 1048577), 0, "frame length 1048577; at most 1048576 is allowed").
 
 %% Confirms that the longest length ten digits can say ends the trunk and costs no memory.
 longest_length(Config) ->
-    bad_frame(Config, frame(id(2), [], 9999999999), 0, "frame length 9999999999, the most is").
+    bad_frame(Config, frame(id(2), [], 9999999999), 0, "frame length 9999999999; at most").
 
 %% Confirms that a frame without the first bar ends the trunk.
 missing_first_bar(Config) ->
