@@ -7,14 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use megaphone_http::{RequestDecoder, RequestHead};
 
-use super::elsewhere::try_again;
 use super::reading::Reading;
 use super::response::ResponseHead;
 use crate::backlog::Backlog;
 use crate::bosh::sessions::Sessions;
 use crate::bosh::shared::{Fetched, SharedSession};
 use crate::entrance::{Downstream, Handover};
-use crate::fleet::{Cut, Handed, Next};
+use crate::fleet::Handed;
 use crate::http::answer::Persistence;
 use crate::http::deadlines::{Deadlines, Expected};
 use crate::http::{Origins, Route, Unread};
@@ -154,46 +153,8 @@ impl HttpConnection {
         Ok(Moved::Yes)
     }
 
-    /// Takes what comes next of an answer that another ECM gives.
-    fn next_of_handed(&mut self, mut of: Box<(Handed, ResponseHead)>) -> Result<Moved, Ending> {
-        let (handed, response) = &mut *of;
-        if self.phase != Phase::Serving {
-            handed.close_after();
-        }
-        let cut = match handed.next() {
-            Next::Piece(bytes) => {
-                self.output = bytes;
-                self.due = Some(Due::Handed(of));
-                return Ok(Moved::Yes);
-            }
-            Next::Last(bytes) => {
-                let persistence = handed.persistence();
-                self.take_answer(bytes, persistence);
-                return Ok(Moved::Yes);
-            }
-            // The client can ask another ECM, and its session goes on.
-            Next::NotYet if self.phase != Phase::Serving && handed.is_unanswered() => Cut::Lost,
-            Next::NotYet => {
-                self.due = Some(Due::Handed(of));
-                return Ok(Moved::No);
-            }
-            Next::Cut(cut) => cut,
-        };
-        match cut {
-            Cut::Lost => {
-                let again = try_again(response.clone());
-                let (handed, _) = *of;
-                handed.abort();
-                self.due = Some(again);
-                Ok(Moved::Yes)
-            }
-            Cut::Closed => Err(Ending::Close),
-            Cut::Within => Err(Ending::Reset),
-        }
-    }
-
     /// The next answer goes out.
-    fn take_answer(&mut self, bytes: Bytes, persistence: Persistence) {
+    pub(super) fn take_answer(&mut self, bytes: Bytes, persistence: Persistence) {
         self.output = bytes;
         self.due = self.later.pop_front();
         if self.later.is_empty() {

@@ -10,10 +10,12 @@ use super::response::ResponseHead;
 use crate::bosh::answer::Answer;
 use crate::bosh::secrets::Sid;
 use crate::bosh::shared::SharedSession;
-use crate::fleet::{Handed, Owner, Peer, Unreachable};
+use crate::fleet::{Cut, Handed, Next, Owner, Peer, Unreachable};
 use crate::http::answer::Persistence;
 use crate::metrics::{FLEET_FAILURES, FleetFailure};
-use crate::peer::Socket;
+use crate::peer::task::Ending;
+use crate::peer::{Moved, Socket};
+use crate::shutdown::Phase;
 use crate::trunk::Content;
 
 /// The fields of a request that its session's ECM has to know. What the client said of the connection is about another
@@ -69,10 +71,51 @@ impl HttpConnection {
             }
         }
     }
+
+    /// Takes what comes next of an answer that another ECM gives.
+    pub(super) fn next_of_handed(
+        &mut self,
+        mut of: Box<(Handed, ResponseHead)>,
+    ) -> Result<Moved, Ending> {
+        let (handed, response) = &mut *of;
+        if self.phase != Phase::Serving {
+            handed.close_after();
+        }
+        let cut = match handed.next() {
+            Next::Piece(bytes) => {
+                self.output = bytes;
+                self.due = Some(Due::Handed(of));
+                return Ok(Moved::Yes);
+            }
+            Next::Last(bytes) => {
+                let persistence = handed.persistence();
+                self.take_answer(bytes, persistence);
+                return Ok(Moved::Yes);
+            }
+            // The client can ask another ECM, and its session goes on.
+            Next::NotYet if self.phase != Phase::Serving && handed.is_unanswered() => Cut::Lost,
+            Next::NotYet => {
+                self.due = Some(Due::Handed(of));
+                return Ok(Moved::No);
+            }
+            Next::Cut(cut) => cut,
+        };
+        match cut {
+            Cut::Lost => {
+                let again = try_again(response.clone());
+                let (handed, _) = *of;
+                handed.abort();
+                self.due = Some(again);
+                Ok(Moved::Yes)
+            }
+            Cut::Closed => Err(Ending::Close),
+            Cut::Within => Err(Ending::Reset),
+        }
+    }
 }
 
 /// The client may ask again, on another connection.
-pub(super) fn try_again(response: ResponseHead) -> Due {
+fn try_again(response: ResponseHead) -> Due {
     FLEET_FAILURES.of(FleetFailure::Lost).add(1);
     let response = ResponseHead {
         persistence: Persistence::Closes,
