@@ -4,12 +4,13 @@
 -behaviour(gen_server).
 
 -export([path/0, start/1, start_program/1, restart/1, ensure_running/1, terminate/1, kill/1, stop/1, output/1, os_pid/1,
-         await_output/2]).
+         await_output/2, await_output/3]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
 -export_type([ecm/0]).
 
 -define(EXIT_TIMEOUT, 20_000).
+-define(OUTPUT_TIMEOUT, 10_000).
 
 -type ecm() :: pid().
 %% Where it listens for clients and where the trunk goes; `trunk' is more of its table [trunk], `top' and
@@ -80,6 +81,11 @@ os_pid(Ecm) ->
 %% @doc Waits until its output matches the regular expression, and answers the match.
 -spec await_output(ecm(), Pattern :: iodata()) -> binary().
 await_output(Ecm, Pattern) ->
+    await_output(Ecm, Pattern, ?OUTPUT_TIMEOUT).
+
+%% @doc The same within so many milliseconds.
+-spec await_output(ecm(), Pattern :: iodata(), non_neg_integer()) -> binary().
+await_output(Ecm, Pattern, Milliseconds) ->
     megaphone_test_wait:until(
       io_lib:format("output of the ECM that matches ~ts", [Pattern]),
       fun() ->
@@ -87,7 +93,7 @@ await_output(Ecm, Pattern) ->
                   {match, [Match]} -> Match;
                   nomatch -> false
               end
-      end).
+      end, Milliseconds).
 
 init(Settings) ->
     process_flag(trap_exit, true),

@@ -13,7 +13,7 @@ use std::time::Instant;
 use common::authority::Authority;
 use common::metrics::{METRICS, scrape};
 use common::sessions::Sessions;
-use common::v2::{Peer2, Seen};
+use common::v2::{FIRST, Peer2, Seen};
 use common::{Client, Ecm, PATIENCE};
 
 const KIB: usize = 1024;
@@ -256,8 +256,8 @@ fn requests_before_one_that_is_missing() {
     program.wait_for_evictions();
     // The session that had little goes on when what was missing comes.
     let _missing = ask(&program, &format!("rid='2' sid='{first}'"), "<b/>");
-    assert!(program.trunk.document(1).starts_with("<b "));
-    assert!(program.trunk.document(1).starts_with("<a "));
+    assert!(program.trunk.document(FIRST).starts_with("<b "));
+    assert!(program.trunk.document(FIRST).starts_with("<a "));
     let mut last = clients.pop().unwrap();
     let told = last.until("/>");
     assert!(

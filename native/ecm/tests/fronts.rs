@@ -8,7 +8,7 @@ mod common;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use common::v2::{Peer2, Seen, Trunk2, source};
+use common::v2::{FIRST, Peer2, Seen, Trunk2, source};
 use common::{Client, Ecm, get, ok};
 use megaphone_trunk::proxy::{Addresses, Header, Transport};
 use megaphone_trunk::v2::{StreamId, Written};
@@ -166,7 +166,7 @@ fn what_has_no_valid_header_is_closed_without_a_word_and_logged() {
     // None of them was anything to ejabberd.
     let mut client = ecm.client();
     client.send(&format!("PROXY UNKNOWN\r\n{}", get("/")));
-    assert_eq!(trunk.opened().0, 1);
+    assert_eq!(trunk.opened().0, FIRST);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn an_xmpp_client_that_says_nothing_is_nothing_to_ejabberd_and_is_closed() {
     assert_eq!(silent.rest(), "");
     let mut client = ecm.client();
     client.send("<");
-    assert_eq!(trunk.opened().0, 1);
+    assert_eq!(trunk.opened().0, FIRST);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::authority::{Authority, Pair, TlsClient};
 use common::sessions::{Said, Sessions, documents, gone, gone_for_good};
-use common::v2::{Peer2, Trunk2, source};
+use common::v2::{FIRST, Peer2, Trunk2, source};
 use common::{Client, Ecm, refuses_config};
 use megaphone_trunk::proxy::{ChannelBindings, Transport};
 use megaphone_trunk::v2::{StreamId, Written};
@@ -387,7 +387,7 @@ fn what_is_wrong_in_a_header_is_nothing_to_ejabberd() {
         assert_eq!(condition(&client.rest()), expected, "{input:?}");
     }
     let (_client, id) = open(&ecm, &mut sessions);
-    assert_eq!(id, 1, "a session was opened for a header that is none");
+    assert_eq!(id, FIRST, "a session was opened for a header that is none");
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod common;
 use std::io::Write as _;
 use std::net::Shutdown;
 
-use common::v2::{Peer2, Seen, source};
+use common::v2::{FIRST, Peer2, Seen, source};
 use common::{get, ok, status};
 use megaphone_trunk::proxy::{Addresses, Transport};
 use megaphone_trunk::v2::INITIAL_WINDOW;
@@ -26,7 +26,7 @@ fn a_client_is_a_stream_that_says_who_it_is_and_then_its_requests() {
     let mut client = ecm.client();
     client.send("POST /api HTTP/1.1\r\nHost: Example.org:80\r\nContent-Length: 4\r\n\r\nbody");
     let (id, header, request) = trunk.opened();
-    assert_eq!(id, 1);
+    assert_eq!(id, FIRST);
     assert_eq!(
         header.addresses,
         Addresses::Inet {
@@ -53,7 +53,7 @@ fn a_client_is_a_stream_that_says_who_it_is_and_then_its_requests() {
     let mut other = ecm.client();
     other.send(&get("/3"));
     let (third, header, _) = trunk.opened();
-    assert_eq!(third, 3);
+    assert_eq!(third, FIRST + 2);
     assert_eq!(source(&header), other.stream.local_addr().unwrap());
 }
 
@@ -388,12 +388,15 @@ fn nobody_elses_word_is_taken_for_tls() {
 #[test]
 fn what_is_not_the_protocol_ends_the_trunk_with_its_reason_on_both_sides() {
     let (_peer, mut ecm, mut trunk) = start("");
+    while !trunk.was_asked() {
+        trunk.read(common::PATIENCE);
+    }
     trunk
         .transport
         .write_all(b"HTTP/1.1 400 Bad Request\r\n")
         .unwrap();
     let line = ecm.wait_for_log("no trunk to");
-    assert!(line.contains("trunk byte 12: "), "{line}");
+    assert!(line.contains("trunk byte 24: "), "{line}");
     let mut last = [0; 12];
     std::io::Read::read_exact(&mut trunk.transport, &mut last).unwrap();
     assert_eq!(last, [0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "a go-away");

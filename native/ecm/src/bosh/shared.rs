@@ -1,11 +1,13 @@
 //! A session as the connections that carry it share it.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use megaphone_xmpp::bosh::{Condition, Request};
 use parking_lot::{Mutex, MutexGuard};
+use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::secrets::Sid;
@@ -13,6 +15,9 @@ use super::session::{Abandoned, BoshSession, Taken};
 use super::upstream::Upstream;
 use crate::backlog::{Backlog, Backlogs, Evicted};
 use crate::session::Cause;
+
+/// Past this a move is not waited for without a request: it is decided, or a request has taken it over.
+const MOVE: Duration = Duration::from_secs(60);
 
 /// A session, its way to ejabberd, and the connections that wait for answers.
 ///
@@ -201,6 +206,37 @@ impl SharedSession {
     /// How long its client may have no request here.
     pub fn inactivity(&self) -> Duration {
         self.shared.lock().session.inactivity()
+    }
+
+    /// Moves it to another trunk if that is asked for, and sees to it that it gets there: its client may have no
+    /// request here that would.
+    pub fn move_if_asked(self: &Arc<Self>) {
+        let mut shared = self.shared.lock();
+        let Shared {
+            session, upstream, ..
+        } = &mut *shared;
+        upstream.move_if_asked(session);
+        if shared.upstream.is_moving() {
+            let session = Arc::clone(self);
+            tokio::spawn(timeout(
+                MOVE,
+                poll_fn(move |context| session.poll_moved(context)),
+            ));
+        }
+    }
+
+    /// Whether it is on its way to another trunk no more.
+    fn poll_moved(&self, context: &Context<'_>) -> Poll<()> {
+        let mut shared = self.shared.lock();
+        while shared.upstream.poll_changed(context).is_ready() {
+            shared.pump(Instant::now());
+        }
+        if shared.upstream.is_moving() {
+            return Poll::Pending;
+        }
+        // One that waits for an answer has to be who is woken from now on.
+        wake(shared);
+        Poll::Ready(())
     }
 
     /// By when its client has to log in, if it has not.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::session::BoshSession;
 use crate::backlog::Backlogs;
 use crate::metrics::{REFUSALS, Reason};
-use crate::node::Login;
-use crate::session::{Received, SendError, Session};
+use crate::node::{Login, Nodes};
+use crate::session::{Origin, Received, SendError, Session};
 use crate::trunk::{End, Opening, Sent, TrunkLost};
 
 /// Where documents of RFC 7395 go to ejabberd and come from.
@@ -20,7 +20,7 @@ pub enum Upstream {
     /// The session's turn has to come.
     Queued(Box<QueuedLogin>),
     /// Its connection, which has its first document.
-    Open(Session),
+    Open(Session, Box<Home>),
     /// The session is over.
     Closed,
     /// An ejabberd that does as a test says.
@@ -28,11 +28,30 @@ pub enum Upstream {
     Told(Box<super::tests::Ejabberd>),
 }
 
+/// What a session needs that moves to another trunk.
+#[derive(Debug)]
+pub struct Home {
+    nodes: Arc<Nodes>,
+    origin: Origin,
+}
+
+impl Home {
+    /// That of a session which is opened so.
+    pub fn of(nodes: Arc<Nodes>, opening: &Opening) -> Self {
+        Self {
+            nodes,
+            origin: Origin::of(opening),
+        }
+    }
+}
+
 /// What a session's connection is opened with when its turn comes.
 #[derive(Debug)]
 pub struct QueuedLogin {
     /// Its place among those that log in.
     pub login: Login,
+    /// The way to ejabberd.
+    pub nodes: Arc<Nodes>,
     /// Until when it waits for its turn.
     pub until: Instant,
     /// What ejabberd is told of the client.
@@ -47,6 +66,7 @@ impl Upstream {
     /// Moves all that can be moved without waiting, and answers what can be answered.
     pub fn pump(&mut self, session: &mut BoshSession, now: Instant) {
         self.take_turn(session, now);
+        self.move_if_asked(session);
         // Each round takes a request, sends its payload or answers one; there are few.
         loop {
             let advanced = session.advance(now);
@@ -81,7 +101,7 @@ impl Upstream {
             return;
         }
         let (cause, left) = session.take_left();
-        if let Self::Open(stream) = upstream {
+        if let Self::Open(stream, _) = upstream {
             stream.leave(cause, left, backlogs);
         }
     }
@@ -91,9 +111,23 @@ impl Upstream {
     pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<()> {
         match self {
             Self::Queued(queued) => queued.login.poll_turn(context),
-            Self::Open(stream) => stream.poll_changed(context),
+            Self::Open(stream, _) => stream.poll_changed(context),
             _ => Poll::Pending,
         }
+    }
+
+    /// Begins to move to another trunk, if that is asked for.
+    pub fn move_if_asked(&mut self, session: &BoshSession) {
+        if let Self::Open(stream, home) = self
+            && session.is_open()
+        {
+            stream.move_if_asked(&home.nodes, || home.origin.opening());
+        }
+    }
+
+    /// Whether it is on its way to another trunk.
+    pub fn is_moving(&self) -> bool {
+        matches!(self, Self::Open(stream, _) if stream.is_moving())
     }
 
     /// Until when a session waits for its turn, if it does.
@@ -111,7 +145,7 @@ impl Upstream {
         }
         match std::mem::replace(self, Self::Closed) {
             Self::Queued(queued) if queued.login.has_turn() => match queued.open(session, now) {
-                Some(stream) => *self = Self::Open(stream),
+                Some((stream, home)) => *self = Self::Open(stream, home),
                 None => give_up(Reason::NoTrunk, session, now),
             },
             Self::Queued(queued) if queued.until <= now => {
@@ -139,7 +173,7 @@ impl Upstream {
     fn send(&mut self, document: &[u8]) -> Result<Sent, SendError> {
         match self {
             Self::Queued(_) => Ok(Sent::Refused),
-            Self::Open(stream) => stream.try_send(document),
+            Self::Open(stream, _) => stream.try_send(document),
             Self::Closed => Err(TrunkLost.into()),
             #[cfg(test)]
             Self::Told(ejabberd) => ejabberd.take(document),
@@ -149,7 +183,7 @@ impl Upstream {
     fn next(&mut self) -> Received {
         match self {
             Self::Queued(_) => Received::Nothing,
-            Self::Open(stream) => stream.next(),
+            Self::Open(stream, _) => stream.next(),
             Self::Closed => Received::End(End::Closed),
             #[cfg(test)]
             Self::Told(ejabberd) => ejabberd.next(),
@@ -158,12 +192,13 @@ impl Upstream {
 }
 
 impl QueuedLogin {
-    fn open(self, session: &mut BoshSession, now: Instant) -> Option<Session> {
+    fn open(self, session: &mut BoshSession, now: Instant) -> Option<(Session, Box<Home>)> {
         let first = session.outgoing().unwrap_or_default();
         let stream = Session::open(self.login, &self.opening, first, self.max_document)?;
         session.outgoing_taken();
         session.login_begins(now + self.auth_timeout);
-        Some(stream)
+        let home = Home::of(self.nodes, &self.opening);
+        Some((stream, Box::new(home)))
     }
 }
 

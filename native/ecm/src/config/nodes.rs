@@ -182,6 +182,9 @@ pub struct NodesConfig {
     /// How long a login may wait for ejabberd's answer.
     #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
     pub login_timeout: Duration,
+    /// How many sessions move to other trunks at once.
+    #[serde(deserialize_with = "count::<1, 100_000, _>")]
+    pub moves_at_once: u64,
     /// How many logins in a row may go unanswered; 0 for any number.
     #[serde(deserialize_with = "count::<0, 1_000_000, _>")]
     pub eject_after: u64,
@@ -202,6 +205,7 @@ impl Default for NodesConfig {
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),
             login_timeout: Duration::from_secs(5),
+            moves_at_once: 200,
             eject_after: 10,
             eject_min: Duration::from_secs(10),
             eject_max: Duration::from_secs(300),

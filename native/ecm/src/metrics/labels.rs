@@ -249,6 +249,7 @@ impl Label for Reason {
 
 #[cfg(test)]
 mod tests {
+    use super::super::moves::MoveResult;
     use super::*;
 
     #[track_caller]
@@ -264,6 +265,7 @@ mod tests {
         each_is_at_its_index::<ListenerKind>();
         each_is_at_its_index::<Transport>();
         each_is_at_its_index::<Reason>();
+        each_is_at_its_index::<MoveResult>();
         let family = Family::<Direction, 2>::new();
         family.of(Direction::Out).add(3);
         let values: Vec<_> = family.values().collect();

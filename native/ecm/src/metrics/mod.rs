@@ -10,6 +10,7 @@
 
 mod counter;
 mod labels;
+mod moves;
 mod nodes;
 mod numbers;
 mod report;
@@ -18,11 +19,12 @@ mod times;
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
 pub use self::labels::{Direction, FleetFailure, Reason};
+pub use self::moves::MoveResult;
 pub use self::nodes::NodeNow;
 pub use self::numbers::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, FLEET_FAILURES,
     FLEET_HANDED_ON, FLEET_PEERS_UP, FLEET_RECEIVED, LOGIN_FAILURES, LOGIN_TIMES, LOGIN_WAITS,
-    LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES, TRUNK_FAILURES, TRUNK_LOSSES,
-    TRUNK_WRITE_TIMES, WINDOWS_SHUT,
+    LOGINS, MOVE_TIMES, MOVES, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES, TRUNK_FAILURES,
+    TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
 pub use self::report::{Now, report};

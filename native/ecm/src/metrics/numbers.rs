@@ -5,6 +5,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::counter::Counter;
 use super::labels::{Direction, Family, FleetFailure, Reason};
+use super::moves::MoveResult;
 use super::times::Times;
 use crate::config::ListenerKind;
 
@@ -46,6 +47,14 @@ pub static TRUNK_BYTES: Family<Direction, 2> = Family::new();
 pub static TRUNK_WRITE_TIMES: Times = Times::new(|| {
     Histogram::new([
         0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1.0,
+    ])
+});
+/// Sessions that were to move to another trunk.
+pub static MOVES: Family<MoveResult, 6> = Family::new();
+/// How long the documents of the clients of those that moved had to wait.
+pub static MOVE_TIMES: Times = Times::new(|| {
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
     ])
 });
 /// How often a trunk that was up ended.

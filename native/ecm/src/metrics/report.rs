@@ -14,8 +14,8 @@ use super::nodes::NodeNow;
 use super::numbers::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, FLEET_FAILURES,
     FLEET_HANDED_ON, FLEET_PEERS_UP, FLEET_RECEIVED, LOGIN_FAILURES, LOGIN_TIMES, LOGIN_WAITS,
-    LOGINS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES, TRUNK_FAILURES, TRUNK_LOSSES,
-    TRUNK_WRITE_TIMES, WINDOWS_SHUT,
+    LOGINS, MOVE_TIMES, MOVES, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES, TRUNK_FAILURES,
+    TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
 use super::times::Times;
 
@@ -57,6 +57,7 @@ impl Collector for Now {
         report.waiting(self)?;
         report.sessions()?;
         report.logins(self)?;
+        report.moves()?;
         report.trunks(self)?;
         report.nodes(self)?;
         report.fleet()?;
@@ -186,6 +187,19 @@ impl Report<'_> {
             "login_seconds",
             "Time from the opening of a session to the success of its login.",
             &LOGIN_TIMES,
+        )
+    }
+
+    fn moves(&mut self) -> fmt::Result {
+        self.counters(
+            "moves",
+            "Sessions that were to move to another trunk, by what became of it.",
+            MOVES.values(),
+        )?;
+        self.times(
+            "move_seconds",
+            "How long a client's documents waited while its session moved.",
+            &MOVE_TIMES,
         )
     }
 

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::discovery::{self, Target};
+use super::mover::Mover;
 use super::one::{Node, Since};
 use super::roster::{self, Roster};
 use super::state::State;
@@ -44,6 +45,7 @@ pub enum KeeperError {
 #[derive(Debug)]
 pub struct Keeper {
     nodes: Arc<Nodes>,
+    mover: Arc<Mover>,
     way: Way,
     name_servers: Vec<NameServer>,
     entries: watch::Sender<Arc<[NodeConfig]>>,
@@ -104,9 +106,11 @@ impl Keeper {
             let node = way.to(target, &kept, Since::Start)?;
             kept.nodes.push(node);
         }
-        let roster = Roster::new(kept.roster(), rules(&config.nodes));
+        let roster = Arc::new(Roster::new(kept.roster(), rules(&config.nodes)));
+        let mover = Mover::new(Arc::clone(&roster), config.nodes.moves_at_once);
         Ok(Self {
-            nodes: Arc::new(Nodes::new(config.trunk.protocol, Arc::new(roster))),
+            mover: Arc::new(mover),
+            nodes: Arc::new(Nodes::new(config.trunk.protocol, roster)),
             way,
             name_servers: config.nodes.name_servers.clone(),
             entries: watch::Sender::new(entries),
@@ -146,6 +150,7 @@ impl Keeper {
         drop(kept);
         self.entries.send_replace(config.all_nodes().into());
         self.nodes.logins.go_on();
+        self.mover.set_at_once(config.nodes.moves_at_once);
     }
 
     /// Keeps all trunks up until `finish` says so; then it returns once all that waited for the trunks is
@@ -157,6 +162,7 @@ impl Keeper {
         helpers.spawn(discovery::run(self.name_servers.clone(), entries, sender));
         helpers.spawn(Arc::clone(&self.nodes.logins).pass_by_slow());
         helpers.spawn(look_after(Arc::clone(&self.nodes)));
+        helpers.spawn(Arc::clone(&self.mover).run());
         let mut finishing = finish.clone();
         let mut running = JoinSet::new();
         for kept in &self.kept.lock().nodes {

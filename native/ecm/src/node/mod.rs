@@ -6,14 +6,16 @@
 //!                                     logins: turns     keeper: trunks kept up, health, slow start
 //! ```
 //!
-//! A session stays with its node; its login goes to one that has a turn for it. A client's JID is unknown until it
+//! A session stays with its node, unless it has to leave; its login goes to one that has a turn for it. A client's JID is unknown until it
 //! has logged in, so nothing is hashed: the better of two at random is taken.
 
 mod choice;
+mod departure;
 mod discovery;
 mod health;
 mod keeper;
 mod logins;
+mod mover;
 mod one;
 mod owed;
 mod pace;
@@ -27,6 +29,7 @@ pub mod testing;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 pub use self::keeper::{Keeper, KeeperError};
@@ -38,7 +41,7 @@ pub use self::state::State;
 pub use self::status::{Condition, Status};
 use crate::budget::Holder;
 use crate::config::Protocol;
-use crate::trunk::{Capabilities, Connection, Kind, Opening};
+use crate::trunk::{Capabilities, Connection, Kind, Link, Opening};
 
 /// The way to ejabberd, as clients see it.
 #[derive(Debug)]
@@ -85,6 +88,38 @@ impl Nodes {
             }
         }
         None
+    }
+
+    /// Opens a connection for a session that has to leave this one, and has this token, in another trunk of its node
+    /// if only that trunk is to be left, or else in another node. `None` if there is none that can take it.
+    pub fn open_elsewhere(
+        &self,
+        from: &Connection,
+        opening: &Opening,
+        token: &Bytes,
+    ) -> Option<Connection> {
+        let version = from.version()?;
+        let header = opening.to_takeover(token);
+        let is_left = |link: &Link| link.carries(from);
+        let nodes = self.all();
+        let home = nodes
+            .iter()
+            .find(|node| node.trunks().links().iter().any(is_left));
+        if let Some(home) = home
+            && from.is_retired()
+            && home.state_now() == State::Ready
+            && let Some(connection) = home.trunks().open_takeover(from, &header)
+        {
+            return Some(connection);
+        }
+        let takes = |node: &Node| {
+            home.is_none_or(|home| !std::ptr::eq(&raw const **home, node))
+                && node.trunks().takes_from(version, is_left).is_some()
+        };
+        match self.roster.choose(Kind::Session, takes) {
+            Choice::Node(node) => node.trunks().open_takeover(from, &header),
+            Choice::Busy | Choice::None => None,
+        }
     }
 
     /// One more login, for [`Login::open`] when its turn comes.

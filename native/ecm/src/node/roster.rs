@@ -82,6 +82,13 @@ impl Roster {
         }
     }
 
+    /// Whether one of those takes one more session.
+    pub fn takes_sessions(&self, of: impl Fn(&Node) -> bool) -> bool {
+        let nodes = self.nodes();
+        let usable = self.usable(&nodes, Kind::Session);
+        usable.into_iter().any(|node| of(node))
+    }
+
     /// Whether so few are well that the ejected are used too.
     pub fn is_panic(&self) -> bool {
         let (nodes, rules) = (self.nodes(), self.rules());

@@ -107,6 +107,14 @@ impl Socket {
             .local_addr()
     }
 
+    /// The address that the client connected from.
+    ///
+    /// # Errors
+    /// If the system doesn't know, which it does as long as the client is there; or if only another ECM can know.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream().ok_or(io::ErrorKind::Unsupported)?.peer_addr()
+    }
+
     /// The client's TLS, as ejabberd is told of it.
     #[must_use]
     pub fn tls(&self) -> Option<proxy::Tls> {

@@ -1,7 +1,6 @@
 //! A session among the numbers of all, and its login among those that go on.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use megaphone_trunk::proxy::Transport;
 
@@ -15,37 +14,42 @@ use crate::node::Login;
 /// Counts a session, until it is dropped, and its login.
 #[derive(Debug)]
 pub struct Counted {
-    /// In microseconds of a clock that begins anew every 71 minutes; no login may take that long.
-    opened: u32,
     transport: Transport,
     /// Nothing before ejabberd was told of it.
     progress: Option<LoginProgress>,
-    /// Until the client is online, or may be.
-    login: Option<Box<Login>>,
+}
+
+/// The login of a session, until its client is online, or may be. It stands beside [`Counted`], as the two together
+/// leave more room free.
+#[derive(Debug, Default)]
+pub struct Running(Option<Box<Begun>>);
+
+#[derive(Debug)]
+struct Begun {
+    login: Login,
+    at: Instant,
 }
 
 impl Counted {
     /// A session that is not open.
     pub const fn new(transport: Transport) -> Self {
         Self {
-            opened: 0,
             transport,
             progress: None,
-            login: None,
         }
     }
 
     /// It is open, for this login.
-    pub fn opened(&mut self, login: Login) {
-        self.login = Some(Box::new(login));
-        self.opened = micros();
+    pub fn opened(&mut self, login: Login) -> Running {
         self.progress = Some(LoginProgress::default());
         SESSIONS.of(self.transport).add(1);
         SESSIONS_OPENED.of(self.transport).add(1);
+        let at = Instant::now();
+        Running(Some(Box::new(Begun { login, at })))
     }
 
     /// ejabberd has sent a document.
-    pub fn server_sent(&mut self, document: &[u8]) {
+    pub fn server_sent(&mut self, document: &[u8], Running(running): &mut Running) {
         DOCUMENTS.of(Direction::Out).add(1);
         DOCUMENT_BYTES.of(Direction::Out).add(document.len() as u64);
         let Some(progress) = &mut self.progress else {
@@ -53,40 +57,36 @@ impl Counted {
         };
         let step = progress.server_sent(document);
         if step != LoginStep::None
-            && let Some(login) = &self.login
+            && let Some(begun) = running
         {
-            login.decided();
+            begun.login.decided();
         }
         match step {
             LoginStep::None => {}
             LoginStep::Failed => LOGIN_FAILURES.of(self.transport).add(1),
             LoginStep::LoggedIn => {
-                let took = micros().wrapping_sub(self.opened);
-                LOGIN_TIMES.observe(Duration::from_micros(took.into()));
+                if let Some(begun) = running {
+                    LOGIN_TIMES.observe(begun.at.elapsed());
+                }
                 LOGINS.of(self.transport).add(1);
             }
         }
         if *progress == LoginProgress::Online {
-            if let Some(login) = self.login.take() {
-                login.done();
+            if let Some(begun) = running.take() {
+                begun.login.done();
             }
-        } else if let Some(login) = &mut self.login {
-            login.answered();
+        } else if let Some(begun) = running {
+            begun.login.answered();
         }
     }
 
     /// ejabberd was sent a document of so many bytes.
-    pub fn client_sent(&mut self, bytes: usize) {
+    pub fn client_sent(bytes: usize, Running(running): &mut Running) {
         DOCUMENTS.of(Direction::In).add(1);
         DOCUMENT_BYTES.of(Direction::In).add(bytes as u64);
-        if let Some(login) = &mut self.login {
-            login.asked();
+        if let Some(begun) = running {
+            begun.login.asked();
         }
-    }
-
-    /// The client is gone: nobody waits for its login.
-    pub fn client_left(&mut self) {
-        self.login = None;
     }
 
     /// How far its login has come.
@@ -101,12 +101,6 @@ impl Drop for Counted {
             SESSIONS.of(self.transport).subtract_one();
         }
     }
-}
-
-fn micros() -> u32 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let micros = START.elapsed().as_micros() & u128::from(u32::MAX);
-    u32::try_from(micros).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -150,11 +144,11 @@ mod tests {
         ] {
             let (nodes, _ejabberd) = testing::start_with(1);
             let mut counted = Counted::new(Transport::WebSocket);
-            counted.opened(opened(&nodes));
+            let mut running = counted.opened(opened(&nodes));
             for document in documents {
-                counted.server_sent(document.as_bytes());
+                counted.server_sent(document.as_bytes(), &mut running);
             }
-            counted.client_sent(1);
+            Counted::client_sent(1, &mut running);
             let running = nodes.logins().running;
             assert_eq!(running == 1, goes_on, "{documents:?}");
         }
@@ -164,8 +158,8 @@ mod tests {
     fn a_login_ends_with_its_session() {
         let (nodes, _ejabberd) = testing::start_with(1);
         let mut counted = Counted::new(Transport::Tcp);
-        counted.opened(opened(&nodes));
-        drop(counted);
+        let running = counted.opened(opened(&nodes));
+        drop((counted, running));
         assert_eq!(nodes.logins().running, 0);
     }
 }

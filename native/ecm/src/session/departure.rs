@@ -28,6 +28,7 @@ use bytes::Bytes;
 use megaphone_xmpp::framing;
 use tokio::time::timeout;
 
+use super::counted::Running;
 use super::documents::Documents;
 use super::live::{Received, SendError, Session};
 use crate::backlog::{Backlog, Backlogs, Evicted};
@@ -111,7 +112,8 @@ impl Session {
     /// Dropped, a session ends as if its stream was closed, and what ejabberd goes on to send counts for
     /// nothing.
     pub fn leave(mut self, cause: Cause, left: Left, backlogs: &Arc<Backlogs>) {
-        self.counted.client_left();
+        // Nobody waits for its login.
+        self.login = Running::default();
         tracing::debug!(
             id = %self,
             unsent = left.unsent.len(),
@@ -192,7 +194,7 @@ impl Departure {
             }
         };
         tracing::warn!(id = %self.session, "resetting a session whose client is gone: {given_up}");
-        self.session.connection.abort();
+        self.session.abort();
     }
 
     /// Bytes of memory.
@@ -232,6 +234,10 @@ impl Departure {
                 Received::End(end) => break Some(end),
             }
         };
+        if end.is_none() && self.session.is_moving() {
+            // It ends where it goes on.
+            return State::Waits;
+        }
         match (self.say(), end) {
             (Err(_), _) | (_, Some(End::TrunkLost | End::Reset)) => State::Over,
             // Nothing more comes here of one that overflowed either.
@@ -277,7 +283,7 @@ impl Departure {
     fn finish(&mut self) {
         if !self.finished {
             self.finished = true;
-            self.session.connection.finish();
+            self.session.channel.connection.finish();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From a connection's bytes to documents.
 
 use bytes::{Buf as _, Bytes};
-use megaphone_xmpp::framing::{MessageError, Messages};
+use megaphone_xmpp::framing::{Control, Message, MessageError, Messages};
 
 /// Cuts what comes from ejabberd into documents.
 #[derive(Debug)]
@@ -13,12 +13,36 @@ pub struct Incoming {
 /// What [`Incoming::next`] came to.
 #[derive(Debug)]
 pub struct Next {
-    /// The next document; `None` if it is not whole.
-    pub document: Result<Option<Bytes>, MessageError>,
+    /// What is next; `None` if it is not whole.
+    pub message: Result<Option<Said>, MessageError>,
     /// How many bytes that was.
     pub used: usize,
     /// Whether nothing is left, not even a part of a document.
     pub is_empty: bool,
+}
+
+/// What ejabberd says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A document.
+    Document(Bytes),
+    /// Something of a move.
+    OfMove(OfMove),
+}
+
+/// What ejabberd says of a session's move (doc/protocol.md, "How a session moves").
+#[derive(Debug, PartialEq, Eq)]
+pub enum OfMove {
+    /// What the new connection has to say.
+    Token(Bytes),
+    /// The session stays, for this reason.
+    Stays(String),
+    /// It goes on at the new connection.
+    Moved,
+    /// The new connection has no session, for this reason.
+    Refused(String),
+    /// Nothing that ejabberd has a reason to say here.
+    Misplaced,
 }
 
 impl Incoming {
@@ -35,17 +59,34 @@ impl Incoming {
         self.chunk = chunk;
     }
 
-    /// The next document. Of one that lies whole in what was fed it is no copy.
+    /// What is next. Of a document that lies whole in what was fed it is no copy.
     pub fn next(&mut self) -> Next {
         let mut rest = &self.chunk[..];
-        let read = self.messages.read(&mut rest);
-        let document = read.map(|read| read.map(|document| share(&self.chunk, document)));
+        let read = self.messages.read_any(&mut rest);
+        let message = read.map(|read| read.map(|message| Said::of(&message, &self.chunk)));
         let used = self.chunk.len() - rest.len();
         self.chunk.advance(used);
         Next {
-            is_empty: self.chunk.is_empty() && matches!(document, Ok(Some(_))),
-            document,
+            is_empty: self.chunk.is_empty() && matches!(message, Ok(Some(_))),
+            message,
             used,
+        }
+    }
+}
+
+impl Said {
+    fn of(message: &Message<'_>, chunk: &Bytes) -> Self {
+        match message {
+            Message::Document(document) => Self::Document(share(chunk, document)),
+            Message::Control(control) => Self::OfMove(match control {
+                Control::Token(token) => OfMove::Token(Bytes::copy_from_slice(token)),
+                Control::Stays(why) => OfMove::Stays((*why).to_owned()),
+                Control::Moved => OfMove::Moved,
+                Control::Refused(why) => OfMove::Refused((*why).to_owned()),
+                Control::Mark | Control::Stay | Control::Go | Control::Version(_) => {
+                    OfMove::Misplaced
+                }
+            }),
         }
     }
 }

@@ -2,17 +2,22 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use megaphone_xmpp::Document;
 use megaphone_xmpp::framing::{MessageError, put_document, put_given_back, put_message};
 
-use super::counted::Counted;
-use super::incoming::Incoming;
+use super::channel::{Channel, Heard};
+use super::counted::{Counted, Running};
+use super::incoming::OfMove;
+use super::login::LoginProgress;
+use super::moving::Moving;
 use crate::metrics::WINDOWS_SHUT;
-use crate::node::Login;
-use crate::trunk::{Connection, Delivery, End, Opening, Sent, TrunkLost};
+use crate::node::{Login, Nodes};
+use crate::peer::Moved;
+use crate::trunk::{End, Opening, Sent, TrunkLost};
 
 /// What is kept of the buffer that messages are written in; it is the thread's.
 const KEPT: usize = 64 * 1024;
@@ -27,11 +32,14 @@ thread_local! {
 /// A client's session, which [`leave`](Self::leave) ends.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) connection: Connection,
-    /// There is none while no document is under way.
-    pub(super) incoming: Option<Box<Incoming>>,
+    pub(super) channel: Channel,
     max_document: u32,
-    pub(super) counted: Counted,
+    counted: Counted,
+    pub(super) login: Running,
+    /// When it tried last to move, as its trunk counts it.
+    tried: u8,
+    /// While it moves.
+    pub(super) moving: Option<Box<Moving>>,
 }
 
 /// A document can't be sent.
@@ -70,14 +78,16 @@ impl Session {
     ) -> Option<Self> {
         loop {
             let mut session = Self {
-                connection: login.open(opening)?,
-                incoming: None,
+                channel: Channel::new(login.open(opening)?),
                 max_document,
                 counted: Counted::new(opening.transport()),
+                login: Running::default(),
+                tried: 0,
+                moving: None,
             };
             match session.try_send(first) {
                 Ok(_taken) => {
-                    session.counted.opened(login);
+                    session.login = session.counted.opened(login);
                     return Some(session);
                 }
                 // That trunk takes no more sessions; another one may.
@@ -118,34 +128,73 @@ impl Session {
     /// The next document from ejabberd. The window is returned with it, so it is to be asked for only when
     /// the client can take it: what waits here is what slows ejabberd down.
     pub fn next(&mut self) -> Received {
+        self.advance_move();
+        if let Some(moving) = &mut self.moving {
+            return match moving.next_document(&mut self.channel) {
+                Some(document) => self.received(document),
+                None if moving.is_broken() => Received::End(End::Reset),
+                None => Received::Nothing,
+            };
+        }
         loop {
-            if let Some(incoming) = &mut self.incoming {
-                let next = incoming.next();
-                self.connection.delivered(next.used);
-                if next.is_empty {
-                    self.incoming = None;
+            let (heard, used) = self.channel.next(self.max_document);
+            self.channel.connection.delivered(used);
+            return match heard {
+                Heard::Document(document) => self.received(document),
+                Heard::End(end) => Received::End(end),
+                Heard::Nothing => Received::Nothing,
+                // That of an earlier move, which came to its end without it.
+                Heard::OfMove(OfMove::Stays(_)) => continue,
+                Heard::OfMove(said) => {
+                    tracing::error!(id = %self, "ejabberd said {said:?}, and no move is under way");
+                    Received::End(End::Reset)
                 }
-                match next.document {
-                    Ok(Some(document)) => {
-                        self.counted.server_sent(&document);
-                        return Received::Document(document);
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::error!(id = %self, "a message from ejabberd can't be used: {error}");
-                        return Received::End(End::Reset);
-                    }
-                }
-            }
-            match self.connection.take() {
-                Delivery::Content(chunk) => self
-                    .incoming
-                    .get_or_insert_with(|| Box::new(Incoming::new(self.max_document)))
-                    .feed(chunk),
-                Delivery::End(end) => return Received::End(end),
-                Delivery::Nothing => return Received::Nothing,
+            };
+        }
+    }
+
+    fn received(&mut self, document: Bytes) -> Received {
+        self.counted.server_sent(&document, &mut self.login);
+        Received::Document(document)
+    }
+
+    /// Begins to move to another trunk, if that is asked for and the client is online. What is said of it there
+    /// is the same as here, but for what its login took. Until it is over no document is taken; then
+    /// [`poll_changed`](Self::poll_changed) tells so.
+    pub fn move_if_asked(
+        &mut self,
+        nodes: &Arc<Nodes>,
+        opening: impl FnOnce() -> Opening,
+    ) -> Moved {
+        if self.moving.is_some() || self.counted.progress() != LoginProgress::Online {
+            return Moved::No;
+        }
+        let Some(passage) = self.channel.connection.passage(&mut self.tried) else {
+            return Moved::No;
+        };
+        tracing::debug!(id = %self, "a session moves");
+        self.moving = Some(Box::new(Moving::new(passage, nodes, opening())));
+        self.advance_move();
+        Moved::Yes
+    }
+
+    /// Whether it is on its way to another trunk.
+    pub fn is_moving(&self) -> bool {
+        self.moving.as_ref().is_some_and(|it| it.holds_input())
+    }
+
+    fn advance_move(&mut self) {
+        if let Some(moving) = &mut self.moving {
+            moving.advance(&mut self.channel, self.max_document);
+            if moving.is_done() {
+                self.moving = None;
             }
         }
+    }
+
+    /// Ends the connections in the middle of something.
+    pub(super) fn abort(self) {
+        self.channel.connection.abort();
     }
 
     /// Whether the client has logged in, as far as the documents show it that have come from ejabberd.
@@ -157,7 +206,16 @@ impl Session {
     /// [`try_send`](Self::try_send), that was not there when this was last ready. It wakes the task that
     /// asked last.
     pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<()> {
-        self.connection.poll_changed(context)
+        let Some(moving) = &mut self.moving else {
+            return self.channel.connection.poll_changed(context);
+        };
+        let mut context = Context::from_waker(context.waker());
+        let changed = moving.poll_changed(&mut self.channel, &mut context);
+        if changed.is_ready() {
+            // It goes on whether or not its client takes something.
+            self.advance_move();
+        }
+        changed
     }
 
     fn send_document(
@@ -168,8 +226,9 @@ impl Session {
         match sent {
             Sent::Sent => {
                 let length = length.saturating_sub(LENGTH_PREFIX);
-                self.counted.client_sent(length);
+                Counted::client_sent(length, &mut self.login);
             }
+            Sent::Refused if self.is_moving() => {}
             Sent::Refused => WINDOWS_SHUT.add(1),
         }
         Ok(sent)
@@ -180,10 +239,13 @@ impl Session {
         &mut self,
         put: impl FnOnce(&mut Vec<u8>) -> Result<(), MessageError>,
     ) -> Result<(Sent, usize), SendError> {
+        if self.is_moving() {
+            return Ok((Sent::Refused, 0));
+        }
         MESSAGE.with_borrow_mut(|message| {
             message.clear();
             put(message)?;
-            let result = self.connection.try_send(message);
+            let result = self.channel.connection.try_send(message);
             let length = message.len();
             message.clear();
             message.shrink_to(KEPT);
@@ -195,6 +257,6 @@ impl Session {
 /// The connection's id, for logs.
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.connection.fmt(f)
+        self.channel.connection.fmt(f)
     }
 }

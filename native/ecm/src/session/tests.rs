@@ -94,7 +94,7 @@ fn documents_come_in_order_and_before_the_end() {
     assert_eq!(document(&mut session), "<a/>");
     assert_eq!(document(&mut session), "<b/>");
     assert_eq!(session.next(), Received::End(End::Closed));
-    assert!(session.incoming.is_none());
+    assert!(session.channel.is_idle());
 }
 
 #[test]
@@ -393,6 +393,6 @@ proptest! {
             }
         }
         prop_assert_eq!(received, documents);
-        prop_assert!(session.incoming.is_none());
+        prop_assert!(session.channel.is_idle());
     }
 }

@@ -119,6 +119,7 @@ impl Task for Client {
         Ok(Moved::any([
             self.write_output(),
             self.open_session(),
+            self.move_session(),
             self.next_output(),
             self.next_input(),
         ]))
@@ -213,6 +214,20 @@ impl Client {
             ..self
                 .downstream
                 .opening(self.peer, host, content, Scheme::Plain)
+        }
+    }
+
+    /// Moves the session to another trunk, if that is asked for.
+    fn move_session(&mut self) -> Moved {
+        if self.stage != Stage::Established || self.ending.is_some() {
+            return Moved::No;
+        }
+        let (downstream, peer) = (&self.downstream, self.peer);
+        let content = Content::XmppFraming(Binding::Stream);
+        let opening = || downstream.opening(peer, None, content, Scheme::Plain);
+        match &mut self.session {
+            Some(session) => session.move_if_asked(&downstream.registries.nodes, opening),
+            None => Moved::No,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::task::{Context, Poll};
 
+use super::leaving::Passage;
 use super::mailbox::{Delivery, Mailbox};
 use super::{TrunkLost, v1, v2};
 
@@ -51,6 +52,27 @@ impl Connection {
             Self::V1(_) => false,
             Self::V2(connection) => connection.is_retired(),
         }
+    }
+
+    /// Which sessions can move to its trunk, as ejabberd says it.
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(connection) => connection.version(),
+        }
+    }
+
+    /// Leave for its session to move to another trunk, if it is to; see [`Leaving::begin`].
+    pub fn passage(&self, tried: &mut u8) -> Option<Passage> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(connection) => connection.passage(tried),
+        }
+    }
+
+    /// Wakes whoever waits for it, for a reason that has nothing to do with ejabberd.
+    pub fn wake(&self) {
+        self.mailbox().wake();
     }
 
     /// What has come for the client.

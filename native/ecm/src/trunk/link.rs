@@ -8,6 +8,7 @@ use megaphone_trunk::v1::MaxFrameSize;
 use super::budget::OutputBudget;
 use super::connection::Connection;
 use super::dial::{Reader, Writer};
+use super::leaving::Leaving;
 use super::mailbox::Mailbox;
 use super::opening::{Content, Opening};
 use super::usage::{Kind, Usage};
@@ -111,6 +112,68 @@ impl Link {
                 let kind = Kind::of(opening.content);
                 link.open(kind, opening.to_header()).map(Connection::V2)
             }
+        }
+    }
+
+    /// Opens a connection that ejabberd knows by this header, for a session that comes from elsewhere.
+    ///
+    /// # Errors
+    /// [`TrunkLost`] as for [`open`](Self::open).
+    pub fn open_takeover(&self, header: Vec<u8>) -> Result<Connection, TrunkLost> {
+        match self {
+            Self::V1(_) => Err(TrunkLost),
+            Self::V2(link) => link.open(Kind::Session, header).map(Connection::V2),
+        }
+    }
+
+    /// Opens a connection for a question of this program's own.
+    ///
+    /// # Errors
+    /// [`TrunkLost`] as for [`open`](Self::open).
+    pub(super) fn ask(&self, header: Vec<u8>) -> Result<Connection, TrunkLost> {
+        match self {
+            Self::V1(_) => Err(TrunkLost),
+            Self::V2(link) => link.ask(header).map(Connection::V2),
+        }
+    }
+
+    /// Which sessions can come here: those that are where the same is said. `None` while that is unknown, and if
+    /// none can.
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(link) => link.version(),
+        }
+    }
+
+    /// ejabberd has said which.
+    pub(super) fn set_version(&self, version: String) {
+        if let Self::V2(link) = self {
+            link.set_version(version);
+        }
+    }
+
+    /// Whether it carries this connection.
+    pub fn carries(&self, connection: &Connection) -> bool {
+        match (self, connection) {
+            (Self::V2(link), Connection::V2(connection)) => connection.is_in(link),
+            _ => false,
+        }
+    }
+
+    /// Its sessions are to leave, or may stay.
+    pub fn set_leaving(&self, leaving: Option<&Arc<Leaving>>) {
+        if let Self::V2(link) = self {
+            link.set_leaving(leaving);
+        }
+    }
+
+    /// Wakes the next so many who wait for its connections, from a place on. Gives the place that comes next; `None`
+    /// behind the last one.
+    pub fn wake_some(&self, from: usize, count: usize) -> Option<usize> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(link) => link.wake_some(from, count),
         }
     }
 

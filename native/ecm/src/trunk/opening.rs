@@ -29,7 +29,7 @@ pub enum Binding {
 
 impl Content {
     /// Its ALPN protocol id.
-    const fn alpn(self) -> &'static [u8] {
+    pub(super) const fn alpn(self) -> &'static [u8] {
         match self {
             Self::Http => b"http/1.1",
             Self::XmppClient => b"xmpp-client",
@@ -75,6 +75,16 @@ impl Opening {
 
     /// The connection's first bytes in version 2: a PROXY header.
     pub fn to_header(&self) -> Vec<u8> {
+        self.write_header(None)
+    }
+
+    /// The same of a connection to which a session moves that has this token. It has logged in: what that takes is
+    /// not said again.
+    pub fn to_takeover(&self, token: &Bytes) -> Vec<u8> {
+        self.write_header(Some(token))
+    }
+
+    fn write_header(&self, takeover: Option<&Bytes>) -> Vec<u8> {
         let (source, destination) = one_family(self.client, self.server);
         let header = Header {
             command: Command::Proxy,
@@ -89,7 +99,7 @@ impl Opening {
             tls: self.tls.clone(),
             bindings: self.bindings.clone(),
             fields: self.fields.clone(),
-            takeover: None,
+            takeover: takeover.cloned(),
         };
         let mut bytes = Vec::new();
         proxy::write(&header, &mut bytes);

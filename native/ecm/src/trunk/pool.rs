@@ -14,6 +14,7 @@ use super::budget::OutputBudget;
 use super::dial::Dialler;
 use super::link::{Ended, Link};
 use super::trunks::Trunks;
+use super::version;
 use crate::backlog::Backlogs;
 use crate::config::{Protocol, TrunkConfig};
 use crate::metrics::{TRUNK_FAILURES, TRUNK_LOSSES};
@@ -240,6 +241,9 @@ impl Place {
         }
         let up = Instant::now();
         shared.trunks.add(link.clone());
+        if shared.config.protocol == Protocol::V2 {
+            tokio::spawn(version::ask(link.clone()));
+        }
         self.end_replaced();
         tracing::info!("trunk to {} is up", shared.name);
         shared.down_told.store(false, Relaxed);

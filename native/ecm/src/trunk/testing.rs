@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use megaphone_trunk::proxy::{self, Header};
-use megaphone_trunk::v2::{Config, Event, Session, StreamId, Written};
+use megaphone_trunk::v2::{Config, Event, GoAwayCode, Session, StreamId, Written};
+use megaphone_xmpp::framing::Control;
 
 pub use self::said::{Said, documents, gone};
 use super::budget::OutputBudget;
+use super::leaving::Leaving;
 use super::link::Link;
 use super::{Trunks, v2};
 use crate::backlog::Backlogs;
@@ -57,6 +59,55 @@ impl Ejabberd {
             streams: HashMap::new(),
             opened: Vec::new(),
         }
+    }
+
+    /// It has said which sessions can come to its trunk.
+    pub fn says_version(&self, version: &str) {
+        self.link.set_version(version.to_owned());
+    }
+
+    /// Its trunk's sessions are to leave.
+    pub fn is_left(&self) {
+        let places = Arc::new(tokio::sync::Semaphore::new(10));
+        let leaving = Arc::new(Leaving::new(&places, u64::MAX));
+        self.link.set_leaving(Some(&leaving));
+    }
+
+    /// It takes no more connections.
+    pub fn go_away(&mut self) {
+        self.session.go_away(GoAwayCode::Normal);
+        self.exchange();
+    }
+
+    /// Says something of a move on a session's stream.
+    pub fn say(&mut self, id: u32, control: &Control<'_>) {
+        let mut message = Vec::new();
+        megaphone_xmpp::framing::put_control(&mut message, control).unwrap();
+        self.send(id, &message);
+    }
+
+    /// What was said of a move on a session's stream since it was last asked for, and nothing else.
+    pub fn controls(&mut self, id: u32) -> Vec<String> {
+        let bytes = self.received(id).bytes;
+        let mut rest = &bytes[..];
+        let mut controls = Vec::new();
+        while let Some((control, length)) = megaphone_xmpp::framing::read_control(rest).unwrap() {
+            controls.push(format!("{control:?}"));
+            rest = &rest[length..];
+        }
+        assert!(rest.is_empty(), "a part of a message: {rest:?}");
+        controls
+    }
+
+    /// What was said first of a move on a session's stream; the rest is not looked at.
+    pub fn first_control(&mut self, id: u32) -> String {
+        self.exchange();
+        let bytes = &mut self.streams.get_mut(&id).unwrap().bytes;
+        let read = megaphone_xmpp::framing::read_control(bytes).unwrap();
+        let (control, length) = read.expect("a control message");
+        let control = format!("{control:?}");
+        bytes.drain(..length);
+        control
     }
 
     /// Carries what waits in both directions. What a client sent is consumed at once.

@@ -60,6 +60,29 @@ impl Trunks {
         accepting.map(Link::silence).min().unwrap_or_default()
     }
 
+    /// Opens a connection for a session that comes from a trunk of which the same is said, and that is not this
+    /// one.
+    pub fn open_takeover(&self, from: &Connection, header: &[u8]) -> Option<Connection> {
+        let link = self.takes_from(from.version()?, |link| link.carries(from))?;
+        link.open_takeover(header.to_vec()).ok()
+    }
+
+    /// The trunk with the fewest connections to which sessions can come that are where this is said.
+    pub fn takes_from(&self, version: &str, is_left: impl Fn(&Link) -> bool) -> Option<Link> {
+        let up = self.up.read();
+        let able = up.iter().filter(|link| {
+            link.is_accepting() && link.version() == Some(version) && !is_left(link)
+        });
+        able.min_by_key(|link| (link.silence() >= MUTE, link.load()))
+            .cloned()
+    }
+
+    /// All that there are, those included that take no more connections.
+    pub fn links(&self) -> Vec<Link> {
+        let (up, replaced) = (self.up.read(), self.replaced.read());
+        up.iter().chain(replaced.iter()).cloned().collect()
+    }
+
     pub(super) fn add(&self, link: Link) {
         let mut up = self.up.write();
         if up.is_empty() {

@@ -1,14 +1,19 @@
 //! ejabberd's end of a trunk of version 2: this project's server session on a real socket.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use megaphone_trunk::proxy::{self, Addresses, Header};
 use megaphone_trunk::v2::{Config, Event, GoAwayCode, Session, SessionError, StreamId, Written};
+use megaphone_xmpp::framing::{Control, put_control};
 
 use super::{Ecm, PATIENCE, ok};
+
+/// The id of a trunk's first stream for a client: the one before it asks whether sessions can move.
+pub const FIRST: u32 = 3;
 
 /// Accepts trunks.
 pub struct Peer2 {
@@ -110,6 +115,10 @@ pub struct Trunk2 {
     seen: VecDeque<Seen>,
     /// The first bytes of streams whose header is not whole.
     heads: HashMap<u32, Vec<u8>>,
+    /// The streams that ask whether sessions can move, which tests don't see.
+    asking: HashSet<u32>,
+    /// What they are told; without it they are reset.
+    pub version: Option<&'static str>,
     /// Whether data is consumed as it comes.
     pub consumes: bool,
 }
@@ -123,6 +132,8 @@ impl Trunk2 {
             buffer: vec![0; 256 * 1024],
             seen: VecDeque::new(),
             heads: HashMap::new(),
+            asking: HashSet::new(),
+            version: None,
             consumes: true,
         }
     }
@@ -216,6 +227,9 @@ impl Trunk2 {
     }
 
     fn saw(&mut self, event: Seen) {
+        if event.stream().is_some_and(|id| self.asking.contains(&id)) {
+            return;
+        }
         let Seen::Data(id, bytes) = event else {
             self.seen.push_back(event);
             return;
@@ -235,10 +249,33 @@ impl Trunk2 {
         if let Some((header, length)) = proxy::read(head).expect("a PROXY header comes first") {
             let rest = head.split_off(length);
             self.heads.remove(&id);
+            if header.takeover.as_ref().is_some_and(Bytes::is_empty) {
+                self.answer_question(id);
+                return;
+            }
             self.seen.push_back(Seen::Opened(id, Box::new(header)));
             if !rest.is_empty() {
                 self.seen.push_back(Seen::Data(id, rest));
             }
+        }
+    }
+
+    /// Whether it was asked whether sessions can move.
+    pub fn was_asked(&self) -> bool {
+        !self.asking.is_empty()
+    }
+
+    fn answer_question(&mut self, id: u32) {
+        self.asking.insert(id);
+        let stream = StreamId::new(id);
+        match self.version {
+            Some(version) => {
+                let mut answer = Vec::new();
+                put_control(&mut answer, &Control::Version(version)).unwrap();
+                let _ = self.session.write(stream, &answer);
+                let _ = self.session.finish(stream);
+            }
+            None => self.session.reset(stream).unwrap(),
         }
     }
 

@@ -97,19 +97,29 @@ pub fn read_control(bytes: &[u8]) -> Result<Option<(Control<'_>, usize)>, Messag
     if !is_control(word) {
         return Err(MessageError::NoControl { word });
     }
-    let length = usize::try_from(word & LENGTH).unwrap_or(usize::MAX);
-    if length > MAX_CONTROL {
-        return Err(MessageError::TooLong {
-            length,
-            limit: MAX_CONTROL,
-        });
-    }
+    let length = body_length(word)?;
     let Some(body) = rest.get(..length) else {
         return Ok(None);
     };
-    let [kind, ..] = word.to_be_bytes();
-    let control = Control::of(kind & 0x3f, body).ok_or(MessageError::NoControl { word })?;
+    let control = with_body(word, body)?;
     Ok(Some((control, 4 + length)))
+}
+
+/// How long the body of a control message is that begins so.
+pub(super) fn body_length(word: u32) -> Result<usize, MessageError> {
+    match usize::try_from(word & LENGTH).unwrap_or(usize::MAX) {
+        length if length <= MAX_CONTROL => Ok(length),
+        length => Err(MessageError::TooLong {
+            length,
+            limit: MAX_CONTROL,
+        }),
+    }
+}
+
+/// The control message that begins so and has this body.
+pub(super) fn with_body(word: u32, body: &[u8]) -> Result<Control<'_>, MessageError> {
+    let [kind, ..] = word.to_be_bytes();
+    Control::of(kind & 0x3f, body).ok_or(MessageError::NoControl { word })
 }
 
 /// Whether the first four bytes of a message are those of a control message.

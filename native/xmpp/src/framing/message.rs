@@ -3,6 +3,7 @@
 //! The length's first bit is set in a message that gives back a document: its client never got it. Such a
 //! message may be empty.
 
+use super::control::{self, Control};
 use crate::xml::Document;
 
 /// Bytes of a message's length.
@@ -31,6 +32,15 @@ pub enum MessageError {
         /// Its first four bytes.
         word: u32,
     },
+}
+
+/// What comes on a session's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A document.
+    Document(&'a [u8]),
+    /// What the two ends say to each other beside the documents.
+    Control(Control<'a>),
 }
 
 /// Writes a message of one document at the end of `out`.
@@ -110,55 +120,86 @@ impl Messages {
     }
 
     /// The next document, and `input` moved behind what was used; `None` when there's no whole one left,
-    /// and then all of `input` was used.
+    /// and then all of `input` was used. A control message is an error here.
     ///
     /// After an error the session can't be read any further.
     pub fn read<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<&'a [u8]>, MessageError> {
+        let Some(word) = self.prefix(input) else {
+            return Ok(None);
+        };
+        let length = self.document_length(word)?;
+        Ok(self.body(input, length))
+    }
+
+    /// As [`read`](Self::read), with the control messages between the documents.
+    pub fn read_any<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Message<'a>>, MessageError> {
+        let Some(word) = self.prefix(input) else {
+            return Ok(None);
+        };
+        if !control::is_control(word) {
+            let length = self.document_length(word)?;
+            return Ok(self.body(input, length).map(Message::Document));
+        }
+        let length = control::body_length(word)?;
+        let body = self.body(input, length);
+        body.map(|body| control::with_body(word, body).map(Message::Control))
+            .transpose()
+    }
+
+    /// The first bytes of the message, once they are there.
+    fn prefix(&mut self, input: &mut &[u8]) -> Option<u32> {
         if self.handed_over {
             self.handed_over = false;
             self.message = Vec::new();
         }
         while usize::from(self.prefix_filled) < PREFIX {
-            let Some((byte, rest)) = input.split_first() else {
-                return Ok(None);
-            };
+            let (byte, rest) = input.split_first()?;
             if let Some(place) = self.prefix.get_mut(usize::from(self.prefix_filled)) {
                 *place = *byte;
             }
             self.prefix_filled += 1;
             *input = rest;
         }
-        let length = usize::try_from(u32::from_be_bytes(self.prefix)).unwrap_or(usize::MAX);
-        if length > self.limit {
-            return Err(MessageError::TooLong {
+        Some(u32::from_be_bytes(self.prefix))
+    }
+
+    fn document_length(&self, word: u32) -> Result<usize, MessageError> {
+        match usize::try_from(word).unwrap_or(usize::MAX) {
+            0 => Err(MessageError::Empty),
+            length if length > self.limit => Err(MessageError::TooLong {
                 length,
                 limit: self.limit,
-            });
+            }),
+            length => Ok(length),
         }
-        if length == 0 {
-            return Err(MessageError::Empty);
-        }
+    }
+
+    /// What follows the first bytes, once it is there.
+    fn body<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], length: usize) -> Option<&'a [u8]> {
         let missing = length.saturating_sub(self.message.len());
         if self.message.is_empty()
             && let Some((message, rest)) = input.split_at_checked(length)
         {
             *input = rest;
             self.prefix_filled = 0;
-            return Ok(Some(message));
+            return Some(message);
         }
         let taken = missing.min(input.len());
         let (more, rest) = input.split_at(taken);
         crate::buffer::append(&mut self.message, more, length);
         *input = rest;
         if self.message.len() < length {
-            return Ok(None);
+            return None;
         }
         self.prefix_filled = 0;
         self.handed_over = true;
-        Ok(Some(&self.message))
+        Some(&self.message)
     }
 }
 
@@ -194,6 +235,46 @@ mod tests {
             }
             assert_eq!(read, documents, "{size}");
             assert_eq!(messages.message.capacity(), 0, "{size}");
+        }
+    }
+
+    #[test]
+    fn control_messages_stand_between_documents() {
+        let mut bytes = Vec::new();
+        put_message(&mut bytes, b"<a/>").unwrap();
+        control::put_control(&mut bytes, &Control::Token(b"token")).unwrap();
+        control::put_control(&mut bytes, &Control::Moved).unwrap();
+        put_message(&mut bytes, b"<b/>").unwrap();
+        for size in 1..bytes.len() + 1 {
+            let mut messages = Messages::new(4);
+            let mut read = Vec::new();
+            for mut chunk in bytes.chunks(size) {
+                while let Some(message) = messages.read_any(&mut chunk).unwrap() {
+                    read.push(match message {
+                        Message::Document(document) => String::from_utf8_lossy(document).into(),
+                        Message::Control(control) => format!("{control:?}"),
+                    });
+                }
+                assert_eq!(chunk, b"");
+            }
+            let token = format!("{:?}", Control::Token(b"token"));
+            assert_eq!(read, ["<a/>", &token, "Moved", "<b/>"], "{size}");
+        }
+        for (bytes, error) in [
+            (
+                [0xc9, 0, 0, 0],
+                MessageError::NoControl { word: 0xc900_0000 },
+            ),
+            (
+                [0xc4, 0, 4, 1],
+                MessageError::TooLong {
+                    length: 1025,
+                    limit: 1024,
+                },
+            ),
+            ([0, 0, 0, 0], MessageError::Empty),
+        ] {
+            assert_eq!(Messages::new(4).read_any(&mut &bytes[..]), Err(error));
         }
     }
 

@@ -9,7 +9,7 @@ mod control;
 mod message;
 
 pub use control::{Control, MAX_CONTROL, is_control, put_control, read_control};
-pub use message::{MessageError, Messages, put_document, put_given_back, put_message};
+pub use message::{Message, MessageError, Messages, put_document, put_given_back, put_message};
 
 use std::borrow::Cow;
 

@@ -277,6 +277,7 @@ impl HttpConnection {
         let max_document = settings.limits.max_stanza_from_ejabberd;
         let queued = QueuedLogin {
             login: registries.nodes.begin_login(),
+            nodes: Arc::clone(&registries.nodes),
             until: now + settings.limits.login_wait,
             opening,
             max_document: u32::try_from(max_document).unwrap_or(u32::MAX),

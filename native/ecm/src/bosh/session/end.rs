@@ -29,6 +29,11 @@ impl BoshSession {
         self.outgoing.clear();
     }
 
+    /// Whether neither side has ended it.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Open)
+    }
+
     /// Whether nothing more comes from ejabberd. What [`take_unsent`](Self::take_unsent) gives still goes
     /// there.
     pub fn is_over(&self) -> bool {

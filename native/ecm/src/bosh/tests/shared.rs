@@ -63,7 +63,10 @@ fn two_are_held(hold: u32) -> (Arc<SharedSession>, Ejabberd, u32) {
     let backlogs = Arc::new(Backlogs::new(1 << 20));
     let cell = Arc::new(SharedSession::new(
         session,
-        Upstream::Open(stream),
+        Upstream::Open(
+            stream,
+            Box::new(crate::bosh::upstream::Home::of(nodes, &opening)),
+        ),
         Security::Plain,
         &backlogs,
     ));

@@ -1,7 +1,7 @@
 //! The yamux session of a trunk, and the mailboxes of its streams.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use megaphone_trunk::v2::{Config, Session};
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::streams::{Accept, Streams};
 use crate::backlog::Backlogs;
 use crate::trunk::budget::OutputBudget;
+use crate::trunk::leaving::{Leaving, Passage};
 use crate::trunk::mailbox::{End, Mailbox};
 use crate::trunk::usage::Usage;
 
@@ -53,6 +54,11 @@ pub struct Multiplexer {
     /// Silence for so many milliseconds makes the session ask whether ejabberd is there.
     pub(super) ping_interval: u64,
     pub(super) spare_ids: u32,
+    /// Which sessions can come here, once ejabberd has said it.
+    version: OnceLock<String>,
+    /// Whether its sessions are to leave: a look at this costs each of them nothing.
+    leaves: AtomicBool,
+    leaving: Mutex<Option<Arc<Leaving>>>,
     pub(super) budget: Arc<OutputBudget>,
     pub(super) backlogs: Arc<Backlogs>,
     pub(super) started: Instant,
@@ -169,6 +175,9 @@ impl Multiplexer {
             usage,
             ping_interval,
             spare_ids,
+            version: OnceLock::new(),
+            leaves: AtomicBool::new(false),
+            leaving: Mutex::new(None),
             budget,
             backlogs,
             started: Instant::now(),
@@ -239,6 +248,38 @@ impl Multiplexer {
         } else if now < before {
             self.backlogs.budget().subtract(before - now);
         }
+    }
+
+    /// Which sessions can come here.
+    pub fn version(&self) -> Option<&str> {
+        self.version.get().map(String::as_str)
+    }
+
+    /// ejabberd has said which.
+    pub fn set_version(&self, version: String) {
+        let _ = self.version.set(version);
+    }
+
+    /// Its sessions are to leave, or may stay.
+    pub fn set_leaving(&self, leaving: Option<&Arc<Leaving>>) {
+        let mut current = self.leaving.lock();
+        *current = leaving.cloned();
+        self.leaves.store(current.is_some(), Relaxed);
+    }
+
+    pub(super) fn passage(&self, tried: &mut u8) -> Option<Passage> {
+        if !self.leaves.load(Relaxed) {
+            return None;
+        }
+        let leaving = self.leaving.lock().clone()?;
+        leaving.begin(tried)
+    }
+
+    /// Wakes those who wait for the connections at some places.
+    pub fn wake_some(&self, from: usize, count: usize) -> Option<usize> {
+        let (some, next) = self.state.lock().streams.some(from, count);
+        some.iter().for_each(|mailbox| mailbox.wake());
+        next
     }
 
     /// Wakes all who wait for its connections.

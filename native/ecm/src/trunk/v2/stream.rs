@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::mux::{Multiplexer, MuxStage};
 use super::streams::Opened;
+use crate::trunk::leaving::Passage;
 use crate::trunk::mailbox::Mailbox;
 use crate::trunk::usage::Kind;
 use crate::trunk::{Sent, TrunkLost};
@@ -23,7 +24,8 @@ pub struct Stream {
     stream: StreamStage,
     /// What the client took and the window was not given back for; less than a window.
     taken: u32,
-    kind: Kind,
+    /// None of this program's own.
+    kind: Option<Kind>,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,18 @@ impl Multiplexer {
     /// # Errors
     /// [`TrunkLost`] if the trunk takes no more.
     pub fn open(self: &Arc<Self>, kind: Kind, header: Vec<u8>) -> Result<Stream, TrunkLost> {
+        self.open_as(Some(kind), header)
+    }
+
+    /// The same for a question of this program's own, which counts among nothing.
+    ///
+    /// # Errors
+    /// [`TrunkLost`] likewise.
+    pub fn ask(self: &Arc<Self>, header: Vec<u8>) -> Result<Stream, TrunkLost> {
+        self.open_as(None, header)
+    }
+
+    fn open_as(self: &Arc<Self>, kind: Option<Kind>, header: Vec<u8>) -> Result<Stream, TrunkLost> {
         if !self.is_accepting() {
             return Err(TrunkLost);
         }
@@ -54,7 +68,7 @@ impl Multiplexer {
     /// A stream that the other side has opened.
     pub fn accept(self: &Arc<Self>, opened: Opened) -> Stream {
         let Opened { id, tag, mailbox } = opened;
-        let mut stream = Stream::new(Arc::clone(self), mailbox, Kind::Request, Vec::new());
+        let mut stream = Stream::new(Arc::clone(self), mailbox, Some(Kind::Request), Vec::new());
         stream.stream = StreamStage::Open { id, tag };
         stream
     }
@@ -64,11 +78,13 @@ impl Stream {
     pub(super) fn new(
         mux: Arc<Multiplexer>,
         mailbox: Arc<Mailbox>,
-        kind: Kind,
+        kind: Option<Kind>,
         header: Vec<u8>,
     ) -> Self {
-        mux.load.fetch_add(1, Relaxed);
-        mux.usage.add(kind);
+        if let Some(kind) = kind {
+            mux.load.fetch_add(1, Relaxed);
+            mux.usage.add(kind);
+        }
         Self {
             mux,
             mailbox,
@@ -94,6 +110,21 @@ impl Stream {
     /// Whether its trunk takes no more connections.
     pub fn is_retired(&self) -> bool {
         !self.mux.is_accepting()
+    }
+
+    /// Which sessions can move to its trunk.
+    pub fn version(&self) -> Option<&str> {
+        self.mux.version()
+    }
+
+    /// Leave for its session to move to another trunk.
+    pub fn passage(&self, tried: &mut u8) -> Option<Passage> {
+        self.mux.passage(tried)
+    }
+
+    /// Whether it is in this trunk.
+    pub fn is_in(&self, mux: &Arc<Multiplexer>) -> bool {
+        Arc::ptr_eq(&self.mux, mux)
     }
 
     /// What comes for the client.
@@ -190,8 +221,10 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.mux.load.fetch_sub(1, Relaxed);
-        self.mux.usage.remove(self.kind);
+        if let Some(kind) = self.kind {
+            self.mux.load.fetch_sub(1, Relaxed);
+            self.mux.usage.remove(kind);
+        }
         if let StreamStage::Open { id, tag } = self.stream {
             let mut state = self.mux.state.lock();
             if state.stage != MuxStage::Lost {

@@ -60,6 +60,18 @@ impl Streams {
         self.places.iter().flatten()
     }
 
+    /// The next so many mailboxes from this place on, and the place behind them, if there is one.
+    pub fn some(&self, from: usize, count: usize) -> (Vec<Arc<Mailbox>>, Option<usize>) {
+        let mut some = Vec::new();
+        for (place, mailbox) in self.places.iter().enumerate().skip(from) {
+            if some.len() == count {
+                return (some, Some(place));
+            }
+            some.extend(mailbox.clone());
+        }
+        (some, None)
+    }
+
     /// The mailbox of a stream.
     pub fn find(&self, tag: Tag) -> Option<Arc<Mailbox>> {
         self.places.get(usize::try_from(tag).ok()?)?.clone()

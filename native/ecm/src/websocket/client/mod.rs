@@ -8,6 +8,7 @@
 mod clock;
 mod ending;
 mod input;
+mod moving;
 mod output;
 mod state;
 mod timing;
@@ -74,6 +75,7 @@ impl Client {
         self.look_at_phase(context)?;
         let moved = [
             self.write_unsent(context),
+            self.move_session(),
             self.write_documents(),
             self.take_turn(context),
             self.send_held(),

@@ -10,12 +10,13 @@ use tokio::sync::watch;
 use super::clock::Clock;
 use crate::backlog::Backlog;
 use crate::entrance::{Downstream, Handover};
+use crate::http::Origins;
 use crate::node::Login;
 use crate::peer::Socket;
 use crate::peer::clients::Place;
 use crate::registries::Registries;
 use crate::session::outlet::Outlet;
-use crate::session::{Cause, Session};
+use crate::session::{Cause, Origin, Session};
 use crate::settings::Settings;
 use crate::shutdown::Phase;
 use crate::trunk::{Binding, Content, Opening};
@@ -33,6 +34,8 @@ pub(super) struct Client {
     pub(super) unopened: Option<Box<Unopened>>,
     /// From then on, until it ends.
     pub(super) session: Option<Session>,
+    /// Where the client comes from, if its socket does not say that.
+    pub(super) origin: Option<Box<Origin>>,
     pub(super) ready_state: ReadyState,
     /// Why the session ends, if that was decided here.
     pub(super) cause: Option<Cause>,
@@ -113,11 +116,14 @@ impl Client {
             place,
             settings,
             registries,
+            introduction,
             ..
         } = downstream;
         // What it is now counts as a change, or an end that has begun would be missed.
         phase.mark_changed();
         let mut later = phase.clone();
+        let is_direct = matches!(origins, Origins::Peer(_)) && introduction.is_none();
+        let origin = (!is_direct).then(|| Box::new(Origin::of(&opening)));
         let unopened = Unopened {
             opening,
             login: None,
@@ -140,6 +146,7 @@ impl Client {
             phase,
             unopened: Some(Box::new(unopened)),
             session: None,
+            origin,
             ready_state: ReadyState::Open,
             cause: None,
             xmpp: StreamState::new(),

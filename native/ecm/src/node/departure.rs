@@ -1,0 +1,206 @@
+//! The sessions of one trunk leave it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::one::Node;
+use super::state::State;
+use crate::trunk::{Leaving, Link};
+
+/// So long a node has to come back with another trunk, which is the best place for the sessions of one that it told
+/// to go away.
+const COMES_BACK: Duration = Duration::from_millis(500);
+
+/// Those that could not move try again after this, and each time after twice as long, up to the other.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How often the log tells how far it is.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+/// Why sessions leave their trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It takes no more connections: ejabberd has said go-away, or another one takes its place.
+    TrunkRetired,
+    /// Its node is to have none.
+    Node(State),
+}
+
+/// A trunk that is left.
+#[derive(Debug)]
+pub struct Departure {
+    node: Arc<Node>,
+    link: Link,
+    why: Why,
+    leaving: Arc<Leaving>,
+    since: Instant,
+    /// How many there were when it began.
+    connections: usize,
+    /// The place of the next that are woken; there is none between two passes.
+    next: Option<usize>,
+    next_pass: Instant,
+    next_round: Instant,
+    retry: Duration,
+    /// How many had moved when the pass began.
+    moved_before: u64,
+    /// Whether it was told that they move, or that they stay.
+    told: Option<bool>,
+    told_at: Instant,
+}
+
+impl Why {
+    /// Why those of a trunk are to leave it, if they are.
+    pub fn of(node: &Node, link: &Link) -> Option<Self> {
+        match node.state_now() {
+            State::Ready => (!link.is_accepting()).then_some(Self::TrunkRetired),
+            state => Some(Self::Node(state)),
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::TrunkRetired => "a trunk to it takes no more connections",
+            Self::Node(State::Maintenance) => "it is in maintenance",
+            Self::Node(State::Leaving) => "it is no longer configured",
+            Self::Node(_) => "it drains",
+        }
+    }
+}
+
+impl Departure {
+    /// It begins now.
+    pub fn new(
+        node: &Arc<Node>,
+        link: Link,
+        why: Why,
+        places: &Arc<Semaphore>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            node: Arc::clone(node),
+            connections: link.load(),
+            link,
+            why,
+            leaving: Arc::new(Leaving::new(places, u64::MAX)),
+            since: now,
+            next: None,
+            next_pass: now,
+            next_round: now + RETRY.0,
+            retry: RETRY.0,
+            moved_before: 0,
+            told: None,
+            told_at: now,
+        }
+    }
+
+    /// The node.
+    pub const fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The trunk.
+    pub const fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Whether it is that of this trunk.
+    pub fn is_of(&self, link: &Link) -> bool {
+        self.link.is(link)
+    }
+
+    /// Whether another trunk to the same node would do.
+    pub fn may_stay_at_node(&self) -> bool {
+        self.why == Why::TrunkRetired
+    }
+
+    /// Whether another node would do.
+    pub fn may_leave_node(&self, now: Instant) -> bool {
+        self.why != Why::TrunkRetired || now.saturating_duration_since(self.since) >= COMES_BACK
+    }
+
+    /// Wakes those whose turn has come, if there is a place for them.
+    pub fn go_on(&mut self, has_place: bool, now: Instant) {
+        self.tell(has_place, now);
+        if !has_place {
+            self.link.set_leaving(None);
+            return;
+        }
+        self.link.set_leaving(Some(&self.leaving));
+        if now >= self.next_round {
+            self.leaving.next_round();
+            self.next_round = now + self.retry;
+            self.retry = (2 * self.retry).min(RETRY.1);
+        }
+        if self.next.is_none() && now >= self.next_pass {
+            self.next = Some(0);
+            self.moved_before = self.leaving.moved();
+        }
+        let room = self.leaving.room();
+        if let Some(place) = self.next
+            && room > 0
+        {
+            self.next = self.link.wake_some(place, room);
+            if self.next.is_none() {
+                let has_moved = self.leaving.moved() > self.moved_before;
+                // All are asked again at once only as long as it is worth while.
+                self.next_pass = now + if has_moved { Duration::ZERO } else { RETRY.0 };
+            }
+        }
+    }
+
+    /// Whether none are left, or they may stay.
+    pub fn is_over(&self, now: Instant) -> bool {
+        let is_empty = self.link.load() == 0;
+        if !is_empty && Why::of(&self.node, &self.link) == Some(self.why) {
+            return false;
+        }
+        self.link.set_leaving(None);
+        if self.told.is_some() || self.leaving.moved() > 0 {
+            tracing::info!(
+                moved = self.leaving.moved(),
+                failed = self.leaving.failed(),
+                left = self.link.load(),
+                "node {}: no more sessions leave a trunk, after {:.1?}",
+                self.node.name(),
+                now.saturating_duration_since(self.since)
+            );
+        }
+        true
+    }
+
+    fn tell(&mut self, has_place: bool, now: Instant) {
+        let (node, why) = (self.node.name(), self.why.text());
+        let is_new = self.told != Some(has_place);
+        match (is_new, has_place) {
+            (true, true) => {
+                tracing::info!(
+                    connections = self.connections,
+                    "node {node}: {why}; its sessions move to other trunks"
+                );
+            }
+            (true, false) if self.may_leave_node(now) => {
+                tracing::info!(
+                    connections = self.link.load(),
+                    "node {node}: {why}; its sessions stay in it, no other trunk can take them"
+                );
+            }
+            (false, true)
+                if now.saturating_duration_since(self.told_at) >= BETWEEN_LINES
+                    && self.leaving.moved() > self.moved_before =>
+            {
+                tracing::info!(
+                    moved = self.leaving.moved(),
+                    failed = self.leaving.failed(),
+                    left = self.link.load(),
+                    "node {node}: its sessions move to other trunks"
+                );
+            }
+            _ => return,
+        }
+        self.told = Some(has_place);
+        self.told_at = now;
+    }
+}

@@ -1,0 +1,339 @@
+//! A session's move to another trunk, of this ejabberd node or another (doc/protocol.md, "How a session moves").
+//!
+//! ```text
+//!   here                        old connection          new connection
+//!    |  mark ────────────────────────> |                     |
+//!    | <──────── documents, token ──── |                     |
+//!    |  PROXY header with the token ───────────────────────> |
+//!    | <─── documents, moved, FIN ──── |                     |
+//!    |  FIN, and here: go ─────────────────────────────────> |
+//! ```
+//!
+//! From mark to go nothing of the client's is sent, which is how it waits; what comes for it on the old connection
+//! still reaches it, and of the new one no more is read than the first document. Whatever goes wrong before moved,
+//! the session stays, and the old connection says so.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use megaphone_xmpp::framing::Control;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::channel::{Channel, Heard};
+use super::incoming::OfMove;
+use crate::metrics::{MOVE_TIMES, MOVES, MoveResult};
+use crate::node::Nodes;
+use crate::trunk::{End, Opening, Passage, Sent};
+
+/// How long ejabberd may take for a move, until the session is to stay. A token is good for as long.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A session that moves.
+#[derive(Debug)]
+pub struct Moving {
+    /// Until it is decided.
+    passage: Option<Passage>,
+    nodes: Arc<Nodes>,
+    opening: Opening,
+    stage: Stage,
+    began: Instant,
+    patience: Pin<Box<Sleep>>,
+    /// What it comes to, unless it moves.
+    result: MoveResult,
+    /// The document that the client gets next, and the bytes by which its window is to be returned then.
+    front: Option<(Bytes, usize)>,
+    new: Option<New>,
+    /// ejabberd said what has no place in a move: there is no going on.
+    is_broken: bool,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Mark has to be said.
+    Mark,
+    /// Token or stays has to come.
+    Asked,
+    /// The new connection has said the token: moved or stays has to come.
+    Taking,
+    /// Stay has to be said.
+    Stay,
+    /// It was said: stays or moved has to come.
+    Staying,
+    /// Moved has come, and FIN has to.
+    Moved,
+    /// Go has to be said.
+    Go,
+    /// It is decided, and the session's connection is the one that goes on.
+    Over,
+}
+
+/// The new connection. Dropped, it is reset.
+#[derive(Debug)]
+struct New {
+    channel: Option<Channel>,
+    /// Its first document, and the bytes that were read for it.
+    first: Option<Bytes>,
+    read: usize,
+    /// It has no session, or has ended.
+    is_void: bool,
+}
+
+impl Moving {
+    /// Begins one.
+    pub fn new(passage: Passage, nodes: &Arc<Nodes>, opening: Opening) -> Self {
+        Self {
+            passage: Some(passage),
+            nodes: Arc::clone(nodes),
+            opening,
+            stage: Stage::Mark,
+            began: Instant::now(),
+            patience: Box::pin(sleep(PATIENCE)),
+            result: MoveResult::Stayed,
+            front: None,
+            new: None,
+            is_broken: false,
+        }
+    }
+
+    /// Whether it is the end of the session.
+    pub const fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Whether the client's documents have to wait.
+    pub fn holds_input(&self) -> bool {
+        self.stage != Stage::Over
+    }
+
+    /// Whether nothing is left of it.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Over) && self.front.is_none() && !self.is_broken
+    }
+
+    /// The next document of the connection, which is then returned its window.
+    pub fn next_document(&mut self, channel: &mut Channel) -> Option<Bytes> {
+        let (document, used) = self.front.take()?;
+        channel.connection.delivered(used);
+        Some(document)
+    }
+
+    /// Whether there may be something to be done. It wakes the task that asked last.
+    pub fn poll_changed(&mut self, channel: &mut Channel, context: &mut Context<'_>) -> Poll<()> {
+        let mut changed = channel.connection.poll_changed(context);
+        if let Some(new) = self.new.as_mut().and_then(|new| new.channel.as_mut())
+            && new.connection.poll_changed(context).is_ready()
+        {
+            changed = Poll::Ready(());
+        }
+        if self.may_still_stay() && self.patience.as_mut().poll(context).is_ready() {
+            match self.stage {
+                // Nobody knows of it.
+                Stage::Mark => self.over(MoveResult::TimedOut, channel),
+                _ => self.stay(MoveResult::TimedOut),
+            }
+            changed = Poll::Ready(());
+        }
+        changed
+    }
+
+    /// As if it took too long.
+    #[cfg(test)]
+    pub fn give_up(&mut self) {
+        self.stay(MoveResult::TimedOut);
+    }
+
+    /// Does what can be done now. `channel` is the old connection, and the one that goes on once it is over.
+    pub fn advance(&mut self, channel: &mut Channel, max_document: u32) {
+        while self.stage != Stage::Over {
+            self.say_due(channel);
+            self.look_at_new(max_document);
+            if self.stage == Stage::Stay && self.say_due(channel) {
+                continue;
+            }
+            if self.stage == Stage::Go {
+                if !self.go(channel) {
+                    return;
+                }
+                continue;
+            }
+            if self.front.is_some() {
+                return;
+            }
+            let (heard, used) = channel.next(max_document);
+            if let Heard::Document(document) = heard {
+                self.front = Some((document, used));
+                return;
+            }
+            channel.connection.delivered(used);
+            match heard {
+                Heard::OfMove(said) => self.told(said, channel),
+                Heard::End(End::Closed) if self.stage == Stage::Moved => {
+                    channel.connection.finish();
+                    self.stage = Stage::Go;
+                }
+                Heard::End(_) => self.over(MoveResult::Lost, channel),
+                Heard::Nothing | Heard::Document(_) => return,
+            }
+        }
+    }
+
+    /// ejabberd has said something of it on the old connection.
+    fn told(&mut self, said: OfMove, channel: &Channel) {
+        match (said, self.stage) {
+            (OfMove::Token(token), Stage::Asked) => self.take(&token, channel),
+            // The session hears of stay behind mark, and says stays.
+            (OfMove::Token(_), Stage::Stay | Stage::Staying) => {}
+            (OfMove::Stays(why), _) => {
+                tracing::debug!(id = %channel.connection, "a session stays: {why}");
+                self.over(self.result, channel);
+            }
+            (OfMove::Moved, Stage::Taking | Stage::Stay | Stage::Staying) if self.new.is_some() => {
+                self.stage = Stage::Moved;
+            }
+            (said, stage) => {
+                tracing::error!(
+                    id = %channel.connection,
+                    "ejabberd said what has no place in a move: {said:?} ({stage:?})"
+                );
+                self.is_broken = true;
+                self.over(MoveResult::Lost, channel);
+            }
+        }
+    }
+
+    /// Opens the new connection, if there is a place for it.
+    fn take(&mut self, token: &Bytes, channel: &Channel) {
+        let opened = self
+            .nodes
+            .open_elsewhere(&channel.connection, &self.opening, token);
+        // The header is all that it says for now.
+        match opened.map(|mut connection| (connection.try_send(b""), connection)) {
+            Some((Ok(_), connection)) => {
+                self.new = Some(New {
+                    channel: Some(Channel::new(connection)),
+                    first: None,
+                    read: 0,
+                    is_void: false,
+                });
+                self.stage = Stage::Taking;
+            }
+            Some((Err(_), _)) | None => self.stay(MoveResult::NoPlace),
+        }
+    }
+
+    /// Reads the new connection up to its first document, or why it has no session.
+    fn look_at_new(&mut self, max_document: u32) {
+        let Some(new) = &mut self.new else {
+            return;
+        };
+        if new.first.is_some() || new.is_void {
+            return;
+        }
+        let Some(channel) = &mut new.channel else {
+            return;
+        };
+        let (heard, used) = channel.next(max_document);
+        new.read += used;
+        match heard {
+            Heard::Nothing => return,
+            Heard::Document(document) => {
+                new.first = Some(document);
+                return;
+            }
+            Heard::OfMove(said) => {
+                tracing::debug!(id = %channel.connection, "a session can't come: {said:?}");
+            }
+            Heard::End(end) => {
+                tracing::debug!(id = %channel.connection, "a session can't come: {end:?}");
+            }
+        }
+        new.is_void = true;
+        if self.stage == Stage::Taking {
+            self.stay(MoveResult::Refused);
+        }
+    }
+
+    /// Says what is due on the old connection. Whether something was; if it is gone, it says so itself.
+    fn say_due(&mut self, channel: &mut Channel) -> bool {
+        let (control, next) = match self.stage {
+            Stage::Mark => (Control::Mark, Stage::Asked),
+            Stage::Stay => (Control::Stay, Stage::Staying),
+            _ => return false,
+        };
+        let said = channel.say(&control) == Ok(Sent::Sent);
+        if said {
+            self.stage = next;
+        }
+        said
+    }
+
+    /// Goes over to the new connection; whether that was possible.
+    fn go(&mut self, channel: &mut Channel) -> bool {
+        let Some(mut new) = self.new.take() else {
+            self.over(MoveResult::Lost, channel);
+            return true;
+        };
+        let Some(mut next) = new.channel.take() else {
+            self.over(MoveResult::Lost, channel);
+            return true;
+        };
+        // If it is gone, it says so itself.
+        if next.say(&Control::Go) == Ok(Sent::Refused) {
+            new.channel = Some(next);
+            self.new = Some(new);
+            return false;
+        }
+        let is_lost = new.is_void;
+        match new.first.take() {
+            Some(first) => self.front = Some((first, new.read)),
+            None => next.connection.delivered(new.read),
+        }
+        *channel = next;
+        self.over(
+            if is_lost {
+                MoveResult::Lost
+            } else {
+                MoveResult::Moved
+            },
+            channel,
+        );
+        true
+    }
+
+    /// It is decided: the client may go on.
+    fn over(&mut self, result: MoveResult, channel: &Channel) {
+        self.stage = Stage::Over;
+        self.new = None;
+        MOVES.of(result).add(1);
+        if let Some(passage) = self.passage.take()
+            && result == MoveResult::Moved
+        {
+            MOVE_TIMES.observe(self.began.elapsed());
+            passage.moved();
+        }
+        tracing::debug!(id = %channel.connection, "a session's move is over: {result:?}");
+        channel.connection.wake();
+    }
+
+    /// It is not to move after all.
+    fn stay(&mut self, why: MoveResult) {
+        self.result = why;
+        self.stage = Stage::Stay;
+    }
+
+    const fn may_still_stay(&self) -> bool {
+        matches!(self.stage, Stage::Mark | Stage::Asked | Stage::Taking)
+    }
+}
+
+impl Drop for New {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            channel.connection.abort();
+        }
+    }
+}

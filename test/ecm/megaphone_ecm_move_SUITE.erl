@@ -1,0 +1,123 @@
+%% Two ejabberd nodes of one cluster behind an ECM: the sessions of one leave it while others write to them, and their
+%% clients stay connected. All of these are real.
+-module(megaphone_ecm_move_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
+-export([to_another_trunk_of_the_node/1, to_another_node/1]).
+
+%% How many messages each client gets, and after how many its node is told to drain.
+-define(MESSAGES, 400).
+-define(BEFORE, 100).
+-define(TIMEOUT, 20_000).
+
+suite() ->
+    [{timetrap, {minutes, 2}}].
+
+all() ->
+    [to_another_trunk_of_the_node, to_another_node].
+
+init_per_testcase(Case, Config) ->
+    Dir = filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Case)),
+    Members = megaphone_test_cluster:start(filename:join(Dir, "cluster"), [#{}, #{}], #{}),
+    [Http, Xmpp] = megaphone_test_port:free(2),
+    Ecm = #{dir => filename:join(Dir, "ecm"), port => Http, trunk_port => 0, config => ecm_config(Http, Xmpp, Members)},
+    {ok, Pid} = megaphone_test_ecm:start(Ecm),
+    [megaphone_test_ecm:await_output(Pid, ["trunk to ", Name, " is up"]) || Name <- ["a", "b"]],
+    [{members, Members}, {ecm, Pid}, {http, Http}, {xmpp, Xmpp} | Config].
+
+end_per_testcase(_Case, Config) ->
+    ok = megaphone_test_ecm:stop(proplists:get_value(ecm, Config)),
+    megaphone_test_cluster:stop(proplists:get_value(members, Config)).
+
+ecm_config(Http, Xmpp, Members) ->
+    ["[log]\nlevel = \"debug\"\n",
+     [["[[node]]\nname = \"", Name, "\"\naddress = \"127.0.0.1:", integer_to_list(Port), "\"\n"]
+      || {Name, Member} <- lists:zip(["a", "b"], Members),
+         {_, Port} <- [megaphone_test_cluster:address(Member)]],
+     "[trunk]\ntrunks = 1\nbackoff_max = \"200ms\"\n",
+     "[[listener]]\naddress = \"127.0.0.1:", integer_to_list(Http), "\"\n",
+     "[[listener]]\nkind = \"xmpp\"\nstarttls = \"off\"\naddress = \"127.0.0.1:", integer_to_list(Xmpp), "\"\n"].
+
+%% Confirms it where the node only wants another trunk, as when its listener is reloaded.
+to_another_trunk_of_the_node(Config) ->
+    [A, B] = proplists:get_value(members, Config),
+    Clients = while_they_leave(Config, fun() -> ok = megaphone_test_cluster:call(A, megaphone_drain, begin_all, []) end),
+    Nodes = lists:usort([node_of(B, Client) || Client <- Clients]),
+    ?assertEqual(lists:sort([megaphone_test_cluster:node_of(Member) || Member <- [A, B]]), Nodes).
+
+%% Confirms it where the node takes nobody any more, as when it is about to stop.
+to_another_node(Config) ->
+    [A, B] = proplists:get_value(members, Config),
+    Clients = while_they_leave(Config, fun() -> take_nobody(A) end),
+    Nodes = lists:usort([node_of(B, Client) || Client <- Clients]),
+    ?assertEqual([megaphone_test_cluster:node_of(B)], Nodes).
+
+take_nobody(Member) ->
+    ok = megaphone_test_cluster:call(Member, megaphone_ports, leave, []),
+    ok = megaphone_test_cluster:call(Member, megaphone_drain, begin_all, []),
+    [megaphone_test_cluster:call(Member, megaphone_ejabberd, close_listener, [EndPoint, Module])
+     || {EndPoint, Module, _} <- megaphone_test_cluster:call(Member, megaphone_ejabberd, listeners,
+                                                             [megaphone_listener])],
+    ok.
+
+%% Clients of each kind get messages, of which each comes once and in order, while theirs have to leave; then they
+%% write too.
+while_they_leave(Config, Leave) ->
+    [A, B] = proplists:get_value(members, Config),
+    Ecm = proplists:get_value(ecm, Config),
+    Transports = [Transport || Transport <- [megaphone_test_c2s, megaphone_test_websocket, megaphone_test_bosh],
+                               _ <- lists:seq(1, 4)],
+    Clients = [login(Config, Transport) || Transport <- Transports],
+    Before = length([Client || Client <- Clients,
+                               node_of(B, Client) =:= megaphone_test_cluster:node_of(A)]),
+    ?assert(Before > 0),
+    Senders = [spawn_sender(B, megaphone_test_xmpp:jid(Client)) || Client <- Clients],
+    Some = [receive_all(Client, 1, ?BEFORE) || Client <- Clients],
+    ok = Leave(),
+    All = [receive_all(Client, ?BEFORE + 1, ?MESSAGES) || Client <- Some],
+    Moved = io_lib:format("moved=~b", [Before]),
+    %% A BOSH session whose client has no request at the ECM is looked at every 10 s.
+    _ = megaphone_test_ecm:await_output(Ecm, ["no more sessions leave a trunk.*", Moved], 30_000),
+    [answer(Client, Sender) || {Client, Sender} <- lists:zip(All, Senders)],
+    All.
+
+login(Config, megaphone_test_c2s = Transport) ->
+    login(Config, Transport, {{127, 0, 0, 1}, proplists:get_value(xmpp, Config), []});
+login(Config, Transport) ->
+    login(Config, Transport, {{127, 0, 0, 1}, proplists:get_value(http, Config), []}).
+
+login(Config, Transport, Target) ->
+    [A, _] = proplists:get_value(members, Config),
+    megaphone_test_xmpp:login(Transport, Target, megaphone_test_cluster:user(A, <<"alice">>)).
+
+node_of(Member, Client) ->
+    node(megaphone_test_cluster:process(Member, Client)).
+
+receive_all(Client, From, To) ->
+    lists:foldl(fun(Number, Receiving) ->
+                        {{_, Body}, Received} = megaphone_test_xmpp:recv_message(Receiving, ?TIMEOUT),
+                        ?assertEqual(integer_to_binary(Number), Body),
+                        Received
+                end, Client, lists:seq(From, To)).
+
+%% It sends all messages, in a process and on a trunk of its own, and then waits for one.
+spawn_sender(Member, To) ->
+    Self = self(),
+    spawn_link(fun() ->
+                       Client = megaphone_test_cluster:login(Member, <<"sender">>, #{}),
+                       Self ! {self(), megaphone_test_xmpp:jid(Client)},
+                       Sent = lists:foldl(fun(Number, Sending) ->
+                                                  megaphone_test_xmpp:send_message(Sending, To,
+                                                                                   integer_to_binary(Number))
+                                          end, Client, lists:seq(1, ?MESSAGES)),
+                       {{From, <<"thanks">>}, _} = megaphone_test_xmpp:recv_message(Sent, ?TIMEOUT),
+                       Self ! {self(), thanked, From}
+               end).
+
+answer(Client, Sender) ->
+    Jid = megaphone_test_xmpp:jid(Client),
+    To = receive {Sender, Sending} -> Sending after ?TIMEOUT -> ct:fail("a sender has not logged in") end,
+    _ = megaphone_test_xmpp:send_message(Client, To, <<"thanks">>),
+    receive {Sender, thanked, Jid} -> ok after ?TIMEOUT -> ct:fail("a client's message does not come") end.
