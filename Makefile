@@ -25,7 +25,7 @@ built_application := _build/default/lib/megaphone
 clients := test/clients
 
 .PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian lint lint-rust \
-	lint-erlang lint-python lint-docs docs bench bench-full million bench-nif bench-flow bench-sessions \
+	lint-erlang lint-python lint-docs docs bench bench-full million fleet bench-nif bench-flow bench-sessions \
 	install clean
 
 help:
@@ -42,6 +42,8 @@ help:
 	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
 	@echo 'make bench-full the same for an hour; writes doc/measured.md and the table of the README'
 	@echo 'make million    USERS users (1000000 by default) log in at one ejabberd, talk, and lose a trunk'
+	@echo 'make fleet      three ejabberd nodes and three ECMs with 10000 clients that notice nothing as nodes and ECMs are'
+	@echo '                drained, killed, stopped and replaced; FLEET=--help says more'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
 	@echo 'make bench-flow what 200 MiB cost ejabberd beside plain TCP, and who waits for a slow client'
 	@echo 'make bench-sessions  what USERS sessions cost ejabberd (50000 by default)'
@@ -185,6 +187,10 @@ bench-full: deps-bench build-bench
 # USERS: how many. BENCH: options of test/bench/million.py.
 million: deps-bench build-bench
 	@python3 test/bench/million.py $(if $(filter-out 0,$(USERS)),--users $(USERS)) $(BENCH)
+
+# FLEET: options of test/bench/fleet.py.
+fleet: deps-bench build-bench
+	@python3 test/bench/fleet.py $(FLEET)
 
 deps-bench:
 	@sh test/demo/deps.sh bench

@@ -85,10 +85,13 @@ class Ejabberd(Server):
         backlog: int | None = BACKLOG,
         environment: Mapping[str, str] | None = None,
         emulator: tuple[str, ...] = (),
+        *,
+        in_cluster: bool = False,
     ) -> None:
         """Begins to start it; `ready` waits for the end of that.
 
-        Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl.
+        Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl. One that is to be `in_cluster`
+        can be found by others.
         """
         self.entrances = Entrances(http=ports.free(), xmpp=ports.free(), trunk=ports.free())
         folder = lab.folder("ejabberd")
@@ -109,7 +112,7 @@ class Ejabberd(Server):
             [
                 *("erl", *EMULATOR, *emulator, "-noinput"),
                 *("-pa", _debian_ejabberd(), lab.built.application, _compiled(lab)),
-                *("-sname", "bench@localhost", "-start_epmd", "false", "-erl_epmd_port", str(ports.free())),
+                *self._distribution(in_cluster),
                 *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
                 *("-mnesia", "dir", f'"{folder}/db"', "-mnesia", "dump_log_write_threshold", "50000"),
                 *("-ejabberd", "quiet", "true", "-s", "ejabberd"),
@@ -139,6 +142,31 @@ class Ejabberd(Server):
                 case []:
                     raise LabError(f"ejabberd starts for more than five minutes; see {self.log}")
         return self
+
+    def _distribution(self, in_cluster: bool) -> list[str]:
+        port = ports.free()
+        if in_cluster:
+            # The name tells the port.
+            self.node = f"megaphone-{port}@127.0.0.1"
+            names = ["-name", self.node, "-setcookie", "megaphone", "-epmd_module", "megaphone_test_epmd"]
+        else:
+            self.node = "bench@localhost"
+            names = ["-sname", self.node, "-erl_epmd_port", str(port)]
+        return [*names, "-start_epmd", "false"]
+
+    def join(self, other: "Ejabberd") -> None:
+        """Becomes one cluster with another, as by `ejabberdctl join_cluster`."""
+        if (answer := self._ask(f"join {other.node}")) != "ok":
+            raise LabError(f"{self.node} does not join {other.node}: {answer}; see {self.log}")
+
+    def cluster(self) -> int:
+        """How many nodes of its cluster run."""
+        return int(self._ask("cluster"))
+
+    def stop_in_order(self) -> None:
+        """As `ejabberdctl stop`."""
+        self.tell("stop")
+        self.wait_for_end(60)
 
     def memory(self) -> dict[str, int]:
         """erlang:memory/0 in bytes, `sessions` (users online) and `process_count`."""
@@ -196,6 +224,10 @@ def _compiled(lab: Lab) -> Path:
     if not ebin.exists():
         ebin.mkdir()
         here = ROOT / "test/bench"
-        sources = (ROOT / "test/demo/megaphone_run.erl", here / "megaphone_bench_json.erl")
+        sources = (
+            ROOT / "test/demo/megaphone_run.erl",
+            ROOT / "test/support/megaphone_test_epmd.erl",
+            here / "megaphone_bench_json.erl",
+        )
         run("erlc", "-o", ebin, *sources, here / "lab/megaphone_bench_lab.erl")
     return ebin

@@ -51,6 +51,13 @@ answer("cut") ->
 answer("disconnect") ->
     lists:foreach(fun ejabberd_c2s:close/1, ejabberd_sm:get_all_pids()),
     "{}";
+answer("join " ++ Node) ->
+    io_lib:format("~w", [ejabberd_cluster:join(list_to_atom(Node))]);
+answer("cluster") ->
+    integer_to_list(length(ejabberd_cluster:get_nodes()));
+answer("stop") ->
+    ok = init:stop(),
+    "ok";
 answer("versions") ->
     {ok, Ejabberd} = application:get_key(ejabberd, vsn),
     megaphone_bench_json:encode(#{otp => text(erlang:system_info(otp_release)),

@@ -30,21 +30,38 @@ class Program:
         """Starts it in `directory`, where its log is `output.log`; `environment` is added to ours."""
         self.name = name
         self.log = directory / "output.log"
+        self._command, self._directory, self._environment = command, directory, environment or {}
         directory.mkdir(parents=True, exist_ok=True)
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Starts it as before, once it has ended."""
         with self.log.open("ab") as log:
             try:
                 self._process = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "TERM", *command],
+                    ["setpriv", "--pdeathsig", "TERM", *self._command],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    cwd=directory,
-                    env={**os.environ, **(environment or {})},
+                    cwd=self._directory,
+                    env={**os.environ, **self._environment},
                     start_new_session=True,
                 )
             except OSError as error:
-                raise LabError(f"{name} can't be started: {error}") from error
+                raise LabError(f"{self.name} can't be started: {error}") from error
         self._unread = b""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal, and nobody that it started."""
+        self._process.send_signal(number)
+
+    def wait_for_end(self, within: float) -> None:
+        """Waits until it has ended by itself."""
+        try:
+            self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise self._failed(f"has not ended after {within:.0f} s") from None
+        self.kill()
 
     @property
     def pid(self) -> int:

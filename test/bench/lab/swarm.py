@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .lab import Lab
@@ -20,7 +20,7 @@ class Swarm(Program):
         self,
         lab: Lab,
         transport: str,
-        server: Server,
+        server: Server | Sequence[Server],
         users: int,
         *,
         first: int = 0,
@@ -31,15 +31,17 @@ class Swarm(Program):
     ) -> None:
         """`rate` logins per second are begun, 0 is all at once, and no more than `at_once` are at work.
 
-        `more` are further options of megaphone-swarm.
+        Of several servers, connections go to each in turn. `more` are further options of megaphone-swarm.
         """
+        servers = [server] if isinstance(server, Server) else server
         self.users = users
-        self.description = f"{users} users by {transport}{' with TLS' if tls else ''} at {server.name}"
+        self.description = f"{users} users by {transport}{' with TLS' if tls else ''} at {servers[0].name}"
         options = [
-            *("--control", "--transport", transport, "--connect", server.entrances.address(transport, tls)),
+            *("--control", "--transport", transport),
+            *(f"--connect={one.entrances.address(transport, tls)}" for one in servers),
             *("--users", str(users), "--first", str(first)),
             *("--login-rate", str(rate), "--logins-at-once", str(at_once)),
-            *(["--tls"] if tls else []),
+            *(["--starttls" if transport == "tcp" else "--tls"] if tls else []),
             *more,
         ]
         self._started = time.monotonic()
@@ -56,6 +58,7 @@ class Swarm(Program):
         deadline = time.monotonic() + within
         while (event := self._event(deadline - time.monotonic()))["event"] != "online":
             look(event["online"])
+        self._is_settled = True
         if event["online"] < 0.99 * self.users:
             errors = (self.leave() or {}).get("errors")
             raise LabError(f"{event['online']} of {self.users} users are online, as there were {errors}")

@@ -1,0 +1,201 @@
+"""A cluster of ejabberd nodes, and ECMs in front of all of them."""
+
+import json
+import re
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import ports
+from .ejabberd import Ejabberd
+from .lab import Lab, run
+from .program import LabError
+from .server import Entrances, Server
+
+SLOW_START = 3
+"""Seconds."""
+
+_CONFIG = """\
+[trunk]
+trunks = 1
+backoff_max = "1s"
+{nodes}
+[nodes]
+slow_start = "{slow_start}s"
+ping_interval = "1s"
+ping_timeout = "2s"
+eject_min = "2s"
+
+[limits]
+max_connections = 1000000
+close_spread = "10s"
+
+[metrics]
+address = "127.0.0.1:{metrics}"
+
+[control]
+socket = "{control}"
+
+[tls]
+ticket_keys = "{keys}"
+
+[fleet]
+name = "ecm{number}"
+key = "{keys}"
+address = "127.0.0.1:{peer}"
+peers = {{ {peers} }}
+
+[log]
+level = "info"
+
+[[certificate]]
+cert = "{cert}"
+key = "{key}"
+
+[[listener]]
+address = "127.0.0.1:{http}"
+kind = "http"
+
+[[listener]]
+address = "127.0.0.1:{https}"
+kind = "https"
+
+[[listener]]
+address = "127.0.0.1:{xmpp}"
+kind = "xmpp"
+starttls = "optional"
+"""
+
+_NODE = """
+[[node]]
+name = "{name}"
+address = "127.0.0.1:{trunk}"
+"""
+
+
+@dataclass
+class Node:
+    """A node as the ECMs call it."""
+
+    name: str
+    ejabberd: Ejabberd
+
+
+class FleetEcm(Server):
+    """A running megaphone-ecm with trunks to all nodes."""
+
+    def __init__(self, lab: Lab, config: "Config", replaces: "FleetEcm | None" = None) -> None:
+        """Returns when its trunks are up."""
+        self.config = config
+        self.entrances = config.entrances
+        options = ["--replaces", str(replaces.pid)] if replaces else []
+        folder = lab.folder("ecm")
+        super().__init__("megaphone-ecm", [lab.built.ecm, "--config", config.file, *options], folder)
+        lab.keep(self)
+        self.wait_until("all its trunks are up", lambda: all(one["trunks"] > 0 for one in self.nodes()))
+
+    def control(self, *command: str) -> Any:
+        """What `megaphone-ecm ctl` answers; null where that is nothing."""
+        said = run(self.config.program, "--config", self.config.file, "ctl", "--json", *command)
+        return json.loads(said) if said.strip() else None
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """What it says of each node; nothing has a trunk while it starts."""
+        try:
+            nodes: list[dict[str, Any]] = self.control("nodes")["nodes"]
+        except LabError:
+            return [{"trunks": 0, "sessions": 0}]
+        return nodes
+
+    def sessions(self) -> dict[str, int]:
+        """How many sessions each node has of its clients."""
+        return {str(one["name"]): int(one["sessions"]) for one in self.nodes() if "name" in one}
+
+    def histogram(self, name: str) -> dict[float, float]:
+        """The buckets of a histogram, by their upper bounds in seconds."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.config.metrics}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        pattern = rf'^megaphone_ecm_{name}_bucket{{[^}}]*le="([^"]+)"[^}}]*}} ([0-9.e+]+)$'
+        return {float(bound): float(count) for bound, count in re.findall(pattern, text, re.MULTILINE)}
+
+
+@dataclass
+class Config:
+    """The file of an ECM, which its successors use too."""
+
+    program: Path
+    file: Path
+    entrances: Entrances
+    metrics: int
+
+
+@dataclass
+class Fleet:
+    """All of it."""
+
+    nodes: list[Node] = field(default_factory=list)
+    ecms: list[FleetEcm] = field(default_factory=list)
+
+    def sessions(self) -> dict[str, int]:
+        """How many sessions each node has of all ECMs' clients."""
+        sums = {node.name: 0 for node in self.nodes}
+        for ecm in self.ecms:
+            for name, count in ecm.sessions().items():
+                sums[name] += count
+        return sums
+
+    def control(self, *command: str) -> None:
+        """Tells all ECMs."""
+        for ecm in self.ecms:
+            ecm.control(*command)
+
+    def addresses(self, transport: str, tls: bool) -> list[str]:
+        """Where clients connect, one for each ECM."""
+        return [ecm.entrances.address(transport, tls) for ecm in self.ecms]
+
+
+def start(lab: Lab, users: int, nodes: int, ecms: int) -> Fleet:
+    """Starts all of it, with user0, user1 ... whose password is `megaphone`."""
+    fleet = Fleet()
+    members = [Ejabberd(lab, 0 if number else users, in_cluster=True) for number in range(nodes)]
+    for number, member in enumerate(members):
+        member.ready()
+        if number:
+            member.join(members[0])
+        fleet.nodes.append(Node("abcdefgh"[number], member))
+    for member in members:
+        member.wait_until("its cluster is whole", lambda member=member: member.cluster() == nodes)
+    folder = lab.folder("fleet")
+    fleet.ecms = [FleetEcm(lab, one) for one in _configs(lab, folder, fleet, ecms)]
+    return fleet
+
+
+def _configs(lab: Lab, folder: Path, fleet: Fleet, count: int) -> list[Config]:
+    keys = folder / "secret.keys"
+    keys.write_text(run("openssl", "rand", "-base64", "48"))
+    peers = [ports.free() for _ in range(count)]
+    cert, key = lab.certificate()
+    nodes = "".join(_NODE.format(name=one.name, trunk=one.ejabberd.entrances.trunk) for one in fleet.nodes)
+    configs = []
+    for number in range(count):
+        entrances = Entrances(http=ports.free(), https=ports.free(), xmpp=ports.free())
+        config = Config(lab.built.ecm, folder / f"ecm{number}.toml", entrances, ports.free())
+        text = _CONFIG.format(
+            nodes=nodes,
+            slow_start=SLOW_START,
+            metrics=config.metrics,
+            control=folder / f"ecm{number}.sock",
+            keys=keys,
+            number=number,
+            peer=peers[number],
+            peers=", ".join(f'ecm{other} = "127.0.0.1:{port}"' for other, port in enumerate(peers)),
+            cert=cert,
+            key=key,
+            http=entrances.http,
+            https=entrances.https,
+            xmpp=entrances.xmpp,
+        )
+        config.file.write_text(text)
+        configs.append(config)
+    return configs
