@@ -30,7 +30,7 @@ all() ->
 %% The first node has sessions that sleep soon, and the third keeps what waits for acknowledgements in files.
 init_per_suite(Config) ->
     Members = megaphone_test_cluster:start(
-                filename:join(proplists:get_value(priv_dir, Config), "cluster"),
+                filename:join([proplists:get_value(priv_dir, Config), ?MODULE, "cluster"]),
                 [#{options => "    hibernate_after: 1\n"},
                  #{options => "    c2s:\n      shaper: slow\n"},
                  #{top => "queue_type: file\n"}],

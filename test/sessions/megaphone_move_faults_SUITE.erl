@@ -47,7 +47,8 @@ end_per_group(_Group, Config) ->
     megaphone_test_cluster:stop(members(Config)).
 
 start(Config, Group, Nodes) ->
-    Dir = filename:join(proplists:get_value(priv_dir, Config), Group),
+    %% The suites of a folder share theirs.
+    Dir = filename:join([proplists:get_value(priv_dir, Config), ?MODULE, Group]),
     [{members, megaphone_test_cluster:start(Dir, Nodes, #{modules => "  mod_offline: {}\n"})} | Config].
 
 %% The application as it is, with another version.
