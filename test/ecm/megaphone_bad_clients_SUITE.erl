@@ -123,7 +123,7 @@ oversize_frame(Config) ->
 depth(Config) ->
     Deep = binary:copy(<<"<a>">>, 100_000),
     unharmed(Config, fun() ->
-        [assert_stream_error("policy-violation.*inside one another", Kind, user(Config, Kind), Deep)
+        [assert_stream_error("policy-violation.*elements are nested more than 512 deep", Kind, user(Config, Kind), Deep)
          || Kind <- [xmpp_off, xmpps, http, https]]
     end).
 
