@@ -203,7 +203,8 @@ def stop_a_node(fleet_: fleet.Fleet, clients: Clients) -> Callable[[Result], Non
         started = time.monotonic()
         node.ejabberd.signal(signal.SIGSTOP)
         try:
-            _wait(f"node {node.name} is ejected", lambda: _conditions(fleet_, node.name) <= {"ejected (silent)", "ejected (logins)", "down"}, 30)
+            left = {"ejected (silent)", "ejected (logins)", "down"}
+            _wait(f"node {node.name} is ejected", lambda: _conditions(fleet_, node.name) <= left, 30)
             result.notes.append(f"ejected       after {time.monotonic() - started:.1f} s")
             time.sleep(max(0.0, started + 30 - time.monotonic()))
         finally:

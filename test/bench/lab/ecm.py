@@ -18,7 +18,28 @@ class Mode(Enum):
     """In ejabberd, which gets what the clients send as it comes."""
 
 
-_CONFIG = """\
+LISTENERS = """\
+[[certificate]]
+cert = "{cert}"
+key = "{key}"
+
+[[listener]]
+address = "127.0.0.1:{http}"
+kind = "http"
+
+[[listener]]
+address = "127.0.0.1:{https}"
+kind = "https"
+
+[[listener]]
+address = "127.0.0.1:{xmpp}"
+kind = "xmpp"
+{xmpp_is}
+"""
+"""Where clients connect, of each ECM; xmpp_is says what XML streams are."""
+
+_CONFIG = (
+    """\
 [trunk]
 address = "127.0.0.1:{trunk}"
 trunks = {trunks}
@@ -38,23 +59,9 @@ enabled = {ends_here}
 [log]
 level = "warn"
 
-[[certificate]]
-cert = "{cert}"
-key = "{key}"
-
-[[listener]]
-address = "127.0.0.1:{http}"
-kind = "http"
-
-[[listener]]
-address = "127.0.0.1:{https}"
-kind = "https"
-
-[[listener]]
-address = "127.0.0.1:{xmpp}"
-kind = "xmpp"
-{xmpp_is}
 """
+    + LISTENERS
+)
 
 
 class Ecm(Server):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import ports
+from .ecm import LISTENERS
 from .ejabberd import Ejabberd
 from .lab import Lab, run
 from .program import LabError
@@ -16,7 +17,8 @@ from .server import Entrances, Server
 SLOW_START = 3
 """Seconds."""
 
-_CONFIG = """\
+_CONFIG = (
+    """\
 [trunk]
 trunks = 1
 backoff_max = "1s"
@@ -49,23 +51,9 @@ peers = {{ {peers} }}
 [log]
 level = "info"
 
-[[certificate]]
-cert = "{cert}"
-key = "{key}"
-
-[[listener]]
-address = "127.0.0.1:{http}"
-kind = "http"
-
-[[listener]]
-address = "127.0.0.1:{https}"
-kind = "https"
-
-[[listener]]
-address = "127.0.0.1:{xmpp}"
-kind = "xmpp"
-starttls = "optional"
 """
+    + LISTENERS
+)
 
 _NODE = """
 [[node]]
@@ -191,6 +179,7 @@ def _configs(lab: Lab, folder: Path, fleet: Fleet, count: int) -> list[Config]:
             peer=peers[number],
             peers=", ".join(f'ecm{other} = "127.0.0.1:{port}"' for other, port in enumerate(peers)),
             cert=cert,
+            xmpp_is='starttls = "optional"',
             key=key,
             http=entrances.http,
             https=entrances.https,
