@@ -1,6 +1,7 @@
 %%% @doc What of ejabberd this application calls and knows. Together with {@link megaphone_ejabberd_c2s},
-%%% which has the state of a c2s, it is all: no other module calls ejabberd, or relies on how it is made. What
-%%% both call, {@link megaphone_ejabberd_check} looks for as a listener starts.
+%%% which has the state of a c2s, and {@link megaphone_ejabberd_sm}, which has the table of sessions, it is
+%%% all: no other module calls ejabberd, or relies on how it is made. What they call,
+%%% {@link megaphone_ejabberd_check} looks for as a listener starts.
 %%%
 %%% Most of it no ejabberd documents. It was read in 23.01, 24.12 and 26.07, is the same in all of them where
 %%% nothing else is said, and runs under test on each.
@@ -12,10 +13,9 @@
 -export([start_http/2, start_xml_stream/2, accept_xml_stream/1, is_held/1]).
 -export([request_socket/1, as_https/1, handle_request/3, http_headers/1]).
 -export([listeners/1, open_end_points/0, open_listeners/0, close_listener/2]).
--export([find_row/1, row_of/3, replace_row/2, session_came/2, session_left/2, end_session/2]).
 -export([add_hook/3, add_commands/1, is_alone/0, cluster/0, made_of/0, route/1, codec_options/0]).
 
--export_type([row/0, sid/0, place/0, version/0, options/0, end_point/0, listeners/0, request_handler/0]).
+-export_type([version/0, options/0, end_point/0, listeners/0, request_handler/0]).
 
 -type version() :: {Year :: non_neg_integer(), Month :: non_neg_integer()}.
 %% What ejabberd_listener hands to a listener's module: what differs from the defaults. What that makes of it, for
@@ -26,18 +26,6 @@
 -type listeners() :: [{end_point(), module(), map()}].
 %% The path, in its segments, and who answers requests for it and for all below.
 -type request_handler() :: {[binary()], module()} | {[binary()], module(), Opts :: term()}.
-
-%% The id of a session is when it began, and its process.
--type sid() :: {erlang:timestamp(), pid()}.
-%% The client's address, and how it is connected.
--type place() :: {term(), Connection :: atom()}.
-%% ejabberd_sm's record of a session.
--record(session, {sid :: sid(),
-                  usr :: {binary(), binary(), binary()},
-                  us :: {binary(), binary()},
-                  priority :: term(),
-                  info :: [{atom(), term()}]}).
--opaque row() :: #session{}.
 
 %% A command of ejabberd's.
 -record(ejabberd_commands, {name :: atom(),
@@ -262,84 +250,6 @@ open_listeners() ->
 close_listener(EndPoint, Module) ->
     _ = ejabberd_listener:delete_listener(EndPoint, Module),
     ok.
-
-%% The table of sessions.
-%%
-%% ejabberd_sm has functions for a session that begins or ends, and none for one that moves. Its backends have those
-%% that are used here.
-
-%% @doc The row of a session.
--spec find_row(megaphone_ejabberd_c2s:registration()) -> {ok, row()} | none.
-find_row({Sid, Host, {User, _, _}}) ->
-    case (sm_backend(Host)):get_sessions(jid:nodeprep(User), Host) of
-        {ok, Rows} ->
-            case lists:keyfind(Sid, #session.sid, Rows) of
-                false -> none;
-                Row -> {ok, Row}
-            end;
-        {error, _} ->
-            none
-    end.
-
-%% @doc The row that the session gets as it moves to another process. The newer of two sessions with one resource is
-%% told by their times, and stays: so this one has to be newer than the one that it comes from, and older than any
-%% that a client has opened since. Two nodes' clocks need not say so.
--spec row_of(pid(), place(), row()) -> {sid(), row()}.
-row_of(Process, {Ip, Conn}, #session{sid = {{Mega, Seconds, Micro}, _}, info = Info} = Row) ->
-    Time = case Micro < 999999 of
-               true -> {Mega, Seconds, Micro + 1};
-               false -> {Mega, Seconds + 1, 0}
-           end,
-    Sid = {Time, Process},
-    {Sid, Row#session{sid = Sid,
-                      info = lists:keystore(conn, 1, lists:keystore(ip, 1, Info, {ip, Ip}), {conn, Conn})}}.
-
-%% @doc One row for the other: what is routed meanwhile finds one of them, at whichever node. ejabberd's own writes to
-%% Mnesia are not waited for, and could overtake each other.
--spec replace_row(Old :: row(), New :: row()) -> ok.
-replace_row(#session{sid = OldSid, us = {User, Host}} = Old, New) ->
-    case sm_backend(Host) of
-        ejabberd_sm_mnesia ->
-            mnesia:sync_dirty(fun() ->
-                                      ok = mnesia:write(New),
-                                      ok = mnesia:delete({session, OldSid})
-                              end);
-        Backend ->
-            ok = Backend:set_session(New),
-            ok = forget_cached(Backend, User, Host),
-            _ = Backend:delete_session(Old),
-            forget_cached(Backend, User, Host)
-    end.
-
-%% As ejabberd_sm does.
-forget_cached(Backend, User, Host) ->
-    UsesCache = case erlang:function_exported(Backend, use_cache, 1) of
-                    true -> Backend:use_cache(Host);
-                    false -> ejabberd_option:sm_use_cache(Host)
-                end,
-    _ = UsesCache andalso ets_cache:delete(sm_cache, {User, Host}, ejabberd_cluster:get_nodes()),
-    ok.
-
-sm_backend(Host) ->
-    list_to_existing_atom("ejabberd_sm_" ++ atom_to_list(ejabberd_option:sm_db_type(Host))).
-
-%% @doc Runs the hook that ejabberd_sm:open_session/6 runs at this node, which mod_ping and the counters of sessions go
-%% by. All else that it does has been done as the row was replaced, or would be wrong: it writes the row, whoever has
-%% one by then, and ends the older session with the same resource.
--spec session_came(row(), megaphone_ejabberd_c2s:registration()) -> ok.
-session_came(#session{sid = Sid, info = Info}, {_, Host, {User, Server, Resource}}) ->
-    ejabberd_hooks:run(sm_register_connection_hook, Host, [Sid, jid:make(User, Server, Resource), Info]).
-
-%% @doc Runs the hook of ejabberd_sm:close_session/4 at this node, of a session whose row is another process's. An
-%% anonymous user is one as long as there is that.
--spec session_left(row(), megaphone_ejabberd_c2s:registration()) -> ok.
-session_left(#session{sid = Sid, info = Info}, {_, Host, {User, Server, Resource}}) ->
-    ejabberd_hooks:run(sm_remove_connection_hook, Host, [Sid, jid:make(User, Server, Resource), Info]).
-
-%% @doc Ends the session that has this row, which nobody else will.
--spec end_session(row(), megaphone_ejabberd_c2s:registration()) -> ok.
-end_session(#session{sid = Sid}, {_, _, {User, Server, Resource}}) ->
-    ejabberd_sm:close_session(Sid, User, Server, Resource).
 
 %% The rest.
 

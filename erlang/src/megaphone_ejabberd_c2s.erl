@@ -31,7 +31,7 @@
 %% (milliseconds).
 -type lent() :: {map(), AckLeft :: none | non_neg_integer()}.
 %% By what ejabberd knows a session: its id, its host, and the user as the client has it.
--type registration() :: {megaphone_ejabberd:sid(), Host :: binary(),
+-type registration() :: {megaphone_ejabberd_sm:sid(), Host :: binary(),
                          {User :: binary(), Server :: binary(), Resource :: binary()}}.
 
 %% What the process and its connection have of their own, or the listener: where a session moves these stay.
@@ -261,7 +261,7 @@ host(#{lserver := Host}) ->
 %% `c2s_terminated' says to all that the user has left.
 
 %% @doc Where the client of an open state is connected to.
--spec place(state()) -> megaphone_ejabberd:place().
+-spec place(state()) -> megaphone_ejabberd_sm:place().
 place(#{ip := Ip} = State) ->
     {Ip, conn(xmpp_stream_in:get_transport(State))}.
 
@@ -324,7 +324,7 @@ release(_State) ->
     ok.
 
 %% @doc What was lent, on the connection of an open state, with an id of its own. Its timers don't run yet.
--spec merge(lent(), megaphone_ejabberd:sid(), state()) -> state().
+-spec merge(lent(), megaphone_ejabberd_sm:sid(), state()) -> state().
 merge({Lent, _AckLeft}, Sid, Open) ->
     {_, Conn} = place(Open),
     State = maps:merge(Lent, maps:with(?OWN, Open)),

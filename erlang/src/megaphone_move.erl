@@ -8,7 +8,7 @@
 %%%     one row for the other
 %%%     ---------------------------- lent -------> holds whatever it is sent
 %%%     keeps whatever it is sent
-%%%     a barrier through all nodes
+%%%     a barrier through all nodes that answer
 %%%     ---------------------------- kept ------->
 %%%                                <- ready ------
 %%%     moved, FIN, to the ECM
@@ -20,7 +20,7 @@
 %%% is gone, and the new one leaves nothing behind. Each watches the other.
 -module(megaphone_move).
 
--export([knock/3, take/2, refuse/1, say/3, watch_timer/2]).
+-export([knock/3, take/2, refuse/1, say/3, watch_timer/2, slow_timer/2]).
 
 -export_type([request/0, ref/0]).
 
@@ -28,7 +28,7 @@
 -type ref() :: reference().
 %% What the new session is, for the row that says where the user is.
 -type request() :: #{key := megaphone_token:key(), ref := ref(), taker := pid(), version := binary(),
-                     place := megaphone_ejabberd:place()}.
+                     place := megaphone_ejabberd_sm:place()}.
 -type said() :: {refused, Why :: iodata()}
               | {lent, Old :: pid(), megaphone_move_loan:loan()}
               | {kept, [term()]}
@@ -37,11 +37,12 @@
               | moved
               | void.
 
-%% @doc Asks the session that a token names to be taken over, from its own node: the process ends with what became
-%% of it, for who monitors it.
--spec knock(node(), Process :: binary(), request()) -> {pid(), reference()}.
+%% @doc Asks the session that a token names to be taken over, from its own node: a process there ends with what became
+%% of it, which the caller's monitor says. If there can be none, `{spawn_reply, Monitor, error, Reason}' does. Nobody
+%% waits for a node that does not answer.
+-spec knock(node(), Process :: binary(), request()) -> Monitor :: reference().
 knock(Node, Process, Request) ->
-    spawn_monitor(Node, ?MODULE, take, [Process, Request]).
+    spawn_request(Node, ?MODULE, take, [Process, Request], [monitor, {reply, error_only}]).
 
 %% @doc The part of it that runs there.
 -spec take(Process :: binary(), request()) -> no_return().
@@ -79,3 +80,8 @@ say(Pid, Ref, Said) ->
 -spec watch_timer(ref(), pos_integer()) -> reference().
 watch_timer(Ref, Timeout) ->
     erlang:send_after(Timeout, self(), {?MODULE, Ref, timeout}).
+
+%% @doc Says `slow' to the caller in the same way.
+-spec slow_timer(ref(), pos_integer()) -> reference().
+slow_timer(Ref, Timeout) ->
+    erlang:send_after(Timeout, self(), {?MODULE, Ref, slow}).

@@ -1,33 +1,45 @@
 %%% @doc Waits until what the processes of all nodes have sent to the caller so far is in its mailbox.
 %%%
 %%% A process is started at each node, and its end is reported to the caller. The report takes the way of all that
-%%% was sent from there, so it arrives behind it. The caller goes on meanwhile, and gives each message to
-%%% {@link pass/2}.
+%%% was sent from there, so it arrives behind it. The caller goes on meanwhile, also where a node does not answer, and
+%%% gives each message to {@link pass/2}.
 -module(megaphone_move_barrier).
 
--export([start/1, pass/2]).
+-export([start/2, pass/2, is_passed/1, stop/1]).
 
 -export_type([barrier/0]).
 
 %% The nodes that are left, by the monitors of their processes.
 -opaque barrier() :: #{reference() => node()}.
 
-%% @doc Sends for an answer of each of the nodes.
--spec start([node(), ...]) -> barrier().
-start(Nodes) ->
-    maps:from_list([{monitor_at(Node), Node} || Node <- Nodes]).
+%% @doc Has each of the nodes call a function, and then answer.
+-spec start([node(), ...], {module(), atom(), [term()]}) -> barrier().
+start(Nodes, Call) ->
+    maps:from_list([{monitor_at(Node, Call), Node} || Node <- Nodes]).
 
-%% Where the node is gone, that is reported.
-monitor_at(Node) ->
-    {_, Monitor} = spawn_monitor(Node, erlang, yield, []),
-    Monitor.
+%% Where the node is gone, that is reported. spawn_monitor/4 would wait for it.
+monitor_at(Node, {Module, Function, Arguments}) ->
+    spawn_request(Node, Module, Function, Arguments, [monitor, {reply, error_only}]).
 
-%% @doc Whether a message is one of these reports, and whether it is the last.
--spec pass(term(), barrier()) -> {left, barrier()} | passed | no.
+%% @doc Whether a message is one of these reports, and what is left then.
+-spec pass(term(), barrier()) -> {left, barrier()} | no.
 pass({'DOWN', Monitor, process, _, _}, Barrier) when is_map_key(Monitor, Barrier) ->
-    case maps:remove(Monitor, Barrier) of
-        None when map_size(None) =:= 0 -> passed;
-        Left -> {left, Left}
-    end;
+    {left, maps:remove(Monitor, Barrier)};
+pass({spawn_reply, Monitor, error, _}, Barrier) when is_map_key(Monitor, Barrier) ->
+    {left, maps:remove(Monitor, Barrier)};
 pass(_Message, _Barrier) ->
     no.
+
+-spec is_passed(barrier()) -> boolean().
+is_passed(Barrier) ->
+    map_size(Barrier) =:= 0.
+
+%% @doc Nobody waits for the nodes that are left.
+-spec stop(barrier()) -> ok.
+stop(Barrier) ->
+    lists:foreach(fun forget/1, maps:keys(Barrier)).
+
+forget(Monitor) ->
+    _ = spawn_request_abandon(Monitor),
+    true = demonitor(Monitor, [flush]),
+    receive {spawn_reply, Monitor, _, _} -> ok after 0 -> ok end.

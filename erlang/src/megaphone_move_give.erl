@@ -5,7 +5,7 @@
 %%% on. Having left, it passes on what still comes.
 -module(megaphone_move_give).
 
--export([park/1, is_parked/2, unpark/1, lend/3, handle/2, moved/2, taken_back/2, pass_on/2]).
+-export([park/1, is_parked/2, unpark/1, lend/3, handle/2, moved/2, taken_back/2, gone_to/1, pass_on/2]).
 
 -export_type([parked/0, lent/0, gone/0]).
 
@@ -18,19 +18,29 @@
                monitor :: reference(),
                timer :: reference(),
                loan :: megaphone_move_loan:loan(),
+               %% The nodes that have yet to see the new row.
+               barrier :: megaphone_move_barrier:barrier(),
                %% The messages since, the newest first: first until the barrier has passed, then behind it.
-               step :: {barrier, megaphone_move_barrier:barrier()} | ready,
+               step = keeps :: keeps | ready,
                kept = [] :: [term()],
                late = [] :: [term()],
                %% Those that mean something to this process alone.
                own = [] :: [term()]}).
 
+-record(gone, {taker :: pid(),
+               %% The nodes that did not answer in time, and the row that they have yet to see.
+               barrier = none :: none | {megaphone_move_barrier:barrier(), megaphone_ejabberd_sm:row()},
+               lingers = true :: boolean()}).
+
 -opaque lent() :: #lent{}.
--type gone() :: {gone, pid()}.
+-opaque gone() :: #gone{}.
 
 %% How long a token is good, and how long a taker may take (milliseconds).
 -define(GOOD_FOR, 15000).
 -define(TAKES, 15000).
+%% How long a node is waited for that does not answer, a third one maybe: what is sent from there to the old session is
+%% passed on once it does (milliseconds).
+-define(NODE_ANSWERS, 500).
 %% How long a session that has moved passes on what comes. Who looked it up before it moved sends at once
 %% (milliseconds).
 -define(LINGER, 5000).
@@ -66,7 +76,7 @@ lend(#{ref := Ref, taker := Taker, place := Place, version := Version}, Parked, 
     case lendable(Version, Stream) of
         ok ->
             case megaphone_move_loan:lend(Taker, Place, Stream) of
-                {ok, Loan, Lender} -> {lent, lent(Ref, Taker, Loan), Lender};
+                {ok, Loan, Look, Lender} -> {lent, lent(Ref, Taker, Loan, Look), Lender};
                 {error, Why} -> refuse(Taker, Ref, Why)
             end;
         {error, Why} ->
@@ -83,12 +93,13 @@ refuse(Taker, Ref, Why) ->
     ok = megaphone_move:say(Taker, Ref, {refused, Why}),
     {error, Why}.
 
-lent(Ref, Taker, Loan) ->
+lent(Ref, Taker, Loan, Look) ->
     Monitor = monitor(process, Taker),
     ok = megaphone_move:say(Taker, Ref, {lent, self(), Loan}),
-    %% The row is the taker's: who looks the session up from now on sends to it.
-    Barrier = megaphone_move_barrier:start(megaphone_ejabberd:cluster()),
-    #lent{ref = Ref, taker = Taker, monitor = Monitor, loan = Loan, step = {barrier, Barrier},
+    %% The row is the taker's: who looks the session up from then on sends to it.
+    Barrier = megaphone_move_barrier:start(megaphone_ejabberd:cluster(), Look),
+    _ = megaphone_move:slow_timer(Ref, ?NODE_ANSWERS),
+    #lent{ref = Ref, taker = Taker, monitor = Monitor, loan = Loan, barrier = Barrier,
           timer = megaphone_move:watch_timer(Ref, ?TAKES)}.
 
 %% @doc A message to a session that is lent. `ready': say moved to the ECM, then {@link moved/2}. `void': the session
@@ -103,16 +114,26 @@ handle({megaphone_move, take, Request}, Lent) ->
     {wait, Lent};
 handle({megaphone_move, Ref, timeout}, #lent{ref = Ref} = Lent) ->
     {void, io_lib:format("the new session has not come within ~b seconds", [?TAKES div 1000]), Lent};
+handle({megaphone_move, Ref, slow}, #lent{ref = Ref, step = keeps} = Lent) ->
+    {wait, send_kept(Lent)};
+handle({megaphone_move, Ref, slow}, #lent{ref = Ref} = Lent) ->
+    {wait, Lent};
 handle({'DOWN', Monitor, process, _, Reason}, #lent{monitor = Monitor} = Lent) ->
     {void, why_down(Reason), Lent};
-handle(Message, #lent{step = {barrier, Barrier}} = Lent) ->
+handle(Message, #lent{barrier = Barrier} = Lent) ->
     case megaphone_move_barrier:pass(Message, Barrier) of
         no -> {wait, keep(Message, Lent)};
-        {left, Left} -> {wait, Lent#lent{step = {barrier, Left}}};
-        passed -> {wait, send_kept(Lent)}
+        {left, Left} -> {wait, passed(Left, Lent#lent{barrier = Left})}
+    end.
+
+passed(Left, #lent{step = keeps} = Lent) ->
+    case megaphone_move_barrier:is_passed(Left) of
+        true -> send_kept(Lent);
+        false -> Lent
     end;
-handle(Message, Lent) ->
-    {wait, keep(Message, Lent)}.
+passed(_Left, #lent{loan = Loan} = Lent) ->
+    ok = megaphone_ejabberd_sm:settle(megaphone_move_loan:new_row(Loan)),
+    Lent.
 
 why_down(noconnection) -> "the new session's node is gone";
 why_down(_) -> "the new session has ended".
@@ -132,27 +153,41 @@ keep(Message, #lent{own = Own, kept = Kept, late = Late, step = Step} = Lent) ->
 is_own({'$megaphone', _}) -> true;
 is_own({timeout, Timer, _}) when is_reference(Timer) -> true;
 is_own({'DOWN', _, _, _, _}) -> true;
+is_own({spawn_reply, _, _, _}) -> true;
 is_own({'$gen_cast', {megaphone_session, shut_down}}) -> true;
 is_own({megaphone_move, _, _}) -> true;
 is_own(_) -> false.
 
 %% @doc The session is the taker's, and the ECM knows: passes on what came meanwhile.
 -spec moved(lent(), megaphone_ejabberd_c2s:state()) -> gone().
-moved(#lent{ref = Ref, taker = Taker, loan = Loan, late = Late} = Lent, Stream) ->
+moved(#lent{ref = Ref, taker = Taker, loan = Loan, late = Late, barrier = Barrier} = Lent, Stream) ->
     ok = unwatch(Lent),
     lists:foreach(fun(Message) -> Taker ! Message end, lists:reverse(Late)),
     ok = megaphone_move:say(Taker, Ref, moved),
     ok = megaphone_move_loan:give_away(Loan, Stream),
+    Gone = gone_to(Taker),
+    case megaphone_move_barrier:is_passed(Barrier) of
+        true -> Gone;
+        false -> Gone#gone{barrier = {Barrier, megaphone_move_loan:new_row(Loan)}}
+    end.
+
+%% @doc The session is another process's: what still comes is passed on to that.
+-spec gone_to(pid()) -> gone().
+gone_to(Taker) ->
     _ = erlang:send_after(?LINGER, self(), ?LINGERED),
-    {gone, Taker}.
+    #gone{taker = Taker}.
 
 %% @doc The session stays, with this state: all that came meanwhile has its turn, in its order.
 -spec taken_back(lent(), megaphone_ejabberd_c2s:state()) -> {megaphone_ejabberd_c2s:state(), [term()]}.
-taken_back(#lent{ref = Ref, taker = Taker, loan = Loan, kept = Kept, late = Late, own = Own} = Lent, Stream) ->
+taken_back(#lent{ref = Ref, taker = Taker, loan = Loan, barrier = Barrier} = Lent, Stream) ->
     ok = unwatch(Lent),
+    ok = megaphone_move_barrier:stop(Barrier),
+    Own = megaphone_move_loan:take_back(Loan, Stream),
     ok = megaphone_move:say(Taker, Ref, void),
-    {megaphone_move_loan:take_back(Loan, Stream),
-     lists:reverse(Kept, lists:reverse(Late, lists:reverse(Own)))}.
+    {Own, in_order(Lent)}.
+
+in_order(#lent{kept = Kept, late = Late, own = Own}) ->
+    lists:reverse(Kept, lists:reverse(Late, lists:reverse(Own))).
 
 unwatch(#lent{monitor = Monitor, timer = Timer}) ->
     true = demonitor(Monitor, [flush]),
@@ -160,11 +195,37 @@ unwatch(#lent{monitor = Monitor, timer = Timer}) ->
     ok.
 
 %% @doc A message to a session that has moved; `done' once it has passed on long enough.
--spec pass_on(term(), gone()) -> ok | done.
-pass_on(?LINGERED, _Gone) ->
+-spec pass_on(term(), gone()) -> {wait, gone()} | done.
+pass_on(?LINGERED, #gone{barrier = none}) ->
     done;
-pass_on({megaphone_move, take, Request}, _Gone) ->
-    megaphone_move:refuse(Request);
-pass_on(Message, {gone, Taker}) ->
-    _ = is_own(Message) orelse (Taker ! Message),
-    ok.
+pass_on(?LINGERED, Gone) ->
+    {wait, Gone#gone{lingers = false}};
+pass_on({megaphone_move, take, Request}, Gone) ->
+    ok = megaphone_move:refuse(Request),
+    {wait, Gone};
+pass_on(Message, #gone{taker = Taker} = Gone) ->
+    case is_own(Message) of
+        true ->
+            {wait, answered(Message, Gone)};
+        false ->
+            Taker ! Message,
+            {wait, Gone}
+    end.
+
+%% A node answers that was not waited for.
+answered(Message, #gone{barrier = {Barrier, Row}, lingers = Lingers} = Gone) ->
+    case megaphone_move_barrier:pass(Message, Barrier) of
+        no ->
+            Gone;
+        {left, Left} ->
+            ok = megaphone_ejabberd_sm:settle(Row),
+            case megaphone_move_barrier:is_passed(Left) of
+                true ->
+                    _ = Lingers orelse erlang:send_after(?LINGER, self(), ?LINGERED),
+                    Gone#gone{barrier = none, lingers = true};
+                false ->
+                    Gone#gone{barrier = {Left, Row}}
+            end
+    end;
+answered(_Message, Gone) ->
+    Gone.

@@ -2,16 +2,18 @@
 %% is lent the row is the new session's.
 -module(megaphone_move_loan).
 
--export([version/0, may_move/1, lend/3, take_back/2, give_away/2, merge/2, start/2, returned/1, lost/1]).
+-export([version/0, may_move/1, lend/3, take_back/2, give_away/2, new_row/1, merge/2, start/2, returned/1, lost/1]).
 
 -export_type([loan/0]).
+
+-include_lib("kernel/include/logger.hrl").
 
 -type state() :: megaphone_ejabberd_c2s:state().
 -record(loan, {state :: megaphone_ejabberd_c2s:lent(),
                registration :: megaphone_ejabberd_c2s:registration(),
-               row :: megaphone_ejabberd:row(),
-               new_row :: megaphone_ejabberd:row(),
-               sid :: megaphone_ejabberd:sid()}).
+               row :: megaphone_ejabberd_sm:row(),
+               new_row :: megaphone_ejabberd_sm:row(),
+               sid :: megaphone_ejabberd_sm:sid()}).
 -opaque loan() :: #loan{}.
 
 %% @doc A session can move to where the same is said.
@@ -37,16 +39,22 @@ may_move(Stream) ->
 
 %% The old session's part.
 
-%% @doc Lends the session to the process at that place. From here on ejabberd finds that one.
--spec lend(pid(), megaphone_ejabberd:place(), state()) -> {ok, loan(), state()} | {error, Why :: string()}.
+%% @doc Lends the session to the process at that place. From here on ejabberd finds that one, at each node as it looks.
+-spec lend(pid(), megaphone_ejabberd_sm:place(), state()) ->
+          {ok, loan(), megaphone_ejabberd_sm:look(), state()} | {error, Why :: string()}.
 lend(Taker, Place, Stream) ->
     Registration = megaphone_ejabberd_c2s:registration(Stream),
-    case megaphone_ejabberd:find_row(Registration) of
+    case megaphone_ejabberd_sm:find_row(Registration) of
         {ok, Row} ->
-            {Sid, New} = megaphone_ejabberd:row_of(Taker, Place, Row),
-            {Lent, Lender} = megaphone_ejabberd_c2s:lend(Stream),
-            ok = megaphone_ejabberd:replace_row(Row, New),
-            {ok, #loan{state = Lent, registration = Registration, row = Row, new_row = New, sid = Sid}, Lender};
+            {Sid, New} = megaphone_ejabberd_sm:row_of(Taker, Place, Row),
+            case megaphone_ejabberd_sm:replace_row(Row, New) of
+                {ok, Look} ->
+                    {Lent, Lender} = megaphone_ejabberd_c2s:lend(Stream),
+                    {ok, #loan{state = Lent, registration = Registration, row = Row, new_row = New, sid = Sid}, Look,
+                     Lender};
+                {error, _} = Error ->
+                    Error
+            end;
         none ->
             {error, "ejabberd does not know the session: another one has its resource"}
     end.
@@ -54,14 +62,24 @@ lend(Taker, Place, Stream) ->
 %% @doc The session stays here, with what is its state.
 -spec take_back(loan(), state()) -> state().
 take_back(#loan{state = Lent, row = Row, new_row = New}, Stream) ->
-    ok = megaphone_ejabberd:replace_row(New, Row),
+    case megaphone_ejabberd_sm:replace_row(New, Row) of
+        {ok, {Module, Function, Arguments}} ->
+            erpc:multicast(megaphone_ejabberd:cluster(), Module, Function, Arguments);
+        {error, Why} ->
+            ?LOG_ERROR("megaphone: a session that could not move can't be found any more, its client has to log in "
+                       "again: ~ts", [Why])
+    end,
     megaphone_ejabberd_c2s:start_timers(Lent, Stream).
 
 %% @doc The session is the other process's.
 -spec give_away(loan(), state()) -> ok.
 give_away(#loan{row = Row, registration = Registration}, Stream) ->
     ok = megaphone_ejabberd_c2s:release(Stream),
-    megaphone_ejabberd:session_left(Row, Registration).
+    megaphone_ejabberd_sm:session_left(Row, Registration).
+
+%% @doc The row that it has at the new place.
+-spec new_row(loan()) -> megaphone_ejabberd_sm:row().
+new_row(#loan{new_row = New}) -> New.
 
 %% The new session's part.
 
@@ -69,7 +87,7 @@ give_away(#loan{row = Row, registration = Registration}, Stream) ->
 -spec merge(loan(), Open :: state()) -> state().
 merge(#loan{state = Lent, sid = Sid, new_row = New, registration = Registration}, Open) ->
     Merged = megaphone_ejabberd_c2s:merge(Lent, Sid, Open),
-    ok = megaphone_ejabberd:session_came(New, Registration),
+    ok = megaphone_ejabberd_sm:session_came(New, Registration),
     Merged.
 
 %% @doc The session is this process's.
@@ -80,9 +98,9 @@ start(#loan{state = Lent}, Stream) ->
 %% @doc The session is not here after all: the old one has its row again.
 -spec returned(loan()) -> ok.
 returned(#loan{new_row = New, registration = Registration}) ->
-    megaphone_ejabberd:session_left(New, Registration).
+    megaphone_ejabberd_sm:session_left(New, Registration).
 
 %% @doc The same where the old one can't be heard, which has its own row wherever it is.
 -spec lost(loan()) -> ok.
 lost(#loan{new_row = New, registration = Registration}) ->
-    megaphone_ejabberd:end_session(New, Registration).
+    megaphone_ejabberd_sm:end_session(New, Registration).

@@ -31,7 +31,9 @@
                   %% The session, and what it has to handle before anything else.
                 | {taken, megaphone_ejabberd_c2s:state(), [term()], none | megaphone_nif:wait()}
                   %% Also where its own connection has ended, and nobody hears of it.
-                | {refused, Why :: iodata()}.
+                | {refused, Why :: iodata()}
+                  %% The same, and who looked this session up meanwhile may still send to it.
+                | {returned, Why :: iodata(), megaphone_move_give:gone()}.
 
 %% How long the old session may take to lend itself, and all the rest (milliseconds).
 -define(TIMEOUT, 15000).
@@ -45,10 +47,10 @@ start(Token, Socket, Stream) ->
     case place(megaphone_token:read(Token)) of
         {ok, Node, Key, Process} ->
             Ref = make_ref(),
-            {_, Monitor} = megaphone_move:knock(Node, Process,
-                                                #{key => Key, ref => Ref, taker => self(),
-                                                  version => megaphone_move_loan:version(),
-                                                  place => megaphone_ejabberd_c2s:place(Stream)}),
+            Monitor = megaphone_move:knock(Node, Process,
+                                           #{key => Key, ref => Ref, taker => self(),
+                                             version => megaphone_move_loan:version(),
+                                             place => megaphone_ejabberd_c2s:place(Stream)}),
             _ = megaphone_move:watch_timer(Ref, ?TIMEOUT),
             listen(#taking{ref = Ref, socket = Socket, stream = Stream, step = {knock, Monitor}});
         {error, Why} ->
@@ -80,6 +82,8 @@ handle(?WAKE(Wait), #taking{wait = Wait} = Taking) ->
 handle({megaphone_move, Ref, Said}, #taking{ref = Ref, step = Step} = Taking) ->
     said(Said, Step, Taking);
 handle({'DOWN', Monitor, process, _, Reason}, #taking{step = Step} = Taking) ->
+    down(Monitor, Reason, Step, Taking);
+handle({spawn_reply, Monitor, error, Reason}, #taking{step = {knock, Monitor} = Step} = Taking) ->
     down(Monitor, Reason, Step, Taking);
 handle({megaphone_move, take, Request}, Taking) ->
     ok = megaphone_move:refuse(Request),
@@ -113,7 +117,7 @@ said(void, {Step, Loan, Old, _}, #taking{held = Held} = Taking) when Step =:= le
     %% What has come to this process is the old session's.
     lists:foreach(fun(Message) -> Old ! Message end, lists:reverse(Held)),
     ok = megaphone_move_loan:returned(Loan),
-    {refused, "the old session goes on"};
+    {returned, "the old session goes on", megaphone_move_give:gone_to(Old)};
 said(timeout, {lone, Loan}, _Taking) ->
     lost("the old session can't be heard, and the ECM does not say go", Loan);
 said(timeout, Step, Taking) when element(1, Step) =:= knock; element(1, Step) =:= ask ->

@@ -87,7 +87,7 @@ handle(Message, {taking, Taking, Session}) ->
     taking(megaphone_move_take:handle(Message, Taking), Session);
 handle(Message, {gone, Gone} = State) ->
     case megaphone_move_give:pass_on(Message, Gone) of
-        ok -> {noreply, State, hibernate};
+        {wait, Left} -> {noreply, {gone, Left}, hibernate};
         done -> {stop, normal, State}
     end;
 handle({'$gen_cast', accept}, Session) ->
@@ -136,13 +136,19 @@ taking({wait, Taking}, Session) ->
 taking({taken, Stream, Messages, Wait}, Session) ->
     handle_all(Messages, fun megaphone_session_live:read/1, megaphone_session_live:taken(Stream, Wait, Session));
 taking({refused, Why}, Session) ->
-    never_here({refused, Why}, Session).
+    never_here({refused, Why}, Session);
+taking({returned, Why, Gone}, Session) ->
+    ok = last_word({refused, Why}, Session),
+    {noreply, {gone, Gone}, hibernate}.
 
 never_here(Said, Session) ->
+    ok = last_word(Said, Session),
+    {stop, normal, none}.
+
+last_word(Said, Session) ->
     Socket = megaphone_session_live:socket(Session),
     _ = megaphone_control:send(Socket, Said),
-    ok = megaphone:close(Socket),
-    {stop, normal, none}.
+    megaphone:close(Socket).
 
 %% What came while the session was away, in its order, and then what it does next.
 handle_all([], Next, Session) ->

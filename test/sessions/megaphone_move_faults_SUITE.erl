@@ -11,7 +11,7 @@
          the_new_trunk_breaks_behind_moved/1, a_token_is_used_twice/1, a_token_is_forged/1, a_token_is_old/1,
          versions_differ/1, the_ecm_wants_it_to_stay/1, the_ecm_marks_again/1, the_ecm_goes_on_with_documents/1,
          the_ecm_goes_too_early/1, the_ecm_says_what_means_nothing/1, a_client_resumes_meanwhile/1,
-         the_node_is_told_to_end_its_sessions/1, the_nodes_lose_each_other/1]).
+         the_node_is_told_to_end_its_sessions/1, a_third_node_hangs/1, the_nodes_lose_each_other/1]).
 
 suite() ->
     [{timetrap, {minutes, 3}}].
@@ -26,7 +26,7 @@ groups() ->
                 the_new_trunk_breaks_behind_moved, a_token_is_used_twice, a_token_is_forged, a_token_is_old,
                 versions_differ, the_ecm_wants_it_to_stay, the_ecm_marks_again, the_ecm_goes_on_with_documents,
                 the_ecm_goes_too_early, the_ecm_says_what_means_nothing, a_client_resumes_meanwhile,
-                the_node_is_told_to_end_its_sessions,
+                the_node_is_told_to_end_its_sessions, a_third_node_hangs,
                 the_new_node_dies_before_it_takes]},
      {partition, [the_nodes_lose_each_other]}].
 
@@ -118,7 +118,7 @@ the_new_session_dies_lent(Config) ->
 %% Confirms that the session waits 15 seconds, goes on, and gets what the other one was sent, which leaves nothing
 %% behind when it comes too late.
 the_new_session_does_not_come(Config) ->
-    #{client := Alice, old := {A, _} = Old, new := New, stream := Stream, new_held := Held} = lent(Config),
+    #{client := Alice, old := {A, _} = Old, new := {B, Taker} = New, stream := Stream, new_held := Held} = lent(Config),
     Bob = megaphone_test_cluster:login(A, <<"bob">>, #{}),
     _ = megaphone_test_xmpp:send_message(Bob, megaphone_test_xmpp:jid(Alice), <<"for the new one">>),
     {Why, Stayed} = await_stays_long(Alice),
@@ -126,8 +126,11 @@ the_new_session_does_not_come(Config) ->
     ok = megaphone_test_cluster:resume(Held),
     ?assertEqual(<<"the old session goes on">>, megaphone_test_move:await_refused(Stream)),
     {{_, <<"for the new one">>}, Received} = megaphone_test_xmpp:recv_message(Stayed),
+    %% Who looked it up before, and sends now.
+    ok = route(B, Taker, Bob, Alice, <<"for the new one, late">>),
+    {{_, <<"for the new one, late">>}, Late} = megaphone_test_xmpp:recv_message(Received),
     ok = megaphone_test_cluster:await_gone(New),
-    goes_on(Config, Received, Old).
+    goes_on(Config, Late, Old).
 
 %% Confirms that the new session, which alone has all, breaks as any does where the ECM gives it up, since the old
 %% stream has ended without a word.
@@ -277,6 +280,35 @@ the_node_is_told_to_end_its_sessions(Config) ->
     Moved = megaphone_test_move:go(Stream, megaphone_test_move:await_moved(Alice)),
     goes_on(Config, Moved, {second(Config), megaphone_test_cluster:process(second(Config), Moved)}).
 
+%% Confirms that sessions move between two nodes while a third one hangs, and that it has it right once it goes on: who is
+%% where, who has left, and what was sent from there by those who had looked before.
+a_third_node_hangs(Config) ->
+    [A, B, C] = members(Config),
+    [Alice, Carol] = [megaphone_test_cluster:login(A, Name, #{}) || Name <- [<<"alice">>, <<"carol">>]],
+    Bob = megaphone_test_cluster:login(B, <<"bob">>, #{}),
+    Old = megaphone_test_cluster:process(C, Alice),
+    OsPid = megaphone_test_ejabberd:os_pid(megaphone_test_cluster:ejabberd(C)),
+    megaphone_test_program:signal(OsPid, "STOP"),
+    Moved = try
+                There = move(Alice, B),
+                {Chatted, Bob1} = megaphone_test_xmpp:chat(There, Bob, 3),
+                ok = megaphone_test_xmpp:logout(move(Carol, B)),
+                Back = move(Chatted, A),
+                element(1, megaphone_test_xmpp:chat(Back, Bob1, 3))
+            after
+                %% As if so much time was over.
+                _ = megaphone_test_cluster:call(A, erlang, send, [Old, {'$megaphone', lingered}]),
+                megaphone_test_program:signal(OsPid, "CONT")
+            end,
+    true = megaphone_test_cluster:call(A, erlang, is_process_alive, [Old]),
+    ok = route(C, Old, Bob, Moved, <<"late">>),
+    {{_, <<"late">>}, Late} = megaphone_test_xmpp:recv_message(Moved),
+    There2 = [megaphone_test_cluster:process(A, Late)],
+    true = megaphone_test_wait:until("the third node to know where the sessions are",
+                                     fun() -> {There2, []} =:= {megaphone_test_cluster:processes(C, Late),
+                                                                megaphone_test_cluster:processes(C, Carol)} end),
+    megaphone_test_cluster:await_gone({A, Old}).
+
 %% Confirms that the session stays where the nodes lose sight of each other, and the other one leaves nothing behind.
 the_nodes_lose_each_other(Config) ->
     #{client := Alice, old := {A, OldPid}, new := {B, _} = New, stream := Stream, new_held := Held} = lent(Config),
@@ -307,6 +339,9 @@ first(Config) ->
 
 second(Config) ->
     lists:nth(2, members(Config)).
+
+move(Client, Member) ->
+    megaphone_test_move:move(Client, megaphone_test_cluster:connect(Member), megaphone_test_session:header()).
 
 take(Member, Token) ->
     megaphone_test_move:take(megaphone_test_cluster:connect(Member), megaphone_test_session:header(), Token).
