@@ -163,6 +163,14 @@ pub fn load(
     }))
 }
 
+/// Reads the files of one `[[certificate]]`.
+///
+/// # Errors
+/// [`CertificateError`], which names the file.
+pub fn check(identity: &Identity) -> Result<(), CertificateError> {
+    certified_key(identity, &ring::default_provider()).map(drop)
+}
+
 impl TlsServer {
     /// What a client is served with.
     #[must_use]

@@ -1,36 +1,47 @@
 //! The command line.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rustix::process::Pid;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::certificates;
-use crate::config::{Config, ConfigError, NodeConfig, SAMPLE};
+use crate::check;
+use crate::config::{Config, ConfigError, Reading, SAMPLE};
 use crate::control::client::{self, Ctl};
-use crate::fleet::Fleet;
 use crate::logging::Logging;
 use crate::open_files;
-use crate::server::{self, Exit, ServerError, Started};
-use crate::trunk::load_tls;
+use crate::panics;
+use crate::server::{self, Exit, Started};
 
-/// The external connection manager of Megaphone: takes the clients' connections off ejabberd and
-/// carries them all to it over a trunk.
+/// Where the configuration is that a package installs.
+pub const INSTALLED: &str = "/etc/megaphone/ecm.toml";
+
+/// What the program has, for --version; -V gives the version alone.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nclients: http, https, xmpp, xmpps; BOSH, WebSocket\n\
+     trunks: v2 (yamux, PROXY protocol 2), v1\n\
+     TLS: 1.3, 1.2 (rustls, ring)\n\
+     systemd: notify, watchdog, socket activation"
+);
+
+/// The external connection manager of Megaphone: takes the clients' connections off ejabberd and carries them all to it
+/// over a few trunks.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, long_version = VERSION)]
 struct Arguments {
-    /// The configuration file. Without it the defaults apply.
+    /// The configuration file. Without it the defaults apply; `check` and `ctl` then use /etc/megaphone/ecm.toml.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Check the configuration and exit: 0 if it is right, 1 if not.
+    /// The same as the command check.
     #[arg(long)]
     check_config: bool,
     /// Print a configuration file with every key, its default and what it means, and exit.
-    #[arg(long)]
-    print_config: bool,
+    #[arg(long, alias = "print-config")]
+    print_defaults: bool,
     /// Take the place of a megaphone-ecm that runs: use its listening sockets, and once a trunk is up tell it (SIGUSR1)
     /// to let its clients go.
     #[arg(long, value_name = "PID", value_parser = process)]
@@ -41,6 +52,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Commands {
+    /// Check the configuration and the files that it names, and exit: 0 if the program can run with them, 1 if not.
+    ///
+    /// Prints everything that is wrong, with its line and key, and warns of what is legal and unwise.
+    Check,
     /// Say a command to the megaphone-ecm that runs.
     Ctl(Ctl),
 }
@@ -52,60 +67,65 @@ fn process(text: &str) -> Result<Pid, &'static str> {
         .ok_or("write the number of a process")
 }
 
+/// Its arguments, for its manual page.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Runs the program with the arguments of its process.
 pub fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
-    if let Some(Commands::Ctl(ctl)) = arguments.command.take() {
-        return client::run(ctl, arguments.config.as_deref());
+    match arguments.command.take() {
+        Some(Commands::Ctl(ctl)) => return client::run(ctl, arguments.config.as_deref()),
+        Some(Commands::Check) => {
+            return check::run(arguments.config.as_deref().unwrap_or(Path::new(INSTALLED)));
+        }
+        None => {}
     }
-    if arguments.print_config {
+    if arguments.print_defaults {
         return match std::io::stdout().write_all(SAMPLE.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_nobody_reads) => ExitCode::FAILURE,
         };
     }
-    let config = match read_config(&arguments) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("megaphone-ecm: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
     if arguments.check_config {
-        return match check_files(&config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("megaphone-ecm: {error}");
-                ExitCode::FAILURE
-            }
+        return match arguments.config.as_deref() {
+            Some(file) => check::run(file),
+            // The defaults are right.
+            None => ExitCode::SUCCESS,
         };
     }
-    serve(config, arguments)
-}
-
-fn read_config(arguments: &Arguments) -> Result<Config, ConfigError> {
-    arguments
-        .config
-        .as_deref()
-        .map_or_else(|| Ok(Config::default()), Config::read)
-}
-
-/// Reads the files that the configuration names.
-fn check_files(config: &Config) -> Result<(), ServerError> {
-    if let Some(tls) = load_tls(config.trunk.tls.as_ref())? {
-        for host in config.all_nodes().iter().filter_map(NodeConfig::host) {
-            tls.of_host(host)?;
-        }
+    let Some(file) = arguments.config.as_deref() else {
+        return serve(Config::default(), &[], arguments);
+    };
+    let reading = match Reading::of(file) {
+        Ok(reading) => reading,
+        Err(error) => return refuse(&[error]),
+    };
+    if !reading.errors().is_empty() {
+        return refuse(reading.errors());
     }
-    certificates::load(config, None)?;
-    if let Some(fleet) = &config.fleet {
-        Fleet::check(fleet)?;
+    let warnings = reading.warnings();
+    match reading.into_config() {
+        Ok(config) => serve(config, &warnings, arguments),
+        Err(error) => refuse(&[error]),
     }
-    Ok(())
 }
 
-fn serve(config: Config, arguments: Arguments) -> ExitCode {
-    let logging = Logging::start(&config.log.level);
+fn refuse(errors: &[ConfigError]) -> ExitCode {
+    for error in errors {
+        eprintln!("megaphone-ecm: {error}");
+    }
+    ExitCode::FAILURE
+}
+
+fn serve(config: Config, warnings: &[ConfigError], arguments: Arguments) -> ExitCode {
+    let logging = Logging::start(&config.log);
+    panics::tell();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let started = Started {
         config_file: arguments.config,
         open_files: open_files::raise(),

@@ -4,8 +4,16 @@ use std::sync::Arc;
 
 use crate::fleet::Fleet;
 use crate::metrics::Reason;
+use crate::panics::lasting;
 use crate::registries::Registries;
 use crate::trunk::OutputBudget;
+
+/// Whose waiting input and output is limited.
+struct Limited {
+    output: Arc<OutputBudget>,
+    registries: Arc<Registries>,
+    fleet: Option<Arc<Fleet>>,
+}
 
 /// Has those with the most go, whenever too much waits.
 pub fn enforce_budgets(
@@ -13,29 +21,40 @@ pub fn enforce_budgets(
     registries: &Arc<Registries>,
     fleet: Option<&Arc<Fleet>>,
 ) {
-    let (output, of) = (Arc::clone(output), Arc::clone(registries));
-    let peers = fleet.map(|fleet| Arc::clone(fleet.shared()));
-    let of_peers = peers.clone();
-    tokio::spawn(async move {
+    let limited = Arc::new(Limited {
+        output: Arc::clone(output),
+        registries: Arc::clone(registries),
+        fleet: fleet.cloned(),
+    });
+    tokio::spawn(lasting(Arc::clone(&limited), |it| {
+        Box::pin(it.enforce_output())
+    }));
+    tokio::spawn(lasting(limited, |it| Box::pin(it.enforce_input())));
+}
+
+impl Limited {
+    async fn enforce_output(&self) {
         let what = "more output waited for clients than max_output_buffer";
         let holders = || {
-            let mut holders = of.nodes.output_holders();
-            holders.extend(of_peers.iter().flat_map(|peers| peers.output_holders()));
+            let mut holders = self.registries.nodes.output_holders();
+            let peers = self.fleet.iter().map(|fleet| fleet.shared());
+            holders.extend(peers.flat_map(|peers| peers.output_holders()));
             holders
         };
-        let total = output.total();
+        let total = self.output.total();
         total.enforce(what, Reason::OutputBuffer, holders).await;
-    });
-    let registries = Arc::clone(registries);
-    tokio::spawn(async move {
+    }
+
+    async fn enforce_input(&self) {
         let what = "more input of clients waited than max_input_buffer";
         let holders = || {
-            let mut holders = registries.backlogs.holders();
-            holders.append(&mut registries.nodes.input_holders());
-            holders.extend(peers.iter().flat_map(|peers| peers.input_holders()));
+            let mut holders = self.registries.backlogs.holders();
+            holders.append(&mut self.registries.nodes.input_holders());
+            let peers = self.fleet.iter().map(|fleet| fleet.shared());
+            holders.extend(peers.flat_map(|peers| peers.input_holders()));
             holders
         };
-        let total = registries.backlogs.budget();
+        let total = self.registries.backlogs.budget();
         total.enforce(what, Reason::InputBuffer, holders).await;
-    });
+    }
 }

@@ -1,10 +1,16 @@
-//! Logging to standard error.
+//! Logging to standard error: for people, or as JSON.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, stderr};
 
+use rustix::fs::fstat;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use crate::config::{LogConfig, LogFormat};
+
+/// A registry whose level can change.
+type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 
 /// What changes the level of a program that runs.
 #[derive(Debug, Clone)]
@@ -15,16 +21,12 @@ pub struct Logging {
 impl Logging {
     /// Starts to log with a filter of the configuration, unless `RUST_LOG` says otherwise.
     #[must_use]
-    pub fn start(level: &str) -> Self {
-        let (layer, filter) = reload::Layer::new(choose_filter(level));
-        let lines = fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false);
+    pub fn start(config: &LogConfig) -> Self {
+        let (layer, filter) = reload::Layer::new(choose_filter(&config.level));
         // Fails only where logging was started before, and then there is a log already.
         let _ = tracing_subscriber::registry()
             .with(layer)
-            .with(lines)
+            .with(lines(config.format))
             .try_init();
         Self { filter }
     }
@@ -35,6 +37,25 @@ impl Logging {
             tracing::warn!("the log level is not changed: {error}");
         }
     }
+}
+
+/// What writes the lines.
+fn lines(format: LogFormat) -> Box<dyn Layer<Filtered> + Send + Sync> {
+    let lines = fmt::layer().with_writer(stderr).with_target(false);
+    match format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text if is_journal() => lines.with_ansi(false).without_time().boxed(),
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+    }
+}
+
+/// Whether standard error is systemd's journal, which has its own time for each line: systemd says which file that is
+/// (systemd.exec(5)).
+fn is_journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    fstat(stderr()).is_ok_and(|file| named == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
 fn choose_filter(level: &str) -> EnvFilter {

@@ -78,7 +78,7 @@ impl Monitor {
 
     /// Answers until the program ends; while it does, it says so. Once another program has its place, that one
     /// answers.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut admission = self.watched.admission.clone();
         loop {

@@ -1,6 +1,6 @@
 //! The program as a whole: what is started, in which order, and how it ends.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::backlog::Backlogs;
 use crate::bosh::Sessions;
 use crate::certificates::{self, CertificateError, TlsServer};
-use crate::config::{Again, Config, ConfigError};
-use crate::control::{self, ControlError, Reloaded, Serve};
+use crate::config::{Config, ConfigError};
+use crate::control::{self, ControlError, Serve};
 use crate::enforce::enforce_budgets;
 use crate::fleet::{Fleet, FleetError};
 use crate::front::accept::BindError;
@@ -21,13 +21,17 @@ use crate::front::inherited::{InheritError, Inherited};
 use crate::front::listener::{Context, Listener};
 use crate::front::peers::PeerListener;
 use crate::logging::Logging;
+use crate::metrics::SESSIONS;
 use crate::monitor::{Monitor, Watched};
 use crate::node::{Keeper, KeeperError, Nodes};
+use crate::notify::{Condition, Notifier};
 use crate::open_files::Room;
+use crate::panics::lasting;
 use crate::peer::clients::Clients;
 use crate::registries::Registries;
+use crate::reload::{Reloading, tell_room};
 use crate::settings::{CurrentSettings, Settings};
-use crate::shutdown::{GROUPS, Phase, Phases};
+use crate::shutdown::{Admission, GROUPS, Phase, Phases};
 use crate::signals::{Received, Signals};
 use crate::trunk::{OutputBudget, TlsError, load_tls};
 
@@ -149,24 +153,27 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
             admission: phases.admission(),
         };
         let monitor = Monitor::bind(address, &mut inherited, watched)?;
-        tokio::spawn(monitor.run());
+        tokio::spawn(lasting(monitor, |it| Box::pin(it.run())));
     }
     inherited.all_taken()?;
     enforce_budgets(&budget, &registries, fleet.as_ref());
     let trunks = tokio::spawn(Arc::clone(&keeper).run(finish_receiver));
-    tokio::spawn(Arc::clone(&sessions).sweep());
-    tokio::spawn(refresh_ticket_keys(Arc::clone(&settings)));
+    tokio::spawn(lasting(Arc::clone(&sessions), |it| {
+        Box::pin(Arc::clone(it).sweep())
+    }));
+    tokio::spawn(lasting(Arc::clone(&settings), |it| {
+        Box::pin(refresh_ticket_keys(Arc::clone(it)))
+    }));
     if let Some(fleet) = &fleet {
-        tokio::spawn(Arc::clone(fleet).keep_keys());
+        tokio::spawn(lasting(Arc::clone(fleet), |it| {
+            Box::pin(Arc::clone(it).keep_keys())
+        }));
     }
     if let Some(peers) = peers {
-        tokio::spawn(peers.run());
+        tokio::spawn(lasting(peers, |it| Box::pin(it.run())));
     }
     for listener in listeners {
-        tokio::spawn(listener.run());
-    }
-    if let Some(process) = started.replaces {
-        tokio::spawn(replace(process, Arc::clone(&nodes)));
+        tokio::spawn(lasting(listener, |it| Box::pin(it.run())));
     }
 
     let (reload_sender, mut reloads) = mpsc::channel(1);
@@ -177,10 +184,27 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
                 nodes: Arc::clone(&nodes),
                 reloads: reload_sender,
             };
-            Some(tokio::spawn(serve.run(listener)))
+            Some(tokio::spawn(lasting(
+                (serve, listener),
+                |(serve, listener)| Box::pin(serve.run(listener)),
+            )))
         }
         None => None,
     };
+
+    let notifier = Notifier::from_environment(started.replaces.is_some());
+    match started.replaces {
+        Some(process) => {
+            tokio::spawn(replace(process, Arc::clone(&nodes), notifier));
+        }
+        None => notifier.ready(),
+    }
+    let (of_clients, of_nodes, admission) =
+        (Arc::clone(&clients), Arc::clone(&nodes), phases.admission());
+    let condition = move || condition(*admission.borrow(), &of_clients, &of_nodes);
+    tokio::spawn(lasting(condition, move |condition| {
+        Box::pin(notifier.keep_telling(&*condition))
+    }));
 
     let mut reloading = Reloading {
         config,
@@ -197,12 +221,18 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     let received = loop {
         tokio::select! {
             received = signals.next() => match received {
-                Received::Reload => drop(reloading.reload()),
+                Received::Reload => {
+                    notifier.reloading();
+                    drop(reloading.reload());
+                    notifier.ready();
+                }
                 received => break received,
             },
             Some(reload) = reloads.recv() => {
+                notifier.reloading();
                 // Whoever asked may be gone.
                 let _ = reload.send(reloading.reload());
+                notifier.ready();
             }
         }
     };
@@ -217,6 +247,9 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
             () = leave(&phases, &sessions, &nodes, spread) => {}
             () = signals.end() => {}
         }
+    } else {
+        // One that has left is not what systemd asks about.
+        notifier.stopping(limits.shutdown_timeout + 2 * LAST_WORDS);
     }
     tracing::info!(
         clients = clients.count(),
@@ -241,20 +274,6 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         let _ = control.await;
     }
     Ok(exit)
-}
-
-/// Says so if there may be more clients than there is room for.
-fn tell_room(room: Room, open_files: Option<u64>, config: &Config) {
-    let wanted = config.limits.max_connections;
-    if let Some(limit) = open_files
-        && wanted > room.clients
-    {
-        tracing::warn!(
-            "max_connections is {wanted}, but the limit of open files ({limit}) leaves room for {} \
-             clients: past these, others get 503; raise it (ulimit -n, LimitNOFILE)",
-            room.clients
-        );
-    }
 }
 
 /// Reads the file of ticket keys again whenever it was replaced.
@@ -299,10 +318,11 @@ fn inherit(replaces: Option<Pid>) -> Result<Inherited, InheritError> {
 }
 
 /// Tells the process that this one has its place, as soon as a trunk is up.
-async fn replace(process: Pid, nodes: Arc<Nodes>) {
+async fn replace(process: Pid, nodes: Arc<Nodes>, notifier: Notifier) {
     while nodes.trunk_count() == 0 {
         sleep(REPLACE_INTERVAL).await;
     }
+    notifier.ready_in_place();
     match kill_process(process, rustix::process::Signal::USR1) {
         Ok(()) => tracing::info!(
             "process {} was told to let its clients go",
@@ -312,6 +332,22 @@ async fn replace(process: Pid, nodes: Arc<Nodes>) {
             "process {} can't be told to let its clients go (SIGUSR1): {error}",
             process.as_raw_nonzero()
         ),
+    }
+}
+
+/// How the program is, in a line.
+fn condition(admission: Admission, clients: &Clients, nodes: &Nodes) -> Condition {
+    let clients = clients.count();
+    match admission {
+        Admission::Open => {
+            let sessions: u64 = SESSIONS.values().map(|(_, count)| count).sum();
+            let trunks = nodes.trunk_count();
+            Condition::Own(format!(
+                "{clients} clients, {sessions} sessions, {trunks} trunks up"
+            ))
+        }
+        Admission::HandedOver => Condition::Replaced,
+        Admission::Closed => Condition::Own(format!("ending: {clients} clients are left")),
     }
 }
 
@@ -362,74 +398,5 @@ async fn end(
     let until = until.max(Instant::now() + LAST_WORDS);
     if timeout_at(until, trunks).await.is_err() {
         tracing::warn!("ejabberd did not read in time that the last clients are gone");
-    }
-}
-
-/// What a reload changes, and what it is compared with.
-struct Reloading {
-    config: Config,
-    config_file: Option<PathBuf>,
-    settings: Arc<CurrentSettings>,
-    registries: Arc<Registries>,
-    budget: Arc<OutputBudget>,
-    keeper: Arc<Keeper>,
-    fleet: Option<Arc<Fleet>>,
-    logging: Logging,
-    open_files: Option<u64>,
-    room: Room,
-}
-
-impl Reloading {
-    /// Reads the file again, and goes on with all that can change of it, or with nothing.
-    fn reload(&mut self) -> Result<Reloaded, String> {
-        let Some(file) = self.config_file.clone() else {
-            let error = "there is no configuration file to reload";
-            tracing::warn!("{error}");
-            return Err(error.to_owned());
-        };
-        match self.read(&file) {
-            Ok(needs_restart) => {
-                tracing::info!("configuration reloaded from {}", file.display());
-                if !needs_restart.is_empty() {
-                    tracing::warn!(
-                        "changed, but in effect only after a restart: {}",
-                        needs_restart.join(", ")
-                    );
-                }
-                Ok(Reloaded { needs_restart })
-            }
-            Err(error) => {
-                tracing::error!("the configuration is not reloaded: {error}");
-                Err(error.to_string())
-            }
-        }
-    }
-
-    /// Gives the keys that need a restart. Up to the last step that can fail nothing is changed.
-    fn read(&mut self, file: &Path) -> Result<Vec<&'static str>, ServerError> {
-        let Again {
-            config,
-            needs_restart,
-        } = self.config.read_again(file)?;
-        // The files may have changed though their names did not.
-        let tls = load_tls(config.trunk.tls.as_ref())?;
-        let running = self.settings.get();
-        let certificates = certificates::load(&config, running.tls.as_deref())?;
-        if let (Some(fleet), Some(config)) = (&self.fleet, &config.fleet) {
-            fleet.reload(config)?;
-        }
-        self.keeper.set_tls(tls)?;
-        self.keeper.set_config(&config);
-        self.logging.set_level(&config.log.level);
-        self.budget.set_limits(&config.limits);
-        self.registries.set_limits(&config.limits);
-        self.settings
-            .set(Settings::new(&config).with_tls(certificates));
-        if config.limits.max_connections != self.config.limits.max_connections {
-            tell_room(self.room, self.open_files, &config);
-        }
-        // What is compared next time is what runs.
-        self.config = config;
-        Ok(needs_restart)
     }
 }

@@ -5,11 +5,14 @@
 
 mod common;
 
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use common::authority::Authority;
 use common::{
     Client, Ecm, PATIENCE, Peer, command, get, ok, status, wait, with_socket, write_config,
 };
@@ -26,20 +29,21 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn version_and_help() {
+    let (code, out, _) = run(&["-V"]);
+    let version = concat!("megaphone-ecm ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!((code, out.as_str()), (Some(0), version));
     let (code, out, _) = run(&["--version"]);
-    assert_eq!(
-        (code, out.as_str()),
-        (
-            Some(0),
-            concat!("megaphone-ecm ", env!("CARGO_PKG_VERSION"), "\n")
-        )
-    );
+    assert_eq!(code, Some(0));
+    assert!(out.starts_with(version), "{out}");
+    for feature in ["trunks: v2", "TLS: 1.3, 1.2", "systemd: notify, watchdog"] {
+        assert!(out.contains(feature), "no {feature} in:\n{out}");
+    }
     let (code, out, _) = run(&["--help"]);
     assert_eq!(code, Some(0));
     for option in [
         "--config <FILE>",
         "--check-config",
-        "--print-config",
+        "--print-defaults",
         "--version",
         "--help",
     ] {
@@ -49,11 +53,18 @@ fn version_and_help() {
 
 #[test]
 fn what_it_prints_as_configuration_it_accepts() {
-    let (code, sample, _) = run(&["--print-config"]);
+    let (code, sample, _) = run(&["--print-defaults"]);
     assert_eq!(code, Some(0));
+    assert_eq!(run(&["--print-config"]).1, sample);
     let file = write_config(&sample);
-    let checked = run(&["--config", file.to_str().unwrap(), "--check-config"]);
-    assert_eq!(checked, (Some(0), String::new(), String::new()));
+    let name = file.to_str().unwrap();
+    for arguments in [
+        &["--config", name, "--check-config"][..],
+        &["--config", name, "check"],
+        &["check", "--config", name],
+    ] {
+        assert_eq!(run(arguments), (Some(0), String::new(), String::new()));
+    }
     std::fs::remove_file(file).unwrap();
 }
 
@@ -78,6 +89,96 @@ fn a_wrong_configuration_is_an_error_with_its_place() {
     let (code, _, error) = run(&["--config", name]);
     assert_eq!(code, Some(1));
     assert!(error.contains(&format!("can't read {name}: ")), "{error}");
+}
+
+#[test]
+fn check_says_all_that_is_wrong_and_unwise_with_its_line_and_key() {
+    let authority = Authority::new();
+    let good = authority.sign("a.example").table();
+    let secrets = write_config("c2hvcnQ=\n");
+    let file = write_config(&format!(
+        "threads = -1\n[tls]\nticket_keys = \"{}\"\n[xmpp]\nclient_ca = \"/nonexistent/ca.pem\"\n\
+         [metrics]\naddress = \"0.0.0.0:9290\"\n[[certificate]]\ncert = \"/nonexistent/cert.pem\"\n\
+         key = \"/nonexistent/cert.key\"\n{good}",
+        secrets.display()
+    ));
+    let name = file.to_str().unwrap();
+    let (code, out, said) = run(&["check", "--config", name]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    for (place, text) in [
+        (
+            "warning: ",
+            "7:11: metrics.address: 0.0.0.0:9290 is every address",
+        ),
+        ("", "1:11: threads: -1 is out of bounds"),
+        (
+            "",
+            "9:8: certificate.cert: can't read /nonexistent/cert.pem",
+        ),
+        (
+            "",
+            "10:7: certificate.key: can't read /nonexistent/cert.key",
+        ),
+        ("", "5:13: xmpp.client_ca: can't read /nonexistent/ca.pem"),
+        ("", "3:15: tls.ticket_keys: line 1 of "),
+    ] {
+        let line = format!("megaphone-ecm: {place}{name}:{text}");
+        assert!(
+            said.lines().any(|it| it.starts_with(&line)),
+            "no {line} in:\n{said}"
+        );
+    }
+    let is_of_good = |line: &&str| line.contains("every user of this machine");
+    let others = said.lines().filter(|line| !is_of_good(line)).count();
+    assert_eq!(others, 6, "{said}");
+    std::fs::remove_file(secrets).unwrap();
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn check_warns_of_a_key_that_everybody_can_read() {
+    let authority = Authority::new();
+    let certificate = authority.sign("a.example");
+    let file = write_config(&certificate.table());
+    let name = file.to_str().unwrap();
+    for (mode, expected) in [
+        (0o640, ""),
+        (
+            0o644,
+            "certificate.key: every user of this machine can read",
+        ),
+    ] {
+        std::fs::set_permissions(&certificate.key, Permissions::from_mode(mode)).unwrap();
+        let (code, out, said) = run(&["check", "--config", name]);
+        assert_eq!((code, out.as_str()), (Some(0), ""), "{said}");
+        assert_eq!(said.is_empty(), expected.is_empty(), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_key_that_is_not_of_its_certificate_is_found_by_check() {
+    let authority = Authority::new();
+    let (one, other) = (authority.sign("a.example"), authority.sign("b.example"));
+    let file = write_config(&format!(
+        "\n[[certificate]]\ncert = \"{}\"\nkey = \"{}\"\n",
+        one.cert.display(),
+        other.key.display()
+    ));
+    let name = file.to_str().unwrap();
+    let (code, _, said) = run(&["check", "--config", name]);
+    let start = format!(
+        "megaphone-ecm: {name}:2:1: certificate: {} and ",
+        one.cert.display()
+    );
+    let errors: Vec<_> = said
+        .lines()
+        .filter(|line| !line.contains("warning:"))
+        .collect();
+    assert_eq!((code, errors.len()), (Some(1), 1), "{said}");
+    assert!(errors[0].starts_with(&start), "{said}");
+    std::fs::remove_file(file).unwrap();
 }
 
 #[test]

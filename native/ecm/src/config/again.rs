@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::ConfigError;
-use super::file::Config;
+use super::file::{Config, LogConfig};
 use super::fleet::FleetConfig;
 use super::listener::ListenerConfig;
 use super::nodes::NodesConfig;
@@ -84,6 +84,7 @@ impl Config {
             "nodes.ping_interval",
             file.nodes.ping_interval == ping_interval,
         );
+        compare("log.format", file.log.format == self.log.format);
         compare("control.socket", file.control == self.control);
         // The only node is the trunk's address, which stays.
         let names_nodes = |config: &Self| !config.named_nodes.is_empty();
@@ -107,6 +108,10 @@ impl Config {
                 self.named_nodes.clone()
             },
             control: self.control.clone(),
+            log: LogConfig {
+                format: self.log.format,
+                ..file.log
+            },
             nodes: NodesConfig {
                 ping_interval,
                 name_servers: self.nodes.name_servers.clone(),

@@ -28,6 +28,16 @@ pub enum ConfigError {
         /// What is wrong, and what is allowed.
         message: String,
     },
+    /// Several lines are.
+    #[error("{first}; {more} more: `megaphone-ecm check --config {}` shows all", path.display())]
+    Several {
+        /// The first.
+        first: Box<Self>,
+        /// How many others there are.
+        more: usize,
+        /// Which file.
+        path: PathBuf,
+    },
     /// It is right, but not for the program that runs.
     #[error("{}: {message}", path.display())]
     Unfit {
@@ -39,20 +49,18 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> Self {
-        let start = error.span().map_or(0, |span| span.start);
-        Self::at(path, text, start, error.message())
-    }
-
     /// What is wrong at a byte of the text.
     pub(super) fn at(path: &Path, text: &str, start: usize, message: &str) -> Self {
         let before = text.get(..start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let key = key_at(text, line_start).map_or_else(String::new, |key| format!("{key}: "));
+        // What is wrong with a file begins with its key.
+        let message = message.strip_prefix(&*key).unwrap_or(message);
         Self::Wrong {
             path: path.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
-            key: key_at(text, line_start).map_or_else(String::new, |key| format!("{key}: ")),
+            key,
             message: message.replace('\n', ", "),
         }
     }

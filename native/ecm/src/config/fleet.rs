@@ -1,7 +1,7 @@
 //! `[fleet]`: other ECMs, which have some of the sessions that clients ask this one for.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -67,22 +67,9 @@ impl FleetConfig {
         if !self.address.ip().is_loopback() {
             return Err(format!("fleet.address is {}, {what_to_do}", self.address));
         }
-        match self.others().find(|(_, address)| !is_local(address)) {
+        match self.others().find(|(_, address)| !address.is_here()) {
             Some((name, address)) => Err(format!("fleet.peers.{name} is {address}, {what_to_do}")),
             None => Ok(()),
-        }
-    }
-}
-
-fn is_local(address: &TrunkAddress) -> bool {
-    match address {
-        TrunkAddress::Unix(_) => true,
-        TrunkAddress::Tcp(address) => {
-            let host = address
-                .rsplit_once(':')
-                .map_or(&**address, |(host, _)| host);
-            let ip = host.trim_matches(['[', ']']).parse();
-            host == "localhost" || ip.is_ok_and(|ip: IpAddr| ip.is_loopback())
         }
     }
 }

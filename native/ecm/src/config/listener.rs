@@ -147,16 +147,6 @@ impl ListenerKind {
         }
     }
 
-    /// As it stands in the file.
-    pub(super) const fn quoted(self) -> &'static str {
-        match self {
-            Self::Http => "\"http\"",
-            Self::Https => "\"https\"",
-            Self::Xmpp => "\"xmpp\"",
-            Self::Xmpps => "\"xmpps\"",
-        }
-    }
-
     /// What is spoken, once there is TLS if there has to be.
     #[must_use]
     pub const fn application(self) -> Application {
@@ -232,7 +222,7 @@ impl TryFrom<RawListenerConfig> for ListenerConfig {
 pub(super) fn at_least_one<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<ListenerConfig>, D::Error> {
-    let listeners = Vec::deserialize(deserializer)?;
+    let listeners = values::list::<ListenerConfig, D>(deserializer)?;
     if listeners.is_empty() {
         return Err(D::Error::custom(
             "nothing to listen on, write at least one [[listener]]",

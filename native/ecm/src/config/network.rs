@@ -32,6 +32,14 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Whether every address of its family is in it.
+    #[must_use]
+    pub const fn is_everybody(&self) -> bool {
+        self.bits == 0
+    }
+}
+
 /// The proxies that are believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<Network>);

@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::trunk::TrunkAddress;
-use super::values::{HOUR, MS, count, interval, text};
+use super::values::{self, HOUR, MS, count, interval, text};
 
 /// `[[node]]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -166,6 +166,7 @@ impl<'de> Deserialize<'de> for NameServer {
 #[serde(deny_unknown_fields, default)]
 pub struct NodesConfig {
     /// Whom the names of nodes are asked of; the system's, if there are none.
+    #[serde(deserialize_with = "values::list")]
     pub name_servers: Vec<NameServer>,
     /// How long a node that came back has less than its share.
     #[serde(deserialize_with = "interval::<0, HOUR, _>")]

@@ -9,7 +9,8 @@ use super::values::KIB;
 use super::*;
 
 fn parse(text: &str) -> Result<Config, String> {
-    Config::parse(Path::new("ecm.toml"), text).map_err(|error| error.to_string())
+    let reading = Reading::of_text(Path::new("ecm.toml"), text.to_owned());
+    reading.into_config().map_err(|error| error.to_string())
 }
 
 #[test]
@@ -44,8 +45,8 @@ fn the_sample_has_every_key_with_a_comment_above_it() {
         }
     }
     // threads, trusted_proxies, 7 of the trunk, 10 of nodes, 3 of a listener, 5 of WebSocket, 10 of BOSH, 1 of
-    // host-meta, 2 of XML streams, 25 limits, the log level.
-    assert_eq!(keys, 66);
+    // host-meta, 2 of XML streams, 25 limits, 2 of the log.
+    assert_eq!(keys, 67);
 }
 
 #[test]
@@ -317,12 +318,12 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         (
             "[[node]]\naddress = \"127.0.0.1:1\"\nname = \"a\"\n\
              [[node]]\naddress = \"127.0.0.1:2\"\nname = \"a\"\n",
-            "ecm.toml:3:8: node.name: there are two nodes with the name \"a\"; give each another \
+            "ecm.toml:6:8: node.name: there are two nodes with the name \"a\"; give each another \
              name",
         ),
         (
             "[[node]]\naddress = \"127.0.0.1:1\"\n[[node]]\naddress = \"127.0.0.1:1\"\n",
-            "ecm.toml:2:11: node.address: there are two nodes with the name \"127.0.0.1:1\"; give \
+            "ecm.toml:4:11: node.address: there are two nodes with the name \"127.0.0.1:1\"; give \
              each another name",
         ),
         (
@@ -352,7 +353,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[nodes]\nname_servers = [\"dns\"]\n",
-            "ecm.toml:2:16: nodes.name_servers: \"dns\" is not a name server, write IP or \
+            "ecm.toml:2:17: nodes.name_servers: \"dns\" is not a name server, write IP or \
              IP:PORT, such as \"10.0.0.53\"",
         ),
         (
@@ -388,7 +389,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "trusted_proxies = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/33\"\n]\n",
-            "ecm.toml:1:19: trusted_proxies: \"10.0.0.0/33\" is not a network, write an IP or \
+            "ecm.toml:3:3: trusted_proxies: \"10.0.0.0/33\" is not a network, write an IP or \
              IP/BITS, such as \"10.0.0.0/8\" or \"::1\"",
         ),
         (
@@ -434,6 +435,154 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
     ] {
         assert_eq!(parse(text), Err(expected.to_owned()), "for:\n{text}");
+    }
+}
+
+fn read(text: &str) -> Reading {
+    Reading::of_text(Path::new("ecm.toml"), text.to_owned())
+}
+
+fn texts(messages: &[ConfigError]) -> Vec<String> {
+    messages.iter().map(ToString::to_string).collect()
+}
+
+/// Each row: a file, and the start of each of its errors, in order.
+#[test]
+fn all_errors_are_found_at_once_and_none_that_only_follows_from_another() {
+    for (text, expected) in [
+        (
+            "threads = -1\ntrunks = 4\n[limits]\nmax_head = \"big\"\nhead_timeout = 3\n[log]\nlevel = \"loud\"\n",
+            &[
+                "1:11: threads: -1 is out of bounds",
+                "2:1: trunks: unknown field",
+                "4:12: limits.max_head: \"big\" is not a size",
+                "5:16: limits.head_timeout: invalid type",
+                "7:9: log.level: \"loud\" is not a level",
+            ][..],
+        ),
+        (
+            "trusted_proxies = [\"10.0.0.0/33\", \"::1\", \"x\"]\n[[listener]]\naddress = \"127.0.0.1:1\"\n\
+             kind = \"gopher\"\n[[listener]]\nkind = \"http\"\n",
+            &[
+                "1:20: trusted_proxies: \"10.0.0.0/33\" is not",
+                "1:42: trusted_proxies: \"x\" is not",
+                "4:8: listener.kind: unknown variant",
+                "5:1: listener: missing field `address`",
+            ],
+        ),
+        // The name is missing only because it is wrong, and the certificate only because its key is.
+        (
+            "[fleet]\nname = \"a-b\"\n[[certificate]]\ncert = \"a\"\nkey = 3\n[[listener]]\n\
+             address = \"127.0.0.1:1\"\nkind = \"https\"\n",
+            &[
+                "2:8: fleet.name: \"a-b\"",
+                "5:7: certificate.key: invalid type",
+            ],
+        ),
+        (
+            "[trunk]\nbackoff_min = \"20s\"\nprotocol = \"v1\"\n[[listener]]\naddress = \"127.0.0.1:1\"\n\
+             kind = \"xmpps\"\n[[listener]]\naddress = \"127.0.0.1:1\"\n",
+            &[
+                "1:1: trunk: backoff_min is more",
+                "6:8: listener.kind: TLS needs a certificate",
+                "8:11: listener.address: another [[listener]] has",
+            ],
+        ),
+        (
+            "[limits]\nmax_head = \n[log\nlevel = \"info\"\n",
+            &["2:12: limits.max_head: ", "3:5: log"],
+        ),
+    ] {
+        let errors = texts(read(text).errors());
+        let starts =
+            |(error, start): (&String, &&str)| error.starts_with(&format!("ecm.toml:{start}"));
+        let as_expected = errors.len() == expected.len() && errors.iter().zip(expected).all(starts);
+        assert!(as_expected, "for:\n{text}{errors:#?}");
+    }
+}
+
+#[test]
+fn several_errors_are_one_line_that_says_how_to_see_all() {
+    let error = parse("threads = -1\ntrunks = 4\n[log]\nlevel = \"loud\"\n").unwrap_err();
+    let end = "; 2 more: `megaphone-ecm check --config ecm.toml` shows all";
+    assert!(
+        error.starts_with("ecm.toml:1:11: threads: ") && error.ends_with(end),
+        "{error}"
+    );
+}
+
+/// Each row: a file, and the start of each warning.
+#[test]
+fn what_is_legal_and_unwise_is_said() {
+    for (text, expected) in [
+        (SAMPLE, &[][..]),
+        ("", &[]),
+        (
+            "[[listener]]\naddress = \"0.0.0.0:80\"\n",
+            &["2:11: listener.address: clients send their passwords here without TLS"],
+        ),
+        (
+            "trusted_proxies = [\"10.0.0.1\"]\n[[listener]]\naddress = \"0.0.0.0:80\"\n",
+            &[],
+        ),
+        (
+            "[[listener]]\naddress = \"0.0.0.0:80\"\nproxy_protocol = true\n",
+            &[],
+        ),
+        (
+            "[[listener]]\naddress = \"0.0.0.0:5222\"\nkind = \"xmpp\"\nstarttls = \"off\"\n",
+            &["4:12: listener.starttls: clients send their passwords here without TLS"],
+        ),
+        (
+            "[[certificate]]\ncert = \"a\"\nkey = \"b\"\n[[listener]]\naddress = \"[::]:5222\"\nkind = \"xmpp\"\n\
+             starttls = \"optional\"\n",
+            &["7:12: listener.starttls: clients may send their passwords"],
+        ),
+        (
+            "[trunk]\naddress = \"xmpp.example.org:5290\"\n",
+            &["2:11: trunk.address: the trunk to another machine has no TLS"],
+        ),
+        (
+            "[trunk]\naddress = \"xmpp.example.org:5290\"\n[trunk.tls]\nca = \"ca.pem\"\n",
+            &[],
+        ),
+        (
+            "[[node]]\naddress = \"127.0.0.1:5290\"\n[[node]]\naddress = \"srv:_m._tcp.a\"\n",
+            &["4:11: node.address: the trunk to another machine has no TLS"],
+        ),
+        (
+            "trusted_proxies = [\"::1\", \"::/0\"]\n",
+            &["1:27: trusted_proxies: ::/0 is everybody"],
+        ),
+        (
+            "[metrics]\naddress = \"0.0.0.0:9290\"\n",
+            &["2:11: metrics.address: 0.0.0.0:9290 is every"],
+        ),
+        (
+            "[websocket]\ntimeout = \"60s\"\n",
+            &["2:11: websocket.timeout: a client that only reads"],
+        ),
+        (
+            "[limits]\nmax_stanza_size = \"1 GiB\"\n",
+            &["2:19: limits.max_stanza_size: one stanza"],
+        ),
+        (
+            "[limits]\nmax_client_buffer = \"2 GiB\"\n",
+            &["2:21: limits.max_client_buffer: one client"],
+        ),
+        (
+            "[log]\nlevel = \"debug\"\n",
+            &["2:9: log.level: \"debug\" writes several lines"],
+        ),
+    ] {
+        let reading = read(text);
+        assert_eq!(texts(reading.errors()), Vec::<String>::new(), "{text}");
+        let warnings = texts(&reading.warnings());
+        let starts =
+            |(warning, start): (&String, &&str)| warning.starts_with(&format!("ecm.toml:{start}"));
+        let as_expected =
+            warnings.len() == expected.len() && warnings.iter().zip(expected).all(starts);
+        assert!(as_expected, "for:\n{text}{warnings:#?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `[trunk]`: the way to ejabberd.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,6 +91,14 @@ impl TrunkAddress {
                 .trim_matches(['[', ']']),
             Self::Unix(_) => "",
         }
+    }
+
+    /// Whether it is this machine for sure.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        let host = self.host();
+        let is_loopback = || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        matches!(self, Self::Unix(_)) || host == "localhost" || is_loopback()
     }
 }
 

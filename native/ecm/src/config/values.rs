@@ -160,6 +160,18 @@ pub(super) fn optional_interval<'de, const MIN: u64, const MAX: u64, D: Deserial
     Ok(Some(Duration::from_millis(milliseconds)))
 }
 
+/// A list, of which what is wrong with one item is said of this item.
+pub(super) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Vec<T>, D::Error> {
+    /// The deserializer knows the place of what is in a type of its own.
+    #[derive(serde::Deserialize)]
+    struct Item<T>(T);
+
+    let items = Vec::<Item<T>>::deserialize(d)?;
+    Ok(items.into_iter().map(|Item(item)| item).collect())
+}
+
 /// A plain number within bounds.
 pub(super) fn count<'de, const MIN: u64, const MAX: u64, D: Deserializer<'de>>(
     deserializer: D,

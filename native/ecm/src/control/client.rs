@@ -10,10 +10,8 @@ use clap::{Args, Subcommand};
 
 use super::protocol::{Answer, Command, Request, Response, VERSION};
 use super::table;
+use crate::cli::INSTALLED;
 use crate::config::{Config, ConfigError};
-
-/// Where the configuration is that a package installs.
-const INSTALLED: &str = "/etc/megaphone/ecm.toml";
 
 /// How long the program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);

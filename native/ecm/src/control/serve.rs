@@ -44,7 +44,7 @@ pub struct Serve {
 
 impl Serve {
     /// Serves all who connect, as long as the program runs.
-    pub async fn run(self, listener: Listener) {
+    pub async fn run(&self, listener: &Listener) {
         loop {
             match listener.next().await {
                 Ok(stream) => {

@@ -80,7 +80,7 @@ impl Listener {
     }
 
     /// Accepts clients until the program's end begins.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let mut admission = self.context.phases.admission();
         loop {
             let accepted = tokio::select! {

@@ -57,7 +57,7 @@ impl PeerListener {
     }
 
     /// Accepts other ECMs until the program's end begins.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let mut admission = self.context.phases.admission();
         loop {
             let accepted = tokio::select! {

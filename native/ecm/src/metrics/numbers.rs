@@ -71,3 +71,5 @@ pub static FLEET_RECEIVED: Counter = Counter::new();
 pub static FLEET_FAILURES: Family<FleetFailure, 4> = Family::new();
 /// Who was refused, and why.
 pub static REFUSALS: Family<Reason, 18> = Family::new();
+/// How often something in the program panicked.
+pub static PANICS: Counter = Counter::new();

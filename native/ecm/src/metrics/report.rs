@@ -14,8 +14,8 @@ use super::nodes::NodeNow;
 use super::numbers::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, FLEET_FAILURES,
     FLEET_HANDED_ON, FLEET_PEERS_UP, FLEET_RECEIVED, LOGIN_FAILURES, LOGIN_TIMES, LOGIN_WAITS,
-    LOGINS, MOVE_TIMES, MOVES, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES, TRUNK_FAILURES,
-    TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
+    LOGINS, MOVE_TIMES, MOVES, PANICS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES,
+    TRUNK_FAILURES, TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
 use super::times::Times;
 
@@ -81,7 +81,12 @@ impl Report<'_> {
                 None,
                 MetricType::Info,
             )?
-            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+        self.counter(
+            "panics",
+            "Panics, which are bugs: each ended no more than what it was about, such as one client's connection.",
+            PANICS.get(),
+        )
     }
 
     fn clients(&mut self) -> fmt::Result {

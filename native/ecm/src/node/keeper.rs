@@ -17,6 +17,7 @@ use super::{Nodes, health};
 use crate::backlog::Backlogs;
 use crate::config::{Config, NameServer, NodeConfig, NodesConfig};
 use crate::ids::IdSource;
+use crate::panics::lasting;
 use crate::trunk::{
     Dialler, Order, OutputBudget, PoolConfig, TlsClient, TlsClients, TlsError, TrunkPool, Trunks,
 };
@@ -160,9 +161,15 @@ impl Keeper {
         let entries = self.entries.subscribe();
         let mut helpers = JoinSet::new();
         helpers.spawn(discovery::run(self.name_servers.clone(), entries, sender));
-        helpers.spawn(Arc::clone(&self.nodes.logins).pass_by_slow());
-        helpers.spawn(look_after(Arc::clone(&self.nodes)));
-        helpers.spawn(Arc::clone(&self.mover).run());
+        helpers.spawn(lasting(Arc::clone(&self.nodes.logins), |it| {
+            Box::pin(Arc::clone(it).pass_by_slow())
+        }));
+        helpers.spawn(lasting(Arc::clone(&self.nodes), |it| {
+            Box::pin(look_after(Arc::clone(it)))
+        }));
+        helpers.spawn(lasting(Arc::clone(&self.mover), |it| {
+            Box::pin(Arc::clone(it).run())
+        }));
         let mut finishing = finish.clone();
         let mut running = JoinSet::new();
         for kept in &self.kept.lock().nodes {
@@ -280,22 +287,31 @@ fn client(tls: Option<&TlsClients>, host: &str) -> Result<Option<TlsClient>, Tls
 }
 
 /// Has a node's trunks as its state says, until it has left or the program ends.
-async fn keep_up(kept: KeptNode, mut finish: watch::Receiver<bool>) -> Arc<Node> {
+async fn keep_up(kept: KeptNode, finish: watch::Receiver<bool>) -> Arc<Node> {
+    let node = Arc::clone(&kept.node);
+    lasting((kept, finish), |(kept, finish)| {
+        Box::pin(keep_trunks_up(kept, finish))
+    })
+    .await;
+    node
+}
+
+async fn keep_trunks_up(kept: &KeptNode, finish: &mut watch::Receiver<bool>) {
     let KeptNode { node, pool, .. } = kept;
     let mut state = node.state();
     loop {
         let (order, receiver) = watch::channel(Order::Serve);
         tokio::select! {
             () = pool.run(receiver) => {}
-            () = give_orders(&node, &mut state, &mut finish, &order) => {}
+            () = give_orders(node, &mut state, finish, &order) => {}
         }
         // It was told to end. If it was for maintenance, there is another time.
         tokio::select! {
             _ = state.wait_for(|state| *state != State::Maintenance) => {}
-            _ = finish.wait_for(|finish| *finish) => return node,
+            _ = finish.wait_for(|finish| *finish) => return,
         }
         if *finish.borrow() || *state.borrow() == State::Leaving {
-            return node;
+            return;
         }
     }
 }

@@ -18,6 +18,7 @@ use super::version;
 use crate::backlog::Backlogs;
 use crate::config::{Protocol, TrunkConfig};
 use crate::metrics::{TRUNK_FAILURES, TRUNK_LOSSES};
+use crate::panics::lasting;
 
 /// A trunk that was up for so long was a good one, whatever ended it. One that is up and lost again in less
 /// counts as a failure to connect, or it would be dialled again and again without a pause.
@@ -131,7 +132,8 @@ impl TrunkPool {
                 lost_told: false,
                 draining: Vec::new(),
             };
-            places.spawn(place.run(order.clone()));
+            let own = (place, order.clone());
+            places.spawn(lasting(own, |(place, order)| Box::pin(place.run(order))));
         }
         while places.join_next().await.is_some() {}
     }
@@ -152,12 +154,12 @@ struct Draining {
 }
 
 impl Place {
-    async fn run(mut self, mut order: watch::Receiver<Order>) {
-        while let Next::Dial { after } = self.one_trunk(&mut order).await {
+    async fn run(&mut self, order: &mut watch::Receiver<Order>) {
+        while let Next::Dial { after } = self.one_trunk(order).await {
             self.forget_ended();
             tokio::select! {
                 () = sleep(after) => {}
-                () = told(&mut order) => break,
+                () = told(order) => break,
             }
         }
         let draining = std::mem::take(&mut self.draining);
@@ -165,7 +167,7 @@ impl Place {
             link.finish();
         }
         for Draining { link, mut running } in draining {
-            self.end(&link, &mut running, &mut order).await;
+            self.end(&link, &mut running, order).await;
         }
     }
 
@@ -282,7 +284,7 @@ impl Place {
         match ended {
             Ok(Ended::Finished) => self.lost("ended in order"),
             Ok(Ended::Lost(reason)) => self.lost(&reason),
-            // Its task panicked; the runtime has said where.
+            // Its task panicked; the log says where.
             Err(error) => self.lost(&error.to_string()),
         }
     }

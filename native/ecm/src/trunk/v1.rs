@@ -23,6 +23,7 @@ use super::usage::{Kind, Usage};
 use super::{Sent, TrunkLost};
 use crate::ids::IdSource;
 use crate::metrics::{Direction, TRUNK_BYTES};
+use crate::panics::{Panicked, caught};
 
 /// How much is read from a trunk at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -65,6 +66,9 @@ pub enum Lost {
     /// This side ended it, after all was written.
     #[error("ended here")]
     Finished,
+    /// What reads or writes it panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 impl Framer {
@@ -117,8 +121,11 @@ impl Framer {
         let framer = Arc::clone(&self);
         writing.spawn(async move { framer.write(writer).await });
         let lost = tokio::select! {
-            lost = self.read(reader) => lost,
-            Some(Ok(lost)) = writing.join_next() => lost,
+            read = caught(self.read(reader)) => read.unwrap_or_else(Lost::from),
+            written = writing.join_next() => match written {
+                Some(Ok(lost)) => lost,
+                Some(Err(_)) | None => Lost::Panicked(Panicked),
+            },
         };
         self.lose();
         lost

@@ -82,7 +82,8 @@ impl Ecm {
         Self::start_command(command, config)
     }
 
-    fn start_command(mut command: Command, config: &str) -> Self {
+    /// Starts the program by this command.
+    pub fn start_command(mut command: Command, config: &str) -> Self {
         let path = write_config(config);
         let mut child = command
             .arg("--config")
@@ -145,6 +146,12 @@ impl Ecm {
             Some(line) => line,
             None => self.wait_for_log(text),
         }
+    }
+
+    /// The lines logged so far.
+    pub fn lines(&mut self) -> Vec<String> {
+        self.seen.extend(self.log.try_iter());
+        self.seen.clone()
     }
 
     /// The lines logged so far that hold a text.

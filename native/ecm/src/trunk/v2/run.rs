@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::mux::{Far, Multiplexer, MuxStage, NEVER_ASKED, State};
 use super::streams::HandOn;
 use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
+use crate::panics::{Panicked, caught};
 use crate::trunk::dial::{Reader, Writer};
 
 /// How much is read from a trunk at once.
@@ -48,6 +49,9 @@ pub enum Lost {
     /// No stream was left and none will be opened.
     #[error("ended here")]
     Finished,
+    /// What reads or writes it panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 impl Lost {
@@ -70,9 +74,12 @@ impl Multiplexer {
         let mux = Arc::clone(&self);
         writing.spawn(async move { mux.write(writer).await });
         let lost = tokio::select! {
-            lost = self.read(reader) => lost,
+            read = caught(self.read(reader)) => read.unwrap_or_else(Lost::from),
             lost = self.watch_clock() => lost,
-            Some(Ok(lost)) = writing.join_next() => lost,
+            written = writing.join_next() => match written {
+                Some(Ok(lost)) => lost,
+                Some(Err(_)) | None => Lost::Panicked(Panicked),
+            },
         };
         if let Lost::Protocol(_) = lost {
             // The session has a go-away to say, and says nothing else any more.
