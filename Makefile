@@ -37,7 +37,7 @@ help:
 	@echo 'make test-debian SUITE=trixie  all tests in a chroot of another Debian: trixie, trixie-backports'
 	@echo '                (with its newer ejabberd) or forky; as root'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck, py_compile, and whether the documents are current'
-	@echo 'make docs       writes the tables of options in doc/operating.md'
+	@echo 'make docs       writes the tables of options in doc/operating.md, and the manual pages in doc/man'
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins;'
 	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
 	@echo 'make bench-full the same for an hour; writes doc/measured.md and the table of the README'
@@ -168,12 +168,15 @@ lint-python:
 lint-docs:
 	@echo 'the documents'
 	@python3 -B doc/make/options.py --check
+	@python3 -B doc/make/manual.py --check
 	@python3 -B doc/make/differences.py --check
 	@python3 -B doc/make/links.py
 
 # What of the documents is generated.
 docs: deps
 	@python3 -B doc/make/options.py
+	@WRITE_MANUAL=1 $(CARGO) test --quiet --locked -p megaphone-ecm --test manual >/dev/null
+	@python3 -B doc/make/manual.py
 	@python3 -B doc/make/differences.py
 
 # BENCH: options of test/bench/bench.py. Everything that it writes is in _build/bench.

@@ -4,6 +4,7 @@ import unittest
 
 import differences
 import links
+import manual
 import options
 
 SAMPLE = """\
@@ -58,6 +59,18 @@ class Options(unittest.TestCase):
         self.assertEqual(options.written(new, {"ecm": "new"}), new)
         with self.assertRaises(options.DocumentError):
             options.written("nothing", {"ecm": "new"})
+
+
+class Manual(unittest.TestCase):
+    def test_each_key_is_a_paragraph_with_its_default(self) -> None:
+        page = manual.written(SAMPLE)
+        self.assertIn('.SH "TOP LEVEL"\n.TP\n\\fBthreads\\fR = \\fB0\\fR\nHow many.\nAll of them.\n', page)
+        self.assertIn('.SH "[trunk]"\nWhere.\n.TP\n\\fBaddress\\fR = \\fB"a:1"\\fR\n', page)
+        self.assertIn('\\fBname\\fR = none; such as \\fB"b"\\fR\n', page)
+
+    def test_nothing_of_a_text_is_a_command_of_groff(self) -> None:
+        self.assertEqual(manual.paragraph(".a\\b 'c'"), ["\\&.a\\eb \\(aqc\\(aq"])
+        self.assertEqual(manual.inline("a `--b` c"), "a \\fB\\-\\-b\\fR c")
 
 
 class Differences(unittest.TestCase):
