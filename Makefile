@@ -158,7 +158,8 @@ lint-erlang:
 	@echo 'dialyzer (the first time it reads all of ejabberd, which takes minutes)'
 	@QUIET=1 $(REBAR3) as lint dialyzer
 	@echo 'shellcheck'
-	@shellcheck .ci/run native/nif/build.sh test/demo/*.sh test/debian/*.sh test/bench/*.sh
+	@shellcheck .ci/run native/nif/build.sh test/demo/*.sh test/debian/*.sh test/bench/*.sh \
+	    packaging/*/*.sh
 
 lint-python:
 	@echo 'Python'
