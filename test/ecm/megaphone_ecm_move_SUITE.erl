@@ -5,7 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([to_another_trunk_of_the_node/1, to_another_node/1]).
+-export([to_another_trunk_of_the_node/1, to_another_node/1, to_a_node_that_came_back/1]).
 
 %% How many messages each client gets, and after how many its node is told to drain.
 -define(MESSAGES, 400).
@@ -16,23 +16,27 @@ suite() ->
     [{timetrap, {minutes, 2}}].
 
 all() ->
-    [to_another_trunk_of_the_node, to_another_node].
+    [to_another_trunk_of_the_node, to_another_node, to_a_node_that_came_back].
 
 init_per_testcase(Case, Config) ->
     Dir = filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Case)),
     Members = megaphone_test_cluster:start(filename:join(Dir, "cluster"), [#{}, #{}], #{}),
     [Http, Xmpp] = megaphone_test_port:free(2),
-    Ecm = #{dir => filename:join(Dir, "ecm"), port => Http, trunk_port => 0, config => ecm_config(Http, Xmpp, Members)},
+    %% The path of a Unix socket has no more than some hundred bytes, of which the case's folder alone takes more.
+    Socket = filename:join("/tmp", "megaphone-move-" ++ os:getpid() ++ ".sock"),
+    Ecm = #{dir => filename:join(Dir, "ecm"), port => Http, trunk_port => 0,
+            config => ecm_config(Http, Xmpp, Socket, Members)},
     {ok, Pid} = megaphone_test_ecm:start(Ecm),
     [megaphone_test_ecm:await_output(Pid, ["trunk to ", Name, " is up"]) || Name <- ["a", "b"]],
-    [{members, Members}, {ecm, Pid}, {http, Http}, {xmpp, Xmpp} | Config].
+    [{members, Members}, {ecm, Pid}, {http, Http}, {xmpp, Xmpp}, {socket, Socket}, {dir, Dir} | Config].
 
 end_per_testcase(_Case, Config) ->
     ok = megaphone_test_ecm:stop(proplists:get_value(ecm, Config)),
     megaphone_test_cluster:stop(proplists:get_value(members, Config)).
 
-ecm_config(Http, Xmpp, Members) ->
+ecm_config(Http, Xmpp, Socket, Members) ->
     ["[log]\nlevel = \"debug\"\n",
+     "[nodes]\nslow_start = \"1s\"\n[control]\nsocket = \"", Socket, "\"\n",
      [["[[node]]\nname = \"", Name, "\"\naddress = \"127.0.0.1:", integer_to_list(Port), "\"\n"]
       || {Name, Member} <- lists:zip(["a", "b"], Members),
          {_, Port} <- [megaphone_test_cluster:address(Member)]],
@@ -53,6 +57,31 @@ to_another_node(Config) ->
     Clients = while_they_leave(Config, fun() -> take_nobody(A) end),
     Nodes = lists:usort([node_of(B, Client) || Client <- Clients]),
     ?assertEqual([megaphone_test_cluster:node_of(B)], Nodes).
+
+%% Confirms that a node that was drained gets its share again, though nobody comes or goes, and that no session moves
+%% twice for it.
+to_a_node_that_came_back(Config) ->
+    [A, B] = proplists:get_value(members, Config),
+    Clients = while_they_leave(Config, fun() -> ctl(Config, ["drain", "a"]) end),
+    On = fun(Member) ->
+                 Node = megaphone_test_cluster:node_of(Member),
+                 length([Client || Client <- Clients, node_of(B, Client) =:= Node])
+         end,
+    ?assertEqual({0, length(Clients)}, {On(A), On(B)}),
+    ctl(Config, ["ready", "a"]),
+    Half = length(Clients) div 2,
+    Over = io_lib:format("no more sessions move to nodes that have fewer than their share.*moved=~b ", [Half]),
+    _ = megaphone_test_ecm:await_output(proplists:get_value(ecm, Config), Over),
+    ?assertEqual({Half, Half}, {On(A), On(B)}),
+    Senders = [spawn_sender(B, megaphone_test_xmpp:jid(Client)) || Client <- Clients],
+    Received = [receive_all(Client, 1, ?MESSAGES) || Client <- Clients],
+    [answer(Client, Sender) || {Client, Sender} <- lists:zip(Received, Senders)].
+
+ctl(Config, Words) ->
+    Log = filename:join(proplists:get_value(dir, Config), "ctl.log"),
+    Arguments = ["ctl", "--socket", proplists:get_value(socket, Config) | Words],
+    {0, _} = megaphone_test_program:run(megaphone_test_ecm:path(), Arguments, #{log => Log}),
+    ok.
 
 take_nobody(Member) ->
     ok = megaphone_test_cluster:call(Member, megaphone_ports, leave, []),

@@ -59,7 +59,8 @@ ecm_config(Port, Socket, Nodes) ->
     ["[trunk]\ntrunks = 2\nbackoff_max = \"200ms\"\n"
      "[[listener]]\naddress = \"127.0.0.1:", integer_to_list(Port), "\"\nkind = \"xmpp\"\nstarttls = \"off\"\n"
      "[control]\nsocket = \"", Socket, "\"\n"
-     "[nodes]\nslow_start = \"0s\"\nping_interval = \"1s\"\nping_timeout = \"3s\"\neject_min = \"1s\"\n", Nodes].
+     %% No session can move between nodes that are in no cluster.
+     "[nodes]\nrebalance = false\nslow_start = \"0s\"\nping_interval = \"1s\"\nping_timeout = \"3s\"\neject_min = \"1s\"\n", Nodes].
 
 nodes(found_by_name, Config, DnsPort) ->
     ["name_servers = [\"127.0.0.1:", integer_to_list(DnsPort), "\"]\n"

@@ -227,6 +227,7 @@ fn node_now(node: &Status) -> NodeNow {
         ejections: node.ejections,
         trunks: node.trunks as u64,
         sessions: node.sessions,
+        leaving: node.leaving,
         requests: node.requests,
         share: node.share,
         logins_running: node.logins as u64,

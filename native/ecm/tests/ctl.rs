@@ -78,8 +78,9 @@ fn nodes_are_a_table_and_an_object() {
         lines[0][..5],
         ["NODE", "STATE", "CONDITION", "TRUNKS", "SESSIONS"]
     );
-    assert_eq!(lines[1][..6], ["a", "ready", "well", "2", "2", "-"]);
-    assert_eq!(lines[2][..6], ["b", "ready", "well", "2", "2", "-"]);
+    assert_eq!(lines[0][5..7], ["LEAVING", "MAX"]);
+    assert_eq!(lines[1][..7], ["a", "ready", "well", "2", "2", "0", "-"]);
+    assert_eq!(lines[2][..7], ["b", "ready", "well", "2", "2", "0", "-"]);
     let json: serde_json::Value = serde_json::from_str(&ok(&socket, &["nodes", "--json"])).unwrap();
     assert_eq!(json["version"], 1);
     let of = |key: &str| json["nodes"][1][key].clone();
@@ -106,7 +107,25 @@ fn a_drained_node_keeps_its_sessions_and_gets_none_until_it_is_ready() {
     let shares: serde_json::Value = serde_json::from_str(&shares).unwrap();
     assert_eq!(shares["shares"][0]["share"], 8);
     assert_eq!(shares["shares"][1]["surplus"], 2);
+    // What has to leave it leaves it anyway.
+    let table = ok(&socket, &["rebalance"]);
+    assert!(
+        table.starts_with(
+            "NODE  SESSIONS  SHARE  SURPLUS\na     6         8      0\nb     2         0      2\n"
+        ),
+        "{table}"
+    );
+    assert!(
+        table.contains("past its slow start has more than its share"),
+        "{table}"
+    );
     assert_eq!(ok(&socket, &["ready", "b"]), "node b is ready\n");
+    let table = ok(&socket, &["rebalance"]);
+    assert!(
+        table.contains("\na     6         4      2\nb     2         4      0\n"),
+        "{table}"
+    );
+    assert!(table.contains("move to nodes that have fewer"), "{table}");
     clients.extend(log_in(&ecm, 4));
     assert_eq!((a.sessions(), b.sessions()), (6, 6));
 }

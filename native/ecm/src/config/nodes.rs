@@ -186,6 +186,8 @@ pub struct NodesConfig {
     /// How many sessions move to other trunks at once.
     #[serde(deserialize_with = "count::<1, 100_000, _>")]
     pub moves_at_once: u64,
+    /// Whether they move by themselves to nodes that have fewer than their share.
+    pub rebalance: bool,
     /// How many logins in a row may go unanswered; 0 for any number.
     #[serde(deserialize_with = "count::<0, 1_000_000, _>")]
     pub eject_after: u64,
@@ -207,6 +209,7 @@ impl Default for NodesConfig {
             ping_timeout: Duration::from_secs(5),
             login_timeout: Duration::from_secs(5),
             moves_at_once: 200,
+            rebalance: true,
             eject_after: 10,
             eject_min: Duration::from_secs(10),
             eject_max: Duration::from_secs(300),

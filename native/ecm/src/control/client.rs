@@ -48,7 +48,7 @@ enum Words {
         /// Its name, as `nodes` shows it.
         node: String,
     },
-    /// How far each node is from its share of the sessions.
+    /// Move sessions from nodes that have more than their share to nodes that have fewer.
     Rebalance,
     /// How many sessions there are.
     Sessions,

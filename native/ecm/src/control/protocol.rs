@@ -36,7 +36,7 @@ pub enum Command {
         /// Its name.
         node: String,
     },
-    /// How far each node is from its share.
+    /// Sessions move from nodes that have more than their share to others.
     Rebalance,
     /// How many sessions there are.
     Sessions,
@@ -83,6 +83,9 @@ pub struct NodeLine {
     pub trunks: usize,
     /// Its sessions.
     pub sessions: u64,
+    /// Those of them that are to move to other trunks.
+    #[serde(default)]
+    pub leaving: u64,
     /// The most that it takes; none for any number.
     pub max_sessions: Option<u64>,
     /// Its HTTP connections.
@@ -110,6 +113,9 @@ pub struct ShareLine {
     pub share: u64,
     /// How many of them are more than that.
     pub surplus: u64,
+    /// Whether they move because of that: the node is ready, well, and its slow start is over.
+    #[serde(default)]
+    pub balanced: bool,
 }
 
 /// The sessions of one kind.

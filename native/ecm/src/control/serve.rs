@@ -14,7 +14,7 @@ use super::protocol::{
     Answer, Command, NodeLine, Request, Response, SessionLine, ShareLine, VERSION,
 };
 use crate::metrics::SESSIONS;
-use crate::node::{Nodes, State, StateError, Status};
+use crate::node::{Nodes, Share, State, StateError, Status};
 
 /// The longest command.
 const MAX_LINE: u64 = 16 * 1024;
@@ -87,7 +87,7 @@ impl Serve {
             Command::Drain { node } => self.set(&node, State::Drain),
             Command::Ready { node } => self.set(&node, State::Ready),
             Command::Maintenance { node } => self.set(&node, State::Maintenance),
-            Command::Rebalance => Answer::Shares(shares(&self.nodes.status())),
+            Command::Rebalance => self.rebalance(),
             Command::Sessions => Answer::Sessions(sessions()),
             Command::Reload => self.reload().await,
         }
@@ -109,6 +109,11 @@ impl Serve {
             }
             Err(error) => Answer::Error(no_state(&error)),
         }
+    }
+
+    fn rebalance(&self) -> Answer {
+        self.nodes.rebalance();
+        Answer::Shares(self.nodes.shares().into_iter().map(share_line).collect())
     }
 
     async fn reload(&self) -> Answer {
@@ -166,6 +171,7 @@ fn node_line(status: &Status) -> NodeLine {
         condition: status.condition.name().to_owned(),
         trunks: status.trunks,
         sessions: status.sessions,
+        leaving: status.leaving,
         max_sessions: Some(status.max_sessions).filter(|most| *most > 0),
         http_connections: status.requests,
         weight: status.weight,
@@ -176,25 +182,19 @@ fn node_line(status: &Status) -> NodeLine {
     }
 }
 
-/// What each node has, and would have by its weight, of the sessions of all; one that takes none would have none.
-fn shares(nodes: &[Status]) -> Vec<ShareLine> {
-    let total: u64 = nodes.iter().map(|node| node.sessions).sum();
-    let usable = || nodes.iter().filter(|node| node.is_usable());
-    let weights: u64 = usable().map(|node| node.weight).sum();
-    let line = |node: &Status| {
-        let share = if node.is_usable() && weights > 0 {
-            (total * node.weight).div_ceil(weights)
-        } else {
-            0
-        };
-        ShareLine {
-            name: node.name.clone(),
-            sessions: node.sessions,
-            share,
-            surplus: node.sessions.saturating_sub(share),
-        }
-    };
-    nodes.iter().map(line).collect()
+fn share_line(share: Share) -> ShareLine {
+    let Share {
+        status,
+        share,
+        is_balanced,
+    } = share;
+    ShareLine {
+        surplus: status.sessions.saturating_sub(share),
+        sessions: status.sessions,
+        name: status.name,
+        share,
+        balanced: is_balanced,
+    }
 }
 
 fn sessions() -> Vec<SessionLine> {

@@ -13,6 +13,7 @@ pub fn text(answer: &Answer) -> String {
                 "CONDITION",
                 "TRUNKS",
                 "SESSIONS",
+                "LEAVING",
                 "MAX",
                 "HTTP",
                 "WEIGHT",
@@ -45,6 +46,7 @@ fn node(node: &NodeLine) -> Vec<String> {
         node.condition.clone(),
         node.trunks.to_string(),
         node.sessions.to_string(),
+        node.leaving.to_string(),
         most(node.max_sessions.map(|max| max.to_string())),
         node.http_connections.to_string(),
         node.weight.to_string(),
@@ -58,19 +60,30 @@ fn shares_text(shares: &[ShareLine]) -> String {
     let mut text = columns(
         &["NODE", "SESSIONS", "SHARE", "SURPLUS"],
         shares.iter().map(|line| {
-            let ShareLine {
-                name,
-                sessions,
-                share,
-                surplus,
-            } = line;
-            let numbers = [sessions, share, surplus].map(u64::to_string);
-            [vec![name.clone()], numbers.to_vec()].concat()
+            let numbers = [line.sessions, line.share, line.surplus].map(|it| it.to_string());
+            [vec![line.name.clone()], numbers.to_vec()].concat()
         }),
     );
-    text.push_str(
-        "Sessions stay with their nodes; new ones go to those that have less than their share.\n",
-    );
+    let balanced = |line: &&ShareLine| line.balanced;
+    if shares.iter().filter(balanced).any(|line| line.surplus > 0) {
+        text.push_str(
+            "Sessions that are more than a node's share move to nodes that have fewer; LEAVING of `nodes` has how many \
+             are left. Those that can't move stay.\n",
+        );
+    } else {
+        text.push_str(
+            "No node that is ready, well and past its slow start has more than its share.\n",
+        );
+    }
+    for line in shares
+        .iter()
+        .filter(|line| !line.balanced && line.share > 0)
+    {
+        text.push_str(&format!(
+            "Sessions move to node {} once its slow start is over.\n",
+            line.name
+        ));
+    }
     text
 }
 

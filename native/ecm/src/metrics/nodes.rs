@@ -17,6 +17,8 @@ pub struct NodeNow {
     pub trunks: u64,
     /// Its sessions.
     pub sessions: u64,
+    /// Those of them that are to move to other trunks.
+    pub leaving: u64,
     /// Its HTTP connections.
     pub requests: u64,
     /// The part of its weight that it has, from 0 to 1.

@@ -266,6 +266,12 @@ impl Report<'_> {
             Some(node.sessions)
         })?;
         self.node_gauges(
+            "node_sessions_leaving",
+            "Sessions of a node that are to move to other trunks.",
+            all,
+            |node| Some(node.leaving),
+        )?;
+        self.node_gauges(
             "node_http_connections",
             "HTTP connections to a node.",
             all,

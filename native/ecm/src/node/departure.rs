@@ -3,19 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::one::Node;
+use super::places::Places;
 use super::state::State;
-use crate::trunk::{Leaving, Link};
+use super::sweep::Sweep;
+use crate::trunk::{Goal, Leaving, Link};
 
 /// So long a node has to come back with another trunk, which is the best place for the sessions of one that it told
 /// to go away.
 const COMES_BACK: Duration = Duration::from_millis(500);
-
-/// Those that could not move try again after this, and each time after twice as long, up to the other.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How often the log tells how far it is.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -39,16 +37,12 @@ pub struct Departure {
     since: Instant,
     /// How many there were when it began.
     connections: usize,
-    /// The place of the next that are woken; there is none between two passes.
-    next: Option<usize>,
-    next_pass: Instant,
-    next_round: Instant,
-    retry: Duration,
-    /// How many had moved when the pass began.
-    moved_before: u64,
+    sweep: Sweep,
     /// Whether it was told that they move, or that they stay.
     told: Option<bool>,
     told_at: Instant,
+    /// How many had moved then.
+    told_moved: u64,
 }
 
 impl Why {
@@ -72,27 +66,18 @@ impl Why {
 
 impl Departure {
     /// It begins now.
-    pub fn new(
-        node: &Arc<Node>,
-        link: Link,
-        why: Why,
-        places: &Arc<Semaphore>,
-        now: Instant,
-    ) -> Self {
+    pub fn new(node: &Arc<Node>, link: Link, why: Why, places: &Places, now: Instant) -> Self {
         Self {
             node: Arc::clone(node),
             connections: link.load(),
             link,
             why,
-            leaving: Arc::new(Leaving::new(places, u64::MAX)),
+            leaving: places.leaving(Goal::Anywhere, u64::MAX),
             since: now,
-            next: None,
-            next_pass: now,
-            next_round: now + RETRY.0,
-            retry: RETRY.0,
-            moved_before: 0,
+            sweep: Sweep::new(now),
             told: None,
             told_at: now,
+            told_moved: 0,
         }
     }
 
@@ -129,25 +114,15 @@ impl Departure {
             return;
         }
         self.link.set_leaving(Some(&self.leaving));
-        if now >= self.next_round {
-            self.leaving.next_round();
-            self.next_round = now + self.retry;
-            self.retry = (2 * self.retry).min(RETRY.1);
-        }
-        if self.next.is_none() && now >= self.next_pass {
-            self.next = Some(0);
-            self.moved_before = self.leaving.moved();
-        }
-        let room = self.leaving.room();
-        if let Some(place) = self.next
-            && room > 0
-        {
-            self.next = self.link.wake_some(place, room);
-            if self.next.is_none() {
-                let has_moved = self.leaving.moved() > self.moved_before;
-                // All are asked again at once only as long as it is worth while.
-                self.next_pass = now + if has_moved { Duration::ZERO } else { RETRY.0 };
-            }
+        let links = std::slice::from_ref(&self.link);
+        self.sweep.go_on(links, &self.leaving, now);
+    }
+
+    /// How many are to move, and have a place for it.
+    pub fn left(&self) -> u64 {
+        match self.told {
+            Some(true) => self.link.load() as u64,
+            Some(false) | None => 0,
         }
     }
 
@@ -189,7 +164,7 @@ impl Departure {
             }
             (false, true)
                 if now.saturating_duration_since(self.told_at) >= BETWEEN_LINES
-                    && self.leaving.moved() > self.moved_before =>
+                    && self.leaving.moved() > self.told_moved =>
             {
                 tracing::info!(
                     moved = self.leaving.moved(),
@@ -202,5 +177,6 @@ impl Departure {
         }
         self.told = Some(has_place);
         self.told_at = now;
+        self.told_moved = self.leaving.moved();
     }
 }

@@ -108,10 +108,11 @@ impl Keeper {
             kept.nodes.push(node);
         }
         let roster = Arc::new(Roster::new(kept.roster(), rules(&config.nodes)));
-        let mover = Mover::new(Arc::clone(&roster), config.nodes.moves_at_once);
+        let nodes = Nodes::new(config.trunk.protocol, Arc::clone(&roster));
+        let mover = Mover::new(roster, Arc::clone(&nodes.rooms), config.nodes.moves_at_once);
         Ok(Self {
             mover: Arc::new(mover),
-            nodes: Arc::new(Nodes::new(config.trunk.protocol, roster)),
+            nodes: Arc::new(nodes),
             way,
             name_servers: config.nodes.name_servers.clone(),
             entries: watch::Sender::new(entries),
@@ -382,5 +383,6 @@ fn rules(config: &NodesConfig) -> roster::Rules {
         panic_threshold: config.panic_threshold,
         slow_start: config.slow_start,
         login_timeout: config.login_timeout,
+        rebalance: config.rebalance,
     }
 }

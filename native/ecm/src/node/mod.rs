@@ -9,6 +9,8 @@
 //! A session stays with its node, unless it has to leave; its login goes to one that has a turn for it. A client's JID is unknown until it
 //! has logged in, so nothing is hashed: the better of two at random is taken.
 
+mod balance;
+mod balancer;
 mod choice;
 mod departure;
 mod discovery;
@@ -19,11 +21,15 @@ mod mover;
 mod one;
 mod owed;
 mod pace;
+mod places;
 mod resolver;
+mod rooms;
 mod roster;
+mod shares;
 mod slow_start;
 mod state;
 mod status;
+mod sweep;
 #[cfg(test)]
 pub mod testing;
 
@@ -36,12 +42,14 @@ pub use self::keeper::{Keeper, KeeperError};
 use self::logins::Logins;
 pub use self::logins::{Count, Login};
 pub use self::one::Node;
+use self::rooms::Rooms;
 use self::roster::{Choice, Roster};
+pub use self::shares::Share;
 pub use self::state::State;
 pub use self::status::{Condition, Status};
 use crate::budget::Holder;
 use crate::config::Protocol;
-use crate::trunk::{Capabilities, Connection, Kind, Link, Opening};
+use crate::trunk::{Capabilities, Connection, Goal, Kind, Link, Opening, Passage};
 
 /// The way to ejabberd, as clients see it.
 #[derive(Debug)]
@@ -49,6 +57,7 @@ pub struct Nodes {
     protocol: Protocol,
     roster: Arc<Roster>,
     logins: Arc<Logins>,
+    rooms: Arc<Rooms>,
 }
 
 /// A node can't be given a state.
@@ -66,6 +75,7 @@ impl Nodes {
             protocol,
             logins: Arc::new(Logins::new(Arc::clone(&roster))),
             roster,
+            rooms: Arc::default(),
         }
     }
 
@@ -91,9 +101,11 @@ impl Nodes {
     }
 
     /// Opens a connection for a session that has to leave this one, and has this token, in another trunk of its node
-    /// if only that trunk is to be left, or else in another node. `None` if there is none that can take it.
+    /// if only that trunk is to be left, or else in another node; in one that has fewer than its share if that is
+    /// why it leaves. `None` if there is none that can take it.
     pub fn open_elsewhere(
         &self,
+        passage: &mut Passage,
         from: &Connection,
         opening: &Opening,
         token: &Bytes,
@@ -112,10 +124,20 @@ impl Nodes {
         {
             return Some(connection);
         }
-        let takes = |node: &Node| {
-            home.is_none_or(|home| !std::ptr::eq(&raw const **home, node))
-                && node.trunks().takes_from(version, is_left).is_some()
-        };
+        let is_home = |node: &Node| home.is_some_and(|home| std::ptr::eq(&raw const **home, node));
+        if passage.goal() == Goal::Balance {
+            return self.rooms.take(|node| {
+                if is_home(node) {
+                    return None;
+                }
+                let connection = node.trunks().open_takeover(from, &header)?;
+                // It is counted at once: nobody looks while it takes its place.
+                passage.arrived();
+                Some(connection)
+            });
+        }
+        let takes =
+            |node: &Node| !is_home(node) && node.trunks().takes_from(version, is_left).is_some();
         match self.roster.choose(Kind::Session, takes) {
             Choice::Node(node) => node.trunks().open_takeover(from, &header),
             Choice::Busy | Choice::None => None,
@@ -164,6 +186,16 @@ impl Nodes {
             .iter()
             .map(|node| node.status(slow_start, now))
             .collect()
+    }
+
+    /// How many sessions each node has, and should have by its weight.
+    pub fn shares(&self) -> Vec<Share> {
+        shares::of(self.status())
+    }
+
+    /// Has sessions move from nodes that have more than their share to others, until all have theirs.
+    pub fn rebalance(&self) {
+        self.rooms.ask();
     }
 
     /// Wakes whoever waits for a connection, for a reason that has nothing to do with it: the program

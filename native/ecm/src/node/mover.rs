@@ -1,5 +1,5 @@
-//! Has sessions leave their trunks, at a pace: those of a trunk that ejabberd told to go away, and those of a node
-//! that the operator lets take none.
+//! Has sessions leave their trunks, at a pace: those of a trunk that ejabberd told to go away, those of a node that
+//! the operator lets take none, and those that are more than a node's share.
 //!
 //! The sessions move by themselves (`session::moving`); here is decided which trunk they are to leave, whether
 //! there is another place for them, and how many are on their way at once. Those whose turn has come are woken.
@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
+use super::balancer::Balancer;
 use super::departure::{Departure, Why};
 use super::one::Node;
+use super::places::Places;
+use super::rooms::Rooms;
 use super::roster::Roster;
 use crate::trunk::Link;
 
@@ -25,44 +26,51 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Mover {
     roster: Arc<Roster>,
-    /// For each session that is on its way.
-    places: Arc<Semaphore>,
-    size: Mutex<usize>,
+    places: Places,
+    rooms: Arc<Rooms>,
+}
+
+/// What is under way.
+#[derive(Debug)]
+struct Moves {
+    departures: Vec<Departure>,
+    balancer: Balancer,
 }
 
 impl Mover {
-    /// One that has so many sessions on their way at once.
-    pub fn new(roster: Arc<Roster>, at_once: u64) -> Self {
-        let size = usize::try_from(at_once).unwrap_or(Semaphore::MAX_PERMITS);
+    /// One that has so many sessions on their way at once, and finds these rooms for those of a node that has more than
+    /// its share.
+    pub fn new(roster: Arc<Roster>, rooms: Arc<Rooms>, at_once: u64) -> Self {
         Self {
             roster,
-            places: Arc::new(Semaphore::new(size)),
-            size: Mutex::new(size),
+            places: Places::new(at_once),
+            rooms,
         }
     }
 
-    /// From now on there are so many on their way at once; those that are more come to their end.
+    /// From now on there are so many on their way at once.
     pub fn set_at_once(&self, at_once: u64) {
-        let at_once = usize::try_from(at_once).unwrap_or(Semaphore::MAX_PERMITS);
-        let mut size = self.size.lock();
-        if at_once > *size {
-            self.places.add_permits(at_once - *size);
-            *size = at_once;
-        } else {
-            *size -= self.places.forget_permits(*size - at_once);
-        }
+        self.places.set_at_once(at_once);
     }
 
     /// Goes on as long as the program runs.
     pub async fn run(self: Arc<Self>) {
-        let mut departures = Vec::new();
+        let mut moves = Moves {
+            departures: Vec::new(),
+            balancer: Balancer::new(Arc::clone(&self.rooms)),
+        };
         loop {
-            self.look(&mut departures, Instant::now());
-            sleep(if departures.is_empty() { LOOK } else { TICK }).await;
+            self.look(&mut moves, Instant::now());
+            let is_idle = moves.departures.is_empty() && !moves.balancer.is_running();
+            sleep(if is_idle { LOOK } else { TICK }).await;
         }
     }
 
-    fn look(&self, departures: &mut Vec<Departure>, now: Instant) {
+    fn look(&self, moves: &mut Moves, now: Instant) {
+        let Moves {
+            departures,
+            balancer,
+        } = moves;
         let nodes = self.roster.nodes();
         for node in nodes.iter() {
             for link in node.trunks().links() {
@@ -75,11 +83,18 @@ impl Mover {
                 }
             }
         }
+        // First, as those of a trunk that is left have to leave it wherever they can go.
+        balancer.look(&self.roster, &self.places, now);
         for departure in departures.iter_mut() {
             let has_place = self.has_place(departure, now);
             departure.go_on(has_place, now);
         }
         departures.retain_mut(|departure| !departure.is_over(now));
+        for node in nodes.iter() {
+            let of_it = departures.iter().filter(|it| Arc::ptr_eq(it.node(), node));
+            let left: u64 = of_it.map(Departure::left).sum();
+            node.set_leaving(left + balancer.left(node));
+        }
     }
 
     fn has_place(&self, departure: &Departure, now: Instant) -> bool {

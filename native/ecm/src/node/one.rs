@@ -30,6 +30,8 @@ pub struct Node {
     /// Logins that it has to answer.
     running: AtomicUsize,
     ejections: AtomicU64,
+    /// Sessions that are to move to other trunks.
+    leaving: AtomicU64,
     care: Mutex<Care>,
 }
 
@@ -84,6 +86,7 @@ impl Node {
             admitted: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             ejections: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
             care: Mutex::new(Care {
                 health: Health::default(),
                 pace: Pace::new(at_once),
@@ -153,6 +156,11 @@ impl Node {
         self.running.load(Relaxed)
     }
 
+    /// So many of its sessions are to move to other trunks.
+    pub fn set_leaving(&self, sessions: u64) {
+        self.leaving.store(sessions, Relaxed);
+    }
+
     /// Why it is ejected, if it is.
     pub fn ejected(&self) -> Option<Reason> {
         self.care.lock().health.ejected()
@@ -174,6 +182,7 @@ impl Node {
             condition,
             trunks,
             sessions: usage.count(Kind::Session),
+            leaving: self.leaving.load(Relaxed).min(usage.count(Kind::Session)),
             max_sessions: self.max_sessions(),
             requests: usage.count(Kind::Request),
             weight: self.weight(),
@@ -218,7 +227,8 @@ impl Node {
         }
     }
 
-    fn load(&self, kind: Kind) -> u64 {
+    /// How many it has of a kind, those included that are about to come.
+    pub fn load(&self, kind: Kind) -> u64 {
         let there = self.trunks.usage().count(kind);
         match kind {
             Kind::Session => there + self.admitted.load(Relaxed),

@@ -22,6 +22,8 @@ pub struct Rules {
     pub slow_start: Duration,
     /// How long a login may wait for ejabberd's answer.
     pub login_timeout: Duration,
+    /// Whether sessions move by themselves to nodes that have fewer than their share.
+    pub rebalance: bool,
 }
 
 /// The nodes. A choice looks at each of them, and they are few.

@@ -16,6 +16,8 @@ pub struct Status {
     pub trunks: usize,
     /// The sessions that it has.
     pub sessions: u64,
+    /// Those of them that are to move to other trunks.
+    pub leaving: u64,
     /// The most that it takes; 0 for any number.
     pub max_sessions: u64,
     /// HTTP connections.

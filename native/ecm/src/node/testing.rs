@@ -24,6 +24,7 @@ pub fn rules() -> Rules {
         panic_threshold: 50,
         slow_start: Duration::ZERO,
         login_timeout: Duration::from_secs(5),
+        rebalance: true,
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Moving {
     stage: Stage,
     began: Instant,
     patience: Pin<Box<Sleep>>,
-    /// What it comes to, unless it moves.
+    /// What it has come to, or comes to unless it moves.
     result: MoveResult,
     /// The document that the client gets next, and the bytes by which its window is to be returned then.
     front: Option<(Bytes, usize)>,
@@ -107,6 +107,11 @@ impl Moving {
     /// Whether the client's documents have to wait.
     pub fn holds_input(&self) -> bool {
         self.stage != Stage::Over
+    }
+
+    /// Whether the session has moved, once nothing is left of it.
+    pub fn has_moved(&self) -> bool {
+        self.result == MoveResult::Moved
     }
 
     /// Whether nothing is left of it.
@@ -207,9 +212,10 @@ impl Moving {
 
     /// Opens the new connection, if there is a place for it.
     fn take(&mut self, token: &Bytes, channel: &Channel) {
-        let opened = self
-            .nodes
-            .open_elsewhere(&channel.connection, &self.opening, token);
+        let opened = self.passage.as_mut().and_then(|passage| {
+            self.nodes
+                .open_elsewhere(passage, &channel.connection, &self.opening, token)
+        });
         // The header is all that it says for now.
         match opened.map(|mut connection| (connection.try_send(b""), connection)) {
             Some((Ok(_), connection)) => {
@@ -307,6 +313,7 @@ impl Moving {
     /// It is decided: the client may go on.
     fn over(&mut self, result: MoveResult, channel: &Channel) {
         self.stage = Stage::Over;
+        self.result = result;
         self.new = None;
         MOVES.of(result).add(1);
         if let Some(passage) = self.passage.take()

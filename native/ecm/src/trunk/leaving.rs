@@ -1,56 +1,90 @@
-//! Sessions that leave their trunk for another one: how many may be on their way at once.
+//! Sessions that leave their trunk for another one: how many may be on their way at once, and where they may go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The sessions of a trunk are to move to others.
+/// Sessions are to move to other trunks.
 #[derive(Debug)]
 pub struct Leaving {
+    goal: Goal,
     /// Of all sessions that move, in whichever trunk.
     places: Arc<Semaphore>,
-    /// Each session tries once per round. They begin with 1.
-    round: AtomicU8,
+    state: Mutex<State>,
+}
+
+/// Where sessions that leave may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Wherever there is a place for them.
+    Anywhere,
+    /// To a node that has fewer than its share.
+    Balance,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Each session tries once per round.
+    round: u8,
     /// How many are to leave.
-    quota: AtomicU64,
-    moved: AtomicU64,
-    failed: AtomicU64,
+    quota: u64,
+    on_their_way: OnTheirWay,
+    moved: u64,
+    failed: u64,
+    failed_in_a_row: u64,
+}
+
+/// Those that have begun to move.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnTheirWay {
+    /// All of them, which are where they were until they have moved.
+    pub all: u64,
+    /// Those of them that have a connection in another trunk already.
+    pub arrived: u64,
 }
 
 /// A session's leave to move. Dropping it makes room for another one.
 #[derive(Debug)]
 pub struct Passage {
     leaving: Arc<Leaving>,
+    has_arrived: bool,
     has_moved: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Leaving {
-    /// So many are to leave, and as many at once as there are places.
-    pub fn new(places: &Arc<Semaphore>, quota: u64) -> Self {
+    /// So many are to leave, and as many at once as there are places. `round` is not 0, and another one than that
+    /// of those who left before, which sessions remember.
+    pub fn new(places: &Arc<Semaphore>, goal: Goal, quota: u64, round: u8) -> Self {
         Self {
+            goal,
             places: Arc::clone(places),
-            round: AtomicU8::new(1),
-            quota: AtomicU64::new(quota),
-            moved: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            state: Mutex::new(State {
+                round,
+                quota,
+                on_their_way: OnTheirWay::default(),
+                moved: 0,
+                failed: 0,
+                failed_in_a_row: 0,
+            }),
         }
     }
 
     /// Leave for a session that tried last in the round `tried`, which is then this one; `None` if it is not its
     /// turn.
     pub fn begin(self: &Arc<Self>, tried: &mut u8) -> Option<Passage> {
-        let round = self.round.load(Relaxed);
-        if *tried == round {
+        let mut state = self.state.lock();
+        if *tried == state.round || state.quota == 0 {
             return None;
         }
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let one_less = |quota: u64| quota.checked_sub(1);
-        self.quota.fetch_update(Relaxed, Relaxed, one_less).ok()?;
-        *tried = round;
+        state.quota -= 1;
+        state.on_their_way.all += 1;
+        *tried = state.round;
         Some(Passage {
             leaving: Arc::clone(self),
+            has_arrived: false,
             has_moved: false,
             _place: place,
         })
@@ -58,28 +92,63 @@ impl Leaving {
 
     /// How many more may be on their way now.
     pub fn room(&self) -> usize {
-        let quota = usize::try_from(self.quota.load(Relaxed)).unwrap_or(usize::MAX);
+        let quota = usize::try_from(self.state.lock().quota).unwrap_or(usize::MAX);
         self.places.available_permits().min(quota)
+    }
+
+    /// None begins to leave until the [quota](Self::set_quota) is known anew. Gives those that have begun.
+    pub fn pause(&self) -> OnTheirWay {
+        let mut state = self.state.lock();
+        state.quota = 0;
+        state.on_their_way
+    }
+
+    /// From now on so many more are to leave.
+    pub fn set_quota(&self, quota: u64) {
+        self.state.lock().quota = quota;
+    }
+
+    /// How many are to leave, or have begun to.
+    pub fn left(&self) -> u64 {
+        let state = self.state.lock();
+        state.quota.saturating_add(state.on_their_way.all)
     }
 
     /// Those that could not move may try again.
     pub fn next_round(&self) {
-        let next = |round: u8| Some(round.checked_add(1).unwrap_or(1));
-        let _ = self.round.fetch_update(Relaxed, Relaxed, next);
+        let mut state = self.state.lock();
+        state.round = state.round.checked_add(1).unwrap_or(1);
     }
 
     /// How many have moved.
     pub fn moved(&self) -> u64 {
-        self.moved.load(Relaxed)
+        self.state.lock().moved
     }
 
     /// How often one could not.
     pub fn failed(&self) -> u64 {
-        self.failed.load(Relaxed)
+        self.state.lock().failed
+    }
+
+    /// How many could not since one has moved.
+    pub fn failed_in_a_row(&self) -> u64 {
+        self.state.lock().failed_in_a_row
     }
 }
 
 impl Passage {
+    /// Where it may go.
+    pub fn goal(&self) -> Goal {
+        self.leaving.goal
+    }
+
+    /// The session has a connection in another trunk.
+    pub fn arrived(&mut self) {
+        if !std::mem::replace(&mut self.has_arrived, true) {
+            self.leaving.state.lock().on_their_way.arrived += 1;
+        }
+    }
+
     /// The session has moved.
     pub fn moved(mut self) {
         self.has_moved = true;
@@ -88,12 +157,16 @@ impl Passage {
 
 impl Drop for Passage {
     fn drop(&mut self) {
+        let mut state = self.leaving.state.lock();
+        state.on_their_way.all -= 1;
+        state.on_their_way.arrived -= u64::from(self.has_arrived);
         if self.has_moved {
-            self.leaving.moved.fetch_add(1, Relaxed);
+            state.moved += 1;
+            state.failed_in_a_row = 0;
         } else {
-            self.leaving.failed.fetch_add(1, Relaxed);
-            let one_more = |quota: u64| Some(quota.saturating_add(1));
-            let _ = self.leaving.quota.fetch_update(Relaxed, Relaxed, one_more);
+            state.failed += 1;
+            state.failed_in_a_row += 1;
+            state.quota = state.quota.saturating_add(1);
         }
     }
 }
@@ -102,9 +175,14 @@ impl Drop for Passage {
 mod tests {
     use super::*;
 
+    fn leaving(places: usize, quota: u64) -> Arc<Leaving> {
+        let places = Arc::new(Semaphore::new(places));
+        Arc::new(Leaving::new(&places, Goal::Anywhere, quota, 1))
+    }
+
     #[test]
     fn so_many_move_at_once_and_each_tries_once_per_round() {
-        let leaving = Arc::new(Leaving::new(&Arc::new(Semaphore::new(2)), u64::MAX));
+        let leaving = leaving(2, u64::MAX);
         let [mut one, mut two, mut three] = [0; 3];
         let first = leaving.begin(&mut one).unwrap();
         let second = leaving.begin(&mut two).unwrap();
@@ -120,7 +198,7 @@ mod tests {
 
     #[test]
     fn no_more_leave_than_are_to() {
-        let leaving = Arc::new(Leaving::new(&Arc::new(Semaphore::new(9)), 1));
+        let leaving = leaving(9, 1);
         let first = leaving.begin(&mut 0).unwrap();
         assert!(leaving.begin(&mut 0).is_none() && leaving.room() == 0);
         // It stays, so another one may have to go.
@@ -130,8 +208,30 @@ mod tests {
     }
 
     #[test]
+    fn those_on_their_way_are_counted_until_it_is_decided() {
+        let leaving = leaving(9, 5);
+        let on_their_way = |all, arrived| OnTheirWay { all, arrived };
+        let (mut one, two) = (
+            leaving.begin(&mut 0).unwrap(),
+            leaving.begin(&mut 0).unwrap(),
+        );
+        one.arrived();
+        one.arrived();
+        assert_eq!(leaving.left(), 5);
+        assert_eq!(leaving.pause(), on_their_way(2, 1));
+        assert!(leaving.begin(&mut 0).is_none());
+        one.moved();
+        drop(two);
+        assert_eq!(leaving.pause(), on_their_way(0, 0));
+        assert_eq!(leaving.failed_in_a_row(), 1);
+        leaving.set_quota(1);
+        leaving.begin(&mut 0).unwrap().moved();
+        assert_eq!((leaving.left(), leaving.failed_in_a_row()), (0, 0));
+    }
+
+    #[test]
     fn rounds_begin_anew_and_are_never_that_of_one_that_did_not_try() {
-        let leaving = Arc::new(Leaving::new(&Arc::new(Semaphore::new(1)), u64::MAX));
+        let leaving = leaving(1, u64::MAX);
         for _ in 0..600 {
             leaving.next_round();
             assert!(leaving.begin(&mut 0).is_some());

@@ -35,7 +35,7 @@ pub use budget::OutputBudget;
 pub use capabilities::Capabilities;
 pub use connection::{Connection, Sent};
 pub use dial::{Dialler, Reader, Writer, prepare};
-pub use leaving::{Leaving, Passage};
+pub use leaving::{Goal, Leaving, OnTheirWay, Passage};
 pub use link::Link;
 pub use mailbox::{Delivery, End};
 pub use opening::{Binding, Content, Opening, canonical};

@@ -14,7 +14,7 @@ use megaphone_xmpp::framing::Control;
 
 pub use self::said::{Said, documents, gone};
 use super::budget::OutputBudget;
-use super::leaving::Leaving;
+use super::leaving::{Goal, Leaving};
 use super::link::Link;
 use super::{Trunks, v2};
 use crate::backlog::Backlogs;
@@ -69,7 +69,7 @@ impl Ejabberd {
     /// Its trunk's sessions are to leave.
     pub fn is_left(&self) {
         let places = Arc::new(tokio::sync::Semaphore::new(10));
-        let leaving = Arc::new(Leaving::new(&places, u64::MAX));
+        let leaving = Arc::new(Leaving::new(&places, Goal::Anywhere, u64::MAX, 1));
         self.link.set_leaving(Some(&leaving));
     }
 

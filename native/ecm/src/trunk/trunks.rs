@@ -77,6 +77,13 @@ impl Trunks {
             .cloned()
     }
 
+    /// Which sessions can come, as is said of a trunk that takes some.
+    pub fn version(&self) -> Option<String> {
+        let up = self.up.read();
+        let mut accepting = up.iter().filter(|link| link.is_accepting());
+        accepting.find_map(Link::version).map(str::to_owned)
+    }
+
     /// All that there are, those included that take no more connections.
     pub fn links(&self) -> Vec<Link> {
         let (up, replaced) = (self.up.read(), self.replaced.read());

@@ -1,0 +1,81 @@
+//! Wakes sessions that are to leave, as many at a time as may be on their way: each then sees that it is its turn.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::trunk::{Leaving, Link};
+
+/// Those that could not move try again after this, and each time after twice as long, up to the other.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Pass by pass over the connections of some trunks.
+#[derive(Debug)]
+pub struct Sweep {
+    /// The trunk, and the place in it, of the next that are woken; there is none between two passes.
+    next: Option<(usize, usize)>,
+    next_pass: Instant,
+    next_round: Instant,
+    retry: Duration,
+    /// How many had moved at the end of the last pass.
+    moved: u64,
+    idle_passes: u32,
+}
+
+impl Sweep {
+    /// It begins now.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            next: None,
+            next_pass: now,
+            next_round: now + RETRY.0,
+            retry: RETRY.0,
+            moved: 0,
+            idle_passes: 0,
+        }
+    }
+
+    /// Wakes the next ones in these trunks.
+    pub fn go_on(&mut self, links: &[Link], leaving: &Leaving, now: Instant) {
+        if now >= self.next_round {
+            leaving.next_round();
+            self.next_round = now + self.retry;
+            self.retry = (2 * self.retry).min(RETRY.1);
+        }
+        if self.next.is_none() && now >= self.next_pass {
+            self.next = Some((0, 0));
+        }
+        let room = leaving.room();
+        let Some((trunk, place)) = self.next else {
+            return;
+        };
+        if room == 0 {
+            return;
+        }
+        let in_it = links.get(trunk).and_then(|it| it.wake_some(place, room));
+        self.next = match in_it {
+            Some(place) => Some((trunk, place)),
+            None => (trunk + 1 < links.len()).then_some((trunk + 1, 0)),
+        };
+        if self.next.is_none() {
+            self.pass_ends(leaving.moved(), now);
+        }
+    }
+
+    /// How many passes in a row have come to their end without a session that moved.
+    pub const fn idle_passes(&self) -> u32 {
+        self.idle_passes
+    }
+
+    fn pass_ends(&mut self, moved: u64, now: Instant) {
+        // All are asked again at once only as long as it is worth while.
+        if moved > self.moved {
+            self.idle_passes = 0;
+            self.next_pass = now;
+        } else {
+            self.idle_passes = self.idle_passes.saturating_add(1);
+            self.next_pass = now + RETRY.0;
+        }
+        self.moved = moved;
+    }
+}
