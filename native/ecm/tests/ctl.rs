@@ -24,9 +24,13 @@ fn socket() -> PathBuf {
 
 /// Two nodes, and the program that takes commands for them.
 fn two() -> (TestNode, TestNode, Ecm, PathBuf) {
+    two_with("")
+}
+
+fn two_with(nodes: &str) -> (TestNode, TestNode, Ecm, PathBuf) {
     let (a, b, path) = (TestNode::start(), TestNode::start(), socket());
     let more = format!(
-        "[nodes]\nslow_start = \"0s\"\n[control]\nsocket = \"{}\"\n",
+        "[nodes]\nslow_start = \"0s\"\n{nodes}[control]\nsocket = \"{}\"\n",
         path.display()
     );
     let ecm = start(&[&a, &b], &[], &more);
@@ -132,7 +136,7 @@ fn a_drained_node_keeps_its_sessions_and_gets_none_until_it_is_ready() {
 
 #[test]
 fn a_node_in_maintenance_has_no_trunks() {
-    let (a, b, mut ecm, socket) = two();
+    let (a, b, mut ecm, socket) = two_with("maintenance_timeout = \"0s\"\n");
     let mut clients = log_in(&ecm, 4);
     let text = ok(&socket, &["maintenance", "b"]);
     assert_eq!(text, "node b is in maintenance; 2 sessions of it end\n");
@@ -152,6 +156,37 @@ fn a_node_in_maintenance_has_no_trunks() {
     ecm.wait_for_log("trunk to b is up");
     clients.extend(log_in(&ecm, 4));
     assert!(b.sessions() > 2);
+}
+
+#[test]
+fn sessions_that_can_not_move_end_when_the_time_of_maintenance_is_over() {
+    let (_a, b, mut ecm, socket) = two_with("maintenance_timeout = \"700ms\"\n");
+    let mut clients = log_in(&ecm, 4);
+    let text = ok(&socket, &["maintenance", "b"]);
+    assert_eq!(
+        text,
+        "node b is in maintenance; its 2 sessions move to other nodes, and then its trunks end; sessions that are left \
+         in 700ms end with them\n"
+    );
+    // They are where they were until then.
+    let table = ok(&socket, &["nodes"]);
+    assert!(
+        table.contains("\nb     maintenance  well       2       2"),
+        "{table}"
+    );
+    ecm.wait_for_log("with the sessions that could not move sessions=2 ended=2");
+    wait_until("the end of b's trunks", || b.trunks() == 0);
+    clients.truncate(0);
+    // With none there is nothing to wait for.
+    ok(&socket, &["ready", "b"]);
+    ecm.wait_for_log("trunk to b is up");
+    wait_until("the end of all sessions", || {
+        ok(&socket, &["nodes"]).contains("\nb     ready        well       2       0")
+    });
+    let text = ok(&socket, &["maintenance", "b"]);
+    assert_eq!(text, "node b is in maintenance; 0 sessions of it end\n");
+    ecm.wait_for_log("no session is left");
+    wait_until("the end of b's trunks", || b.trunks() == 0);
 }
 
 #[test]

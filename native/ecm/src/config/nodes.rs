@@ -188,6 +188,9 @@ pub struct NodesConfig {
     pub moves_at_once: u64,
     /// Whether they move by themselves to nodes that have fewer than their share.
     pub rebalance: bool,
+    /// How long those of a node in maintenance may take, until its trunks end.
+    #[serde(deserialize_with = "interval::<0, HOUR, _>")]
+    pub maintenance_timeout: Duration,
     /// How many logins in a row may go unanswered; 0 for any number.
     #[serde(deserialize_with = "count::<0, 1_000_000, _>")]
     pub eject_after: u64,
@@ -210,6 +213,7 @@ impl Default for NodesConfig {
             login_timeout: Duration::from_secs(5),
             moves_at_once: 200,
             rebalance: true,
+            maintenance_timeout: Duration::from_secs(60),
             eject_after: 10,
             eject_min: Duration::from_secs(10),
             eject_max: Duration::from_secs(300),

@@ -33,7 +33,7 @@ pub struct Ctl {
 enum Words {
     /// How the ejabberd nodes are.
     Nodes,
-    /// Have a node keep its sessions and get no new ones.
+    /// Move a node's sessions to other nodes, and give it no new ones.
     Drain {
         /// Its name, as `nodes` shows it.
         node: String,
@@ -43,7 +43,8 @@ enum Words {
         /// Its name, as `nodes` shows it.
         node: String,
     },
-    /// Close a node's trunks, which ends its sessions.
+    /// Move a node's sessions to other nodes, then close its trunks; sessions that can't move end after
+    /// maintenance_timeout.
     Maintenance {
         /// Its name, as `nodes` shows it.
         node: String,

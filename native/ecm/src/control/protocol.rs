@@ -21,7 +21,7 @@ pub struct Request {
 pub enum Command {
     /// How the nodes are.
     Nodes,
-    /// A node keeps what it has and gets nothing new.
+    /// A node gets nothing new, and its sessions move to others.
     Drain {
         /// Its name.
         node: String,
@@ -31,7 +31,7 @@ pub enum Command {
         /// Its name.
         node: String,
     },
-    /// A node's trunks end, with all that is in them.
+    /// The same, and then its trunks end, with all that is in them.
     Maintenance {
         /// Its name.
         node: String,

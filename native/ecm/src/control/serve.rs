@@ -97,11 +97,16 @@ impl Serve {
         match self.nodes.set_state(node, state) {
             Ok(sessions) => {
                 tracing::info!("node {node} is in the state {}, by command", state.name());
+                let timeout = self.nodes.maintenance_timeout();
                 Answer::Done(match state {
                     State::Ready => format!("node {node} is ready"),
-                    State::Maintenance => {
+                    State::Maintenance if timeout.is_zero() || sessions == 0 => {
                         format!("node {node} is in maintenance; {sessions} sessions of it end")
                     }
+                    State::Maintenance => format!(
+                        "node {node} is in maintenance; its {sessions} sessions move to other nodes, and then its \
+                         trunks end; sessions that are left in {timeout:?} end with them"
+                    ),
                     State::Drain | State::Leaving => {
                         format!("node {node} gets no new sessions; it has {sessions}")
                     }

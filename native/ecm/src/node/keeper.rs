@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::discovery::{self, Target};
 use super::mover::Mover;
 use super::one::{Node, Since};
+use super::orders::give_orders;
 use super::roster::{self, Roster};
 use super::state::State;
 use super::{Nodes, health};
@@ -24,9 +25,6 @@ use crate::trunk::{
 
 /// How often the nodes' health is looked at. A ping is sent and missed by seconds.
 const TICK: Duration = Duration::from_millis(250);
-
-/// How often it is looked whether a node that leaves is empty.
-const EMPTY_CHECK: Duration = Duration::from_millis(500);
 
 /// Why the nodes can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -173,20 +171,21 @@ impl Keeper {
         }));
         let mut finishing = finish.clone();
         let mut running = JoinSet::new();
+        let keep_up = |kept| keep_up(kept, Arc::clone(&self.nodes.roster), finish.clone());
         for kept in &self.kept.lock().nodes {
-            running.spawn(keep_up(kept.clone(), finish.clone()));
+            running.spawn(keep_up(kept.clone()));
         }
         loop {
             tokio::select! {
                 Ok(()) = targets.changed() => {
                     let targets = targets.borrow_and_update().clone();
                     for kept in self.change(targets) {
-                        running.spawn(keep_up(kept, finish.clone()));
+                        running.spawn(keep_up(kept));
                     }
                 }
                 Some(Ok(node)) = running.join_next() => {
                     if let Some(back) = self.left(&node) {
-                        running.spawn(keep_up(back, finish.clone()));
+                        running.spawn(keep_up(back));
                     }
                 }
                 _ = finishing.wait_for(|finish| *finish) => break,
@@ -288,23 +287,23 @@ fn client(tls: Option<&TlsClients>, host: &str) -> Result<Option<TlsClient>, Tls
 }
 
 /// Has a node's trunks as its state says, until it has left or the program ends.
-async fn keep_up(kept: KeptNode, finish: watch::Receiver<bool>) -> Arc<Node> {
+async fn keep_up(kept: KeptNode, roster: Arc<Roster>, finish: watch::Receiver<bool>) -> Arc<Node> {
     let node = Arc::clone(&kept.node);
-    lasting((kept, finish), |(kept, finish)| {
-        Box::pin(keep_trunks_up(kept, finish))
+    lasting((kept, roster, finish), |(kept, roster, finish)| {
+        Box::pin(keep_trunks_up(kept, roster, finish))
     })
     .await;
     node
 }
 
-async fn keep_trunks_up(kept: &KeptNode, finish: &mut watch::Receiver<bool>) {
+async fn keep_trunks_up(kept: &KeptNode, roster: &Roster, finish: &mut watch::Receiver<bool>) {
     let KeptNode { node, pool, .. } = kept;
     let mut state = node.state();
     loop {
         let (order, receiver) = watch::channel(Order::Serve);
         tokio::select! {
             () = pool.run(receiver) => {}
-            () = give_orders(node, &mut state, finish, &order) => {}
+            () = give_orders(node, roster, &mut state, finish, &order) => {}
         }
         // It was told to end. If it was for maintenance, there is another time.
         tokio::select! {
@@ -313,32 +312,6 @@ async fn keep_trunks_up(kept: &KeptNode, finish: &mut watch::Receiver<bool>) {
         }
         if *finish.borrow() || *state.borrow() == State::Leaving {
             return;
-        }
-    }
-}
-
-/// Orders what a node's state asks for, as long as it has trunks.
-async fn give_orders(
-    node: &Node,
-    state: &mut watch::Receiver<State>,
-    finish: &mut watch::Receiver<bool>,
-    order: &watch::Sender<Order>,
-) {
-    loop {
-        let now = *state.borrow_and_update();
-        let is_empty = node.is_empty();
-        order.send_replace(match now {
-            State::Maintenance => Order::Close,
-            _ if *finish.borrow_and_update() => Order::Finish,
-            // What it has stays, and it may come back.
-            State::Leaving if is_empty => Order::Finish,
-            State::Leaving | State::Ready | State::Drain => Order::Serve,
-        });
-        tokio::select! {
-            Ok(()) = state.changed() => {}
-            Ok(()) = finish.changed() => {}
-            () = sleep(EMPTY_CHECK), if now == State::Leaving && !is_empty => {}
-            else => std::future::pending().await,
         }
     }
 }
@@ -384,5 +357,6 @@ fn rules(config: &NodesConfig) -> roster::Rules {
         slow_start: config.slow_start,
         login_timeout: config.login_timeout,
         rebalance: config.rebalance,
+        maintenance_timeout: config.maintenance_timeout,
     }
 }

@@ -19,6 +19,7 @@ mod keeper;
 mod logins;
 mod mover;
 mod one;
+mod orders;
 mod owed;
 mod pace;
 mod places;
@@ -34,6 +35,7 @@ mod sweep;
 pub mod testing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -191,6 +193,11 @@ impl Nodes {
     /// How many sessions each node has, and should have by its weight.
     pub fn shares(&self) -> Vec<Share> {
         shares::of(self.status())
+    }
+
+    /// How long sessions of a node in maintenance may take to leave it.
+    pub fn maintenance_timeout(&self) -> Duration {
+        self.roster.rules().maintenance_timeout
     }
 
     /// Has sessions move from nodes that have more than their share to others, until all have theirs.

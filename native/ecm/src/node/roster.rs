@@ -24,6 +24,8 @@ pub struct Rules {
     pub login_timeout: Duration,
     /// Whether sessions move by themselves to nodes that have fewer than their share.
     pub rebalance: bool,
+    /// How long sessions of a node in maintenance may take to leave it.
+    pub maintenance_timeout: Duration,
 }
 
 /// The nodes. A choice looks at each of them, and they are few.

@@ -5,9 +5,9 @@
 pub enum State {
     /// It takes new sessions.
     Ready,
-    /// It keeps those that it has, and takes none.
+    /// It takes none, and those that it has leave it if they can.
     Drain,
-    /// It has no trunks.
+    /// The same, and then it has no trunks.
     Maintenance,
     /// It is none of the configuration's nodes any more: it ends once it has no session.
     Leaving,

@@ -25,6 +25,7 @@ pub fn rules() -> Rules {
         slow_start: Duration::ZERO,
         login_timeout: Duration::from_secs(5),
         rebalance: true,
+        maintenance_timeout: Duration::from_secs(60),
     }
 }
 

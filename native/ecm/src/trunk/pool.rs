@@ -74,7 +74,7 @@ impl PoolConfig {
 pub enum Order {
     /// Keep its trunks up.
     Serve,
-    /// End each trunk once no connection is left in it and all that waited is written.
+    /// End each trunk once no connection is left in it and all that waited is written. There is no way back.
     Finish,
     /// End them at once, with their connections.
     Close,
