@@ -5,7 +5,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([to_another_trunk_of_the_node/1, to_another_node/1, to_a_node_that_came_back/1]).
+-export([to_another_trunk_of_the_node/1, to_another_node/1, to_a_node_that_came_back/1, from_a_node_in_maintenance/1,
+         between_two_requests/1]).
 
 %% How many messages each client gets, and after how many its node is told to drain.
 -define(MESSAGES, 400).
@@ -16,7 +17,8 @@ suite() ->
     [{timetrap, {minutes, 2}}].
 
 all() ->
-    [to_another_trunk_of_the_node, to_another_node, to_a_node_that_came_back].
+    [to_another_trunk_of_the_node, to_another_node, to_a_node_that_came_back, from_a_node_in_maintenance,
+     between_two_requests].
 
 init_per_testcase(Case, Config) ->
     Dir = filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Case)),
@@ -77,6 +79,42 @@ to_a_node_that_came_back(Config) ->
     Received = [receive_all(Client, 1, ?MESSAGES) || Client <- Clients],
     [answer(Client, Sender) || {Client, Sender} <- lists:zip(Received, Senders)].
 
+%% Confirms that the sessions of a node that is put in maintenance move, and that its trunks end then.
+from_a_node_in_maintenance(Config) ->
+    [_, B] = proplists:get_value(members, Config),
+    Clients = while_they_leave(Config, fun() -> ctl(Config, ["maintenance", "a"]) end),
+    Nodes = lists:usort([node_of(B, Client) || Client <- Clients]),
+    ?assertEqual([megaphone_test_cluster:node_of(B)], Nodes),
+    _ = megaphone_test_ecm:await_output(proplists:get_value(ecm, Config),
+                                        "node a: its trunks end after .* no session is left"),
+    ok.
+
+%% Confirms that BOSH sessions whose clients have no request at the ECM move when their node stops, which waits no
+%% longer than five seconds in which none does; and that messages which wait for some of them don't hold them up.
+between_two_requests(Config) ->
+    [A, B] = proplists:get_value(members, Config),
+    Clients = [login(Config, megaphone_test_bosh) || _ <- lists:seq(1, 60)],
+    Leaving = [Client || Client <- Clients, node_of(B, Client) =:= megaphone_test_cluster:node_of(A)],
+    {Busy, _} = lists:split(length(Clients) div 2, Clients),
+    Sender = megaphone_test_cluster:login(B, <<"sender">>, #{}),
+    Say = fun(Text, To, From) ->
+                  lists:foldl(fun(Client, Saying) ->
+                                      megaphone_test_xmpp:send_message(Saying, megaphone_test_xmpp:jid(Client), Text)
+                              end, From, To)
+          end,
+    Said = Say(<<"before">>, Busy, Sender),
+    Halt = megaphone_test_ejabberd:start_halt(megaphone_test_cluster:ejabberd(A)),
+    Moved = io_lib:format("no more sessions leave a trunk.*moved=~b failed=0 left=0", [length(Leaving)]),
+    _ = megaphone_test_ecm:await_output(proplists:get_value(ecm, Config), Moved),
+    ok = megaphone_test_ejabberd:await_halt(Halt),
+    _ = Say(<<"after">>, Clients, Said),
+    Texts = fun(Client) -> [<<"before">> || lists:member(Client, Busy)] ++ [<<"after">>] end,
+    [lists:foldl(fun(Text, Receiving) ->
+                         {{_, Received}, Next} = megaphone_test_xmpp:recv_message(Receiving, ?TIMEOUT),
+                         ?assertEqual(Text, Received),
+                         Next
+                 end, Client, Texts(Client)) || Client <- Clients].
+
 ctl(Config, Words) ->
     Log = filename:join(proplists:get_value(dir, Config), "ctl.log"),
     Arguments = ["ctl", "--socket", proplists:get_value(socket, Config) | Words],
@@ -107,10 +145,8 @@ while_they_leave(Config, Leave) ->
     ok = Leave(),
     All = [receive_all(Client, ?BEFORE + 1, ?MESSAGES) || Client <- Some],
     Moved = io_lib:format("moved=~b", [Before]),
-    %% A BOSH session whose client has no request at the ECM is looked at every 10 s.
-    _ = megaphone_test_ecm:await_output(Ecm, ["no more sessions leave a trunk.*", Moved], 30_000),
-    [answer(Client, Sender) || {Client, Sender} <- lists:zip(All, Senders)],
-    All.
+    _ = megaphone_test_ecm:await_output(Ecm, ["no more sessions leave a trunk.*", Moved]),
+    [answer(Client, Sender) || {Client, Sender} <- lists:zip(All, Senders)].
 
 login(Config, megaphone_test_c2s = Transport) ->
     login(Config, Transport, {{127, 0, 0, 1}, proplists:get_value(xmpp, Config), []});
@@ -148,5 +184,5 @@ spawn_sender(Member, To) ->
 answer(Client, Sender) ->
     Jid = megaphone_test_xmpp:jid(Client),
     To = receive {Sender, Sending} -> Sending after ?TIMEOUT -> ct:fail("a sender has not logged in") end,
-    _ = megaphone_test_xmpp:send_message(Client, To, <<"thanks">>),
-    receive {Sender, thanked, Jid} -> ok after ?TIMEOUT -> ct:fail("a client's message does not come") end.
+    Thanked = megaphone_test_xmpp:send_message(Client, To, <<"thanks">>),
+    receive {Sender, thanked, Jid} -> Thanked after ?TIMEOUT -> ct:fail("a client's message does not come") end.

@@ -122,7 +122,6 @@ impl Sessions {
                 tracing::debug!(sid = ?session.sid(), "a BOSH client took too long to log in");
                 session.terminate(Condition::PolicyViolation, Cause::Refused, now);
             }
-            session.move_if_asked();
             match session.inactive_at() {
                 Some(at) if at <= now => self.remove(&session, now),
                 Some(at) => self.look_at(session, at, now),

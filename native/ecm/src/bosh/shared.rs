@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use megaphone_xmpp::bosh::{Condition, Request};
 use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::answer::Answer;
@@ -16,17 +17,20 @@ use super::upstream::Upstream;
 use crate::backlog::{Backlog, Backlogs, Evicted};
 use crate::session::Cause;
 
-/// Past this a move is not waited for without a request: it is decided, or a request has taken it over.
-const MOVE: Duration = Duration::from_secs(60);
+/// Past this a session that goes on without a request is not waited for: a request has taken it over.
+const ALONE: Duration = Duration::from_secs(60);
 
 /// A session, its way to ejabberd, and the connections that wait for answers.
 ///
 /// It has no task of its own: a connection that holds one of its requests is woken by what comes from ejabberd
-/// and hands out the answers, to others too. While none does, what comes waits in the trunk's mailbox.
+/// and hands out the answers, to others too. While none does, what comes waits in the trunk's mailbox, and a task
+/// begins when the session is woken: it may have to move to another trunk, or have its turn to log in.
 #[derive(Debug)]
 pub struct SharedSession {
     sid: Sid,
     security: Security,
+    /// This one, for those who wake it.
+    this: Weak<Self>,
     shared: Mutex<Shared>,
 }
 
@@ -68,10 +72,11 @@ impl SharedSession {
         upstream: Upstream,
         security: Security,
         backlogs: &Arc<Backlogs>,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
             sid: session.sid(),
             security,
+            this: Weak::clone(this),
             shared: Mutex::new(Shared {
                 session,
                 upstream,
@@ -79,7 +84,7 @@ impl SharedSession {
                 backlogs: Arc::clone(backlogs),
                 waiting: Vec::new(),
             }),
-        }
+        })
     }
 
     /// The session's identifier.
@@ -98,12 +103,12 @@ impl SharedSession {
     }
 
     /// Takes a request; its answer is to be [fetched](Self::fetch) if it is held.
-    pub fn request(self: &Arc<Self>, request: &Request<'_>, now: Instant) -> Taken {
+    pub fn request(&self, request: &Request<'_>, now: Instant) -> Taken {
         let mut shared = self.shared.lock();
         let taken = shared.session.request(request, now);
         shared.pump(now);
         let evicted = self.await_eviction(&shared);
-        wake(shared);
+        self.release(shared);
         if evicted.is_ready() {
             self.evict(now);
         }
@@ -146,7 +151,7 @@ impl SharedSession {
                 .retain(|(other, waiting)| *other != rid || !waiting.will_wake(waker));
         }
         if moved {
-            wake(shared);
+            self.release(shared);
         }
         if ready {
             Poll::Ready(())
@@ -161,11 +166,11 @@ impl SharedSession {
     }
 
     /// Answers what is due by now.
-    pub fn settle(self: &Arc<Self>, now: Instant) {
+    pub fn settle(&self, now: Instant) {
         let mut shared = self.shared.lock();
         shared.pump(now);
         let evicted = self.await_eviction(&shared);
-        wake(shared);
+        self.release(shared);
         if evicted.is_ready() {
             self.evict(now);
         }
@@ -174,14 +179,15 @@ impl SharedSession {
     /// The connection that holds a request broke.
     pub fn abandon(&self, rid: u64, now: Instant) {
         let mut shared = self.shared.lock();
-        if shared.session.abandon(rid, now) == Abandoned::OthersWait {
-            // The one that left may have been the one that is woken by ejabberd.
-            wake(shared);
-        } else if shared.upstream.queued_until().is_some() && !shared.session.is_known() {
+        let abandoned = shared.session.abandon(rid, now);
+        let is_queued = shared.upstream.queued_until().is_some();
+        if abandoned == Abandoned::Unattended && is_queued && !shared.session.is_known() {
             // Its client does not know the session, and won't come back to it.
             shared.session.expire(now);
             shared.leave_upstream();
         }
+        // The one that left may have been the one that is woken by ejabberd.
+        self.release(shared);
     }
 
     /// Ends the session.
@@ -189,12 +195,12 @@ impl SharedSession {
         let mut shared = self.shared.lock();
         shared.session.terminate(condition, cause, now);
         shared.pump(now);
-        wake(shared);
+        self.release(shared);
     }
 
     /// The session has to go if too much input of all clients waits and much of that is its client's.
-    fn await_eviction(self: &Arc<Self>, shared: &Shared) -> Poll<()> {
-        let eviction = || Waker::from(Arc::new(Eviction(Arc::downgrade(self))));
+    fn await_eviction(&self, shared: &Shared) -> Poll<()> {
+        let eviction = || Waker::from(Arc::new(Eviction(Weak::clone(&self.this))));
         shared.backlog.wake_if_evicted(eviction)
     }
 
@@ -208,34 +214,38 @@ impl SharedSession {
         self.shared.lock().session.inactivity()
     }
 
-    /// Moves it to another trunk if that is asked for, and sees to it that it gets there: its client may have no
-    /// request here that would.
-    pub fn move_if_asked(self: &Arc<Self>) {
-        let mut shared = self.shared.lock();
-        let Shared {
-            session, upstream, ..
-        } = &mut *shared;
-        upstream.move_if_asked(session);
-        if shared.upstream.is_moving() {
-            let session = Arc::clone(self);
-            tokio::spawn(timeout(
-                MOVE,
-                poll_fn(move |context| session.poll_moved(context)),
-            ));
+    /// Frees it and wakes all that wait: each looks whether it has its answer, and one of them is the one that
+    /// ejabberd wakes next. Without any that is the session itself.
+    fn release(&self, mut shared: MutexGuard<'_, Shared>) {
+        let waiting = std::mem::take(&mut shared.waiting);
+        if !shared.is_attended() {
+            self.rest(&mut shared);
+        }
+        drop(shared);
+        for (_, waker) in waiting {
+            waker.wake();
         }
     }
 
-    /// Whether it is on its way to another trunk no more.
-    fn poll_moved(&self, context: &Context<'_>) -> Poll<()> {
+    /// Goes on as far as it can without waiting; then the session is woken when it can again.
+    fn rest(&self, shared: &mut Shared) {
+        if matches!(shared.upstream, Upstream::Closed) {
+            return;
+        }
+        let waker = Waker::from(Arc::new(Resting(Weak::clone(&self.this))));
+        shared.go_on(&Context::from_waker(&waker));
+    }
+
+    /// Goes on without a request, until nothing is left that can't wait for one.
+    fn poll_alone(&self, context: &Context<'_>) -> Poll<()> {
         let mut shared = self.shared.lock();
-        while shared.upstream.poll_changed(context).is_ready() {
-            shared.pump(Instant::now());
+        if !shared.is_attended() {
+            shared.go_on(context);
+            if shared.upstream.is_moving() {
+                return Poll::Pending;
+            }
         }
-        if shared.upstream.is_moving() {
-            return Poll::Pending;
-        }
-        // One that waits for an answer has to be who is woken from now on.
-        wake(shared);
+        self.release(shared);
         Poll::Ready(())
     }
 
@@ -249,7 +259,7 @@ impl SharedSession {
         }
         shared.pump(now);
         let due = shared.session.login_due();
-        wake(shared);
+        self.release(shared);
         due
     }
 
@@ -266,11 +276,23 @@ impl SharedSession {
         shared.pump(now);
         shared.session.expire(now);
         shared.leave_upstream();
-        wake(shared);
+        self.release(shared);
     }
 }
 
 impl Shared {
+    /// Whether its client has a request here.
+    fn is_attended(&self) -> bool {
+        self.session.inactive_at().is_none()
+    }
+
+    /// Does what can be done now; then what can be done later wakes the task.
+    fn go_on(&mut self, context: &Context<'_>) {
+        while self.upstream.poll_changed(context).is_ready() {
+            self.pump(Instant::now());
+        }
+    }
+
     fn pump(&mut self, now: Instant) {
         self.upstream.pump(&mut self.session, now);
         if self.session.is_over() {
@@ -313,12 +335,19 @@ impl Wake for Eviction {
     }
 }
 
-/// Wakes all that wait, after the lock is free: each looks whether it has its answer, and one of them is
-/// the one that ejabberd wakes next.
-fn wake(mut shared: MutexGuard<'_, Shared>) {
-    let waiting = std::mem::take(&mut shared.waiting);
-    drop(shared);
-    for (_, waker) in waiting {
-        waker.wake();
+/// Has a session go on whose client has no request here.
+struct Resting(Weak<SharedSession>);
+
+impl Wake for Resting {
+    fn wake(self: Arc<Self>) {
+        // Whoever wakes it may hold the session's lock, or its trunk's: it goes on elsewhere.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if let Some(session) = self.0.upgrade() {
+                    let alone = poll_fn(|context| session.poll_alone(context));
+                    let _ = timeout(ALONE, alone).await;
+                }
+            });
+        }
     }
 }

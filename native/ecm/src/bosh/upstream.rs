@@ -117,7 +117,7 @@ impl Upstream {
     }
 
     /// Begins to move to another trunk, if that is asked for.
-    pub fn move_if_asked(&mut self, session: &BoshSession) {
+    fn move_if_asked(&mut self, session: &BoshSession) {
         if let Self::Open(stream, home) = self
             && session.is_open()
         {

@@ -13,6 +13,7 @@
 //! still reaches it, and of the new one no more is read than the first document. Whatever goes wrong before moved,
 //! the session stays, and the old connection says so.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,7 +27,7 @@ use super::channel::{Channel, Heard};
 use super::incoming::OfMove;
 use crate::metrics::{MOVE_TIMES, MOVES, MoveResult};
 use crate::node::Nodes;
-use crate::trunk::{End, Opening, Passage, Sent};
+use crate::trunk::{End, Opening, Passage, Sent, Unread};
 
 /// How long ejabberd may take for a move, until the session is to stay. A token is good for as long.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -43,11 +44,23 @@ pub struct Moving {
     patience: Pin<Box<Sleep>>,
     /// What it has come to, or comes to unless it moves.
     result: MoveResult,
-    /// The document that the client gets next, and the bytes by which its window is to be returned then.
-    front: Option<(Bytes, usize)>,
+    /// The documents that the client gets next: a client that takes nothing, as one of BOSH between two requests,
+    /// holds nothing up. They are no more than its window.
+    front: VecDeque<Front>,
+    /// The old connection's output, while some of it is there and the new one has its place.
+    old: Option<Unread>,
     new: Option<New>,
     /// ejabberd said what has no place in a move: there is no going on.
     is_broken: bool,
+}
+
+/// A document that the client has not taken.
+#[derive(Debug)]
+struct Front {
+    document: Bytes,
+    /// The bytes by which the window of its connection is to be returned then.
+    used: usize,
+    is_of_new: bool,
 }
 
 /// How far it is.
@@ -93,7 +106,8 @@ impl Moving {
             began: Instant::now(),
             patience: Box::pin(sleep(PATIENCE)),
             result: MoveResult::Stayed,
-            front: None,
+            front: VecDeque::new(),
+            old: None,
             new: None,
             is_broken: false,
         }
@@ -115,14 +129,21 @@ impl Moving {
     }
 
     /// Whether nothing is left of it.
-    pub const fn is_done(&self) -> bool {
-        matches!(self.stage, Stage::Over) && self.front.is_none() && !self.is_broken
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Over) && self.front.is_empty() && !self.is_broken
     }
 
     /// The next document of the connection, which is then returned its window.
     pub fn next_document(&mut self, channel: &mut Channel) -> Option<Bytes> {
-        let (document, used) = self.front.take()?;
-        channel.connection.delivered(used);
+        let Front {
+            document,
+            used,
+            is_of_new,
+        } = self.front.pop_front()?;
+        match &self.old {
+            Some(old) if !is_of_new => old.delivered(used),
+            _ => channel.connection.delivered(used),
+        }
         Some(document)
     }
 
@@ -165,13 +186,14 @@ impl Moving {
                 }
                 continue;
             }
-            if self.front.is_some() {
-                return;
-            }
             let (heard, used) = channel.next(max_document);
             if let Heard::Document(document) = heard {
-                self.front = Some((document, used));
-                return;
+                self.front.push_back(Front {
+                    document,
+                    used,
+                    is_of_new: false,
+                });
+                continue;
             }
             channel.connection.delivered(used);
             match heard {
@@ -294,8 +316,15 @@ impl Moving {
             return false;
         }
         let is_lost = new.is_void;
+        if !self.front.is_empty() {
+            self.old = channel.connection.unread();
+        }
         match new.first.take() {
-            Some(first) => self.front = Some((first, new.read)),
+            Some(first) => self.front.push_back(Front {
+                document: first,
+                used: new.read,
+                is_of_new: true,
+            }),
             None => next.connection.delivered(new.read),
         }
         *channel = next;

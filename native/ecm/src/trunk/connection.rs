@@ -4,7 +4,7 @@ use std::fmt;
 use std::task::{Context, Poll};
 
 use super::leaving::Passage;
-use super::mailbox::{Delivery, Mailbox};
+use super::mailbox::{Delivery, Mailbox, Unread};
 use super::{TrunkLost, v1, v2};
 
 /// A virtual connection in a trunk. Dropping it closes it in order.
@@ -73,6 +73,14 @@ impl Connection {
     /// Wakes whoever waits for it, for a reason that has nothing to do with ejabberd.
     pub fn wake(&self) {
         self.mailbox().wake();
+    }
+
+    /// What of its output its client has not taken, whatever becomes of it; version 1 has none.
+    pub fn unread(&self) -> Option<Unread> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(connection) => Some(connection.unread()),
+        }
     }
 
     /// What has come for the client.

@@ -45,6 +45,26 @@ pub struct Mailbox {
     budget: Arc<OutputBudget>,
 }
 
+/// What of a connection's output its client has not taken, which may be there after the connection.
+#[derive(Debug, Clone)]
+pub struct Unread(Arc<Mailbox>);
+
+impl Unread {
+    pub(super) fn of(mailbox: &Arc<Mailbox>) -> Self {
+        Self(Arc::clone(mailbox))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.held() == 0
+    }
+
+    /// The client's socket took `bytes`.
+    pub fn delivered(&self, bytes: usize) {
+        self.0.delivered(bytes);
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     pieces: VecDeque<BytesMut>,

@@ -37,7 +37,7 @@ pub use connection::{Connection, Sent};
 pub use dial::{Dialler, Reader, Writer, prepare};
 pub use leaving::{Goal, Leaving, OnTheirWay, Passage};
 pub use link::Link;
-pub use mailbox::{Delivery, End};
+pub use mailbox::{Delivery, End, Unread};
 pub use opening::{Binding, Content, Opening, canonical};
 pub use pool::{Order, PoolConfig, TrunkPool};
 pub use tls::{TlsClient, TlsClients, TlsError, load as load_tls};

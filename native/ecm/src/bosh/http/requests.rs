@@ -289,12 +289,7 @@ impl HttpConnection {
             return Err(Answer::terminate(Condition::RemoteConnectionFailed));
         }
         let security = self.security(head);
-        let session = Arc::new(SharedSession::new(
-            session,
-            upstream,
-            security,
-            &registries.backlogs,
-        ));
+        let session = SharedSession::new(session, upstream, security, &registries.backlogs);
         session.settle(now);
         self.sessions.insert(Arc::clone(&session), now);
         Ok(session)

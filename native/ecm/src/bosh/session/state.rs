@@ -244,7 +244,7 @@ impl BoshSession {
 
     /// By when its client has to log in.
     pub fn login_due(&self) -> Option<Instant> {
-        let is_due = !self.is_logged_in() && matches!(self.lifecycle, Lifecycle::Open);
+        let is_due = self.login.is_timed() && matches!(self.lifecycle, Lifecycle::Open);
         self.login_due.filter(|_| is_due)
     }
 

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Wake, Waker};
 
 use megaphone_trunk::proxy::ChannelBindings;
+use megaphone_xmpp::framing::Control;
 
 use super::super::shared::{Fetched, Security, SharedSession};
 use super::*;
 use crate::backlog::Backlogs;
-use crate::node::testing;
+use crate::node::{Nodes, testing};
 use crate::session::Session;
 use crate::trunk::testing::Ejabberd;
 use crate::trunk::{Binding, Content, Opening};
@@ -38,7 +39,15 @@ impl Waiting {
 
 /// A session whose requests 100 and 101 are held, with both connections.
 fn two_are_held(hold: u32) -> (Arc<SharedSession>, Ejabberd, u32) {
-    let (nodes, mut ejabberd) = testing::start();
+    let (nodes, ejabberd) = testing::start();
+    two_are_held_at(hold, &nodes, ejabberd)
+}
+
+fn two_are_held_at(
+    hold: u32,
+    nodes: &Arc<Nodes>,
+    mut ejabberd: Ejabberd,
+) -> (Arc<SharedSession>, Ejabberd, u32) {
     let now = Instant::now();
     let sid = Sid::random().unwrap();
     let body = format!(
@@ -61,15 +70,9 @@ fn two_are_held(hold: u32) -> (Arc<SharedSession>, Ejabberd, u32) {
     let stream = Session::open(login, &opening, first, 1 << 20).unwrap();
     session.outgoing_taken();
     let backlogs = Arc::new(Backlogs::new(1 << 20));
-    let cell = Arc::new(SharedSession::new(
-        session,
-        Upstream::Open(
-            stream,
-            Box::new(crate::bosh::upstream::Home::of(nodes, &opening)),
-        ),
-        Security::Plain,
-        &backlogs,
-    ));
+    let home = crate::bosh::upstream::Home::of(Arc::clone(nodes), &opening);
+    let upstream = Upstream::Open(stream, Box::new(home));
+    let cell = SharedSession::new(session, upstream, Security::Plain, &backlogs);
     let (id, _) = ejabberd.opened();
     ask(&cell, 101);
     (cell, ejabberd, id)
@@ -143,4 +146,63 @@ fn when_the_connection_breaks_that_ejabberd_wakes_another_one_takes_its_place() 
     assert!(first.was_woken() && !polls(&cell, 100, &first_waker));
     ejabberd.send_document(id, "<a/>");
     assert!(first.was_woken() && polls(&cell, 100, &first_waker));
+}
+
+#[tokio::test]
+async fn a_session_moves_to_another_trunk_while_its_client_has_no_request_here() {
+    async fn others_run() {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let (nodes, old) = testing::start();
+    let (cell, mut old, id) = two_are_held_at(1, &nodes, old);
+    let mut new = nodes.add_trunk();
+    let (waiting, waker) = Waiting::new();
+    assert!(!polls(&cell, 101, &waker));
+    for document in [
+        "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' id='1' from='a' version='1.0'/>",
+        "<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>",
+        "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+        "<iq xmlns='jabber:client' type='result'/>",
+    ] {
+        old.send_document(id, document);
+    }
+    assert!(waiting.was_woken() && polls(&cell, 101, &waker));
+    old.received(id);
+    // What comes for it waits.
+    old.send_document(id, "<a/>");
+    others_run().await;
+    assert!(!waiting.was_woken());
+    for ejabberd in [&old, &new] {
+        ejabberd.says_version("v");
+    }
+    old.is_left();
+    old.go_away();
+    others_run().await;
+    assert_eq!(old.controls(id), ["Mark"]);
+    old.say(id, &Control::Token(b"token"));
+    others_run().await;
+    let (next, header) = new.opened();
+    assert_eq!(header.takeover.as_deref(), Some(&b"token"[..]));
+    old.say(id, &Control::Moved);
+    old.finish(id);
+    others_run().await;
+    assert_eq!(new.controls(next), ["Go"]);
+    assert!(old.is_gone(id));
+    // The client gets all in order.
+    new.send_document(next, "<b/>");
+    for (rid, document) in [(102, "<a/>"), (103, "<b/>")] {
+        ask(&cell, rid);
+        while !polls(&cell, rid, &waker) {
+            others_run().await;
+        }
+        match cell.fetch(rid, Instant::now()) {
+            Fetched::Answer(answer) => {
+                let body = String::from_utf8(answer.body.to_vec()).unwrap();
+                assert!(body.contains(document), "{body}");
+            }
+            other => panic!("expected an answer, got {other:?}"),
+        }
+    }
 }

@@ -113,7 +113,7 @@ fn before_the_login_a_request_brings_no_more_than_a_login_needs() {
     assert_eq!(text(&answer), terminated("policy-violation"));
     for login in [
         "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
-        "<iq/>",
+        "<message/>",
     ] {
         let mut world = established(HOLD_ONE);
         world.ask(101, "", "");
@@ -121,6 +121,14 @@ fn before_the_login_a_request_brings_no_more_than_a_login_needs() {
         world.ask(102, "", &large);
         assert_eq!(world.taken().len(), 1, "after {login}");
     }
+    // Anybody gets one.
+    let mut world = established(HOLD_ONE);
+    world.ask(101, "", "");
+    world.says(&["<iq type='error'/>"]);
+    let Taken::Refused(answer) = world.request(102, "", &large) else {
+        panic!("it is too large");
+    };
+    assert_eq!(text(&answer), terminated("policy-violation"));
 }
 
 #[test]

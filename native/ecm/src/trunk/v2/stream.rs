@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::mux::{Multiplexer, MuxStage};
 use super::streams::Opened;
 use crate::trunk::leaving::Passage;
-use crate::trunk::mailbox::Mailbox;
+use crate::trunk::mailbox::{Mailbox, Unread};
 use crate::trunk::usage::Kind;
 use crate::trunk::{Sent, TrunkLost};
 
@@ -125,6 +125,11 @@ impl Stream {
     /// Whether it is in this trunk.
     pub fn is_in(&self, mux: &Arc<Multiplexer>) -> bool {
         Arc::ptr_eq(&self.mux, mux)
+    }
+
+    /// What of that its client has not taken, whatever becomes of the stream.
+    pub fn unread(&self) -> Unread {
+        Unread::of(&self.mailbox)
     }
 
     /// What comes for the client.
