@@ -6,13 +6,14 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([shared/1, drained/1, maintained/1, stopped_and_continued/1, restarted/1, found_by_name/1]).
+-export([shared/1, drained/1, maintained/1, stopped_and_continued/1, restarted/1, found_by_name/1,
+         strangers_that_do_not_log_in/1]).
 
 suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
-    [shared, drained, maintained, stopped_and_continued, restarted, found_by_name].
+    [shared, drained, maintained, stopped_and_continued, restarted, found_by_name, strangers_that_do_not_log_in].
 
 init_per_suite(Config) ->
     Dir = proplists:get_value(priv_dir, Config),
@@ -37,14 +38,14 @@ start_ejabberd(Dir, Ip, Port) ->
 
 init_per_testcase(Case, Config) ->
     Dir = filename:join(proplists:get_value(priv_dir, Config), Case),
-    [Port, DnsPort] = megaphone_test_port:free(2),
+    [Port, DnsPort, HttpPort] = megaphone_test_port:free(3),
     %% The path of a Unix socket has no more than some hundred bytes, of which the suite's folder alone takes more.
     Socket = filename:join("/tmp", "megaphone-nodes-" ++ os:getpid() ++ ".sock"),
     Dns = start_dns(Case, Dir, DnsPort),
     {ok, Ecm} = megaphone_test_ecm:start(#{dir => Dir, port => Port, trunk_port => 0, await => port,
-                                           config => ecm_config(Port, Socket, nodes(Case, Config, DnsPort))}),
+                                           config => ecm_config(Port, HttpPort, Socket, nodes(Case, Config, DnsPort))}),
     [megaphone_test_ecm:await_output(Ecm, ["trunk to ", Name, " is up"]) || Name <- names(Case, Config)],
-    [{ecm, Ecm}, {port, Port}, {socket, Socket}, {dns, Dns}, {dir, Dir} | Config].
+    [{ecm, Ecm}, {port, Port}, {http, HttpPort}, {socket, Socket}, {dns, Dns}, {dir, Dir} | Config].
 
 end_per_testcase(_, Config) ->
     ok = megaphone_test_ecm:stop(proplists:get_value(ecm, Config)),
@@ -55,16 +56,19 @@ end_per_testcase(_, Config) ->
     [megaphone_test_wait:until("no session to be left", fun() -> online(Config, Name) =:= 0 end) || Name <- [a, b]],
     ok.
 
-ecm_config(Port, Socket, Nodes) ->
+ecm_config(Port, HttpPort, Socket, Nodes) ->
     ["[trunk]\ntrunks = 2\nbackoff_max = \"200ms\"\n"
      "[[listener]]\naddress = \"127.0.0.1:", integer_to_list(Port), "\"\nkind = \"xmpp\"\nstarttls = \"off\"\n"
+     "[[listener]]\naddress = \"127.0.0.1:", integer_to_list(HttpPort), "\"\n"
      "[control]\nsocket = \"", Socket, "\"\n"
      %% No session can move between nodes that are in no cluster.
-     "[nodes]\nrebalance = false\nslow_start = \"0s\"\nping_interval = \"1s\"\nping_timeout = \"3s\"\neject_min = \"1s\"\n", Nodes].
+     "[nodes]\nrebalance = false\nmaintenance_timeout = \"0s\"\nslow_start = \"0s\"\nping_interval = \"1s\"\nping_timeout = \"3s\"\neject_min = \"1s\"\n", Nodes].
 
 nodes(found_by_name, Config, DnsPort) ->
     ["name_servers = [\"127.0.0.1:", integer_to_list(DnsPort), "\"]\n"
      "[[node]]\naddress = \"ejabberd.test:", integer_to_list(trunk_port(Config)), "\"\n"];
+nodes(strangers_that_do_not_log_in, Config, DnsPort) ->
+    ["login_timeout = \"500ms\"\neject_after = 3\n", nodes(any, Config, DnsPort)];
 nodes(_, Config, _) ->
     [["[[node]]\naddress = \"", Ip, ":", integer_to_list(trunk_port(Config)), "\"\nname = \"", Name, "\"\n"]
      || {Name, Ip} <- addresses()].
@@ -174,6 +178,39 @@ found_by_name(Config) ->
     output(Config, ["node ", by_name(Config, "127.0.0.2"), " has left"]),
     ?assertMatch([_], table(Config)).
 
+%% Confirms that no node is left because of clients that begin to log in and don't go on, or don't take the answer.
+strangers_that_do_not_log_in(Config) ->
+    Strangers = lists:seq(1, 10),
+    Silent = [begin
+                  {ok, Client} = megaphone_test_c2s:open(target(Config), <<"localhost">>, #{}),
+                  %% ejabberd answers it to nobody.
+                  {ok, Said} = megaphone_test_c2s:send(Client, "<presence type='error'/>"),
+                  Said
+              end || _ <- Strangers],
+    Http = {{127, 0, 0, 1}, proplists:get_value(http, Config)},
+    Wrong = base64:encode(<<0, "user1", 0, "wrong">>),
+    [begin
+         {ok, Client} = megaphone_test_bosh:open(Http, <<"localhost">>, #{}),
+         Asked = megaphone_test_bosh:post(Client, ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>",
+                                                   Wrong, "</auth>"]),
+         megaphone_test_bosh:drop(Asked)
+     end || _ <- Strangers],
+    megaphone_test_wait:until("ejabberd's answers", fun() -> failures(Config) >= length(Strangers) end),
+    megaphone_test_wait:until("no login to be waited for",
+                              fun() -> [] =:= [Row || Row <- table(Config), not has_word(<<"^0/">>, Row)] end),
+    [?assertEqual({<<"well">>, <<"0">>}, {lists:nth(3, Row), lists:last(Row)}) || Row <- table(Config)],
+    [megaphone_test_c2s:close(Client) || Client <- Silent],
+    logout(talk(login(Config, 1, 2))).
+
+failures(Config) ->
+    lists:sum([case re:run(megaphone_test_ejabberd:log(ejabberd(Config, Name)), "Failed c2s PLAIN", [global]) of
+                   {match, Lines} -> length(Lines);
+                   nomatch -> 0
+               end || Name <- [a, b]]).
+
+has_word(Pattern, Row) ->
+    lists:any(fun(Word) -> re:run(Word, Pattern) =/= nomatch end, Row).
+
 await_well(Config) ->
     megaphone_test_wait:until("b to be well", fun() ->
                                                       [_, [_, _, Condition | _]] = table(Config),
@@ -190,8 +227,10 @@ user(N) ->
     <<"user", (integer_to_binary(N))/binary>>.
 
 login(Config, From, To) ->
-    Target = {{127, 0, 0, 1}, proplists:get_value(port, Config)},
-    [megaphone_test_xmpp:login(megaphone_test_c2s, Target, user(N), #{}) || N <- lists:seq(From, To)].
+    [megaphone_test_xmpp:login(megaphone_test_c2s, target(Config), user(N), #{}) || N <- lists:seq(From, To)].
+
+target(Config) ->
+    {{127, 0, 0, 1}, proplists:get_value(port, Config)}.
 
 %% @doc Each says something to itself.
 talk(Clients) ->

@@ -19,7 +19,7 @@ use super::one::Node;
 use super::owed::Owed;
 use super::roster::{Choice, Roster};
 use crate::metrics::LOGIN_WAITS;
-use crate::trunk::{Connection, Kind, Opening};
+use crate::trunk::{Connection, Kind, Opening, Unread};
 
 /// Whose turn it is to log in.
 #[derive(Debug)]
@@ -37,9 +37,17 @@ pub struct Login {
     number: u64,
     /// Where its session is, once it is open.
     node: Option<Arc<Node>>,
+    /// And what has come there that its client has not taken.
+    unread: Option<Unread>,
+    /// How many bytes its client has sent.
+    sent: usize,
     /// What ejabberd took for its answers so far.
     spent: Duration,
 }
+
+/// What a client sends beyond this, ejabberd may read at the pace of its shaper: that it does not answer in time says
+/// nothing of how it is (bytes). No login takes so much.
+const UNHINDERED: usize = 16 * 1024;
 
 /// How many logins there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +99,8 @@ impl Logins {
             logins: Arc::clone(self),
             number,
             node: None,
+            unread: None,
+            sent: 0,
             spent: Duration::ZERO,
         }
     }
@@ -124,14 +134,16 @@ impl Logins {
         }
     }
 
-    /// A login that was not answered for so long no longer keeps others from theirs: there may be nothing to
-    /// answer.
+    /// A login that was not answered for so long no longer keeps others from theirs. If it is the client who does not
+    /// take the answer, or does not go on, its node is not held to it.
     fn forget_slow(&self, timeout: Duration) {
         let now = Instant::now();
         let mut state = self.state.lock();
         let rules = self.roster.rules();
-        while let Some(node) = state.running.take_since(now - timeout) {
-            node.login_unanswered(timeout, now, &rules.health);
+        while let Some(debt) = state.running.take_since(now - timeout) {
+            if debt.is_nodes_fault() {
+                debt.node.login_unanswered(timeout, now, &rules.health);
+            }
         }
         self.admit(state);
     }
@@ -155,7 +167,7 @@ impl Logins {
             if let Some(node) = node {
                 node.admit();
                 state.admitted.insert(number, Arc::clone(&node));
-                state.running.add(number, node, now);
+                state.running.add(number, node, None, now);
             }
         }
         let is_first = was_idle && !state.running.is_empty();
@@ -200,6 +212,7 @@ impl Login {
                 },
             };
             if let Some(connection) = node.trunks().open(opening) {
+                self.unread = connection.unread();
                 self.goes_to(node);
                 return Some(connection);
             }
@@ -216,8 +229,14 @@ impl Login {
         }
     }
 
-    /// The client has gone on: ejabberd has to answer.
-    pub fn asked(&mut self) {
+    /// The client has sent so many bytes, which ejabberd need not answer.
+    pub const fn said(&mut self, bytes: usize) {
+        self.sent = self.sent.saturating_add(bytes);
+    }
+
+    /// The client has gone on, with so many bytes: ejabberd has to answer.
+    pub fn asked(&mut self, bytes: usize) {
+        self.said(bytes);
         let Some(node) = &self.node else {
             return;
         };
@@ -225,7 +244,7 @@ impl Login {
         let was_idle = state.running.is_empty();
         state
             .running
-            .add(self.number, Arc::clone(node), Instant::now());
+            .add(self.number, Arc::clone(node), self.answer(), Instant::now());
         drop(state);
         if was_idle {
             self.logins.running.notify_one();
@@ -258,10 +277,17 @@ impl Login {
         let mut state = self.logins.state.lock();
         if state.running.remove(self.number).is_some() {
             let node = Arc::clone(&node);
-            state.running.add(self.number, node, Instant::now());
+            state
+                .running
+                .add(self.number, node, self.answer(), Instant::now());
         }
         drop(state);
         self.node = Some(node);
+    }
+
+    /// Where ejabberd's answer comes, if it can be expected in time.
+    fn answer(&self) -> Option<Unread> {
+        self.unread.clone().filter(|_| self.sent <= UNHINDERED)
     }
 }
 
@@ -288,6 +314,7 @@ mod tests {
 
     use super::super::testing;
     use super::*;
+    use crate::trunk::testing::Ejabberd;
 
     /// Of one node that is up.
     fn logins(at_once: u64) -> Arc<Logins> {
@@ -383,9 +410,9 @@ mod tests {
         open(&mut two);
         one.answered();
         assert!(three.has_turn() && !four.has_turn());
-        one.asked();
-        one.asked();
-        two.asked();
+        one.asked(1);
+        one.asked(1);
+        two.asked(1);
         assert_eq!(logins.count().running, 3);
         two.answered();
         assert!(!four.has_turn());
@@ -415,6 +442,74 @@ mod tests {
         drop(slow);
         assert!(!logins.begin().has_turn());
         passing.abort();
+    }
+
+    /// A node that is left after two logins that it does not answer, and its ejabberd.
+    fn strict() -> (Arc<Logins>, Arc<Node>, Ejabberd) {
+        let node = testing::node("a", 0);
+        let ejabberd = Ejabberd::add(node.trunks());
+        let mut rules = testing::rules();
+        rules.health.eject_after = 2;
+        let roster = Roster::new(vec![Arc::clone(&node)], rules);
+        (Arc::new(Logins::new(Arc::new(roster))), node, ejabberd)
+    }
+
+    /// So long that they are given up.
+    async fn too_long(logins: &Logins) {
+        advance(LONGEST).await;
+        logins.forget_slow(LONGEST);
+        assert_eq!(logins.count().running, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_answer_is_left() {
+        let (logins, node, _ejabberd) = strict();
+        let mut all: [Login; 2] = begin(&logins);
+        all.iter_mut().for_each(open);
+        too_long(&logins).await;
+        assert!(node.ejected().is_some());
+        let (logins, node, _ejabberd) = strict();
+        let mut all: [Login; 2] = begin(&logins);
+        for login in &mut all {
+            open(login);
+            login.answered();
+            login.asked(100);
+        }
+        too_long(&logins).await;
+        assert!(node.ejected().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_not_left_for_what_clients_do_not_do() {
+        let (logins, node, mut ejabberd) = strict();
+        // Their turn has come, and they open no session.
+        let _never: [Login; 9] = begin(&logins);
+        too_long(&logins).await;
+        // ejabberd has answered, and they don't take it.
+        let mut silent: [Login; 9] = begin(&logins);
+        let connections: Vec<_> = silent
+            .iter_mut()
+            .map(|login| {
+                let mut connection = login.open(&testing::opening()).unwrap();
+                connection.try_send(b"<open/>").unwrap();
+                connection
+            })
+            .collect();
+        for _ in &connections {
+            let (id, _) = ejabberd.opened();
+            ejabberd.send(id, b"here");
+        }
+        too_long(&logins).await;
+        // What they sent is more than ejabberd's shaper lets through.
+        let mut eager: [Login; 9] = begin(&logins);
+        for login in &mut eager {
+            open(login);
+            login.answered();
+            login.said(10_000);
+            login.asked(10_000);
+        }
+        too_long(&logins).await;
+        assert_eq!(node.ejected(), None);
     }
 
     proptest! {

@@ -6,32 +6,55 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::one::Node;
+use crate::trunk::Unread;
 
 /// Each is counted at its node for as long as it is here.
 #[derive(Debug, Default)]
 pub struct Owed {
-    logins: HashMap<u64, (Arc<Node>, Instant)>,
+    logins: HashMap<u64, Debt>,
     /// The same, those that wait for the longest time first.
     by_time: BTreeSet<(Instant, u64)>,
 }
 
+/// A login that a node has to answer.
+#[derive(Debug)]
+pub struct Debt {
+    /// The node.
+    pub node: Arc<Node>,
+    since: Instant,
+    /// Where the answer comes. There is none while nothing was asked, or so much that it may take its time.
+    answer: Option<Unread>,
+}
+
+impl Debt {
+    /// Whether the node has been asked and has said nothing, so it is not the client who keeps it waiting.
+    pub fn is_nodes_fault(&self) -> bool {
+        self.answer.as_ref().is_some_and(Unread::is_empty)
+    }
+}
+
 impl Owed {
     /// A node has to answer a login. It counts once, from the first time on.
-    pub fn add(&mut self, login: u64, node: Arc<Node>, now: Instant) {
+    pub fn add(&mut self, login: u64, node: Arc<Node>, answer: Option<Unread>, now: Instant) {
         if self.logins.contains_key(&login) {
             return;
         }
         node.asked();
-        self.logins.insert(login, (node, now));
+        let debt = Debt {
+            node,
+            since: now,
+            answer,
+        };
+        self.logins.insert(login, debt);
         self.by_time.insert((now, login));
     }
 
     /// It has not to any more. Gives since when it had.
     pub fn remove(&mut self, login: u64) -> Option<Instant> {
-        let (node, since) = self.logins.remove(&login)?;
-        node.answered();
-        self.by_time.remove(&(since, login));
-        Some(since)
+        let debt = self.logins.remove(&login)?;
+        debt.node.answered();
+        self.by_time.remove(&(debt.since, login));
+        Some(debt.since)
     }
 
     /// Since when the one waits that waits for the longest time.
@@ -39,16 +62,16 @@ impl Owed {
         self.by_time.first().map(|(since, _)| *since)
     }
 
-    /// Removes the one that waits for the longest time, if it has since then. Gives its node.
-    pub fn take_since(&mut self, then: Instant) -> Option<Arc<Node>> {
+    /// Removes the one that waits for the longest time, if it has since then.
+    pub fn take_since(&mut self, then: Instant) -> Option<Debt> {
         let (since, login) = *self.by_time.first()?;
         if since > then {
             return None;
         }
         self.by_time.pop_first();
-        let (node, _) = self.logins.remove(&login)?;
-        node.answered();
-        Some(node)
+        let debt = self.logins.remove(&login)?;
+        debt.node.answered();
+        Some(debt)
     }
 
     /// How many there are.

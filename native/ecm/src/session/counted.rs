@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use megaphone_trunk::proxy::Transport;
+use megaphone_xmpp::framing::is_login_step;
 
 use super::login::{LoginProgress, LoginStep};
 use crate::metrics::{
@@ -23,6 +24,13 @@ pub struct Counted {
 /// leave more room free.
 #[derive(Debug, Default)]
 pub struct Running(Option<Box<Begun>>);
+
+impl Running {
+    /// Whether the login waits for ejabberd's answer once ejabberd has this document.
+    pub fn awaits_answer_to(&self, document: &[u8]) -> bool {
+        self.0.is_some() && is_login_step(document)
+    }
+}
 
 #[derive(Debug)]
 struct Begun {
@@ -80,12 +88,14 @@ impl Counted {
         }
     }
 
-    /// ejabberd was sent a document of so many bytes.
-    pub fn client_sent(bytes: usize, Running(running): &mut Running) {
+    /// ejabberd was sent a document of so many bytes, whose [answer](Running::awaits_answer_to) is awaited or not.
+    pub fn client_sent(bytes: usize, is_answered: bool, Running(running): &mut Running) {
         DOCUMENTS.of(Direction::In).add(1);
         DOCUMENT_BYTES.of(Direction::In).add(bytes as u64);
-        if let Some(begun) = running {
-            begun.login.asked();
+        match running {
+            Some(begun) if is_answered => begun.login.asked(bytes),
+            Some(begun) => begun.login.said(bytes),
+            None => {}
         }
     }
 
@@ -148,7 +158,7 @@ mod tests {
             for document in documents {
                 counted.server_sent(document.as_bytes(), &mut running);
             }
-            Counted::client_sent(1, &mut running);
+            Counted::client_sent(1, true, &mut running);
             let running = nodes.logins().running;
             assert_eq!(running == 1, goes_on, "{documents:?}");
         }

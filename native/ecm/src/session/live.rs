@@ -42,6 +42,15 @@ pub struct Session {
     pub(super) moving: Option<Box<Moving>>,
 }
 
+/// What became of a message.
+struct Written {
+    sent: Sent,
+    /// Of its document.
+    length: usize,
+    /// Whether a login waits for the answer.
+    is_answered: bool,
+}
+
 /// A document can't be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -121,8 +130,8 @@ impl Session {
     /// it. The first one says that the client is gone, and may be empty; from then on ejabberd sends no more,
     /// and ends its side.
     pub(super) fn try_give_back(&mut self, document: &[u8]) -> Result<Sent, SendError> {
-        let (sent, _) = self.send_message(|out| put_given_back(out, document))?;
-        Ok(sent)
+        let written = self.send_message(|out| put_given_back(out, document))?;
+        Ok(written.sent)
     }
 
     /// The next document from ejabberd. The window is returned with it, so it is to be asked for only when
@@ -206,6 +215,11 @@ impl Session {
         self.counted.progress().is_logged_in()
     }
 
+    /// Whether the time that its login takes is looked after here.
+    pub fn is_login_timed(&self) -> bool {
+        self.counted.progress().is_timed()
+    }
+
     /// Whether there may be something for [`next`](Self::next), or room for
     /// [`try_send`](Self::try_send), that was not there when this was last ready. It wakes the task that
     /// asked last.
@@ -226,34 +240,41 @@ impl Session {
         &mut self,
         put: impl FnOnce(&mut Vec<u8>) -> Result<(), MessageError>,
     ) -> Result<Sent, SendError> {
-        let (sent, length) = self.send_message(put)?;
-        match sent {
+        let written = self.send_message(put)?;
+        match written.sent {
             Sent::Sent => {
-                let length = length.saturating_sub(LENGTH_PREFIX);
-                Counted::client_sent(length, &mut self.login);
+                Counted::client_sent(written.length, written.is_answered, &mut self.login);
             }
             Sent::Refused if self.is_moving() => {}
             Sent::Refused => WINDOWS_SHUT.add(1),
         }
-        Ok(sent)
+        Ok(written.sent)
     }
 
-    /// Gives the message's length too.
     fn send_message(
         &mut self,
         put: impl FnOnce(&mut Vec<u8>) -> Result<(), MessageError>,
-    ) -> Result<(Sent, usize), SendError> {
+    ) -> Result<Written, SendError> {
         if self.is_moving() {
-            return Ok((Sent::Refused, 0));
+            return Ok(Written {
+                sent: Sent::Refused,
+                length: 0,
+                is_answered: false,
+            });
         }
         MESSAGE.with_borrow_mut(|message| {
             message.clear();
             put(message)?;
             let result = self.channel.connection.try_send(message);
-            let length = message.len();
+            let document = message.get(LENGTH_PREFIX..).unwrap_or_default();
+            let (length, is_answered) = (document.len(), self.login.awaits_answer_to(document));
             message.clear();
             message.shrink_to(KEPT);
-            Ok((result?, length))
+            Ok(Written {
+                sent: result?,
+                length,
+                is_answered,
+            })
         })
     }
 }

@@ -111,6 +111,29 @@ impl<'a> Kind<'a> {
     }
 }
 
+/// Whether the server has to answer a document of a client that logs in: a step of its login, or a request. Of much
+/// else it says nothing, as of an error.
+pub fn is_login_step(document: &[u8]) -> bool {
+    let Some(root) = Root::new(document) else {
+        return false;
+    };
+    let namespace = root.namespace();
+    match (
+        root.local_name(),
+        namespace.as_deref().unwrap_or(namespace::CLIENT),
+    ) {
+        ("open", namespace::FRAMING)
+        | ("auth" | "response" | "abort", namespace::SASL)
+        | ("authenticate" | "response" | "abort" | "next", namespace::SASL2)
+        | ("resume" | "enable", namespace::SM_2 | namespace::SM_3) => true,
+        ("iq", namespace::CLIENT) => {
+            let kind = root.attribute("type");
+            matches!(kind.as_deref(), Some("get" | "set"))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a `<success/>` of SASL2 has given its client a resource (XEP-0386), or its old session
 /// (XEP-0198).
 pub fn has_resource(success: &[u8]) -> bool {
@@ -234,6 +257,42 @@ mod tests {
             assert_eq!(Kind::of(document.as_bytes()), Some(kind), "{document}");
         }
         assert_eq!(Kind::of(b"text"), None);
+    }
+
+    #[test]
+    fn the_steps_of_a_login_are_answered_and_not_all_else() {
+        const SASL: &str = "xmlns='urn:ietf:params:xml:ns:xmpp-sasl'";
+        for (document, expected) in [
+            (
+                "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>",
+                true,
+            ),
+            (&format!("<auth {SASL} mechanism='PLAIN'>AA==</auth>"), true),
+            (&format!("<response {SASL}/>"), true),
+            (&format!("<abort {SASL}/>"), true),
+            (
+                "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'>",
+                true,
+            ),
+            ("<resume xmlns='urn:xmpp:sm:3' h='1' previd='2'/>", true),
+            ("<iq type='set' id='1'><bind/></iq>", true),
+            ("<iq xmlns='jabber:client' type='get'/>", true),
+            ("<iq type='result'/>", false),
+            ("<iq type='error'/>", false),
+            ("<iq/>", false),
+            ("<iq xmlns='other' type='get'/>", false),
+            ("<presence type='error'/>", false),
+            ("<message/>", false),
+            ("<auth/>", false),
+            ("<r xmlns='urn:xmpp:sm:3'/>", false),
+            (
+                "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>",
+                false,
+            ),
+            ("text", false),
+        ] {
+            assert_eq!(is_login_step(document.as_bytes()), expected, "{document}");
+        }
     }
 
     #[test]
