@@ -495,6 +495,8 @@ fn a_body_is_large_only_of_a_client_that_has_logged_in() {
         "<message xmlns='urn:other'/>",
         "<presence xmlns='urn:other'/>",
         "<iq xmlns='jabber:server'/>",
+        // Anybody gets one.
+        "<iq xmlns='jabber:client' type='error'/>",
     ];
     session.ask(101, "", "");
     ejabberd.send(session.stream, &named);

@@ -329,6 +329,8 @@ fn who_has_not_logged_in_may_send_less() {
         "<message xmlns='urn:other'/>",
         "<presence xmlns='urn:other'/>",
         "<iq xmlns='jabber:server'/>",
+        // Anybody gets one.
+        "<iq xmlns='jabber:client' type='error'/>",
     ] {
         let (mut client, id) = open(&ecm, &mut sessions);
         sessions.send(id, &[named]);
@@ -965,6 +967,26 @@ fn who_takes_too_long_is_told_so() {
         assert!(rest.contains(text), "{rest}");
         assert_eq!(sessions.said_to_the_end(id), said, "{input}");
     }
+}
+
+/// As who creates an account does, or logs in as in XEP-0078: ejabberd has a deadline of its own for that.
+#[test]
+fn who_gets_an_iq_before_the_login_may_take_its_time_and_log_in() {
+    let (_peer, ecm, mut sessions) = start(PLAIN, "[limits]\nauth_timeout = \"300ms\"\n");
+    let (mut stranger, _) = open(&ecm, &mut sessions);
+    let (mut client, id) = open(&ecm, &mut sessions);
+    sessions.send(id, &["<iq xmlns='jabber:client' type='result' id='1'/>"]);
+    client.until("/>");
+    // This one began before it.
+    stranger.rest();
+    client.send("<iq id='2'/>");
+    assert_eq!(sessions.document(id), "<iq xmlns='jabber:client' id='2'/>");
+    client.send(AUTH);
+    assert!(sessions.document(id).starts_with("<auth "));
+    sessions.send(id, &["<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"]);
+    client.until("/>");
+    client.send(HEADER);
+    assert!(sessions.document(id).starts_with("<open "));
 }
 
 #[test]

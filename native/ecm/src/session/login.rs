@@ -45,9 +45,15 @@ pub enum LoginStep {
 }
 
 impl LoginProgress {
-    /// Whether the client has logged in, as far as that shows: what lifts the limits of one that may be anybody.
-    pub fn is_logged_in(self) -> bool {
-        self != Self::Pending
+    /// Whether the client has logged in, as far as that shows: what lifts the limits of one that may be anybody. Of a
+    /// login of before SASL it shows with the first message or presence.
+    pub const fn is_logged_in(self) -> bool {
+        matches!(self, Self::LoggedIn | Self::Online)
+    }
+
+    /// Whether the time that it takes is looked after here.
+    pub fn is_timed(self) -> bool {
+        self == Self::Pending
     }
 
     /// ejabberd has sent a document.
@@ -91,7 +97,9 @@ mod tests {
             ("<success xmlns='urn:xmpp:sasl:2'>", true),
             ("<message/>", true),
             ("<presence/>", true),
-            ("<iq type='result'/>", true),
+            // Anybody gets one, with an error say.
+            ("<iq type='result'/>", false),
+            ("<iq type='error'/>", false),
             ("<success/>", false),
             ("<successes xmlns='urn:xmpp:sasl:2'>", false),
             ("<success xmlns='urn:other'/>", false),

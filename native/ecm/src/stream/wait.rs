@@ -11,7 +11,7 @@ use super::{Client, Ending, Stage};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::task;
 use crate::peer::wait::{Happened, Wait, Wanted};
-use crate::session::Cause;
+use crate::session::{Cause, Session};
 use crate::shutdown::Phase;
 
 impl Client {
@@ -86,12 +86,17 @@ impl Client {
             }
             Stage::Header => Expected::Header,
             Stage::Queued => Expected::Turn,
-            Stage::BeforeTls | Stage::Negotiating | Stage::Authenticating => Expected::Login,
-            Stage::Established if self.reader.is_within_document() => {
-                Expected::Document(self.documents)
+            Stage::BeforeTls => Expected::Login,
+            Stage::Negotiating | Stage::Authenticating if self.is_login_timed() => Expected::Login,
+            _ if self.reader.is_within_document() => Expected::Document(self.documents),
+            Stage::Negotiating | Stage::Authenticating | Stage::Established => {
+                Expected::Anything(self.reads)
             }
-            Stage::Established => Expected::Anything(self.reads),
         }
+    }
+
+    fn is_login_timed(&self) -> bool {
+        self.session.as_ref().is_none_or(Session::is_login_timed)
     }
 
     fn missed(&mut self, missed: Missed) -> Result<(), Ending> {

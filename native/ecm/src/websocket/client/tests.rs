@@ -400,6 +400,8 @@ async fn more_may_come_at_once_after_the_login() {
         "<message xmlns='urn:other'/>",
         "<presence xmlns='urn:other'/>",
         "<iq xmlns='jabber:server'/>",
+        // Anybody gets one.
+        "<iq xmlns='jabber:client' type='error'/>",
     ] {
         let (mut browser, mut ejabberd, id) = start().await;
         ejabberd.send_document(id, named);

@@ -11,7 +11,7 @@ use super::clock::silence;
 use super::state::{Client, ReadyState};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::task::Ending;
-use crate::session::Cause;
+use crate::session::{Cause, Session};
 use crate::websocket::close::CloseCode;
 
 /// How long a client may take to answer a close frame.
@@ -68,7 +68,8 @@ impl Client {
                 next = (deadline, missed);
             }
         };
-        if self.ready_state == ReadyState::Open && !self.xmpp.is_logged_in() {
+        let is_timed = self.session.as_ref().is_none_or(Session::is_login_timed);
+        if self.ready_state == ReadyState::Open && !self.xmpp.is_logged_in() && is_timed {
             if self.is_queued() {
                 sooner(clock.since + limits.login_wait, Missed::Turn);
             } else {
