@@ -376,11 +376,11 @@ remaining(infinity) -> infinity;
 remaining(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 
 add(Status, Acc) ->
-    maps:fold(fun(errors, Errors, Sum) -> Sum#{errors := add_errors(Errors, maps:get(errors, Sum))};
+    maps:fold(fun(Key, Counts, Sum) when is_map(Counts) -> Sum#{Key := add_counts(Counts, maps:get(Key, Sum))};
                  (Key, Value, Sum) -> maps:update_with(Key, fun(V) -> V + Value end, Sum)
               end, Acc, Status).
 
-add_errors(Errors, Sum) ->
+add_counts(Counts, Sum) ->
     maps:fold(fun(Kind, Count, Acc) ->
                       maps:update_with(Kind, fun(C) -> C + Count end, Count, Acc)
-              end, Sum, Errors).
+              end, Sum, Counts).

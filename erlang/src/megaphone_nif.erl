@@ -10,7 +10,7 @@
 
 -export([load_error/0]).
 %% The trunk: its reader feeds it, its writer takes its output.
--export([open/1, set_peername/2, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
+-export([open/1, set_peername/2, set_tls/3, set_writer/2, feed/2, feed_dirty/2, take_output/2, own/3,
          sweep/1, tick/1, held_up/1, drain/1, in_flight/1, sessions/1, is_serving/1, has_output/1, lose/1,
          number/1, version/1, status/1]).
 %% A connection.
@@ -19,12 +19,12 @@
          transport/2, take_channel_bindings/2, take_certificate/2, take_http_fields/2, take_takeover/2,
          peername/2, sockname/2]).
 %% All trunks.
--export([admit/2, trunks/0, trunk/1, ended/0]).
+-export([admit/2, trunks/0, trunk/1, ended/0, last_end/0]).
 %% The decoders by themselves.
 -export([decode_packet/2, proxy_header/1, parse/2, parse_dirty/2]).
 
 -export_type([trunk/0, handle/0, opened/0, left/0, protocol/0, settings/0, ceiling/0, wait/0, status/0,
-              trunk_status/0, address/0]).
+              trunk_status/0, session_transport/0, address/0]).
 
 -on_load(load/0).
 
@@ -69,12 +69,22 @@
       buffered := non_neg_integer(),
       unsent := non_neg_integer(),
       waiters := non_neg_integer(),
+      %% Those that are open, logged in or not.
+      sessions := #{session_transport() := non_neg_integer()},
       errors := #{atom() => pos_integer()}}.
+%% How the client of a session is connected.
+-type session_transport() :: tcp | tls | websocket | bosh.
 -type trunk_status() ::
     #{number := pos_integer(),
       reader := pid(),
       peername := address(),
       sockname := address(),
+      %% 0 until the first byte has come.
+      version := 0..2,
+      %% Seconds of Unix time.
+      since := non_neg_integer(),
+      draining := boolean(),
+      tls := none | {Version :: binary(), Certificate :: binary()},
       status := status()}.
 -type traffic() :: {Bytes :: non_neg_integer(), Count :: non_neg_integer(),
                     Largest :: non_neg_integer()}.
@@ -94,6 +104,10 @@ open(_Settings) -> ?NOT_LOADED.
 %% @doc The trunk's peer is another than it seemed at {@link open/1}.
 -spec set_peername(trunk(), address()) -> ok.
 set_peername(_Trunk, _Peername) -> ?NOT_LOADED.
+
+%% @doc The trunk goes by TLS of that version, and its peer has the certificate of that name.
+-spec set_tls(trunk(), Version :: binary(), Certificate :: binary()) -> ok.
+set_tls(_Trunk, _Version, _Certificate) -> ?NOT_LOADED.
 
 %% @doc Names the process that gets `{'$megaphone', 0}' when there is output.
 -spec set_writer(trunk(), pid()) -> ok.
@@ -285,6 +299,10 @@ trunk(_Number) -> ?NOT_LOADED.
 %% @doc The sums of what the trunks that have ended had counted, with the refusals of {@link admit/2}.
 -spec ended() -> status().
 ended() -> ?NOT_LOADED.
+
+%% @doc When the last trunk that had said a frame ended (seconds of Unix time); 0 if none has.
+-spec last_end() -> non_neg_integer().
+last_end() -> ?NOT_LOADED.
 
 %% @doc erlang:decode_packet/3 without options, by the decoder that sockets use.
 -spec decode_packet(http | http_bin | httph | httph_bin, binary()) ->

@@ -59,7 +59,7 @@ wrong_terms_are_badarg(_Config) ->
               sweep => [trunk], tick => [trunk], held_up => [trunk], drain => [trunk], in_flight => [trunk],
               sessions => [trunk], is_serving => [trunk], has_output => [trunk],
               lose => [trunk], number => [trunk], version => [trunk], status => [trunk],
-              set_peername => [trunk, address], admit => [pid, size], trunk => [size],
+              set_peername => [trunk, address], set_tls => [trunk, binary, binary], admit => [pid, size], trunk => [size],
               recv => [trunk, handle, size], recv_dirty => [trunk, handle, size],
               send => [trunk, handle, iodata],
               reserve => [trunk, handle, size], unreserve => [trunk, handle],

@@ -5,9 +5,10 @@ use std::ops::Deref;
 use std::panic::RefUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
+use std::time::SystemTime;
 
-use megaphone_socket::Status;
 use megaphone_socket::config::Config;
+use megaphone_socket::{Sessions, Status};
 use parking_lot::Mutex;
 use rustler::{LocalPid, ResourceArc};
 
@@ -33,6 +34,10 @@ pub(crate) struct SharedTrunk {
     trunk: megaphone_socket::Trunk<LocalPid>,
     pub(crate) sockname: Address,
     peername: Mutex<Address>,
+    /// The version of TLS, and whose certificate its peer has.
+    tls: Mutex<Option<(String, String)>>,
+    /// When it began (seconds of Unix time).
+    pub(crate) since: u64,
     listener: LocalPid,
 }
 
@@ -48,6 +53,8 @@ impl Deref for SharedTrunk {
 // and takes the trunk along; parking_lot's locks have no poison to say so.
 impl RefUnwindSafe for SharedTrunk {}
 
+/// When the last trunk that had said a frame ended (seconds of Unix time); 0: none has.
+static LAST_END: AtomicU64 = AtomicU64::new(0);
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
 /// What the trunks that are gone had counted, and what was refused to become one.
@@ -97,6 +104,8 @@ impl TrunkResource {
             trunk,
             sockname,
             peername: Mutex::new(peername),
+            tls: Mutex::default(),
+            since: unix_time(),
             listener,
         });
         REGISTRY.lock().add(&shared);
@@ -128,6 +137,17 @@ pub(crate) fn admit(listener: LocalPid, most: usize) -> bool {
     has_room
 }
 
+/// When the last trunk that had said a frame ended (seconds of Unix time); 0 if none has.
+pub(crate) fn last_end() -> u64 {
+    LAST_END.load(Ordering::Relaxed)
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
+
 /// The sum of what the trunks that are gone had counted.
 pub(crate) fn ended() -> Status {
     ENDED.lock().clone().unwrap_or_default()
@@ -143,6 +163,16 @@ impl SharedTrunk {
         *self.peername.lock() = peername;
     }
 
+    /// The version of TLS, and whose certificate its peer has; none without TLS.
+    pub(crate) fn tls(&self) -> Option<(String, String)> {
+        self.tls.lock().clone()
+    }
+
+    /// The handshake is done.
+    pub(crate) fn set_tls(&self, version: String, certificate: String) {
+        *self.tls.lock() = Some((version, certificate));
+    }
+
     /// Takes a lost trunk off the list and keeps what it had counted. Its references can outlive it
     /// for long: ejabberd hands sockets around in its messages, and they stay in heaps until these
     /// are collected.
@@ -151,10 +181,14 @@ impl SharedTrunk {
             return;
         }
         let mut status = self.trunk.status();
+        if status.frames_in > 0 {
+            LAST_END.store(unix_time(), Ordering::Relaxed);
+        }
         status.connections = 0;
         status.buffered = 0;
         status.unsent = 0;
         status.waiters = 0;
+        status.sessions = Sessions::default();
         ENDED.lock().get_or_insert_default().add(&status);
     }
 }

@@ -1,10 +1,12 @@
 //! The counters as maps.
 
-use megaphone_socket::Status;
+use megaphone_socket::{Sessions, Status};
 use rustler::{Atom, Encoder, Env, NifMap, Term};
 
 use crate::address::Address;
+use crate::atoms;
 use crate::resource::SharedTrunk;
+use crate::text::text;
 
 #[derive(NifMap)]
 struct StatusMap<'a> {
@@ -17,7 +19,16 @@ struct StatusMap<'a> {
     buffered: usize,
     unsent: usize,
     waiters: usize,
+    sessions: SessionsMap,
     errors: Term<'a>,
+}
+
+#[derive(NifMap)]
+struct SessionsMap {
+    tcp: usize,
+    tls: usize,
+    websocket: usize,
+    bosh: usize,
 }
 
 #[derive(NifMap)]
@@ -26,6 +37,10 @@ struct TrunkMap<'a> {
     reader: rustler::LocalPid,
     peername: Address,
     sockname: Address,
+    version: u8,
+    since: u64,
+    draining: bool,
+    tls: Term<'a>,
     status: Term<'a>,
 }
 
@@ -36,6 +51,15 @@ pub(crate) fn trunk_term<'a>(env: Env<'a>, shared: &SharedTrunk) -> Term<'a> {
         reader: shared.reader(),
         peername: shared.peername(),
         sockname: shared.sockname.clone(),
+        version: shared.version(),
+        since: shared.since,
+        draining: shared.is_draining(),
+        tls: match shared.tls() {
+            Some((version, certificate)) => {
+                (text(env, &version), text(env, &certificate)).encode(env)
+            }
+            None => atoms::none().encode(env),
+        },
         status: status_term(env, &shared.status()),
     }
     .encode(env)
@@ -58,7 +82,17 @@ pub(crate) fn status_term<'a>(env: Env<'a>, status: &Status) -> Term<'a> {
         buffered: status.buffered,
         unsent: status.unsent,
         waiters: status.waiters,
+        sessions: sessions_map(status.sessions),
         errors: Term::map_from_pairs(env, &errors).unwrap_or_else(|_| Term::map_new(env)),
     }
     .encode(env)
+}
+
+fn sessions_map(sessions: Sessions) -> SessionsMap {
+    SessionsMap {
+        tcp: sessions.tcp,
+        tls: sessions.tls,
+        websocket: sessions.websocket,
+        bosh: sessions.bosh,
+    }
 }

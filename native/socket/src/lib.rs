@@ -38,7 +38,7 @@ mod turns;
 mod watch;
 
 pub use connection::{Recv, Send, Statistics, Traffic};
-pub use counters::Status;
+pub use counters::{Sessions, Status};
 pub use handle::Handle;
 pub use overdue::Overdue;
 pub use sink::Sink;

@@ -140,6 +140,12 @@ fn set_peername(trunk: Trunk, peername: Address) -> Atom {
 }
 
 #[rustler::nif]
+fn set_tls(trunk: Trunk, version: String, certificate: String) -> Atom {
+    trunk.set_tls(version, certificate);
+    atoms::ok()
+}
+
+#[rustler::nif]
 fn status(env: Env<'_>, trunk: Trunk) -> Term<'_> {
     status_term(env, &trunk.status())
 }

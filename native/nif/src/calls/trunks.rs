@@ -31,3 +31,8 @@ fn trunk(env: Env<'_>, number: u64) -> Term<'_> {
 fn ended(env: Env<'_>) -> Term<'_> {
     status_term(env, &resource::ended())
 }
+
+#[rustler::nif]
+fn last_end() -> u64 {
+    resource::last_end()
+}

@@ -55,6 +55,9 @@ impl<P: Copy + Eq> Connection<P> {
                 self.protocol = preface.protocol;
                 self.origin = preface.origin.map(Box::new);
                 self.once = preface.once;
+                if self.protocol == Protocol::XmppFraming {
+                    around.counters.session_came(self.origin());
+                }
                 self.change_input(around, |input, config| {
                     let content = Input::Idle(preface.protocol.content());
                     if let Input::Preface(buffer) = std::mem::replace(input, content)

@@ -4,12 +4,16 @@ use super::waiting::wake_all;
 use super::{Connection, Hold, Incoming, Linked, Surroundings};
 use crate::link::Link;
 use crate::options::Active;
+use crate::origin::Protocol;
 use crate::sink::{Reason, Sink};
 use crate::slab::Fate;
 
 impl<P: Copy + Eq> Connection<P> {
     /// gen_tcp:close/1, or the owner's death: what was sent still goes out, then a close frame.
     pub(crate) fn release<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
+        if self.hold == Hold::Held && self.protocol == Protocol::XmppFraming {
+            around.counters.session_left(self.origin());
+        }
         self.hold = Hold::Released;
         self.active = Active::Passive;
         self.unreserve(around);

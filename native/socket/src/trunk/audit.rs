@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Trunk;
+use crate::counters::Counters;
 use crate::link::Link;
+use crate::origin::Protocol;
 use crate::sink::Process;
 use crate::slab::SHARDS;
 
@@ -41,6 +43,7 @@ impl<P: Process> Trunk<P> {
         queued.dedup();
         assert_eq!(queued.len(), in_queue, "a connection queues twice");
         let mut shut = 0;
+        let sessions = Counters::default();
         for shard in 0..SHARDS {
             self.connections.for_each(shard, |handle, connection| {
                 let pending = connection.queued();
@@ -49,6 +52,9 @@ impl<P: Process> Trunk<P> {
                 truth.waiters += connection.waits();
                 truth.pending += pending;
                 shut += connection.shut();
+                if connection.protocol() == Protocol::XmppFraming && !connection.is_released() {
+                    sessions.session_came(connection.origin());
+                }
                 assert!(
                     connection.is_shut()
                         || connection.is_in_turns()
@@ -61,6 +67,7 @@ impl<P: Process> Trunk<P> {
         assert_eq!(status.connections, truth.connections, "connections");
         assert_eq!(status.buffered, truth.buffered, "buffered");
         assert_eq!(status.waiters, truth.waiters, "waiters");
+        assert_eq!(status.sessions, sessions.read(0).sessions, "sessions");
         match self.link.get() {
             None => {}
             Some(Link::V1(v1)) => assert_eq!(v1.outbox.waiting(), truth.pending, "pending"),

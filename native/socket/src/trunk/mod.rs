@@ -102,6 +102,11 @@ impl<P: Process> Trunk<P> {
         }
     }
 
+    /// Whether it takes no new connections.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
     /// The counters.
     pub fn status(&self) -> Status {
         let mut status = self.counters.read(self.connections.len());
