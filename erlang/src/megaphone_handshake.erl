@@ -8,8 +8,9 @@
 -export_type([settings/0, result/0]).
 
 -type settings() :: #{proxy := boolean(), tls := megaphone_transport:tls()}.
-%% The peer is the one that the PROXY header names; `undefined' is the socket's own.
--type result() :: {ok, megaphone_transport:transport(), Peer :: megaphone_nif:address()} | {error, term()}.
+%% The address is the one that the PROXY header names; `undefined' is the socket's own.
+-type result() :: {ok, megaphone_transport:transport(), megaphone_nif:address(), megaphone_transport:peer()}
+                | {error, term()}.
 
 %% @doc Begins, by the socket's owner, which gets `{megaphone_handshake, Pid, result()}' from a process
 %% that is linked to it, and has the socket again then; or answers at once.
@@ -32,7 +33,7 @@ start(Socket, Settings) ->
 run(Owner, Socket, Settings) ->
     receive {go, Owner} -> ok end,
     Result = case read_header(Socket, Settings) of
-                 {ok, Peer} -> transport(secure(Socket, Settings), Peer);
+                 {ok, Address} -> transport(secure(Socket, Settings), Address);
                  {error, _} = Error -> Error
              end,
     Owner ! {?MODULE, self(), hand_over(Result, Owner)}.
@@ -47,7 +48,7 @@ read_header(Socket, Read) ->
                 {ok, Bytes} -> read_header(Socket, <<Read/binary, Bytes/binary>>);
                 {error, _} = Error -> Error
             end;
-        {ok, _Peer} = Done ->
+        {ok, _Address} = Done ->
             Done;
         {error, Text} ->
             {error, {proxy_header, Text}}
@@ -56,10 +57,15 @@ read_header(Socket, Read) ->
 secure(Socket, #{tls := none}) -> megaphone_transport:plain(Socket);
 secure(Socket, #{tls := Tls}) -> megaphone_transport:tls(Socket, Tls).
 
-transport({ok, Transport}, Peer) -> {ok, Transport, Peer};
-transport({error, _} = Error, _Peer) -> Error.
+transport({ok, Transport}, Address) ->
+    case megaphone_transport:peer(Transport) of
+        {ok, Peer} -> {ok, Transport, Address, Peer};
+        {error, _} = Error -> Error
+    end;
+transport({error, _} = Error, _Address) ->
+    Error.
 
-hand_over({ok, Transport, _Peer} = Result, Owner) ->
+hand_over({ok, Transport, _Address, _Peer} = Result, Owner) ->
     case megaphone_transport:controlling_process(Transport, Owner) of
         ok -> Result;
         {error, _} = Error -> Error

@@ -9,9 +9,9 @@
 
 -include_lib("kernel/include/logger.hrl").
 
-%% Connections that are refused for `max_trunks'; ends of trunks before and after their first frame;
+%% Trunks that are up; connections that are refused for `max_trunks'; ends of trunks before and after their first frame;
 %% connections in a trunk that get no owner; trunks that are full of output; messages that nobody knows.
--type kind() :: refused | unproven | ended | reset | held_up | stray.
+-type kind() :: begun | refused | unproven | ended | reset | held_up | stray.
 -type line() :: {logger:level(), io:format(), [term()]}.
 
 -define(IN_FULL, 100).
@@ -79,6 +79,7 @@ leave(Kind) ->
 write({Level, Format, Arguments}) ->
     ?LOG(Level, Format, Arguments).
 
+name(begun) -> megaphone_log_begun;
 name(refused) -> megaphone_log_refused;
 name(unproven) -> megaphone_log_unproven;
 name(ended) -> megaphone_log_ended;
@@ -86,6 +87,7 @@ name(reset) -> megaphone_log_reset;
 name(held_up) -> megaphone_log_held_up;
 name(stray) -> megaphone_log_stray.
 
+what(begun) -> "trunks came up";
 what(refused) -> "trunks were refused, as their listener had max_trunks of them,";
 what(unproven) -> "trunks ended before their first whole frame";
 what(ended) -> "trunks ended";

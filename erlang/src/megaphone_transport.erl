@@ -1,12 +1,14 @@
 %%% @doc A trunk's own socket, with or without TLS.
 -module(megaphone_transport).
 
--export([tls_options/1, plain/1, tls/2, controlling_process/2, enlarge/1, activate/2, send/2, event/2, format_error/1]).
+-export([tls_options/1, plain/1, tls/2, controlling_process/2, peer/1, enlarge/1, activate/2, send/2, event/2, format_error/1]).
 
--export_type([transport/0, tls/0]).
+-export_type([transport/0, tls/0, peer/0]).
 
 -opaque transport() :: {gen_tcp, inet:socket()} | {ssl, ssl:sslsocket()}.
 -type tls() :: none | [ssl:tls_server_option()].
+%% By whose certificate the peer is known; `none' without TLS.
+-type peer() :: none | {TlsVersion :: binary(), Certificate :: binary()}.
 
 %% {buffer, _}: how much one message may carry; see DESIGN's cost model for what it is worth.
 -define(BUFFERS, [{buffer, 65536}, {recbuf, 262144}, {sndbuf, 262144}]).
@@ -45,9 +47,11 @@ plain(Socket) ->
 tls(Socket, Options) ->
     case plain(Socket) of
         {ok, _} ->
-            case ssl:handshake(Socket, Options) of
-                {ok, TlsSocket} -> {ok, {ssl, TlsSocket}};
-                {error, _} = Error -> Error
+            Verify = megaphone_peer_certificate:verify_fun(self()),
+            case {ssl:handshake(Socket, [{verify_fun, Verify} | Options]), megaphone_peer_certificate:refused()} of
+                {{ok, TlsSocket}, none} -> {ok, {ssl, TlsSocket}};
+                {{error, Reason}, {ok, Name}} -> {error, {certificate, Name, Reason}};
+                {{error, _} = Error, none} -> Error
             end;
         {error, _} = Error ->
             Error
@@ -57,6 +61,20 @@ tls(Socket, Options) ->
 -spec controlling_process(transport(), pid()) -> ok | {error, term()}.
 controlling_process({gen_tcp, Socket}, Owner) -> gen_tcp:controlling_process(Socket, Owner);
 controlling_process({ssl, Socket}, Owner) -> ssl:controlling_process(Socket, Owner).
+
+%% @doc Whom it leads to.
+-spec peer(transport()) -> {ok, peer()} | {error, term()}.
+peer({gen_tcp, _}) ->
+    {ok, none};
+peer({ssl, Socket}) ->
+    case {ssl:connection_information(Socket, [protocol]), ssl:peercert(Socket)} of
+        {{ok, [{protocol, Version}]}, {ok, Certificate}} ->
+            {ok, {atom_to_binary(Version, utf8), megaphone_peer_certificate:name(Certificate)}};
+        {{error, _} = Error, _} ->
+            Error;
+        {_, {error, _} = Error} ->
+            Error
+    end.
 
 %% @doc Gives it the buffers of a busy trunk: those take 64 KiB at once.
 -spec enlarge(transport()) -> ok | {error, term()}.
@@ -92,7 +110,10 @@ event({ssl, _}, {ssl_error, _, Reason}) -> {error, Reason};
 event(_, _) -> none.
 
 %% @doc An error of a handshake, {@link send/2} or {@link event/2} as text.
--spec format_error(term()) -> string().
+-spec format_error(term()) -> unicode:chardata().
 format_error({proxy_header, Text}) -> binary_to_list(Text);
+format_error({certificate, Name, Reason}) ->
+    io_lib:format("~ts (the certificate of ~ts is refused)", [format_error(Reason), Name]);
 format_error(Reason) when is_atom(Reason) -> inet:format_error(Reason);
-format_error(Reason) -> ssl:format_error(Reason).
+%% Its texts of alerts end with a line break.
+format_error(Reason) -> string:trim(ssl:format_error(Reason)).

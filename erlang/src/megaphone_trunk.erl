@@ -16,7 +16,7 @@
 
 -behaviour(gen_server).
 
--export([start/2, start_link/2, accept/1]).
+-export([start/2, start_link/2, accept/1, close/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {socket :: inet:socket(),
@@ -26,7 +26,8 @@
                 is_proven = false :: boolean(),
                 trunk :: megaphone_nif:trunk(),
                 writer :: undefined | pid(),
-                peer :: megaphone_nif:address(),
+                address :: megaphone_nif:address(),
+                peer = none :: megaphone_transport:peer(),
                 owners :: megaphone_owner:options(),
                 sweep_interval :: pos_integer(),
                 sweep :: undefined | reference(),
@@ -44,6 +45,8 @@
 -define(ACTIVE, 100).
 %% A feed above this goes to a dirty scheduler (bytes).
 -define(DIRTY_FEED, 65536).
+%% How long a trunk may take to end in order (milliseconds).
+-define(CLOSE_TIMEOUT, 5000).
 %% Sweeps see a 64th of the connections each: all of them four times in an idle timeout.
 -define(SWEEPS, 256).
 
@@ -62,12 +65,25 @@ start_link(Socket, Opts) ->
 accept(Pid) ->
     gen_server:cast(Pid, accept).
 
+%% @doc Ends a trunk, and its connections with it: an admin wants it. Returns when it has ended.
+-spec close(pid()) -> ok.
+close(Pid) ->
+    Monitor = monitor(process, Pid),
+    gen_server:cast(Pid, close),
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> ok
+    after ?CLOSE_TIMEOUT ->
+        %% Its writer ends the connections then.
+        exit(Pid, kill),
+        receive {'DOWN', Monitor, process, Pid, _} -> ok end
+    end.
+
 -spec init({inet:socket(), [{atom(), term()}]}) -> {ok, #state{}}.
 init({Socket, Opts}) ->
     process_flag(trap_exit, true),
     process_flag(priority, low),
     Get = fun(Name) -> megaphone_listener_options:get(Name, Opts) end,
-    Peer = peername(Socket),
+    Address = peername(Socket),
     Acceptor = megaphone_listener_options:acceptor(Opts),
     Trunk = megaphone_nif:open(#{content => http,
                                  max_frame_size => Get(max_frame_size),
@@ -80,13 +96,13 @@ init({Socket, Opts}) ->
                                  frame_timeout => Get(frame_timeout),
                                  ceilings => megaphone_listener_options:ceilings(Opts),
                                  listener => Acceptor,
-                                 peername => Peer,
+                                 peername => Address,
                                  sockname => sockname(Socket)}),
     State = #state{socket = Socket,
                    handshake = {due, #{proxy => megaphone_listener_options:takes_proxy_header(Opts),
                                        tls => megaphone_transport:tls_options(Opts)}},
                    trunk = Trunk,
-                   peer = Peer,
+                   address = Address,
                    owners = megaphone_owner:options(Opts),
                    sweep_interval = sweep_interval(Get(idle_timeout)),
                    timeouts = #{shutdown_timeout => Get(shutdown_timeout), drain_timeout => Get(drain_timeout)},
@@ -111,6 +127,8 @@ handle_cast(drain, #state{draining = nobody} = State) ->
     {noreply, drain_alone(State#state{draining = itself})};
 handle_cast(drain, State) ->
     {noreply, State};
+handle_cast(close, State) ->
+    stop({error, closed_by_admin}, State);
 handle_cast(Cast, State) ->
     stray({cast, Cast}),
     {noreply, State}.
@@ -156,18 +174,21 @@ handle_info(Message, #state{transport = Transport} = State) ->
             {noreply, State}
     end.
 
-shaken({ok, Transport, Peer}, State) ->
-    activate(introduce(Peer, State#state{handshake = done, transport = Transport}));
+shaken({ok, Transport, Address, Peer}, State) ->
+    activate(introduce(Address, Peer, State#state{handshake = done, transport = Transport}));
 shaken({error, closed}, State) ->
     stop(closed, State#state{handshake = done});
 shaken({error, Reason}, State) ->
     stop({error, Reason}, State#state{handshake = done}).
 
-introduce(undefined, State) ->
+introduce(undefined, none, State) ->
     State;
-introduce(Peer, #state{trunk = Trunk} = State) ->
-    ok = megaphone_nif:set_peername(Trunk, Peer),
-    State#state{peer = Peer}.
+introduce(undefined, {Version, Certificate} = Peer, #state{trunk = Trunk} = State) ->
+    ok = megaphone_nif:set_tls(Trunk, Version, Certificate),
+    State#state{peer = Peer};
+introduce(Address, Peer, #state{trunk = Trunk} = State) ->
+    ok = megaphone_nif:set_peername(Trunk, Address),
+    introduce(undefined, Peer, State#state{address = Address}).
 
 activate(#state{transport = Transport} = State) ->
     case megaphone_transport:activate(Transport, ?ACTIVE) of
@@ -199,8 +220,8 @@ feed(Data, #state{trunk = Trunk} = State) ->
             fail(Text, State)
     end.
 
-fail(Text, #state{peer = Peer} = State) ->
-    log(State, error, "megaphone: the trunk from ~ts ends: ~ts", [megaphone_address:format(Peer), Text]),
+fail(Text, State) ->
+    log(State, error, "megaphone: ~ts ends: ~ts", [name(State), Text]),
     {stop, normal, State}.
 
 %% Before its peer has said anything, there is nothing to write.
@@ -217,6 +238,7 @@ prove(#state{trunk = Trunk, transport = Transport} = State) ->
             _ = process_flag(priority, normal),
             %% If it is closed, the next message says so.
             _ = megaphone_transport:enlarge(Transport),
+            log_begin(State),
             _ = megaphone_drain:is_told() andalso gen_server:cast(self(), drain),
             State#state{is_proven = true};
         false ->
@@ -256,16 +278,27 @@ leave(State) ->
 stop(closed, State) ->
     log_end("closed by its peer", State),
     {stop, normal, State};
+stop({error, closed_by_admin}, State) ->
+    log_end("closed by megaphone_close_trunk", State),
+    {stop, normal, State};
 stop({error, normal}, State) ->
     {stop, normal, State};
 stop({error, Reason}, State) ->
     log_end(megaphone_transport:format_error(Reason), State),
     {stop, normal, State}.
 
-log_end(Why, #state{trunk = Trunk, peer = Peer} = State) ->
+log_begin(#state{trunk = Trunk} = State) ->
+    megaphone_log:bounded(begun, info, "megaphone: ~ts is up: its number is ~b, its version ~b",
+                          [name(State), megaphone_nif:number(Trunk), megaphone_nif:version(Trunk)]).
+
+log_end(Why, #state{trunk = Trunk} = State) ->
     #{connections := Connections} = megaphone_nif:status(Trunk),
-    log(State, notice, "megaphone: the trunk from ~ts is lost with ~b connections: ~ts",
-        [megaphone_address:format(Peer), Connections, Why]).
+    log(State, notice, "megaphone: ~ts is lost with ~b connections: ~ts", [name(State), Connections, Why]).
+
+name(#state{address = Address, peer = none}) ->
+    ["the trunk from ", megaphone_address:format(Address)];
+name(#state{peer = {Version, Certificate}} = State) ->
+    [name(State#state{peer = none}), " (certificate of ", Certificate, ", ", Version, ")"].
 
 %% Whoever reaches the port can bring about the end of a trunk without a frame.
 log(#state{trunk = Trunk}, Level, Format, Arguments) ->
@@ -276,11 +309,11 @@ log(#state{trunk = Trunk}, Level, Format, Arguments) ->
 
 log_held_up(0, _State) ->
     ok;
-log_held_up(Sends, #state{peer = Peer}) ->
+log_held_up(Sends, State) ->
     megaphone_log:bounded(held_up, warning,
-                          "megaphone: the trunk from ~ts is full of output (max_trunk_output): ~b sends had to "
+                          "megaphone: ~ts is full of output (max_trunk_output): ~b sends had to "
                           "wait. It is slower than what is asked of it, or its clients do not read.",
-                          [megaphone_address:format(Peer), Sends]).
+                          [name(State), Sends]).
 
 stray(Message) ->
     megaphone_log:stray("the process of a trunk", Message).
