@@ -3,7 +3,7 @@
 
 -export([begin_all/0, all/0, one/2]).
 %% ejabberd's commands
--export([drain/0, ready/0, is_told/0]).
+-export([drain/0, undrain/0, is_told/0]).
 
 -export_type([timeouts/0]).
 
@@ -20,15 +20,15 @@
 -define(ANSWER_TIMEOUT, 5000).
 
 %% @doc Has all trunks of this node say that they take nothing new, those to come too, so that the ECMs move their
-%% sessions to other nodes; until {@link ready/0}.
+%% sessions to other nodes; until {@link undrain/0}.
 -spec drain() -> ok.
 drain() ->
     ok = application:set_env(megaphone, drain, true),
     lists:foreach(fun(#{reader := Reader}) -> gen_server:cast(Reader, drain) end, megaphone_nif:trunks()).
 
 %% @doc New trunks are as ever. Those that drain go on with that.
--spec ready() -> ok.
-ready() ->
+-spec undrain() -> ok.
+undrain() ->
     application:set_env(megaphone, drain, false).
 
 %% @doc Whether this node was told to drain.

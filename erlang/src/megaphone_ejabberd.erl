@@ -1,7 +1,8 @@
 %%% @doc What of ejabberd this application calls and knows. Together with {@link megaphone_ejabberd_c2s},
-%%% which has the state of a c2s, and {@link megaphone_ejabberd_sm}, which has the table of sessions, it is
-%%% all: no other module calls ejabberd, or relies on how it is made. What they call,
-%%% {@link megaphone_ejabberd_check} looks for as a listener starts.
+%%% which has the state of a c2s, {@link megaphone_ejabberd_sm}, which has the table of sessions, and
+%%% {@link megaphone_ejabberd_admin}, which has the commands and WebAdmin, it is all: no other module calls
+%%% ejabberd, or relies on how it is made. What they call, {@link megaphone_ejabberd_check} looks for as a
+%%% listener starts.
 %%%
 %%% Most of it no ejabberd documents. It was read in 23.01, 24.12 and 26.07, is the same in all of them where
 %%% nothing else is said, and runs under test on each.
@@ -11,9 +12,9 @@
 -export([http_options/0, http_option_type/1, c2s_options/0, c2s_option_type/1, send_timeout/2,
          leave_proxy_header/1, is_proxy_header_left/1]).
 -export([start_http/2, start_xml_stream/2, accept_xml_stream/1, is_held/1]).
--export([request_socket/1, as_https/1, handle_request/3, http_headers/1]).
--export([listeners/1, open_end_points/0, open_listeners/0, close_listener/2]).
--export([add_hook/3, add_commands/1, is_alone/0, cluster/0, made_of/0, route/1, codec_options/0]).
+-export([request_socket/1, request_path/1, as_https/1, handle_request/3, http_headers/1]).
+-export([listeners/1, open_end_points/0, running_end_points/0, open_listeners/0, close_listener/2]).
+-export([add_hook/3, is_alone/0, cluster/0, made_of/0, route/1, codec_options/0]).
 
 -export_type([version/0, options/0, end_point/0, listeners/0, request_handler/0]).
 
@@ -26,27 +27,6 @@
 -type listeners() :: [{end_point(), module(), map()}].
 %% The path, in its segments, and who answers requests for it and for all below.
 -type request_handler() :: {[binary()], module()} | {[binary()], module(), Opts :: term()}.
-
-%% A command of ejabberd's.
--record(ejabberd_commands, {name :: atom(),
-                            tags = [cluster] :: [atom()],
-                            desc :: string(),
-                            longdesc = "" :: string(),
-                            version = 0 :: integer(),
-                            note = "" :: string(),
-                            weight = 1 :: integer(),
-                            module :: module(),
-                            function :: atom(),
-                            args = [] :: list(),
-                            policy = restricted :: atom(),
-                            access = [] :: list(),
-                            definer = unknown :: atom(),
-                            result = {res, rescode} :: tuple(),
-                            args_rename = [] :: list(),
-                            args_desc = none :: none,
-                            result_desc = none :: none,
-                            args_example = none :: none,
-                            result_example = none :: none}).
 
 %% A request as ejabberd_http hands it to its handlers.
 -record(request, {method :: term(),
@@ -175,6 +155,11 @@ request_socket(#request{tp = Tp, port = Port, headers = Headers, sockmod = gen_t
 request_socket(_Request) ->
     none.
 
+%% @doc The part of a request's path that its handler looks at.
+-spec request_path(tuple()) -> [binary()].
+request_path(#request{path = Path}) ->
+    Path.
+
 %% @doc A request as ejabberd_http would make it of one by HTTPS. It tells HTTPS by the socket's module alone,
 %% `fast_tls', and with it the port that a host without one has.
 -spec as_https(tuple()) -> tuple().
@@ -234,6 +219,11 @@ listeners(Module) ->
 open_end_points() ->
     [EndPoint || {EndPoint, _, _, _} <- supervisor:which_children(ejabberd_listener)].
 
+%% @doc Those whose port is open.
+-spec running_end_points() -> [end_point()].
+running_end_points() ->
+    [EndPoint || {EndPoint, Process, _, _} <- supervisor:which_children(ejabberd_listener), is_pid(Process)].
+
 %% @doc Opens what the configuration has and is not open, and closes what it no longer has, as a reload does.
 -spec open_listeners() -> ok.
 open_listeners() ->
@@ -273,16 +263,6 @@ add_hook(Hook, {Module, Function}, Sequence) ->
         %% It isn't there: the module is loaded for something else.
         error:undef -> {error, not_running}
     end.
-
-%% @doc Adds commands without arguments, for `ejabberdctl' and the API: functions that answer `ok'. A second one of
-%% a name is an error to ejabberd 26.07.
--spec add_commands([{Name :: atom(), {module(), atom()}, Text :: string()}]) -> ok.
-add_commands(Commands) ->
-    Known = [element(1, Command) || Command <- ejabberd_commands:list_commands()],
-    ejabberd_commands:register_commands([#ejabberd_commands{name = Name, desc = Text, module = Module,
-                                                            function = Function}
-                                         || {Name, {Module, Function}, Text} <- Commands,
-                                            not lists:member(Name, Known)]).
 
 %% @doc Whether no other node is in the cluster.
 -spec is_alone() -> boolean().

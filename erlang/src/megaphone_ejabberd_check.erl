@@ -73,7 +73,8 @@ says_tested({unknown, _}) ->
 %% @doc The modules that call ejabberd or its libraries.
 -spec callers() -> [module()].
 callers() ->
-    [megaphone_certificate, megaphone_ejabberd, megaphone_ejabberd_c2s, megaphone_ejabberd_sm, megaphone_framing,
+    [megaphone_certificate, megaphone_ejabberd, megaphone_ejabberd_admin, megaphone_ejabberd_c2s,
+     megaphone_ejabberd_sm, megaphone_framing,
      megaphone_listener_options, megaphone_session, megaphone_session_socket, megaphone_undelivered,
      megaphone_stanza_limits].
 

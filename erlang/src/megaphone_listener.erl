@@ -66,7 +66,7 @@ tcp_init(ListenSocket, Opts) ->
             %% ejabberd does not start it, and its version is asked for while the VM stops.
             _ = application:load(megaphone),
             add_hooks(),
-            ok = add_commands(),
+            ok = megaphone_commands:register(),
             %% A trunk drains when the listener that accepted it is stopped.
             [{acceptor, self()} | megaphone_ejabberd:send_timeout(ListenSocket, Opts)];
         {error, Text} ->
@@ -84,12 +84,6 @@ add_hooks() ->
     _ = megaphone_ejabberd:add_hook(config_reloaded, {?MODULE, ports_reopened}, 90),
     _ = megaphone_https:add_hook(),
     ok.
-
-add_commands() ->
-    megaphone_ejabberd:add_commands(
-      [{megaphone_drain, {megaphone_drain, drain},
-        "Have the connection managers move their sessions to other nodes, until megaphone_ready"},
-       {megaphone_ready, {megaphone_drain, ready}, "Let connection managers come back after megaphone_drain"}]).
 
 check(Address, Opts) ->
     Checks = [fun() -> check_nif() end,

@@ -4,7 +4,7 @@
 %%% not be free yet, or another program may have taken it. ejabberd logs that and leaves it.
 -module(megaphone_ports).
 
--export([look/1, leave/0]).
+-export([look/1, leave/0, name/1]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -61,5 +61,7 @@ closed(Module) ->
     Open = megaphone_ejabberd:open_end_points(),
     [EndPoint || {EndPoint, _, _} <- megaphone_ejabberd:listeners(Module), not lists:member(EndPoint, Open)].
 
+%% @doc An end point for the log.
+-spec name(megaphone_ejabberd:end_point()) -> iodata().
 name({<<"unix:", _/binary>> = Path, _, _}) -> Path;
 name({Port, _, _}) -> ["port ", integer_to_list(Port)].

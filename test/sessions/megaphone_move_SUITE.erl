@@ -415,7 +415,7 @@ a_node_that_is_to_drain(Config) ->
     Moved = move(Chatted, A),
     ?assertEqual({ok, [0]}, megaphone_test_yamux:await_end(Trunk)),
     _ = megaphone_test_xmpp:chat(Moved, Bob1, 3),
-    0 = megaphone_test_cluster:call(B, ejabberd_ctl, process, [["megaphone_ready"]]),
+    0 = megaphone_test_cluster:call(B, ejabberd_ctl, process, [["megaphone_undrain"]]),
     _ = login(B, <<"carol">>),
     ok.
 

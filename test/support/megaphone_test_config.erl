@@ -7,8 +7,9 @@
 -define(HOSTS, "[localhost, impatient.localhost]").
 
 %% @doc The whole file. `Listeners' are listener/3's. Settings:
-%% `top', more options at the top level; `modules', more modules; both as YAML.
--spec yaml([iodata()], #{dir := file:name(), top => iodata(), modules => iodata()}) -> iodata().
+%% `top', more options at the top level; `modules', more modules; `commands_from', which of ejabberd's modules may call
+%% commands; all as YAML.
+-spec yaml([iodata()], #{dir := file:name(), top => iodata(), modules => iodata(), commands_from => iodata()}) -> iodata().
 yaml(Listeners, #{dir := Dir} = Settings) ->
     ["hosts: " ?HOSTS "\n"
      "loglevel: info\n"
@@ -19,8 +20,8 @@ yaml(Listeners, #{dir := Dir} = Settings) ->
      %% A test kills ejabberd and cuts connections by the hundred: none of that is overload.
      "oom_killer: false\n"
      "api_permissions:\n"
-     "  everything:\n"
-     "    from: mod_http_api\n"
+     "  everything:\n",
+     maps:get(commands_from, Settings, "    from: mod_http_api\n"),
      "    who: all\n"
      "    what: \"*\"\n",
      maps:get(top, Settings, ""),

@@ -20,7 +20,8 @@
 %% tests run with, and `code' has folders of code that come before all others. `node' names the node; its port
 %% is megaphone_test_epmd's to tell. The rest is megaphone_test_config's.
 -type settings() :: #{dir := file:name(), listeners := [iodata()], megaphone => file:name(),
-                      code => [file:name()], node => node(), top => iodata(), modules => iodata()}.
+                      code => [file:name()], node => node(), top => iodata(), modules => iodata(),
+                      commands_from => iodata()}.
 
 %% @doc Starts ejabberd and answers when it is ready. The error has the end of its log.
 -spec start(settings()) -> {ok, ejabberd()} | {error, {not_started, Log :: binary()}}.
