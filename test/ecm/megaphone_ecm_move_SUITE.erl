@@ -104,7 +104,7 @@ between_two_requests(Config) ->
           end,
     Said = Say(<<"before">>, Busy, Sender),
     Halt = megaphone_test_ejabberd:start_halt(megaphone_test_cluster:ejabberd(A)),
-    Moved = io_lib:format("no more sessions leave a trunk.*moved=~b failed=0 left=0", [length(Leaving)]),
+    Moved = io_lib:format("sessions have finished leaving a trunk.*moved=~b failed=0 left=0", [length(Leaving)]),
     _ = megaphone_test_ecm:await_output(proplists:get_value(ecm, Config), Moved),
     ok = megaphone_test_ejabberd:await_halt(Halt),
     _ = Say(<<"after">>, Clients, Said),
@@ -145,7 +145,7 @@ while_they_leave(Config, Leave) ->
     ok = Leave(),
     All = [receive_all(Client, ?BEFORE + 1, ?MESSAGES) || Client <- Some],
     Moved = io_lib:format("moved=~b", [Before]),
-    _ = megaphone_test_ecm:await_output(Ecm, ["no more sessions leave a trunk.*", Moved]),
+    _ = megaphone_test_ecm:await_output(Ecm, ["sessions have finished leaving a trunk.*", Moved]),
     [answer(Client, Sender) || {Client, Sender} <- lists:zip(All, Senders)].
 
 login(Config, megaphone_test_c2s = Transport) ->

@@ -136,7 +136,7 @@ stopped_and_continued(Config) ->
     OsPid = megaphone_test_ejabberd:os_pid(ejabberd(Config, b)),
     ok = megaphone_test_program:signal(OsPid, "STOP"),
     More = try
-               output(Config, "node b is ejected for \\S+: its trunks are silent"),
+               output(Config, "node b is ejected for \\S+: it does not answer pings"),
                Found = login(Config, 5, 10),
                ?assertEqual(8, online(Config, a)),
                {0, Text} = ctl(Config, ["nodes"]),

@@ -135,7 +135,7 @@ fn each_address_of_a_name_is_a_node_as_long_as_the_name_has_it() {
 
     // It comes back while it still has its sessions.
     server.set("127.0.0.1 ejabberd.test\n127.0.0.2 ejabberd.test\n");
-    ecm.wait_for_log(&format!("has the address 127.0.0.2:{port}: a node"));
+    ecm.wait_for_log(&format!("now has the address 127.0.0.2:{port}"));
     clients.extend(log_in(&ecm, 4));
     assert_eq!((a.sessions(), b.sessions()), (7, 7));
 
@@ -173,7 +173,7 @@ fn a_name_server_in_trouble_costs_no_node() {
     ecm.wait_for_log("trunk to ejabberd.test/127.0.0");
     // The name is gone.
     server.set("127.0.0.1 other.test\n");
-    let line = ecm.wait_for_log("stay as they are");
+    let line = ecm.wait_for_log("its nodes stay as they are");
     assert!(
         line.contains("WARN") && line.contains("ejabberd.test"),
         "{line}"

@@ -1,18 +1,18 @@
-//! Which node gets the next session or request. Sans-clock and without random numbers of its own.
+//! Which node gets the next session or request. It reads no clock and draws no random numbers itself.
 
 /// A node that may be chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
-    /// What it has already, of the kind that is chosen for.
+    /// How many sessions, or HTTP connections, it has: the kind that a node is chosen for.
     pub load: u64,
-    /// Its weight, which is less while it starts slowly; more than 0.
+    /// Its weight, lower during slow start; always more than 0.
     pub weight: f64,
 }
 
-/// What is known of a node when a choice is made.
+/// What a choice depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
-    /// The operator lets it take something.
+    /// Its state is ready.
     pub ready: bool,
     /// It has a trunk that takes connections.
     pub up: bool,
@@ -20,8 +20,8 @@ pub struct Facts {
     pub well: bool,
 }
 
-/// The better of two that are drawn at random, each by its weight: the one with less for its weight. The best of
-/// all would get everything that comes until its numbers are known, from each ECM of a fleet.
+/// The better of two that are drawn at random in proportion to their weights: the one with the lower load per weight.
+/// If the best of all were taken, every ECM of a fleet would send it everything until they see its load grow.
 pub fn better_of_two(candidates: &[Candidate], random: [f64; 2]) -> Option<usize> {
     let one = draw(candidates, None, random[0])?;
     let Some(other) = draw(candidates, Some(one), random[1]) else {
@@ -40,7 +40,7 @@ impl Candidate {
     }
 }
 
-/// One of them but `except`; `random` is from 0 to 1.
+/// Draws one of them, but not `except`; `random` is from 0 to 1.
 fn draw(candidates: &[Candidate], except: Option<usize>, random: f64) -> Option<usize> {
     let others = || {
         let all = candidates.iter().enumerate();
@@ -59,8 +59,8 @@ fn draw(candidates: &[Candidate], except: Option<usize>, random: f64) -> Option<
     last
 }
 
-/// Whether so few of the nodes that are ready are well, in percent, that health can't be what is wrong with the
-/// rest: the few would be drowned, and it may be this program that hears nothing.
+/// Whether fewer than `threshold` percent of the ready nodes are well. Then health is hardly what is wrong with the
+/// others: this program may be the one that hears nothing, and the few that are well would be overwhelmed.
 pub fn is_panic(nodes: impl Iterator<Item = Facts>, threshold: u64) -> bool {
     let (mut ready, mut well) = (0_u64, 0_u64);
     for facts in nodes.filter(|facts| facts.ready) {
@@ -107,7 +107,7 @@ mod tests {
             (&[WELL, EJECTED, EJECTED], true),
             (&[WELL, EJECTED, DOWN], true),
             (&[WELL, WELL, EJECTED], false),
-            // What the operator took out counts for nothing.
+            // Nodes that the operator took out don't count.
             (&[WELL, EJECTED, DRAINED, DRAINED], false),
             (&[], false),
         ] {

@@ -1,4 +1,4 @@
-//! The sessions of one trunk leave it.
+//! How all sessions of one trunk leave it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,23 +11,23 @@ use super::state::State;
 use super::sweep::Sweep;
 use crate::trunk::{Goal, Leaving, Link};
 
-/// So long a node has to come back with another trunk, which is the best place for the sessions of one that it told
-/// to go away.
+/// How long a node that told a trunk to go away has to come back with another one: that is the best place for its
+/// sessions.
 const COMES_BACK: Duration = Duration::from_millis(500);
 
-/// How often the log tells how far it is.
+/// How often the log reports progress.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// Why sessions leave their trunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// It takes no more connections: ejabberd has said go-away, or another one takes its place.
+    /// The trunk takes no more connections: ejabberd has sent go-away, or another trunk replaces it.
     TrunkRetired,
-    /// Its node is to have none.
+    /// The node's state lets it keep none.
     Node(State),
 }
 
-/// A trunk that is left.
+/// A trunk whose sessions are to leave it.
 #[derive(Debug)]
 pub struct Departure {
     node: Arc<Node>,
@@ -35,7 +35,7 @@ pub struct Departure {
     why: Why,
     leaving: Arc<Leaving>,
     since: Instant,
-    /// How many there were when it began.
+    /// How many connections it had at first.
     connections: usize,
     sweep: Sweep,
     /// Whether it was told that they move, or that they stay.
@@ -46,7 +46,7 @@ pub struct Departure {
 }
 
 impl Why {
-    /// Why those of a trunk are to leave it, if they are.
+    /// Why the sessions of a trunk are to leave it, if they are.
     pub fn of(node: &Node, link: &Link) -> Option<Self> {
         match node.state_now() {
             State::Ready => (!link.is_accepting()).then_some(Self::TrunkRetired),
@@ -65,7 +65,7 @@ impl Why {
 }
 
 impl Departure {
-    /// It begins now.
+    /// The sessions of a trunk begin to leave it.
     pub fn new(node: &Arc<Node>, link: Link, why: Why, places: &Places, now: Instant) -> Self {
         Self {
             node: Arc::clone(node),
@@ -81,7 +81,7 @@ impl Departure {
         }
     }
 
-    /// The node.
+    /// The trunk's node.
     pub const fn node(&self) -> &Arc<Node> {
         &self.node
     }
@@ -91,22 +91,22 @@ impl Departure {
         &self.link
     }
 
-    /// Whether it is that of this trunk.
+    /// Whether it is about this trunk.
     pub fn is_of(&self, link: &Link) -> bool {
         self.link.is(link)
     }
 
-    /// Whether another trunk to the same node would do.
+    /// Whether the sessions may go to another trunk of the same node.
     pub fn may_stay_at_node(&self) -> bool {
         self.why == Why::TrunkRetired
     }
 
-    /// Whether another node would do.
+    /// Whether the sessions may go to another node.
     pub fn may_leave_node(&self, now: Instant) -> bool {
         self.why != Why::TrunkRetired || now.saturating_duration_since(self.since) >= COMES_BACK
     }
 
-    /// Wakes those whose turn has come, if there is a place for them.
+    /// Wakes the sessions whose turn has come, if there is a place for them.
     pub fn go_on(&mut self, has_place: bool, now: Instant) {
         self.tell(has_place, now);
         if !has_place {
@@ -126,7 +126,7 @@ impl Departure {
         }
     }
 
-    /// Whether none are left, or they may stay.
+    /// Whether no sessions are left, or they may stay after all.
     pub fn is_over(&self, now: Instant) -> bool {
         let is_empty = self.link.load() == 0;
         if !is_empty && Why::of(&self.node, &self.link) == Some(self.why) {
@@ -138,7 +138,7 @@ impl Departure {
                 moved = self.leaving.moved(),
                 failed = self.leaving.failed(),
                 left = self.link.load(),
-                "node {}: no more sessions leave a trunk, after {:.1?}",
+                "node {}: sessions have finished leaving a trunk, after {:.1?}",
                 self.node.name(),
                 now.saturating_duration_since(self.since)
             );
@@ -159,7 +159,7 @@ impl Departure {
             (true, false) if self.may_leave_node(now) => {
                 tracing::info!(
                     connections = self.link.load(),
-                    "node {node}: {why}; its sessions stay in it, no other trunk can take them"
+                    "node {node}: {why}; its sessions stay for now, as no other trunk can take them"
                 );
             }
             (false, true)
@@ -170,7 +170,7 @@ impl Departure {
                     moved = self.leaving.moved(),
                     failed = self.leaving.failed(),
                     left = self.link.load(),
-                    "node {node}: its sessions move to other trunks"
+                    "node {node}: its sessions are still moving to other trunks"
                 );
             }
             _ => return,

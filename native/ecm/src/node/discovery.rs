@@ -1,8 +1,8 @@
-//! Which nodes there are: those with an address, and those that names have.
+//! Which nodes there are: those configured by address, and those found by name.
 //!
-//! A name is asked for again when its TTL is over. An address that it does not have any more is no node any more, a
-//! new one is. A name that can't be asked for, or has no address at all, keeps those that it had: more likely it is
-//! the name server that is in trouble than all of them.
+//! A name is looked up again when its TTL has passed. Each new address is a new node, and the node of an address that
+//! is gone ends. While a look-up fails or finds no address, the nodes stay: the name server is more likely to be in
+//! trouble than all nodes at once.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,17 +16,17 @@ use tokio::time::sleep;
 use super::resolver::{Found, ResolveError, Resolver};
 use crate::config::{NameServer, NodeAddress, NodeConfig, TrunkAddress};
 
-/// How soon a name that could not be asked for is asked for again.
+/// How soon a look-up that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A node that there is to be.
+/// A node that should exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// How it is called.
+    /// Its name in the log, metrics and commands.
     pub name: String,
     /// Where it is.
     pub address: TrunkAddress,
-    /// The name that its certificate has to have.
+    /// The name that its certificate must have.
     pub host: String,
     /// Its weight.
     pub weight: u64,
@@ -41,15 +41,15 @@ impl Target {
     }
 }
 
-/// What names were found to have, by the addresses in the configuration.
+/// The addresses that look-ups found, by the name of the `[[node]]`.
 type Known = HashMap<String, Vec<SocketAddr>>;
 
-/// The nodes of these entries, as far as they are known without asking anybody.
+/// The nodes of these entries that are known without a look-up.
 pub fn fixed(entries: &[NodeConfig]) -> Vec<Target> {
     targets(entries, &Known::new())
 }
 
-/// Says which nodes there are, again and again, as long as the program runs.
+/// Publishes which nodes there are, whenever that changes, as long as the program runs.
 pub async fn run(
     servers: Vec<NameServer>,
     mut entries: watch::Receiver<Arc<[NodeConfig]>>,
@@ -84,7 +84,7 @@ const fn is_name(address: &NodeAddress) -> bool {
     !matches!(address, NodeAddress::Fixed(_))
 }
 
-/// Asks for the addresses of one entry, again and again.
+/// Looks up the addresses of one entry, again and again.
 async fn ask(
     servers: Vec<NameServer>,
     entry: NodeConfig,
@@ -110,7 +110,9 @@ async fn ask(
             Err(error) => {
                 let error = error.to_string();
                 if error != told {
-                    tracing::warn!("the nodes of {name} stay as they are: {error}; trying again");
+                    tracing::warn!(
+                        "can't look up {name}: {error}; its nodes stay as they are; trying again"
+                    );
                     told = error;
                 }
                 sleep(RETRY).await;
@@ -133,11 +135,11 @@ async fn resolve(
 
 fn tell(name: &str, before: &[SocketAddr], now: &[SocketAddr]) {
     for address in now.iter().filter(|address| !before.contains(address)) {
-        tracing::info!("{name} has the address {address}: a node");
+        tracing::info!("new node: {name} now has the address {address}");
     }
     for address in before.iter().filter(|address| !now.contains(address)) {
         tracing::info!(
-            "{name} has the address {address} no longer: it gets nothing new, and ends once it is empty"
+            "{name} no longer has the address {address}: that node gets nothing new, and ends once it is empty"
         );
     }
 }
@@ -157,7 +159,7 @@ fn targets(entries: &[NodeConfig], known: &Known) -> Vec<Target> {
             NodeAddress::Fixed(address) => {
                 targets.push(target(name.into_owned(), address.clone(), address.host()));
             }
-            // The hosts of an SRV name have the one name in the configuration.
+            // All hosts of an SRV name share the name in the configuration.
             NodeAddress::Name { .. } | NodeAddress::Srv(_) => {
                 let host = match &entry.address {
                     NodeAddress::Name { host, .. } => host,

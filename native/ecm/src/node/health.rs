@@ -1,4 +1,4 @@
-//! Whether a node is well enough for new sessions, by what it answers and what it does not. Sans-clock.
+//! Whether a node is well enough for new sessions, judged by what it answers in time. It reads no clock.
 //!
 //! ```text
 //!   well ──a trunk's ping unanswered, logins unanswered──> ejected
@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a node is held to.
+/// When a node is ejected, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// How long a ping may go unanswered.
     pub ping_timeout: Duration,
-    /// How many logins in a row; 0 for any number.
+    /// How many logins in a row may go unanswered; 0 for any number.
     pub eject_after: u64,
-    /// The longest time of a first ejection.
+    /// The longest that a first ejection lasts.
     pub eject_min: Duration,
-    /// The longest time of any.
+    /// The longest that any lasts.
     pub eject_max: Duration,
 }
 
@@ -35,13 +35,13 @@ pub enum Reason {
 /// What has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It is left for so long at the least.
+    /// It gets nothing new for at least this long.
     Ejected(Reason, Duration),
     /// It is used again.
     Returned,
 }
 
-/// One node's.
+/// The health of one node.
 #[derive(Debug, Default)]
 pub struct Health {
     ejected: Option<Ejected>,
@@ -64,7 +64,7 @@ impl Health {
         self.ejected.map(|ejected| ejected.reason)
     }
 
-    /// A login came to its end, whichever: ejabberd answers.
+    /// A login succeeded or failed: ejabberd answers.
     pub const fn login_answered(&mut self) {
         self.unanswered = 0;
     }
@@ -79,7 +79,7 @@ impl Health {
         Some(self.eject(Reason::Logins, now, rules, random))
     }
 
-    /// Looks at the clock; its trunks have left a ping unanswered for so long.
+    /// Checks whether anything is due. `silence` is how long a ping has gone unanswered on its trunks.
     pub fn look(
         &mut self,
         silence: Duration,
@@ -111,7 +111,7 @@ impl Health {
             .checked_pow(self.ejections)
             .and_then(|factor| rules.eject_min.checked_mul(factor));
         let bound = doubled.map_or(rules.eject_max, |bound| bound.min(rules.eject_max));
-        // Not less than half, or it would hardly be left; and not all ECMs come back at the same moment.
+        // At least half, or it would be back at once; and at random, so that not all ECMs return at the same moment.
         let time = bound.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
         self.ejections = self.ejections.saturating_add(1);
         self.ejected = Some(Ejected {

@@ -1,4 +1,4 @@
-//! Keeps the nodes' trunks up, and looks after their health.
+//! Keeps the nodes' trunks up, and checks their health.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::trunk::{
     Dialler, Order, OutputBudget, PoolConfig, TlsClient, TlsClients, TlsError, TrunkPool, Trunks,
 };
 
-/// How often the nodes' health is looked at. A ping is sent and missed by seconds.
+/// How often the nodes' health is checked. Pings take seconds, so that is often enough.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Why the nodes can't be had.
+/// Why the nodes can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
     /// The system has no random numbers.
@@ -35,12 +35,12 @@ pub enum KeeperError {
     /// The trunks' certificates can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The frame size is none of the protocol's.
+    /// The protocol has no such frame size.
     #[error(transparent)]
     FrameSize(#[from] megaphone_trunk::v1::LimitError),
 }
 
-/// Starts and ends the trunks of each node, whichever there are.
+/// Starts and ends the trunks of each node, as nodes come and go.
 #[derive(Debug)]
 pub struct Keeper {
     nodes: Arc<Nodes>,
@@ -51,7 +51,7 @@ pub struct Keeper {
     kept: Mutex<Kept>,
 }
 
-/// What the ways to all nodes have in common.
+/// What the connections to all nodes have in common.
 #[derive(Debug)]
 struct Way {
     ids: Arc<IdSource>,
@@ -78,7 +78,7 @@ struct KeptNode {
 }
 
 impl Keeper {
-    /// Those of a configuration.
+    /// The nodes of a configuration.
     ///
     /// # Errors
     /// [`KeeperError`].
@@ -123,7 +123,7 @@ impl Keeper {
         &self.nodes
     }
 
-    /// The next trunks are opened with other certificates; those that are up stay.
+    /// Opens further trunks with these certificates; those that are up stay.
     ///
     /// # Errors
     /// [`TlsError`], and then nothing has changed.
@@ -139,7 +139,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Goes on with other nodes and limits.
+    /// Takes over the nodes and limits of a new configuration.
     pub fn set_config(&self, config: &Config) {
         self.nodes.roster.set_rules(rules(&config.nodes));
         let mut kept = self.kept.lock();
@@ -153,8 +153,7 @@ impl Keeper {
         self.mover.set_at_once(config.nodes.moves_at_once);
     }
 
-    /// Keeps all trunks up until `finish` says so; then it returns once all that waited for the trunks is
-    /// written.
+    /// Keeps all trunks up until `finish` is true; then it returns once all output that waited is written.
     pub async fn run(self: Arc<Self>, finish: watch::Receiver<bool>) {
         let (sender, mut targets) = watch::channel(Vec::new());
         let entries = self.entries.subscribe();
@@ -194,7 +193,7 @@ impl Keeper {
         while running.join_next().await.is_some() {}
     }
 
-    /// Has these nodes and no others. Gives those that are new.
+    /// Keeps these nodes and no others. Returns those that are new.
     fn change(&self, targets: Vec<Target>) -> Vec<KeptNode> {
         let mut kept = self.kept.lock();
         for node in &kept.nodes {
@@ -225,7 +224,7 @@ impl Keeper {
         new
     }
 
-    /// A node that had to leave has. Gives it if it has come back meanwhile.
+    /// A node that was no longer configured has ended. Returns it if it is configured again by now.
     fn left(&self, node: &Arc<Node>) -> Option<KeptNode> {
         let mut kept = self.kept.lock();
         let place = kept
@@ -237,7 +236,10 @@ impl Keeper {
         }
         kept.nodes.remove(place);
         self.nodes.roster.set_nodes(kept.roster());
-        tracing::info!("node {} has left", node.name());
+        tracing::info!(
+            "node {} has ended: it is no longer configured, and is empty",
+            node.name()
+        );
         None
     }
 }
@@ -286,7 +288,7 @@ fn client(tls: Option<&TlsClients>, host: &str) -> Result<Option<TlsClient>, Tls
     tls.map(|tls| tls.of_host(host)).transpose()
 }
 
-/// Has a node's trunks as its state says, until it has left or the program ends.
+/// Keeps a node's trunks as its state says, until it is gone or the program ends.
 async fn keep_up(kept: KeptNode, roster: Arc<Roster>, finish: watch::Receiver<bool>) -> Arc<Node> {
     let node = Arc::clone(&kept.node);
     lasting((kept, roster, finish), |(kept, roster, finish)| {
@@ -305,7 +307,7 @@ async fn keep_trunks_up(kept: &KeptNode, roster: &Roster, finish: &mut watch::Re
             () = pool.run(receiver) => {}
             () = give_orders(node, roster, &mut state, finish, &order) => {}
         }
-        // It was told to end. If it was for maintenance, there is another time.
+        // Its trunks were told to end. After maintenance they come up again.
         tokio::select! {
             _ = state.wait_for(|state| *state != State::Maintenance) => {}
             _ = finish.wait_for(|finish| *finish) => return,
@@ -316,7 +318,7 @@ async fn keep_trunks_up(kept: &KeptNode, roster: &Roster, finish: &mut watch::Re
     }
 }
 
-/// Looks at each node's health again and again.
+/// Checks each node's health again and again.
 async fn look_after(nodes: Arc<Nodes>) {
     let mut was_panic = false;
     loop {
@@ -330,7 +332,7 @@ async fn look_after(nodes: Arc<Nodes>) {
             was_panic = is_panic;
             tell_panic(is_panic, rules.panic_threshold);
         }
-        // Whatever has changed, those who wait may have a turn by it.
+        // Whatever has changed, it may give waiting logins their turn.
         nodes.logins.go_on();
     }
 }
@@ -338,10 +340,10 @@ async fn look_after(nodes: Arc<Nodes>) {
 fn tell_panic(is_panic: bool, threshold: u64) {
     if is_panic {
         tracing::warn!(
-            "fewer than {threshold} % of the nodes are well: all that are up are used, the ejected too"
+            "fewer than {threshold}% of the nodes are well: all that are up are used, even if ejected"
         );
     } else {
-        tracing::info!("enough nodes are well again: the ejected are left");
+        tracing::info!("enough nodes are well again: ejected nodes get nothing new");
     }
 }
 

@@ -1,10 +1,10 @@
-//! Logins, of which each node has so many to answer at once.
+//! Logins take turns, so that each node has a limited number of them to answer at once.
 //!
-//! A login costs ejabberd much more than a user who is online. Without an order, all that come at once are
-//! slow at once: each takes so long that its client gives up and comes again. Here each has its turn, in the
-//! order in which they came: as soon as a node owes an answer to fewer than it may, the first one goes there.
-//! Those that have begun don't wait again, and while it is the client who has to say something, nobody waits
-//! for it. While there is no node nobody waits either: what a client has to be told then, it is told at once.
+//! A login costs ejabberd much more than a user who is online. If all were let in at once, all would be slow at once:
+//! each would take so long that its client gives up and comes again. Here each has its turn, first come, first
+//! served: as soon as a node owes answers to fewer logins than its limit, the next one goes there. A login that has
+//! begun does not wait again, and while its client has to say something, it holds up nobody. While there is no node,
+//! nobody waits either: clients are turned away at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use crate::trunk::{Connection, Kind, Opening, Unread};
 pub struct Logins {
     roster: Arc<Roster>,
     state: Mutex<State>,
-    /// The first one is running.
+    /// Notified when the first login is running.
     running: Notify,
 }
 
-/// A client's login. Dropping it ends it, whether or not its turn had come.
+/// A client's login. Dropping it ends the login, whether or not its turn had come.
 #[derive(Debug)]
 pub struct Login {
     logins: Arc<Logins>,
@@ -41,7 +41,7 @@ pub struct Login {
     unread: Option<Unread>,
     /// How many bytes its client has sent.
     sent: usize,
-    /// What ejabberd took for its answers so far.
+    /// How long ejabberd has taken for its answers so far.
     spent: Duration,
 }
 
@@ -52,13 +52,13 @@ const UNHINDERED: usize = 16 * 1024;
 /// How many logins there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
-    /// Those that ejabberd has to answer.
+    /// Those that wait for ejabberd's answer.
     pub running: usize,
-    /// Those whose turn has to come.
+    /// Those that wait for their turn.
     pub waiting: usize,
 }
 
-/// Each login has a number; they go up.
+/// Each login has a number, in the order in which they came.
 #[derive(Debug, Default)]
 struct State {
     next: u64,
@@ -75,7 +75,7 @@ struct Waiting {
 }
 
 impl Logins {
-    /// Those of these nodes.
+    /// The logins of these nodes.
     pub fn new(roster: Arc<Roster>) -> Self {
         Self {
             roster,
@@ -114,12 +114,12 @@ impl Logins {
         }
     }
 
-    /// Has as many go on as may: there are other nodes, or they may have more.
+    /// Lets as many begin as may: the nodes, or their limits, have changed.
     pub fn go_on(&self) {
         self.admit(self.state.lock());
     }
 
-    /// Has those go on that wait behind logins which take too long, as long as the program runs.
+    /// Lets others begin in place of logins that take too long, as long as the program runs.
     pub async fn pass_by_slow(self: Arc<Self>) {
         loop {
             let timeout = self.roster.rules().login_timeout;
@@ -148,7 +148,7 @@ impl Logins {
         self.admit(state);
     }
 
-    /// Has as many go on as may, and wakes them after the lock is free.
+    /// Lets as many begin as may, and wakes them once the lock is free.
     fn admit(&self, mut state: MutexGuard<'_, State>) {
         let now = Instant::now();
         let mut wakers = Vec::new();
@@ -180,7 +180,7 @@ impl Logins {
 }
 
 impl Login {
-    /// Whether its turn has come; if not, the task that asked last is woken when it has.
+    /// Ready once its turn has come; until then the task that polled last is woken when it comes.
     pub fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.logins.state.lock();
         let Some(waiting) = state.waiting.get_mut(&self.number) else {
@@ -199,8 +199,8 @@ impl Login {
         !state.waiting.contains_key(&self.number)
     }
 
-    /// Opens the connection of its session, in the node whose turn it got, or in another one if that has no trunk
-    /// any more; `None` if no node has.
+    /// Opens its session's connection at the node where its turn came, or at another one if that node has lost its
+    /// trunks; `None` if no node has any.
     pub fn open(&mut self, opening: &Opening) -> Option<Connection> {
         let roster = Arc::clone(&self.logins.roster);
         for _ in 0..=roster.nodes().len() + 1 {
@@ -220,7 +220,7 @@ impl Login {
         None
     }
 
-    /// ejabberd has answered: the client has to go on.
+    /// ejabberd has answered: it is the client's turn to speak.
     pub fn answered(&mut self) {
         let mut state = self.logins.state.lock();
         if let Some(since) = state.running.remove(self.number) {
@@ -251,7 +251,7 @@ impl Login {
         }
     }
 
-    /// ejabberd has said whether the client is who it says.
+    /// ejabberd has accepted or refused the client's credentials.
     pub fn decided(&self) {
         if let Some(node) = &self.node {
             node.login_decided();
@@ -272,7 +272,7 @@ impl Login {
         Some(node)
     }
 
-    /// What ejabberd takes for its first answer counts from now on.
+    /// The time for ejabberd's first answer counts from now on.
     fn goes_to(&mut self, node: Arc<Node>) {
         let mut state = self.logins.state.lock();
         if state.running.remove(self.number).is_some() {

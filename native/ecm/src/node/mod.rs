@@ -1,4 +1,4 @@
-//! The ejabberd nodes: which there are, how they are, and which one gets what comes next.
+//! The ejabberd nodes: which there are, how they are, and which one gets the next session or request.
 //!
 //! ```text
 //!   entrances ──a login, a request──> Nodes ──choice──> Node ──> Trunks ──> ejabberd
@@ -6,8 +6,9 @@
 //!                                     logins: turns     keeper: trunks kept up, health, slow start
 //! ```
 //!
-//! A session stays with its node, unless it has to leave; its login goes to one that has a turn for it. A client's JID is unknown until it
-//! has logged in, so nothing is hashed: the better of two at random is taken.
+//! A session stays at its node until the node or the trunk is to be left. A login goes to a node that has a turn for
+//! it. A client's JID is unknown until it has logged in, so nothing is hashed: the better of two nodes drawn at random
+//! gets it.
 
 mod balance;
 mod balancer;
@@ -53,7 +54,7 @@ use crate::budget::Holder;
 use crate::config::Protocol;
 use crate::trunk::{Capabilities, Connection, Goal, Kind, Link, Opening, Passage};
 
-/// The way to ejabberd, as clients see it.
+/// All nodes, as the entrances see them.
 #[derive(Debug)]
 pub struct Nodes {
     protocol: Protocol,
@@ -62,10 +63,10 @@ pub struct Nodes {
     rooms: Arc<Rooms>,
 }
 
-/// A node can't be given a state.
+/// Why a node can't be given a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateError {
-    /// There is none with that name; there are these.
+    /// No node has that name; these are the names that exist.
     Unknown(Vec<String>),
     /// It is no longer configured.
     Leaving,
@@ -81,16 +82,16 @@ impl Nodes {
         }
     }
 
-    /// What all trunks can say.
+    /// What the trunks' protocol can carry.
     pub const fn capabilities(&self) -> Capabilities {
         Capabilities::of(self.protocol)
     }
 
-    /// Opens a connection that has no login: HTTP, or an XML stream that goes on as it is. `None` while no node
-    /// has a trunk.
+    /// Opens a connection that needs no turn to log in: HTTP, or an XML stream that is relayed as it is. `None` while
+    /// no node has a trunk.
     pub fn open(&self, opening: &Opening) -> Option<Connection> {
         let kind = Kind::of(opening.content);
-        // One may lose its last trunk between the two.
+        // A node may lose its last trunk between the two steps.
         for _ in 0..=self.all().len() {
             let Choice::Node(node) = self.roster.choose(kind, |_| true) else {
                 return None;
@@ -146,7 +147,7 @@ impl Nodes {
         }
     }
 
-    /// One more login, for [`Login::open`] when its turn comes.
+    /// Begins a login, for [`Login::open`] when its turn comes.
     pub fn begin_login(&self) -> Login {
         self.logins.begin()
     }
@@ -156,12 +157,12 @@ impl Nodes {
         self.logins.count()
     }
 
-    /// The nodes that there are.
+    /// All nodes.
     pub fn all(&self) -> Arc<[Arc<Node>]> {
         self.roster.nodes()
     }
 
-    /// Says what a node is for from now on. Gives how many sessions it had.
+    /// Gives a node another state. Returns how many sessions it has.
     ///
     /// # Errors
     /// [`StateError`].
@@ -205,29 +206,29 @@ impl Nodes {
         self.rooms.ask();
     }
 
-    /// Wakes whoever waits for a connection, for a reason that has nothing to do with it: the program
-    /// ends. Waiting for that as well would cost each of them more than its connection does.
+    /// Wakes every task that waits for its connection, because the program ends. If each waited for that as well, that
+    /// would cost more memory than its connection does.
     pub fn wake_all(&self) {
         for node in self.all().iter() {
             node.trunks().wake_all();
         }
     }
 
-    /// Who has output that waits for clients.
+    /// The connections that have output waiting for clients.
     pub fn output_holders(&self) -> Vec<Box<dyn Holder>> {
         let nodes = self.all();
         let holders = nodes.iter().map(|node| node.trunks().output_holders());
         holders.flatten().collect()
     }
 
-    /// Who has input that waits for ejabberd's windows.
+    /// The connections that have input waiting for ejabberd's windows.
     pub fn input_holders(&self) -> Vec<Box<dyn Holder>> {
         let nodes = self.all();
         let holders = nodes.iter().map(|node| node.trunks().input_holders());
         holders.flatten().collect()
     }
 
-    /// Whether a node takes sessions.
+    /// Whether any node takes sessions.
     pub fn take_sessions(&self) -> bool {
         !matches!(self.roster.choose(Kind::Session, |_| true), Choice::None)
     }

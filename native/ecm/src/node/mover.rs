@@ -1,8 +1,8 @@
 //! Has sessions leave their trunks, at a pace: those of a trunk that ejabberd told to go away, those of a node that
 //! the operator lets take none, and those that are more than a node's share.
 //!
-//! The sessions move by themselves (`session::moving`); here is decided which trunk they are to leave, whether
-//! there is another place for them, and how many are on their way at once. Those whose turn has come are woken.
+//! Each session moves by itself (`session::moving`). This module decides which trunks are to be left, whether there is
+//! another place for their sessions, and how many move at once, and wakes those whose turn has come.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use super::rooms::Rooms;
 use super::roster::Roster;
 use crate::trunk::Link;
 
-/// How often those whose turn has come are woken, while some leave; as many as may be on their way, each time.
+/// How often sessions are woken while a trunk is being left: each time, as many as may move at once.
 const TICK: Duration = Duration::from_millis(10);
-/// How often is looked whether some are to leave.
+/// How often it checks whether a trunk is to be left.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Moves sessions.
@@ -53,7 +53,7 @@ impl Mover {
         self.places.set_at_once(at_once);
     }
 
-    /// Goes on as long as the program runs.
+    /// Moves sessions as long as the program runs.
     pub async fn run(self: Arc<Self>) {
         let mut moves = Moves {
             departures: Vec::new(),

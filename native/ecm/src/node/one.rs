@@ -1,4 +1,4 @@
-//! One ejabberd node: its trunks, its health, its pace.
+//! One ejabberd node: its trunks, its health, and how many logins it has at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -25,9 +25,9 @@ pub struct Node {
     max_sessions: AtomicU64,
     trunks: Arc<Trunks>,
     state: watch::Sender<State>,
-    /// Logins that are to open a session here and have not yet.
+    /// Logins whose turn came here and whose session is not open yet.
     admitted: AtomicU64,
-    /// Logins that it has to answer.
+    /// Logins that wait for its answer.
     running: AtomicUsize,
     ejections: AtomicU64,
     /// Sessions that are to move to other trunks.
@@ -40,35 +40,35 @@ struct Care {
     health: Health,
     pace: Pace,
     came: Came,
-    /// Which of its arrivals that was.
+    /// How often its first trunk has come up.
     arrivals: u64,
-    /// When the program started, if it was there then.
+    /// When the program started, if the node was configured then.
     started: Option<Instant>,
 }
 
-/// How a node came.
+/// When a node came up.
 #[derive(Debug, Clone, Copy)]
 enum Came {
-    /// It came back at that time.
+    /// It came back, or was added, at that time, and starts slowly.
     Back(Instant),
-    /// It is as old as the program.
+    /// It came up as the program started.
     AtStart,
 }
 
-/// Since when a node is one.
+/// Since when a node has been configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
     /// Since the program started.
     Start,
-    /// Others were there before.
+    /// From now on, beside others that were there before.
     Now,
 }
 
-/// All that are up so soon after the program's start begin together.
+/// Nodes that are up this soon after the program's start have no slow start.
 const START: Duration = Duration::from_secs(5);
 
 impl Node {
-    /// One with this name, whose trunks these will be.
+    /// A node with this name, whose trunks will be added to `trunks`.
     pub fn new(
         name: String,
         weight: u64,
@@ -107,17 +107,17 @@ impl Node {
         &self.trunks
     }
 
-    /// What it is for now, and whenever that changes: those who have a session here may have to leave.
+    /// Its state, and its changes.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
-    /// What it is for now.
+    /// Its state now.
     pub fn state_now(&self) -> State {
         *self.state.borrow()
     }
 
-    /// Says what it is for from now on.
+    /// Changes its state.
     pub fn set_state(&self, state: State) {
         let changed = self.state.send_if_modified(|before| {
             let changes = *before != state;
@@ -129,19 +129,19 @@ impl Node {
         }
     }
 
-    /// Takes other limits.
+    /// Changes its weight and the most sessions that it takes.
     pub fn set_limits(&self, weight: u64, max_sessions: u64) {
         self.weight.store(weight, Relaxed);
         self.max_sessions.store(max_sessions, Relaxed);
     }
 
-    /// Whether nothing is in its trunks.
+    /// Whether its trunks have no connections.
     pub fn is_empty(&self) -> bool {
         let usage = self.trunks.usage();
         usage.count(Kind::Session) + usage.count(Kind::Request) == 0
     }
 
-    /// Its weight beside others'.
+    /// Its weight.
     pub fn weight(&self) -> u64 {
         self.weight.load(Relaxed)
     }
@@ -151,7 +151,7 @@ impl Node {
         self.max_sessions.load(Relaxed)
     }
 
-    /// How many logins it has to answer.
+    /// How many logins wait for its answer.
     pub fn running(&self) -> usize {
         self.running.load(Relaxed)
     }
@@ -202,7 +202,7 @@ impl Node {
         }
     }
 
-    /// What a choice has to know of it.
+    /// Whether it may be chosen.
     pub fn facts(&self) -> Facts {
         Facts {
             ready: self.state_now() == State::Ready,
@@ -219,7 +219,7 @@ impl Node {
         }
     }
 
-    /// It as one of those to choose from.
+    /// Its load and weight, for a choice.
     pub fn candidate(&self, kind: Kind, slow_start: Duration, now: Instant) -> Candidate {
         Candidate {
             load: self.load(kind),
@@ -239,7 +239,7 @@ impl Node {
 
 /// Logins.
 impl Node {
-    /// Whether one more login may begin. If not, those that run hold it up.
+    /// Whether one more login may begin. If not, its limit is used up.
     pub fn has_turn(&self) -> bool {
         let mut care = self.care.lock();
         let has_turn = self.running() < care.pace.limit();
@@ -249,32 +249,32 @@ impl Node {
         has_turn
     }
 
-    /// A login begins, whose session is to come here.
+    /// A login begins whose session will open here.
     pub fn admit(&self) {
         self.admitted.fetch_add(1, Relaxed);
     }
 
-    /// The session of a login that was admitted is there, or does not come.
+    /// The session of an admitted login is open, or will not come.
     pub fn admitted_came(&self) {
         self.admitted.fetch_sub(1, Relaxed);
     }
 
-    /// It has to answer a login.
+    /// A login waits for its answer.
     pub fn asked(&self) {
         self.running.fetch_add(1, Relaxed);
     }
 
-    /// It has not to any more.
+    /// A login no longer waits for its answer.
     pub fn answered(&self) {
         self.running.fetch_sub(1, Relaxed);
     }
 
-    /// A login is decided, whichever way.
+    /// A login has succeeded or failed.
     pub fn login_decided(&self) {
         self.care.lock().health.login_answered();
     }
 
-    /// A login is through, for which it took so long.
+    /// A login is done. `time` is how long the node took to answer.
     pub fn login_took(&self, time: Duration, now: Instant) {
         let mut care = self.care.lock();
         care.health.login_answered();
@@ -285,7 +285,7 @@ impl Node {
         }
     }
 
-    /// A login was not answered in so long.
+    /// A login went unanswered for this long.
     pub fn login_unanswered(&self, time: Duration, now: Instant, rules: &Rules) {
         let mut care = self.care.lock();
         care.pace.took(time, now);
@@ -294,7 +294,7 @@ impl Node {
         self.tell(change, now);
     }
 
-    /// From now on it has never more logins to answer than so many.
+    /// Changes the most logins that it may have at once.
     pub fn set_at_once(&self, at_once: u64) {
         self.care.lock().pace.set_at_once(at_once);
     }
@@ -302,7 +302,7 @@ impl Node {
 
 /// Health.
 impl Node {
-    /// Looks after it.
+    /// Checks its health.
     pub fn look(&self, now: Instant, rules: &Rules) {
         self.see_arrival(now);
         if self.trunks.count() == 0 {
@@ -335,22 +335,20 @@ impl Node {
             Some(Change::Ejected(reason, time)) => {
                 self.ejections.fetch_add(1, Relaxed);
                 let why = match reason {
-                    Reason::Silent => "its trunks are silent",
+                    Reason::Silent => "it does not answer pings",
                     Reason::Logins => "it does not answer logins",
                 };
-                tracing::warn!(
-                    "node {node} is ejected for {time:.1?}: {why}; the sessions that it has stay"
-                );
+                tracing::warn!("node {node} is ejected for {time:.1?}: {why}; its sessions stay");
             }
             Some(Change::Returned) => {
                 self.care.lock().came = Came::Back(now);
-                tracing::info!("node {node} is used again, little by little");
+                tracing::info!("node {node} is used again; its share grows over slow_start");
             }
         }
     }
 }
 
-/// From 0 to 1. Without random numbers of the system nothing is spread.
+/// From 0 to 1. If the system has no random numbers, nothing is spread.
 fn random() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }

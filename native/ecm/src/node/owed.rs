@@ -1,4 +1,4 @@
-//! The logins that nodes have to answer, and since when.
+//! The logins that wait for a node's answer, and since when.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::one::Node;
 use crate::trunk::Unread;
 
-/// Each is counted at its node for as long as it is here.
+/// Logins that wait. Each is counted at its node for as long as it is here.
 #[derive(Debug, Default)]
 pub struct Owed {
     logins: HashMap<u64, Debt>,
-    /// The same, those that wait for the longest time first.
+    /// The same, the longest wait first.
     by_time: BTreeSet<(Instant, u64)>,
 }
 
@@ -34,7 +34,7 @@ impl Debt {
 }
 
 impl Owed {
-    /// A node has to answer a login. It counts once, from the first time on.
+    /// A login waits for a node's answer. A login that waits already goes on waiting since then.
     pub fn add(&mut self, login: u64, node: Arc<Node>, answer: Option<Unread>, now: Instant) {
         if self.logins.contains_key(&login) {
             return;
@@ -49,7 +49,7 @@ impl Owed {
         self.by_time.insert((now, login));
     }
 
-    /// It has not to any more. Gives since when it had.
+    /// A login no longer waits. Returns since when it did.
     pub fn remove(&mut self, login: u64) -> Option<Instant> {
         let debt = self.logins.remove(&login)?;
         debt.node.answered();
@@ -57,7 +57,7 @@ impl Owed {
         Some(debt.since)
     }
 
-    /// Since when the one waits that waits for the longest time.
+    /// When the longest wait began.
     pub fn longest(&self) -> Option<Instant> {
         self.by_time.first().map(|(since, _)| *since)
     }
@@ -74,12 +74,12 @@ impl Owed {
         Some(debt)
     }
 
-    /// How many there are.
+    /// How many wait.
     pub fn len(&self) -> usize {
         self.logins.len()
     }
 
-    /// Whether there is none.
+    /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.logins.is_empty()
     }

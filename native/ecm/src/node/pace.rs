@@ -1,46 +1,46 @@
-//! How many logins a node has at once, by how fast it answers them. Sans-clock.
+//! How many logins a node has at once, adapted to how fast it answers them. It reads no clock.
 //!
-//! What is measured is the time that ejabberd takes for a whole login, the client's own time left out. While that is
-//! short there may be more. When it is not, and twice what a few at once take, they wait for each other, in
-//! ejabberd or in the database behind it, and fewer begin. So a storm takes what the node can do and not more,
-//! and nothing has to be told what that is.
+//! It measures how long ejabberd takes for a whole login, without the client's own time. While that is short, more
+//! logins may run at once. If it is long, and more than twice as long as for a few at once, they wait for each other,
+//! in ejabberd or in its database, and fewer may begin. So a storm of logins uses what the node can do and no more,
+//! and nobody has to configure how much that is.
 //!
 //! ```text
-//!   a window: 100 ms at the least, and 8 logins
-//!   mean > 0.5 s and > 2 × least   limit × 0.7, not under 8
-//!   else, if all were used         limit × 1.1; × 2 before the first time that it was too many
-//!   at 8                           what is measured is what it takes unhindered, even if it is more than before
+//!   a window: at least 100 ms, and 8 logins
+//!   mean > 0.5 s and > 2 × least   limit × 0.7, but not below 8
+//!   else, if the limit was reached limit × 1.1; × 2 until it was too high for the first time
+//!   at 8                           least follows the mean, even upwards
 //! ```
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So few don't hinder each other, or not because of their number.
+/// The limit never falls below this: so few logins don't slow each other down by their number.
 const FLOOR: usize = 8;
-/// Where it begins.
+/// The first limit.
 const START: usize = 16;
 const WINDOW: Duration = Duration::from_millis(100);
 const WINDOW_LOGINS: u32 = 8;
-/// How much longer than a few at once a login may take.
+/// How many times as long a login may take as when only a few run at once.
 const TOLERANCE: f64 = 2.0;
-/// What is never too long (seconds): no client notices it, and fewer at once would only leave ejabberd idle while
-/// clients have to say something.
+/// A login that takes no longer than this (seconds) is never too slow: no client notices, and fewer at once would only
+/// leave ejabberd idle while clients have to say something.
 const PROMPT: f64 = 0.5;
 const LESS: f64 = 0.7;
 const MORE: f64 = 1.1;
 const MORE_AT_FIRST: f64 = 2.0;
-/// How much a window at the floor counts beside those before it.
+/// How much a window at the floor counts against those before it.
 const SMOOTHING: f64 = 0.3;
 
-/// One node's.
+/// How many logins one node may have at once.
 #[derive(Debug)]
 pub struct Pace {
     most: usize,
     limit: f64,
-    /// It was never too many.
+    /// The limit was never too high yet.
     is_new: bool,
-    /// What a login takes unhindered, in seconds.
+    /// How long a login takes when only a few run, in seconds.
     least: Option<f64>,
     window: Window,
 }
@@ -54,7 +54,7 @@ struct Window {
 }
 
 impl Pace {
-    /// Never more than so many; 0 for any number, whatever it takes.
+    /// Never more than `at_once`; 0 for any number, however long they take.
     pub fn new(at_once: u64) -> Self {
         let mut pace = Self {
             most: 0,
@@ -67,13 +67,13 @@ impl Pace {
         pace
     }
 
-    /// From now on never more than so many.
+    /// From now on never more than `at_once`.
     pub fn set_at_once(&mut self, at_once: u64) {
         self.most = most(at_once);
         self.limit = self.limit.clamp(self.floor(), self.most as f64);
     }
 
-    /// How many there may be now.
+    /// How many may run now.
     pub fn limit(&self) -> usize {
         match self.most {
             usize::MAX => usize::MAX,
@@ -81,12 +81,12 @@ impl Pace {
         }
     }
 
-    /// As many as may be are running: the limit is what holds others up.
+    /// The limit is reached, and holds others up.
     pub const fn is_used_up(&mut self) {
         self.window.all_used = true;
     }
 
-    /// A login is done, or given up, for which ejabberd took so long. Whether the limit has changed.
+    /// A login is done, or given up, and ejabberd took this long for it. Returns whether the limit has changed.
     pub fn took(&mut self, time: Duration, now: Instant) -> bool {
         let window = &mut self.window;
         let since = *window.since.get_or_insert(now);
@@ -120,7 +120,7 @@ impl Pace {
         } else if all_used {
             let more = if self.is_new { MORE_AT_FIRST } else { MORE };
             let limit = (self.limit * more).max(self.limit + 1.0);
-            // Not on and on for what it may never have.
+            // A limit that is never reached does not grow on and on.
             self.limit = limit.min(self.most as f64);
         }
     }

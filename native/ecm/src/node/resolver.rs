@@ -1,4 +1,4 @@
-//! The addresses of names, and for how long they hold.
+//! The addresses of names, and for how long they are valid.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use crate::config::{NameServer, NodeAddress};
 
-/// No name is asked for more often than this, whatever its TTL.
+/// No name is looked up more often than this, whatever its TTL.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Nor less often.
+/// Each is looked up at least this often.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Asks name servers.
+/// Looks up names.
 #[derive(Debug, Clone)]
 pub struct Resolver(TokioResolver);
 
@@ -30,7 +30,7 @@ pub struct Found {
     pub again: Duration,
 }
 
-/// A name has no addresses, or none could be asked for them.
+/// Why a look-up found no addresses.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The system's configuration can't be used.
@@ -38,16 +38,16 @@ pub enum ResolveError {
         "the system's configuration of name servers can't be used: {0}; write [nodes] name_servers"
     )]
     System(#[source] NetError),
-    /// No answer, or none that helps.
+    /// No answer, or an error.
     #[error(transparent)]
     Lookup(#[from] NetError),
-    /// It has none.
+    /// The name has no addresses.
     #[error("it has no addresses")]
     Empty,
 }
 
 impl Resolver {
-    /// One that asks these, or whom the system asks.
+    /// A resolver that asks these name servers; without any, those of the system.
     ///
     /// # Errors
     /// [`ResolveError::System`].
@@ -62,7 +62,7 @@ impl Resolver {
         builder.build().map(Self).map_err(ResolveError::System)
     }
 
-    /// The addresses of a node's, or several nodes'.
+    /// The addresses of a node, or of several that share a name.
     ///
     /// # Errors
     /// [`ResolveError`].
@@ -82,7 +82,7 @@ impl Resolver {
                     if let RData::SRV(srv) = &record.data {
                         let host = srv.target.to_utf8();
                         let added = self.add(&host, srv.port, &mut addresses, &mut until);
-                        // The others may have some.
+                        // The other hosts may have some.
                         failed = added.await.err().or(failed);
                     }
                 }

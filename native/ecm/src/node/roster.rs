@@ -11,14 +11,14 @@ use super::health;
 use super::one::Node;
 use crate::trunk::Kind;
 
-/// How nodes are chosen, and left.
+/// How nodes are chosen, and when they are ejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// What they are held to.
+    /// When they are ejected.
     pub health: health::Rules,
-    /// If fewer are well, in percent, all that are up are used.
+    /// If fewer than this percentage are well, all that are up are used.
     pub panic_threshold: u64,
-    /// How long a node that came back has less than its share.
+    /// Over how long the share of a node that came back grows.
     pub slow_start: Duration,
     /// How long a login may wait for ejabberd's answer.
     pub login_timeout: Duration,
@@ -28,26 +28,26 @@ pub struct Rules {
     pub maintenance_timeout: Duration,
 }
 
-/// The nodes. A choice looks at each of them, and they are few.
+/// The nodes. Each choice looks at all of them, as they are few.
 #[derive(Debug)]
 pub struct Roster {
     nodes: RwLock<Arc<[Arc<Node>]>>,
     rules: RwLock<Arc<Rules>>,
 }
 
-/// What came of a choice.
+/// The result of a choice.
 #[derive(Debug)]
 pub enum Choice {
-    /// This one.
+    /// This node.
     Node(Arc<Node>),
-    /// There are some, and none has a turn now.
+    /// Some nodes are usable, but none has a turn now.
     Busy,
-    /// There is none, or those that are there are full.
+    /// No node is usable, or all that are usable are full.
     None,
 }
 
 impl Roster {
-    /// These.
+    /// A roster of these nodes.
     pub fn new(nodes: Vec<Arc<Node>>, rules: Rules) -> Self {
         Self {
             nodes: RwLock::new(nodes.into()),
@@ -55,12 +55,12 @@ impl Roster {
         }
     }
 
-    /// Those that there are now.
+    /// The nodes.
     pub fn nodes(&self) -> Arc<[Arc<Node>]> {
         Arc::clone(&self.nodes.read())
     }
 
-    /// From now on these.
+    /// Replaces the nodes.
     pub fn set_nodes(&self, nodes: Vec<Arc<Node>>) {
         *self.nodes.write() = nodes.into();
     }
@@ -70,12 +70,12 @@ impl Roster {
         Arc::clone(&self.rules.read())
     }
 
-    /// From now on chosen in this way.
+    /// Changes how they are chosen.
     pub fn set_rules(&self, rules: Rules) {
         *self.rules.write() = Arc::new(rules);
     }
 
-    /// Chooses among those that take one more of a kind, and of these among those with a turn.
+    /// Chooses among the nodes that take one more connection of this kind and have a turn.
     pub fn choose(&self, kind: Kind, has_turn: impl Fn(&Node) -> bool) -> Choice {
         let nodes = self.nodes();
         let usable = self.usable(&nodes, kind);
@@ -86,14 +86,14 @@ impl Roster {
         }
     }
 
-    /// Whether one of those takes one more session.
+    /// Whether a usable node that has room for a session is among these.
     pub fn takes_sessions(&self, of: impl Fn(&Node) -> bool) -> bool {
         let nodes = self.nodes();
         let usable = self.usable(&nodes, Kind::Session);
         usable.into_iter().any(|node| of(node))
     }
 
-    /// Whether so few are well that the ejected are used too.
+    /// Whether so few are well that ejected ones are used too.
     pub fn is_panic(&self) -> bool {
         let (nodes, rules) = (self.nodes(), self.rules());
         choice::is_panic(nodes.iter().map(|node| node.facts()), rules.panic_threshold)
@@ -127,7 +127,7 @@ impl Roster {
     }
 }
 
-/// Two numbers from 0 to 1. Without random numbers of the system the first nodes are compared.
+/// Two numbers from 0 to 1. If the system has no random numbers, the first nodes are compared.
 fn random() -> [f64; 2] {
     let random = getrandom::u64().unwrap_or_default().to_ne_bytes();
     let [a, b, c, d, e, f, g, h] = random;

@@ -1,11 +1,11 @@
-//! A node that came back gets its share little by little: its caches are cold.
+//! The share of a node that came back grows over time, as its caches are cold at first.
 
 use std::time::Duration;
 
-/// The part that it has from the start on.
+/// Its share at the start.
 const FIRST: f64 = 0.05;
 
-/// The part of its weight that a node has so long after it came.
+/// The part of its weight that a node has, `since` after it came up.
 pub fn share(since: Duration, slow_start: Duration) -> f64 {
     if since >= slow_start {
         return 1.0;

@@ -1,6 +1,6 @@
-//! What an operator lets a node do.
+//! The state of a node, which the operator sets.
 
-/// What a node is for.
+/// What a node may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It takes new sessions.
@@ -9,7 +9,7 @@ pub enum State {
     Drain,
     /// The same, and then it has no trunks.
     Maintenance,
-    /// It is none of the configuration's nodes any more: it ends once it has no session.
+    /// It is no longer configured, and ends once it has no session.
     Leaving,
 }
 

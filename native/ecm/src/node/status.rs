@@ -1,4 +1,4 @@
-//! How the nodes are, for those who look after them.
+//! How the nodes are, for commands and metrics.
 
 use super::health::Reason;
 use super::state::State;
@@ -6,42 +6,42 @@ use super::state::State;
 /// One node as it is now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// How it is called.
+    /// Its name.
     pub name: String,
-    /// What the operator lets it do.
+    /// Its state, which the operator sets.
     pub state: State,
     /// How it is.
     pub condition: Condition,
     /// Its trunks that take connections.
     pub trunks: usize,
-    /// The sessions that it has.
+    /// Its sessions.
     pub sessions: u64,
     /// Those of them that are to move to other trunks.
     pub leaving: u64,
     /// The most that it takes; 0 for any number.
     pub max_sessions: u64,
-    /// HTTP connections.
+    /// Its HTTP connections.
     pub requests: u64,
     /// Its weight.
     pub weight: u64,
     /// The part of its weight that it has, from 0 to 1.
     pub share: f64,
-    /// The logins that it has to answer.
+    /// The logins that wait for its answer.
     pub logins: usize,
-    /// How many it may have; `usize::MAX` for any number.
+    /// How many may wait; `usize::MAX` for any number.
     pub login_limit: usize,
     /// How often it was ejected.
     pub ejections: u64,
 }
 
-/// How a node is, whatever the operator wants of it.
+/// How a node is, whatever its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
     /// It has no trunk.
     Down,
-    /// It is left because of this.
+    /// It gets nothing new, for this reason.
     Ejected(Reason),
-    /// It has less than its share for now.
+    /// Its share is still growing.
     Starting,
     /// All is well.
     Well,

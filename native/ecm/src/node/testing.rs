@@ -29,7 +29,7 @@ pub fn rules() -> Rules {
     }
 }
 
-/// A node without a trunk, which has so many logins at once.
+/// A node without a trunk, which may have `at_once` logins at once.
 pub fn node(name: &str, at_once: u64) -> Arc<Node> {
     let trunks = Trunks::new(Arc::new(IdSource::new().unwrap()));
     Arc::new(Node::new(
@@ -52,14 +52,14 @@ pub fn start() -> (Arc<Nodes>, Ejabberd) {
     start_with(0)
 }
 
-/// The same, with so many logins at once.
+/// The same, with `at_once` logins at once.
 pub fn start_with(at_once: u64) -> (Arc<Nodes>, Ejabberd) {
     let node = node("a", at_once);
     let ejabberd = Ejabberd::add(node.trunks());
     (nodes(vec![node]), ejabberd)
 }
 
-/// What a client of WebSocket opens its session with.
+/// The opening of a WebSocket client's session.
 pub fn opening() -> Opening {
     Opening {
         client: "192.0.2.7:4711".parse().unwrap(),

@@ -9,9 +9,9 @@
 //!    |  FIN, and here: go ─────────────────────────────────> |
 //! ```
 //!
-//! From mark to go nothing of the client's is sent, which is how it waits; what comes for it on the old connection
-//! still reaches it, and of the new one no more is read than the first document. Whatever goes wrong before moved,
-//! the session stays, and the old connection says so.
+//! From mark to go, nothing from the client is sent to ejabberd: it waits. What arrives for the client on the old
+//! connection still reaches it; on the new one only the first document is read. If anything goes wrong before moved,
+//! the session stays, and ejabberd says so on the old connection.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -29,13 +29,13 @@ use crate::metrics::{MOVE_TIMES, MOVES, MoveResult};
 use crate::node::Nodes;
 use crate::trunk::{End, Opening, Passage, Sent, Unread};
 
-/// How long ejabberd may take for a move, until the session is to stay. A token is good for as long.
+/// How long ejabberd may take for a move; past it the session stays. A token is valid for as long.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A session that moves.
 #[derive(Debug)]
 pub struct Moving {
-    /// Until it is decided.
+    /// Held until the move is decided.
     passage: Option<Passage>,
     nodes: Arc<Nodes>,
     opening: Opening,
@@ -50,7 +50,7 @@ pub struct Moving {
     /// The old connection's output, while some of it is there and the new one has its place.
     old: Option<Unread>,
     new: Option<New>,
-    /// ejabberd said what has no place in a move: there is no going on.
+    /// ejabberd broke the protocol of moves: the session can't go on.
     is_broken: bool,
 }
 
@@ -66,37 +66,37 @@ struct Front {
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Mark has to be said.
+    /// Mark is to be sent.
     Mark,
-    /// Token or stays has to come.
+    /// Mark was sent; token or stays is to come.
     Asked,
-    /// The new connection has said the token: moved or stays has to come.
+    /// The token was sent on the new connection; moved or stays is to come.
     Taking,
-    /// Stay has to be said.
+    /// Stay is to be sent.
     Stay,
-    /// It was said: stays or moved has to come.
+    /// Stay was sent; stays or moved is to come.
     Staying,
-    /// Moved has come, and FIN has to.
+    /// Moved has come; FIN is to come.
     Moved,
-    /// Go has to be said.
+    /// Go is to be sent on the new connection.
     Go,
-    /// It is decided, and the session's connection is the one that goes on.
+    /// The move is decided, and the session has the connection on which it goes on.
     Over,
 }
 
-/// The new connection. Dropped, it is reset.
+/// The new connection. Dropping it resets the connection.
 #[derive(Debug)]
 struct New {
     channel: Option<Channel>,
-    /// Its first document, and the bytes that were read for it.
+    /// Its first document, and how many bytes were read for that.
     first: Option<Bytes>,
     read: usize,
-    /// It has no session, or has ended.
+    /// ejabberd refused the session, or the connection has ended.
     is_void: bool,
 }
 
 impl Moving {
-    /// Begins one.
+    /// Begins a move.
     pub fn new(passage: Passage, nodes: &Arc<Nodes>, opening: Opening) -> Self {
         Self {
             passage: Some(passage),
@@ -113,7 +113,7 @@ impl Moving {
         }
     }
 
-    /// Whether it is the end of the session.
+    /// Whether the session has to end.
     pub const fn is_broken(&self) -> bool {
         self.is_broken
     }
@@ -133,7 +133,7 @@ impl Moving {
         matches!(self.stage, Stage::Over) && self.front.is_empty() && !self.is_broken
     }
 
-    /// The next document of the connection, which is then returned its window.
+    /// The next document for the client; its bytes are returned to the connection's window.
     pub fn next_document(&mut self, channel: &mut Channel) -> Option<Bytes> {
         let Front {
             document,
@@ -147,7 +147,7 @@ impl Moving {
         Some(document)
     }
 
-    /// Whether there may be something to be done. It wakes the task that asked last.
+    /// Ready when there may be something to do. It wakes the task that polled last.
     pub fn poll_changed(&mut self, channel: &mut Channel, context: &mut Context<'_>) -> Poll<()> {
         let mut changed = channel.connection.poll_changed(context);
         if let Some(new) = self.new.as_mut().and_then(|new| new.channel.as_mut())
@@ -157,7 +157,7 @@ impl Moving {
         }
         if self.may_still_stay() && self.patience.as_mut().poll(context).is_ready() {
             match self.stage {
-                // Nobody knows of it.
+                // ejabberd does not know of it yet.
                 Stage::Mark => self.over(MoveResult::TimedOut, channel),
                 _ => self.stay(MoveResult::TimedOut),
             }
@@ -166,13 +166,13 @@ impl Moving {
         changed
     }
 
-    /// As if it took too long.
+    /// As if the move took too long.
     #[cfg(test)]
     pub fn give_up(&mut self) {
         self.stay(MoveResult::TimedOut);
     }
 
-    /// Does what can be done now. `channel` is the old connection, and the one that goes on once it is over.
+    /// Does what can be done now. `channel` is the old connection, and becomes the new one once the session has moved.
     pub fn advance(&mut self, channel: &mut Channel, max_document: u32) {
         while self.stage != Stage::Over {
             self.say_due(channel);
@@ -208,11 +208,11 @@ impl Moving {
         }
     }
 
-    /// ejabberd has said something of it on the old connection.
+    /// ejabberd has said something about the move on the old connection.
     fn told(&mut self, said: OfMove, channel: &Channel) {
         match (said, self.stage) {
             (OfMove::Token(token), Stage::Asked) => self.take(&token, channel),
-            // The session hears of stay behind mark, and says stays.
+            // The session hears stay after mark, and answers stays.
             (OfMove::Token(_), Stage::Stay | Stage::Staying) => {}
             (OfMove::Stays(why), _) => {
                 tracing::debug!(id = %channel.connection, "a session stays: {why}");
@@ -224,7 +224,7 @@ impl Moving {
             (said, stage) => {
                 tracing::error!(
                     id = %channel.connection,
-                    "ejabberd said what has no place in a move: {said:?} ({stage:?})"
+                    "ejabberd broke the protocol of a move: it said {said:?} at {stage:?}"
                 );
                 self.is_broken = true;
                 self.over(MoveResult::Lost, channel);
@@ -238,7 +238,7 @@ impl Moving {
             self.nodes
                 .open_elsewhere(passage, &channel.connection, &self.opening, token)
         });
-        // The header is all that it says for now.
+        // For now only the header is sent.
         match opened.map(|mut connection| (connection.try_send(b""), connection)) {
             Some((Ok(_), connection)) => {
                 self.new = Some(New {
@@ -253,7 +253,7 @@ impl Moving {
         }
     }
 
-    /// Reads the new connection up to its first document, or why it has no session.
+    /// Reads the new connection up to its first document, or to the reason why it has no session.
     fn look_at_new(&mut self, max_document: u32) {
         let Some(new) = &mut self.new else {
             return;
@@ -285,7 +285,8 @@ impl Moving {
         }
     }
 
-    /// Says what is due on the old connection. Whether something was; if it is gone, it says so itself.
+    /// Says what is due on the old connection, and returns whether it did. If the connection is gone, reading it
+    /// tells.
     fn say_due(&mut self, channel: &mut Channel) -> bool {
         let (control, next) = match self.stage {
             Stage::Mark => (Control::Mark, Stage::Asked),
@@ -299,7 +300,7 @@ impl Moving {
         said
     }
 
-    /// Goes over to the new connection; whether that was possible.
+    /// Changes to the new connection, and returns whether that was possible now.
     fn go(&mut self, channel: &mut Channel) -> bool {
         let Some(mut new) = self.new.take() else {
             self.over(MoveResult::Lost, channel);
@@ -309,7 +310,7 @@ impl Moving {
             self.over(MoveResult::Lost, channel);
             return true;
         };
-        // If it is gone, it says so itself.
+        // If the connection is gone, reading it tells.
         if next.say(&Control::Go) == Ok(Sent::Refused) {
             new.channel = Some(next);
             self.new = Some(new);
@@ -339,7 +340,7 @@ impl Moving {
         true
     }
 
-    /// It is decided: the client may go on.
+    /// The move is decided: the client may go on.
     fn over(&mut self, result: MoveResult, channel: &Channel) {
         self.stage = Stage::Over;
         self.result = result;
@@ -355,7 +356,7 @@ impl Moving {
         channel.connection.wake();
     }
 
-    /// It is not to move after all.
+    /// The session is not to move after all.
     fn stay(&mut self, why: MoveResult) {
         self.result = why;
         self.stage = Stage::Stay;

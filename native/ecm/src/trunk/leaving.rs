@@ -44,7 +44,7 @@ pub struct OnTheirWay {
     pub arrived: u64,
 }
 
-/// A session's leave to move. Dropping it makes room for another one.
+/// A session's permission to move. Dropping it makes room for another one.
 #[derive(Debug)]
 pub struct Passage {
     leaving: Arc<Leaving>,
@@ -54,7 +54,7 @@ pub struct Passage {
 }
 
 impl Leaving {
-    /// So many are to leave, and as many at once as there are places. `round` is not 0, and another one than that
+    /// `quota` sessions are to leave, as many at once as there are places. `round` is not 0, and another one than that
     /// of those who left before, which sessions remember.
     pub fn new(places: &Arc<Semaphore>, goal: Goal, quota: u64, round: u8) -> Self {
         Self {
@@ -71,8 +71,8 @@ impl Leaving {
         }
     }
 
-    /// Leave for a session that tried last in the round `tried`, which is then this one; `None` if it is not its
-    /// turn.
+    /// Permission for a session that last tried in the round `tried`, which becomes the current one; `None` if it is
+    /// not its turn.
     pub fn begin(self: &Arc<Self>, tried: &mut u8) -> Option<Passage> {
         let mut state = self.state.lock();
         if *tried == state.round || state.quota == 0 {
@@ -114,7 +114,7 @@ impl Leaving {
         state.quota.saturating_add(state.on_their_way.all)
     }
 
-    /// Those that could not move may try again.
+    /// Sessions that could not move may try again.
     pub fn next_round(&self) {
         let mut state = self.state.lock();
         state.round = state.round.checked_add(1).unwrap_or(1);
@@ -125,7 +125,7 @@ impl Leaving {
         self.state.lock().moved
     }
 
-    /// How often one could not.
+    /// How many attempts to move have failed.
     pub fn failed(&self) -> u64 {
         self.state.lock().failed
     }
