@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use crate::control::Event;
 use crate::report::{End, Logins, Times, Traffic, rate};
 use crate::swarm::Swarm;
+use crate::user;
 use crate::workers::Workers;
 
 /// How often the counters are looked at.
@@ -79,7 +80,7 @@ async fn log_in(swarm: &Arc<Swarm>, tell: &mut impl FnMut(&Event)) -> Logins {
     let started = Instant::now();
     let starting = tokio::spawn({
         let swarm = Arc::clone(swarm);
-        async move { swarm.start().await }
+        async move { swarm.start(user::live).await }
     });
     let users = swarm.settings.users as u64;
     let mut timeline = Vec::new();

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::channel::{ChannelError, Route, Trunk, TrunkChannel};
 use crate::ledger::Ledger;
-use crate::user;
 
 /// How far the pace may fall behind and catch up: a timer is late by a millisecond or so.
 const SLACK: Duration = Duration::from_millis(50);
@@ -113,8 +112,11 @@ impl Swarm {
         }
     }
 
-    /// Starts all users, and returns once the last one has; they log in at the pace of the settings.
-    pub async fn start(self: &Arc<Self>) {
+    /// Starts the life of each user, and returns once the last one has begun; they log in at the pace of the settings.
+    pub async fn start<L>(self: &Arc<Self>, live: impl Fn(Arc<Self>, usize) -> L)
+    where
+        L: Future<Output = ()> + Send + 'static,
+    {
         for index in 0..self.settings.users {
             if index % 64 == 0 {
                 // Those at work go first.
@@ -127,7 +129,7 @@ impl Swarm {
                 return;
             }
             drop(turn);
-            tokio::spawn(user::live(Arc::clone(self), index));
+            tokio::spawn(live(Arc::clone(self), index));
         }
     }
 

@@ -1,8 +1,9 @@
 //! Reading frames, wherever the transport cut them.
 
 use super::error::FrameError;
-use super::header::{Fault, HEADER_LEN, Header, MaxFrameSize, check_prefix};
+use super::header::{Fault, Header, MaxFrameSize, check_prefix};
 use super::id::ConnectionId;
+use super::layout::HEADER_LEN;
 
 /// What a trunk says, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

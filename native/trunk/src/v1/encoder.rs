@@ -3,8 +3,9 @@
 use bytes::BufMut;
 
 use super::error::EncodeError;
-use super::header::{HEADER_LEN, LENGTH_DIGITS, MAX_FRAME_LEN, MaxFrameSize};
+use super::header::MaxFrameSize;
 use super::id::ConnectionId;
+use super::layout::{HEADER_LEN, LENGTH_DIGITS, MAX_FRAME_LEN};
 
 /// The header of a frame with `content_len` bytes of content. With 0 it closes the connection.
 ///

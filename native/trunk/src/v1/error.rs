@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::header::{HEADER_LEN, MAX_FRAME_LEN};
-use super::id::CONNECTION_ID_LEN;
+use super::layout::{CONNECTION_ID_LEN, HEADER_LEN, MAX_FRAME_LEN};
 
 /// Why a trunk had to end: the first byte that no frame of version 1 can have there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,19 +1,10 @@
 //! A frame's header: reading one, and saying what is wrong with it.
 
 use super::error::{HeaderFault, LimitError};
-use super::id::{CONNECTION_ID_LEN, ConnectionId, is_id_byte};
-
-/// The length of a frame's header in bytes.
-pub const HEADER_LEN: usize = 32;
-
-/// The longest frame that ten digits can say, in bytes.
-pub const MAX_FRAME_LEN: u64 = 9_999_999_999;
-
-/// How many digits a frame's length has.
-pub(super) const LENGTH_DIGITS: usize = 10;
-const LENGTH_BAR: usize = LENGTH_DIGITS;
-const ID_START: usize = LENGTH_BAR + 1;
-const ID_BAR: usize = ID_START + CONNECTION_ID_LEN;
+use super::id::{ConnectionId, is_id_byte};
+use super::layout::{
+    CONNECTION_ID_LEN, HEADER_LEN, ID_BAR, ID_START, LENGTH_BAR, LENGTH_DIGITS, MAX_FRAME_LEN,
+};
 
 /// The longest frame that one side accepts or sends, header included.
 ///

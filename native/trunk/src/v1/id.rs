@@ -3,9 +3,7 @@
 use std::fmt;
 
 use super::error::IdError;
-
-/// The length of a connection id in bytes.
-pub const CONNECTION_ID_LEN: usize = 20;
+use super::layout::CONNECTION_ID_LEN;
 
 /// The id of a virtual connection, unique in its trunk: 20 bytes of 0x21 to 0x7e.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

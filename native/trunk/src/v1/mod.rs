@@ -44,9 +44,11 @@ mod encoder;
 mod error;
 mod header;
 mod id;
+mod layout;
 
 pub use decoder::{Decoder, Event, Events, FramePart};
 pub use encoder::{encode_header, put_close, put_content, put_frame};
 pub use error::{EncodeError, FrameError, HeaderFault, IdError, LimitError};
-pub use header::{HEADER_LEN, MAX_FRAME_LEN, MaxFrameSize};
-pub use id::{CONNECTION_ID_LEN, ConnectionId};
+pub use header::MaxFrameSize;
+pub use id::ConnectionId;
+pub use layout::{CONNECTION_ID_LEN, HEADER_LEN, MAX_FRAME_LEN};

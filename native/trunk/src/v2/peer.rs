@@ -5,10 +5,11 @@ use super::error::SessionFault;
 use super::event::{Event, Events, ResetCause};
 use super::header::{Flags, FrameType, Header, INITIAL_WINDOW, StreamId};
 use super::ids::Standing;
-use super::output::writable;
-use super::receive::{Body, End, Fate, flag_combination};
+use super::reading::{Body, End, Fate};
+use super::receive::flag_combination;
 use super::session::Session;
 use super::stream::{Marks, Stream};
+use super::taking::writable;
 
 impl Session {
     /// Checks a data frame before a byte of it is taken.

@@ -1,5 +1,5 @@
 //! A session as a whole. What its owner asks of the streams is in `calls`, what the peer says is
-//! read in `receive` and `peer`, what it is told is written in `output`.
+//! read in `receive` and `peer`, what waits to be sent is in `output` and taken in `taking`.
 
 use super::ceilings::{Budgets, Ceiling};
 use super::config::Config;
@@ -10,7 +10,7 @@ use super::ids::UsedIds;
 use super::keepalive::{Keepalive, Tick};
 use super::leaving::Leaving;
 use super::output::Output;
-use super::receive::Reading;
+use super::reading::Reading;
 use super::role::Role;
 use super::stream::{LARGEST_WINDOW, Marks};
 use super::table::{MOST_STREAMS, Table};
