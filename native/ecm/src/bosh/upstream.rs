@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::session::BoshSession;
 use crate::backlog::Backlogs;
+use crate::entrance::QueuedLogin;
 use crate::metrics::{REFUSALS, Reason};
-use crate::node::{Login, Nodes};
+use crate::node::Nodes;
 use crate::session::{Origin, Received, SendError, Session};
 use crate::trunk::{End, Opening, Sent, TrunkLost};
 
@@ -18,7 +19,7 @@ use crate::trunk::{End, Opening, Sent, TrunkLost};
 #[derive(Debug)]
 pub enum Upstream {
     /// The session's turn has to come.
-    Queued(Box<QueuedLogin>),
+    Queued(Box<Beginning>),
     /// Its connection, which has its first document.
     Open(Session, Box<Home>),
     /// The session is over.
@@ -45,19 +46,15 @@ impl Home {
     }
 }
 
-/// What a session's connection is opened with when its turn comes.
+/// A session whose turn has to come.
 #[derive(Debug)]
-pub struct QueuedLogin {
+pub struct Beginning {
     /// Its place among those that log in.
-    pub login: Login,
-    /// The way to ejabberd.
+    pub login: QueuedLogin,
+    /// Where it may move later.
     pub nodes: Arc<Nodes>,
     /// Until when it waits for its turn.
     pub until: Instant,
-    /// What ejabberd is told of the client.
-    pub opening: Opening,
-    /// How many bytes a document of ejabberd's may have.
-    pub max_document: u32,
     /// How long the client may take to log in, once its turn has come.
     pub auth_timeout: Duration,
 }
@@ -145,8 +142,8 @@ impl Upstream {
         }
         match std::mem::replace(self, Self::Closed) {
             Self::Queued(queued) if queued.login.has_turn() => match queued.open(session, now) {
-                Some((stream, home)) => *self = Self::Open(stream, home),
-                None => give_up(Reason::NoTrunk, session, now),
+                Ok((stream, home)) => *self = Self::Open(stream, home),
+                Err(reason) => give_up(reason, session, now),
             },
             Self::Queued(queued) if queued.until <= now => {
                 give_up(Reason::LoginWait, session, now);
@@ -191,14 +188,13 @@ impl Upstream {
     }
 }
 
-impl QueuedLogin {
-    fn open(self, session: &mut BoshSession, now: Instant) -> Option<(Session, Box<Home>)> {
-        let first = session.outgoing().unwrap_or_default();
-        let stream = Session::open(self.login, &self.opening, first, self.max_document)?;
+impl Beginning {
+    fn open(self, session: &mut BoshSession, now: Instant) -> Result<(Session, Box<Home>), Reason> {
+        let home = Home::of(self.nodes, self.login.opening());
+        let stream = self.login.open(session.outgoing().unwrap_or_default())?;
         session.outgoing_taken();
         session.login_begins(now + self.auth_timeout);
-        let home = Home::of(self.nodes, &self.opening);
-        Some((stream, Box::new(home)))
+        Ok((stream, Box::new(home)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use super::protocol::{Answer, Command, Request, Response, VERSION};
 use super::table;
@@ -26,35 +26,7 @@ pub struct Ctl {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    command: Words,
-}
-
-#[derive(Debug, Subcommand)]
-enum Words {
-    /// How the ejabberd nodes are.
-    Nodes,
-    /// Move a node's sessions to other nodes, and give it no new ones.
-    Drain {
-        /// Its name, as `nodes` shows it.
-        node: String,
-    },
-    /// Have a node get sessions again.
-    Ready {
-        /// Its name, as `nodes` shows it.
-        node: String,
-    },
-    /// Move a node's sessions to other nodes, then close its trunks; sessions that can't move end after
-    /// maintenance_timeout.
-    Maintenance {
-        /// Its name, as `nodes` shows it.
-        node: String,
-    },
-    /// Move sessions from nodes that have more than their share to nodes that have fewer.
-    Rebalance,
-    /// How many sessions there are.
-    Sessions,
-    /// Read the configuration again, as SIGHUP does.
-    Reload,
+    command: Command,
 }
 
 /// A command can't be said.
@@ -118,7 +90,7 @@ fn say(ctl: Ctl, config: Option<&Path>) -> Result<Response, CtlError> {
         path: path.clone(),
         source,
     })?;
-    let line = exchange(stream, ctl.command.command()).map_err(|source| CtlError::NoAnswer {
+    let line = exchange(stream, ctl.command).map_err(|source| CtlError::NoAnswer {
         path: path.clone(),
         source,
     })?;
@@ -143,18 +115,4 @@ fn exchange(stream: UnixStream, command: Command) -> io::Result<String> {
         return Err(io::Error::other("the connection was closed"));
     }
     Ok(answer)
-}
-
-impl Words {
-    fn command(self) -> Command {
-        match self {
-            Self::Nodes => Command::Nodes,
-            Self::Drain { node } => Command::Drain { node },
-            Self::Ready { node } => Command::Ready { node },
-            Self::Maintenance { node } => Command::Maintenance { node },
-            Self::Rebalance => Command::Rebalance,
-            Self::Sessions => Command::Sessions,
-            Self::Reload => Command::Reload,
-        }
-    }
 }

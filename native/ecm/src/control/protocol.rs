@@ -1,5 +1,6 @@
 //! What is said on the socket: a command and its answer, each a line of JSON with the protocol's version.
 
+use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
 /// The version that is spoken here. New keys do not change it.
@@ -15,32 +16,33 @@ pub struct Request {
     pub command: Command,
 }
 
-/// What can be asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A command, on the command line and on the socket. The texts here are the command line's help.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// How the nodes are.
+    /// Show the ejabberd nodes and how they are.
     Nodes,
-    /// A node gets nothing new, and its sessions move to others.
+    /// Give a node no new sessions, and move those that it has to other nodes.
     Drain {
-        /// Its name.
+        /// The node's name, as `nodes` shows it.
         node: String,
     },
-    /// A node gets sessions.
+    /// Let a node take sessions again.
     Ready {
-        /// Its name.
+        /// The node's name, as `nodes` shows it.
         node: String,
     },
-    /// The same, and then its trunks end, with all that is in them.
+    /// Move a node's sessions as drain does, then close its trunks; sessions that can't move end after
+    /// maintenance_timeout.
     Maintenance {
-        /// Its name.
+        /// The node's name, as `nodes` shows it.
         node: String,
     },
-    /// Sessions move from nodes that have more than their share to others.
+    /// Move sessions from nodes that have more than their share to nodes that have fewer.
     Rebalance,
-    /// How many sessions there are.
+    /// Show how many sessions there are, by how their clients are connected.
     Sessions,
-    /// The configuration is read again.
+    /// Read the configuration again, as SIGHUP does.
     Reload,
 }
 

@@ -10,9 +10,11 @@
 mod arrival;
 mod downstream;
 mod handover;
+mod login;
 mod serve;
 
 pub use self::arrival::Arrival;
 pub use self::downstream::{Downstream, Introduction};
 pub use self::handover::{Handover, Onward};
+pub use self::login::{LOGIN_TOO_LONG, QueuedLogin, TOO_MANY_LOGINS, UNREACHABLE};
 pub use self::serve::{Entrance, serve};

@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use super::counted::Running;
 use super::documents::Documents;
 use super::live::{Received, SendError, Session};
+use super::outlet::Outlet;
 use crate::backlog::{Backlog, Backlogs, Evicted};
 use crate::trunk::{End, Sent};
 
@@ -103,6 +104,16 @@ pub struct Left {
     pub unsent: Documents,
     /// The documents of ejabberd's that were taken from the session and never were its client's.
     pub undelivered: Vec<Bytes>,
+}
+
+impl Left {
+    /// These documents that ejabberd has not taken, and what the client did not take of its output.
+    pub fn of(unsent: Documents, outlet: &mut Outlet) -> Self {
+        Self {
+            unsent,
+            undelivered: outlet.take_undelivered(),
+        }
+    }
 }
 
 impl Session {

@@ -6,7 +6,7 @@ use megaphone_xmpp::{Condition, Document, Open, framing, namespace};
 use super::features::TLS_IS_REQUIRED;
 use super::{Client, Ending, Moved, Queued, Stage};
 use crate::config::StartTls;
-use crate::metrics::Reason;
+use crate::entrance::{Downstream, QueuedLogin, UNREACHABLE};
 use crate::session::{Cause, Left, MAX_BEFORE_LOGIN, SendError, Sent, Session};
 
 /// What the next of a client's bytes say.
@@ -152,23 +152,24 @@ impl Client {
     }
 
     fn begin_login(&mut self, header: Vec<u8>, host: Option<String>) {
-        let (registries, settings) = (&self.downstream.registries, &self.downstream.settings);
-        if let Err(too_many) = registries.begin_login(self.peer.ip(), settings) {
-            self.fail_for(
+        let opening = self.opening(host);
+        let Downstream {
+            registries,
+            settings,
+            ..
+        } = &self.downstream;
+        match QueuedLogin::begin(registries, settings, opening) {
+            Ok(login) => {
+                self.queued = Some(Box::new(Queued { login, header }));
+                self.stage = Stage::Queued;
+            }
+            Err(too_many) => self.fail_for(
                 Some(too_many.reason()),
                 Cause::Refused,
                 Condition::PolicyViolation,
                 &too_many.to_string(),
-            );
-            return;
+            ),
         }
-        let queued = Queued {
-            login: self.downstream.registries.nodes.begin_login(),
-            opening: self.opening(host),
-            header,
-        };
-        self.queued = Some(Box::new(queued));
-        self.stage = Stage::Queued;
     }
 
     /// Opens the session of a client whose turn has come.
@@ -176,24 +177,17 @@ impl Client {
         let Some(queued) = self.queued.take_if(|queued| queued.login.has_turn()) else {
             return Moved::No;
         };
-        let Queued {
-            login,
-            opening,
-            header,
-        } = *queued;
-        let limit = self.downstream.settings.limits.max_stanza_from_ejabberd;
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match Session::open(login, &opening, &header, limit) {
-            Some(session) => {
-                tracing::debug!(peer = %self.peer, id = %session, "session opened");
+        let Queued { login, header } = *queued;
+        match login.open(&header) {
+            Ok(session) => {
                 self.session = Some(session);
                 self.stage = Stage::Negotiating;
             }
-            None => self.fail_for(
-                Some(Reason::NoTrunk),
+            Err(reason) => self.fail_for(
+                Some(reason),
                 Cause::Refused,
                 Condition::RemoteConnectionFailed,
-                "the server can't be reached at the moment; try again",
+                UNREACHABLE,
             ),
         }
         Moved::Yes

@@ -150,15 +150,11 @@ impl Client {
         let Some(session) = self.session.take() else {
             return;
         };
-        let undelivered = self.outlet.take_undelivered();
         let cause = match (self.stage, self.cause) {
             (Stage::Closing, _) => Cause::Closed,
             (_, cause) => cause.unwrap_or(Cause::Left),
         };
-        let left = Left {
-            unsent,
-            undelivered,
-        };
+        let left = Left::of(unsent, &mut self.outlet);
         session.leave(cause, left, &self.downstream.registries.backlogs);
     }
 

@@ -26,9 +26,8 @@ use self::deadlines::{Deadlines, Expected};
 use crate::backlog::Backlog;
 use crate::client_certificates::BadCertificate;
 use crate::config::StartTls;
-use crate::entrance::{self, Arrival, Downstream, Entrance, Onward};
+use crate::entrance::{self, Arrival, Downstream, Entrance, Onward, QueuedLogin};
 use crate::http::Scheme;
-use crate::node::Login;
 use crate::peer::Moved;
 use crate::peer::task::{Ending, Task};
 use crate::peer::timer::Timer;
@@ -99,8 +98,7 @@ struct Client {
 
 /// What a client waits with for its turn to log in.
 struct Queued {
-    login: Login,
-    opening: Opening,
+    login: QueuedLogin,
     /// Its stream's header.
     header: Vec<u8>,
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::deadlines::{self, Expected, Missed};
 use super::{Client, Ending, Stage};
+use crate::entrance::{LOGIN_TOO_LONG, TOO_MANY_LOGINS};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::task;
 use crate::peer::wait::{Happened, Wait, Wanted};
@@ -118,12 +119,12 @@ impl Client {
                 Some(Reason::LoginWait),
                 Cause::Refused,
                 Condition::ResourceConstraint,
-                "too many clients log in at the moment; try again later",
+                TOO_MANY_LOGINS,
             ),
             Missed::Input(expected) => {
                 let text = match expected {
                     Expected::Header => "no stream was opened in time",
-                    Expected::Login => "the login took too long",
+                    Expected::Login => LOGIN_TOO_LONG,
                     Expected::Document(_) => "a stanza took too long to arrive",
                     _ => "nothing was sent for too long",
                 };

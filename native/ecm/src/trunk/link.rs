@@ -9,6 +9,7 @@ use super::budget::OutputBudget;
 use super::connection::Connection;
 use super::dial::{Reader, Writer};
 use super::leaving::Leaving;
+use super::lost::Lost;
 use super::mailbox::Mailbox;
 use super::opening::{Content, Opening};
 use super::usage::{Kind, Usage};
@@ -24,15 +25,6 @@ pub enum Link {
     V1(Arc<v1::Framer>),
     /// Version 2.
     V2(Arc<v2::Multiplexer>),
-}
-
-/// How a trunk ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// In order, with nothing left in it.
-    Finished,
-    /// For this reason.
-    Lost(String),
 }
 
 impl Link {
@@ -187,16 +179,10 @@ impl Link {
     }
 
     /// Reads and writes the trunk until it ends, and its connections with it.
-    pub async fn run(self, reader: Reader, writer: Writer) -> Ended {
+    pub async fn run(self, reader: Reader, writer: Writer) -> Lost {
         match self {
-            Self::V1(link) => match link.run(reader, writer).await {
-                v1::Lost::Finished => Ended::Finished,
-                lost => Ended::Lost(lost.to_string()),
-            },
-            Self::V2(link) => match link.run(reader, writer).await {
-                v2::Lost::Finished => Ended::Finished,
-                lost => Ended::Lost(lost.to_string()),
-            },
+            Self::V1(link) => link.run(reader, writer).await,
+            Self::V2(link) => link.run(reader, writer).await,
         }
     }
 

@@ -17,6 +17,7 @@ mod connection;
 mod dial;
 mod leaving;
 mod link;
+mod lost;
 mod mailbox;
 mod opening;
 mod pool;
@@ -37,13 +38,14 @@ pub use connection::{Connection, Sent};
 pub use dial::{Dialler, Reader, Writer, prepare};
 pub use leaving::{Goal, Leaving, OnTheirWay, Passage};
 pub use link::Link;
+pub use lost::Lost;
 pub use mailbox::{Delivery, End, Unread};
 pub use opening::{Binding, Content, Opening, canonical};
 pub use pool::{Order, PoolConfig, TrunkPool};
 pub use tls::{TlsClient, TlsClients, TlsError, load as load_tls};
 pub use trunks::Trunks;
 pub use usage::Kind;
-pub use v2::{Accept, Lost, Multiplexer, Stream};
+pub use v2::{Accept, Multiplexer, Stream};
 
 /// The trunk was lost, with all its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::backoff::Backoff;
 use super::budget::OutputBudget;
 use super::dial::Dialler;
-use super::link::{Ended, Link};
+use super::link::Link;
+use super::lost::Lost;
 use super::trunks::Trunks;
 use super::version;
 use crate::backlog::Backlogs;
@@ -150,7 +151,7 @@ struct Place {
 
 struct Draining {
     link: Link,
-    running: JoinHandle<Ended>,
+    running: JoinHandle<Lost>,
 }
 
 impl Place {
@@ -175,7 +176,7 @@ impl Place {
     async fn end(
         &self,
         link: &Link,
-        running: &mut JoinHandle<Ended>,
+        running: &mut JoinHandle<Lost>,
         order: &mut watch::Receiver<Order>,
     ) {
         link.finish();
@@ -262,7 +263,7 @@ impl Place {
             Some(ended) => {
                 TRUNK_LOSSES.add(1);
                 shared.trunks.remove(&link);
-                let in_order = matches!(ended, Ok(Ended::Finished));
+                let in_order = matches!(ended, Ok(Lost::Finished));
                 if in_order || up.elapsed() >= STABLE {
                     self.backoff.reset();
                 }
@@ -280,10 +281,10 @@ impl Place {
         }
     }
 
-    fn ended(&mut self, ended: Result<Ended, JoinError>) -> Next {
+    fn ended(&mut self, ended: Result<Lost, JoinError>) -> Next {
         match ended {
-            Ok(Ended::Finished) => self.lost("ended in order"),
-            Ok(Ended::Lost(reason)) => self.lost(&reason),
+            Ok(Lost::Finished) => self.lost("ended in order"),
+            Ok(lost) => self.lost(&lost.to_string()),
             // Its task panicked; the log says where.
             Err(error) => self.lost(&error.to_string()),
         }
@@ -291,7 +292,7 @@ impl Place {
 
     /// Another trunk has to take the place of this one, whose connections go on. That is no failure: the
     /// other one is dialled with as little delay as after a first one.
-    fn retired(&mut self, link: Link, running: JoinHandle<Ended>) -> Next {
+    fn retired(&mut self, link: Link, running: JoinHandle<Lost>) -> Next {
         tracing::info!(
             connections = link.load(),
             "a trunk to {} takes no more connections and is replaced; those that are open \

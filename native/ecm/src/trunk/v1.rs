@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use megaphone_trunk::v1::{
-    ConnectionId, Decoder, Event, FrameError, HEADER_LEN, MaxFrameSize, put_close, put_content,
+    ConnectionId, Decoder, Event, HEADER_LEN, MaxFrameSize, put_close, put_content,
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::budget::OutputBudget;
 use super::dial::{Reader, Writer};
+use super::lost::Lost;
 use super::mailbox::{End, Mailbox};
 use super::queue::{Batch, Room, SendQueue};
 use super::usage::{Kind, Usage};
@@ -40,35 +40,6 @@ pub struct Framer {
     queue: SendQueue,
     /// The connections that are open; `None` once the trunk is lost.
     mailboxes: Mutex<Option<HashMap<ConnectionId, Arc<Mailbox>>>>,
-}
-
-/// Why a trunk ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Lost {
-    /// ejabberd closed it.
-    #[error("closed by ejabberd")]
-    Closed,
-    /// ejabberd closed it inside a frame.
-    #[error("closed by ejabberd inside a frame, at trunk byte {offset}")]
-    ClosedInFrame {
-        /// How many bytes came.
-        offset: u64,
-    },
-    /// It can't be read.
-    #[error("reading failed: {0}")]
-    Read(#[source] io::Error),
-    /// It can't be written.
-    #[error("writing failed: {0}")]
-    Write(#[source] io::Error),
-    /// What came is not the protocol.
-    #[error("not version 1 of the protocol: {0}")]
-    Protocol(#[from] FrameError),
-    /// This side ended it, after all was written.
-    #[error("ended here")]
-    Finished,
-    /// What reads or writes it panicked.
-    #[error(transparent)]
-    Panicked(#[from] Panicked),
 }
 
 impl Framer {

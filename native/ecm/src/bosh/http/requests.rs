@@ -16,7 +16,8 @@ use crate::bosh::parameters::Policy;
 use crate::bosh::secrets::Sid;
 use crate::bosh::session::{BoshSession, Taken};
 use crate::bosh::shared::{Security, SharedSession};
-use crate::bosh::upstream::{QueuedLogin, Upstream};
+use crate::bosh::upstream::{Beginning, Upstream};
+use crate::entrance::QueuedLogin;
 use crate::http::answer::Persistence;
 use crate::http::{Route, Unread};
 use crate::metrics::{REFUSALS, Reason};
@@ -267,23 +268,19 @@ impl HttpConnection {
         let content = Content::XmppFraming(Binding::Bosh);
         let opening = self.downstream.opening_for(head, &self.origins, content);
         let registries = &self.downstream.registries;
-        registries
-            .begin_login(opening.client.ip(), settings)
-            .map_err(|too_many| {
-                REFUSALS.of(too_many.reason()).add(1);
-                tracing::debug!(peer = %opening.client, "a BOSH session is refused: {too_many}");
-                Answer::terminate(Condition::PolicyViolation)
-            })?;
-        let max_document = settings.limits.max_stanza_from_ejabberd;
-        let queued = QueuedLogin {
-            login: registries.nodes.begin_login(),
+        let client = opening.client;
+        let login = QueuedLogin::begin(registries, settings, opening).map_err(|too_many| {
+            REFUSALS.of(too_many.reason()).add(1);
+            tracing::debug!(peer = %client, "a BOSH session is refused: {too_many}");
+            Answer::terminate(Condition::PolicyViolation)
+        })?;
+        let beginning = Beginning {
+            login,
             nodes: Arc::clone(&registries.nodes),
             until: now + settings.limits.login_wait,
-            opening,
-            max_document: u32::try_from(max_document).unwrap_or(u32::MAX),
             auth_timeout: settings.limits.auth_timeout,
         };
-        let mut upstream = Upstream::Queued(Box::new(queued));
+        let mut upstream = Upstream::Queued(Box::new(beginning));
         upstream.take_turn(&mut session, now);
         if matches!(upstream, Upstream::Closed) {
             return Err(Answer::terminate(Condition::RemoteConnectionFailed));

@@ -12,7 +12,6 @@ mod streams;
 
 pub use self::mux::Multiplexer;
 pub use self::queue::Queue;
-pub use self::run::Lost;
 pub use self::stream::Stream;
 pub use self::streams::Accept;
 

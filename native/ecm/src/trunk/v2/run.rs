@@ -1,6 +1,5 @@
 //! Reading and writing a trunk until it ends.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::streams::HandOn;
 use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
 use crate::panics::{Panicked, caught};
 use crate::trunk::dial::{Reader, Writer};
+use crate::trunk::lost::Lost;
 
 /// How much is read from a trunk at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -27,42 +27,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How long the reason of a trunk's end may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Why a trunk ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Lost {
-    /// ejabberd closed it.
-    #[error("closed by ejabberd")]
-    Closed,
-    /// ejabberd closed it inside a frame.
-    #[error("closed by ejabberd inside a frame")]
-    ClosedInFrame,
-    /// It can't be read.
-    #[error("reading failed: {0}")]
-    Read(#[source] io::Error),
-    /// It can't be written.
-    #[error("writing failed: {0}")]
-    Write(#[source] io::Error),
-    /// What came is not the protocol, or nothing came.
-    #[error("version 2 of the protocol: {0}")]
-    Protocol(#[from] SessionError),
-    /// No stream was left and none will be opened.
-    #[error("ended here")]
-    Finished,
-    /// What reads or writes it panicked.
-    #[error(transparent)]
-    Panicked(#[from] Panicked),
-}
-
-impl Lost {
-    /// Why one ended that leads to another ECM.
-    pub fn of_peer(&self) -> String {
-        match self {
-            Self::Closed | Self::ClosedInFrame => "closed by the other ECM".to_owned(),
-            other => other.to_string(),
-        }
-    }
-}
 
 impl Multiplexer {
     /// Reads and writes the trunk until one of the two is not possible any more, or until it takes no
@@ -81,7 +45,7 @@ impl Multiplexer {
                 Some(Err(_)) | None => Lost::Panicked(Panicked),
             },
         };
-        if let Lost::Protocol(_) = lost {
+        if let Lost::Session(_) = lost {
             // The session has a go-away to say, and says nothing else any more.
             self.output.notify_one();
             let _ = timeout(LAST_WORDS, writing.join_next()).await;
@@ -92,10 +56,10 @@ impl Multiplexer {
 
     async fn read(&self, mut reader: Reader) -> Lost {
         let mut buffer = vec![0; READ_SIZE];
-        let mut read = 0_usize;
+        let mut read = 0_u64;
         loop {
             let length = match reader.read(&mut buffer).await {
-                Ok(0) => return self.closed(),
+                Ok(0) => return self.closed(read),
                 Ok(length) => length,
                 Err(error) => return Lost::Read(error),
             };
@@ -105,8 +69,8 @@ impl Multiplexer {
             }
             // What begins with a go-away was turned away: it is never up. Less than a header may be anything, such as
             // the alert of one that wants TLS.
-            read = read.saturating_add(length);
-            if read >= HEADER_LEN && !self.answered.load(Relaxed) && self.is_accepting() {
+            read = read.saturating_add(length as u64);
+            if read >= HEADER_LEN as u64 && !self.answered.load(Relaxed) && self.is_accepting() {
                 self.answered.store(true, Relaxed);
                 self.answer.notify_waiters();
             }
@@ -115,14 +79,14 @@ impl Multiplexer {
 
     /// A trunk that takes no more streams ends when none is left, and then it's all the same which side
     /// closes it.
-    fn closed(&self) -> Lost {
+    fn closed(&self, offset: u64) -> Lost {
         let state = self.state.lock();
         if state.session.has_gone_away() && state.session.stream_count() == 0 {
             Lost::Finished
         } else if state.session.is_between_frames() {
             Lost::Closed
         } else {
-            Lost::ClosedInFrame
+            Lost::ClosedInFrame { offset }
         }
     }
 

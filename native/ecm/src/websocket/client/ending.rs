@@ -131,17 +131,13 @@ impl Client {
         let Some(session) = self.session.take() else {
             return Moved::No;
         };
-        let undelivered = self.outlet.take_undelivered();
         let cause = match self.cause {
             _ if self.xmpp.is_closed_by_client() => Cause::Closed,
             Some(cause) => cause,
             None if self.xmpp.is_closed_by_server() => Cause::Closed,
             None => Cause::Left,
         };
-        let left = Left {
-            unsent,
-            undelivered,
-        };
+        let left = Left::of(unsent, &mut self.outlet);
         session.leave(cause, left, &self.registries.backlogs);
         Moved::Yes
     }

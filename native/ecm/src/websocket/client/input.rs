@@ -4,8 +4,8 @@ use std::task::{Context, Poll};
 
 use megaphone_xmpp::{Condition, Document, Limits, framing, namespace};
 
-use super::state::{Client, Held, ReadyState, Unopened};
-use crate::metrics::Reason;
+use super::state::{Client, Held, ReadyState};
+use crate::entrance::{QueuedLogin, UNREACHABLE};
 use crate::peer::task::Ending;
 use crate::peer::{Moved, socket};
 use crate::session::{Cause, Documents, Sent, Session, document_limits};
@@ -197,25 +197,24 @@ impl Client {
         let Some(unopened) = &mut self.unopened else {
             return;
         };
-        if let Err(too_many) = self
-            .registries
-            .begin_login(unopened.opening.client.ip(), &self.settings)
-        {
-            self.refuse_for(
+        let Some(opening) = unopened.opening.take() else {
+            return;
+        };
+        match QueuedLogin::begin(&self.registries, &self.settings, opening) {
+            Ok(login) => {
+                let has_turn = login.has_turn();
+                unopened.queued = Some((login, open));
+                self.clock.restart();
+                if has_turn {
+                    self.open_session();
+                }
+            }
+            Err(too_many) => self.refuse_for(
                 Some(too_many.reason()),
                 Condition::PolicyViolation,
                 &too_many.to_string(),
                 CloseCode::POLICY_VIOLATION,
-            );
-            return;
-        }
-        let login = self.registries.nodes.begin_login();
-        let has_turn = login.has_turn();
-        unopened.login = Some(login);
-        unopened.open = open;
-        self.clock.restart();
-        if has_turn {
-            self.open_session();
+            ),
         }
     }
 
@@ -232,29 +231,15 @@ impl Client {
     }
 
     fn open_session(&mut self) {
-        let Some(unopened) = self.unopened.take() else {
+        let Some((login, open)) = self.unopened.take().and_then(|it| it.queued) else {
             return;
         };
-        let Unopened {
-            opening,
-            login: Some(login),
-            open,
-            ..
-        } = *unopened
-        else {
-            return;
-        };
-        let limit = self.settings.limits.max_stanza_from_ejabberd;
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        match Session::open(login, &opening, &open, limit) {
-            Some(session) => {
-                tracing::debug!(peer = %opening.client, id = %session, "WebSocket session opened");
-                self.session = Some(session);
-            }
-            None => self.refuse_for(
-                Some(Reason::NoTrunk),
+        match login.open(&open) {
+            Ok(session) => self.session = Some(session),
+            Err(reason) => self.refuse_for(
+                Some(reason),
                 Condition::RemoteConnectionFailed,
-                "the server can't be reached at the moment; try again",
+                UNREACHABLE,
                 CloseCode::TRY_AGAIN_LATER,
             ),
         }

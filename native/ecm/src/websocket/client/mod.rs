@@ -58,7 +58,9 @@ impl Client {
     fn count_backlog(&mut self, context: &Context<'_>) -> Result<(), Ending> {
         let held = self.held.as_ref().map_or(0, |held| held.len());
         let unopened = self.unopened.as_ref();
-        let open = unopened.map_or(0, |it| it.open.len());
+        let open = unopened
+            .and_then(|it| it.queued.as_ref())
+            .map_or(0, |it| it.1.len());
         let waiting = self.reader.held() + held + open + self.stream.unread();
         let counted = self.backlog.count(waiting, &self.registries.backlogs);
         if counted.is_ok() && self.backlog.poll_evicted(context).is_pending() {

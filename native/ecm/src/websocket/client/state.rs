@@ -9,9 +9,8 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use crate::backlog::Backlog;
-use crate::entrance::{Downstream, Handover};
+use crate::entrance::{Downstream, Handover, QueuedLogin};
 use crate::http::Origins;
-use crate::node::Login;
 use crate::peer::Socket;
 use crate::peer::clients::Place;
 use crate::registries::Registries;
@@ -76,12 +75,12 @@ impl Held {
     }
 }
 
-/// What a session is opened with.
+/// A client that has no session yet.
 pub(super) struct Unopened {
-    pub(super) opening: Opening,
-    /// Its place among those that log in, from when the client has opened its stream by this `<open/>`.
-    pub(super) login: Option<Login>,
-    pub(super) open: Vec<u8>,
+    /// What ejabberd will be told of the client, until that opens its stream.
+    pub(super) opening: Option<Opening>,
+    /// From then on: the place among those that log in, and the `<open/>`.
+    pub(super) queued: Option<(QueuedLogin, Vec<u8>)>,
     /// The program's end. Who has a session is woken by [`Nodes::wake_all`](crate::node::Nodes::wake_all).
     pub(super) ending: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -125,9 +124,8 @@ impl Client {
         let is_direct = matches!(origins, Origins::Peer(_)) && introduction.is_none();
         let origin = (!is_direct).then(|| Box::new(Origin::of(&opening)));
         let unopened = Unopened {
-            opening,
-            login: None,
-            open: Vec::new(),
+            opening: Some(opening),
+            queued: None,
             ending: Box::pin(async move {
                 let _ = later.wait_for(|phase| *phase != Phase::Serving).await;
             }),
@@ -163,14 +161,14 @@ impl Client {
     /// Whether the client waits for its turn to log in.
     pub(super) fn is_queued(&self) -> bool {
         let unopened = self.unopened.as_ref();
-        unopened.is_some_and(|it| it.login.is_some())
+        unopened.is_some_and(|it| it.queued.is_some())
     }
 }
 
 impl Unopened {
     pub(super) fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
-        match &self.login {
-            Some(login) => login.poll_turn(context),
+        match &self.queued {
+            Some((login, _)) => login.poll_turn(context),
             None => Poll::Pending,
         }
     }
@@ -178,6 +176,6 @@ impl Unopened {
 
 impl std::fmt::Debug for Unopened {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.opening.fmt(f)
+        self.queued.fmt(f)
     }
 }

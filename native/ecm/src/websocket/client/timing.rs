@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::clock::silence;
 use super::state::{Client, ReadyState};
+use crate::entrance::{LOGIN_TOO_LONG, TOO_MANY_LOGINS};
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::task::Ending;
 use crate::session::{Cause, Session};
@@ -98,13 +99,13 @@ impl Client {
             Missed::Close => return Err(Ending::Close),
             Missed::Login => self.refuse(
                 Condition::ConnectionTimeout,
-                "the login took too long",
+                LOGIN_TOO_LONG,
                 CloseCode::POLICY_VIOLATION,
             ),
             Missed::Turn => self.refuse_for(
                 Some(Reason::LoginWait),
                 Condition::ResourceConstraint,
-                "too many clients log in at the moment; try again later",
+                TOO_MANY_LOGINS,
                 CloseCode::TRY_AGAIN_LATER,
             ),
             Missed::Message => self.refuse(
