@@ -204,18 +204,8 @@ impl Holder for Arc<Counted> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
-    use std::task::Wake;
-
     use super::*;
-
-    struct Count(AtomicU32);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
+    use crate::wakes::Wakes;
 
     fn entries(backlogs: &Backlogs) -> usize {
         backlogs.holders().len()
@@ -243,8 +233,7 @@ mod tests {
     fn one_that_has_to_go_hears_of_it_and_counts_no_more() {
         let backlogs = Arc::new(Backlogs::new(100));
         let mut backlog = Backlog::default();
-        let count = Arc::new(Count(AtomicU32::new(0)));
-        let waker = Waker::from(Arc::clone(&count));
+        let (waker, wakes) = Wakes::waker();
         let context = Context::from_waker(&waker);
         assert!(backlog.poll_evicted(&context).is_pending());
         assert_eq!(backlog.count(70, &backlogs), Ok(()));
@@ -254,7 +243,7 @@ mod tests {
             holder.evict();
             assert_eq!(holder.held(), 0);
         }
-        assert_eq!((count.0.load(Relaxed), backlogs.budget().held()), (1, 0));
+        assert_eq!((wakes.count(), backlogs.budget().held()), (1, 0));
         assert!(backlog.poll_evicted(&context).is_ready());
         // Whatever it has by now.
         assert_eq!(backlog.count(80, &backlogs), Err(Evicted));

@@ -46,4 +46,6 @@ mod signals;
 mod stream;
 mod tickets;
 mod trunk;
+#[cfg(test)]
+mod wakes;
 mod websocket;

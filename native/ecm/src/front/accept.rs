@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::inherited::Inherited;
+use crate::shutdown::Admission;
 
 /// How many connections may wait to be accepted. A storm of logins comes faster than they are; the
 /// system cuts it to its own limit (`net.core.somaxconn`).
@@ -85,6 +87,17 @@ impl Acceptor {
             failing: Failing::No,
         };
         Ok((local, acceptor))
+    }
+
+    /// The next connection; none once the program's end begins.
+    pub async fn next_while_open(
+        &mut self,
+        admission: &mut watch::Receiver<Admission>,
+    ) -> Option<Accepted> {
+        tokio::select! {
+            accepted = self.next() => Some(accepted),
+            _ = admission.wait_for(|it| *it != Admission::Open) => None,
+        }
     }
 
     /// The next connection.

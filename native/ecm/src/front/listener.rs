@@ -19,7 +19,7 @@ use crate::peer::clients::{Clients, Place};
 use crate::peer::{self, Socket};
 use crate::registries::Registries;
 use crate::settings::{CurrentSettings, Settings};
-use crate::shutdown::{Admission, Phases};
+use crate::shutdown::Phases;
 
 /// A socket that clients connect to.
 #[derive(Debug)]
@@ -82,11 +82,7 @@ impl Listener {
     /// Accepts clients until the program's end begins.
     pub async fn run(&mut self) {
         let mut admission = self.context.phases.admission();
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.acceptor.next() => accepted,
-                _ = admission.wait_for(|it| *it != Admission::Open) => return,
-            };
+        while let Some(accepted) = self.acceptor.next_while_open(&mut admission).await {
             self.take(accepted);
         }
     }

@@ -22,7 +22,6 @@ use crate::fleet::Fleet;
 use crate::metrics::FLEET_RECEIVED;
 use crate::peer::Socket;
 use crate::peer::handed::HandedSocket;
-use crate::shutdown::Admission;
 use crate::trunk::{Reader, Stream, Writer, prepare};
 
 /// A socket that other ECMs connect to.
@@ -59,11 +58,7 @@ impl PeerListener {
     /// Accepts other ECMs until the program's end begins.
     pub async fn run(&mut self) {
         let mut admission = self.context.phases.admission();
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.acceptor.next() => accepted,
-                _ = admission.wait_for(|it| *it != Admission::Open) => return,
-            };
+        while let Some(accepted) = self.acceptor.next_while_open(&mut admission).await {
             // It tries again in a while.
             if accepted.descriptor == Descriptor::Kept || prepare(&accepted.stream).is_err() {
                 continue;

@@ -9,6 +9,7 @@
 //! and 4 ns with these.
 
 mod counter;
+mod exposition;
 mod labels;
 mod moves;
 mod nodes;

@@ -3,13 +3,11 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet, prometheus_text,
-};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
 use prometheus_client::registry::Registry;
 
-use super::labels::{Direction, Label};
+use super::exposition::Exposition;
+use super::labels::Direction;
 use super::nodes::NodeNow;
 use super::numbers::{
     CLIENT_BYTES, CLIENTS, CLIENTS_ACCEPTED, DOCUMENT_BYTES, DOCUMENTS, FLEET_FAILURES,
@@ -17,7 +15,6 @@ use super::numbers::{
     LOGINS, MOVE_TIMES, MOVES, PANICS, REFUSALS, SESSIONS, SESSIONS_OPENED, TRUNK_BYTES,
     TRUNK_FAILURES, TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
-use super::times::Times;
 
 /// What is not counted but asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,10 +45,9 @@ pub fn report(now: Now) -> String {
     text
 }
 
-/// The name of a counter gets its `_total` as it is written, that of an info its `_info`.
 impl Collector for Now {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut report = Report(encoder);
+        let mut report = Exposition(encoder);
         report.build()?;
         report.clients()?;
         report.waiting(self)?;
@@ -59,7 +55,7 @@ impl Collector for Now {
         report.logins(self)?;
         report.moves()?;
         report.trunks(self)?;
-        report.nodes(self)?;
+        report.nodes(&self.nodes)?;
         report.fleet()?;
         report.addresses(self)?;
         report.counters(
@@ -70,21 +66,13 @@ impl Collector for Now {
     }
 }
 
-struct Report<'a>(DescriptorEncoder<'a>);
-
-impl Report<'_> {
+impl Exposition<'_> {
     fn build(&mut self) -> fmt::Result {
-        self.0
-            .encode_descriptor(
-                "build",
-                "1, with the program's version.",
-                None,
-                MetricType::Info,
-            )?
-            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        self.info("build", "1, with the program's version.", &version)?;
         self.counter(
             "panics",
-            "Panics, which are bugs: each ended no more than what it was about, such as one client's connection.",
+            "Panics, which are bugs: each ended only what it happened in, such as one client's connection.",
             PANICS.get(),
         )
     }
@@ -237,100 +225,6 @@ impl Report<'_> {
         )
     }
 
-    fn nodes(&mut self, now: &Now) -> fmt::Result {
-        let all = &now.nodes;
-        self.node_gauges(
-            "node_usable",
-            "Whether new sessions may come to a node: it is ready, up and not ejected.",
-            all,
-            |node| Some(u64::from(node.is_usable)),
-        )?;
-        let mut states = self.head(
-            "node_state",
-            "1, with what the operator lets a node do: ready, drain, maintenance; leaving if it is no longer \
-             configured.",
-            MetricType::Gauge,
-        )?;
-        for node in all {
-            states
-                .encode_family(&[("node", node.name.as_str()), ("state", node.state)])?
-                .encode_gauge(&1_u64)?;
-        }
-        self.node_gauges(
-            "node_trunks_up",
-            "Trunks of a node that take connections.",
-            all,
-            |node| Some(node.trunks),
-        )?;
-        self.node_gauges("node_sessions", "Sessions of a node.", all, |node| {
-            Some(node.sessions)
-        })?;
-        self.node_gauges(
-            "node_sessions_leaving",
-            "Sessions of a node that are to move to other trunks.",
-            all,
-            |node| Some(node.leaving),
-        )?;
-        self.node_gauges(
-            "node_http_connections",
-            "HTTP connections to a node.",
-            all,
-            |node| Some(node.requests),
-        )?;
-        self.node_shares(all)?;
-        self.node_gauges(
-            "node_logins_running",
-            "Logins that wait for a node's answers.",
-            all,
-            |node| Some(node.logins_running),
-        )?;
-        self.node_gauges(
-            "node_login_limit",
-            "How many logins may wait for a node's answers at once, by how fast it answers them.",
-            all,
-            |node| node.login_limit,
-        )?;
-        self.node_gauges("node_ejected", "Whether a node is ejected.", all, |node| {
-            Some(u64::from(node.is_ejected))
-        })?;
-        let help = "How often a node was ejected.";
-        let mut ejections = self.head("node_ejections", help, MetricType::Counter)?;
-        for node in all {
-            let label = [("node", node.name.as_str())];
-            counter(&mut ejections.encode_family(&label)?, node.ejections)?;
-        }
-        Ok(())
-    }
-
-    fn node_shares(&mut self, nodes: &[NodeNow]) -> fmt::Result {
-        let help = "The part of its weight that a node has, less than 1 after it came back.";
-        let mut metric = self.head("node_share", help, MetricType::Gauge)?;
-        for node in nodes {
-            metric
-                .encode_family(&[("node", node.name.as_str())])?
-                .encode_gauge(&node.share)?;
-        }
-        Ok(())
-    }
-
-    fn node_gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        nodes: &[NodeNow],
-        value: impl Fn(&NodeNow) -> Option<u64>,
-    ) -> fmt::Result {
-        let mut metric = self.head(name, help, MetricType::Gauge)?;
-        for node in nodes {
-            if let Some(value) = value(node) {
-                metric
-                    .encode_family(&[("node", node.name.as_str())])?
-                    .encode_gauge(&value)?;
-            }
-        }
-        Ok(())
-    }
-
     fn addresses(&mut self, now: &Now) -> fmt::Result {
         self.gauge(
             "limited_addresses",
@@ -338,64 +232,6 @@ impl Report<'_> {
             now.addresses,
         )
     }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        counter(&mut self.head(name, help, MetricType::Counter)?, value)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        self.head(name, help, MetricType::Gauge)?
-            .encode_gauge(&value)
-    }
-
-    /// A number for each value of a label, which only goes up until the program starts anew.
-    fn counters<L: Label>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.head(name, help, MetricType::Counter)?;
-        for (label, value) in values {
-            counter(&mut metric.encode_family(&[(L::KEY, label.name())])?, value)?;
-        }
-        Ok(())
-    }
-
-    /// A number for each value of a label, which is how things are now.
-    fn gauges<L: Label>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.head(name, help, MetricType::Gauge)?;
-        for (label, value) in values {
-            metric
-                .encode_family(&[(L::KEY, label.name())])?
-                .encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    fn times(&mut self, name: &str, help: &str, times: &Times) -> fmt::Result {
-        times
-            .histogram()
-            .encode(self.head(name, help, MetricType::Histogram)?)
-    }
-
-    fn head<'a>(
-        &'a mut self,
-        name: &'a str,
-        help: &str,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'a>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, kind)
-    }
-}
-
-fn counter(metric: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
-    metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::socket::{Reader, Socket, Writer};
 use super::timer::Timer;
@@ -17,7 +18,7 @@ use crate::shutdown::Phase;
 pub struct Wait<'a> {
     /// For input and for room for output, if these are wanted.
     pub socket: &'a mut Socket,
-    /// For a deadline, if there is one.
+    /// For the deadline, if there is one.
     pub timer: &'a mut Timer,
     /// For the client's eviction.
     pub backlog: &'a Backlog,
@@ -30,8 +31,8 @@ pub struct Wait<'a> {
 /// What can be waited for or not.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// The timer.
-    pub deadline: bool,
+    /// A deadline.
+    pub deadline: Option<Instant>,
     /// Input.
     pub input: bool,
     /// Room for output.
@@ -64,7 +65,9 @@ pin_project! {
         backlog: &'a Backlog,
         reader: Reader<'a>,
         writer: Writer<'a>,
-        wanted: Wanted,
+        has_deadline: bool,
+        wants_input: bool,
+        wants_room: bool,
         // Nobody is left who could tell of another phase: this is gone in a moment, too.
         gone: bool,
         changed: C,
@@ -80,13 +83,23 @@ impl Wait<'_> {
         feed: impl FnMut(&[u8]),
     ) -> impl Future<Output = Happened> {
         let (reader, writer) = self.socket.split();
+        let Wanted {
+            deadline,
+            input,
+            room,
+        } = self.wanted;
+        if let Some(deadline) = deadline {
+            self.timer.set(deadline);
+        }
         Waiting {
             phase: self.phase.changed(),
             timer: self.timer,
             backlog: self.backlog,
             reader,
             writer,
-            wanted: self.wanted,
+            has_deadline: deadline.is_some(),
+            wants_input: input,
+            wants_room: room,
             gone: false,
             changed,
             feed,
@@ -113,7 +126,7 @@ where
             *this.gone = true;
         }
         // Deadlines come before input, so that a client which always has some can't outrun them.
-        if this.wanted.deadline && this.timer.poll_elapsed(context).is_ready() {
+        if *this.has_deadline && this.timer.poll_elapsed(context).is_ready() {
             return Poll::Ready(Happened::Timer);
         }
         if this.backlog.poll_evicted(context).is_ready() {
@@ -122,12 +135,12 @@ where
         if (this.changed)(context).is_ready() {
             return Poll::Ready(Happened::Changed);
         }
-        if this.wanted.room
+        if *this.wants_room
             && let Poll::Ready(room) = this.writer.poll_writable(context)
         {
             return Poll::Ready(Happened::CanWrite(room));
         }
-        if this.wanted.input {
+        if *this.wants_input {
             this.reader
                 .poll_read(context, this.feed)
                 .map(Happened::Read)

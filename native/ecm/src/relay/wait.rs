@@ -20,16 +20,14 @@ impl Client {
         phase: &mut watch::Receiver<Phase>,
     ) -> Result<(), Ending> {
         let deadline = self.deadline();
-        match deadline {
-            Some((deadline, _)) => self.timer.set(deadline),
+        if deadline.is_none() && self.answers.is_raw() {
             // Most that are connected are idle WebSockets, and those have no deadline.
-            None if self.answers.is_raw() => self.timer.clear(),
-            None => {}
+            self.timer.clear();
         }
         let wanted = Wanted {
             input: self.wants_input(),
             room: self.has_output(),
-            deadline: deadline.is_some(),
+            deadline: deadline.map(|(at, _)| at),
         };
         let wait = Wait {
             socket: &mut self.downstream.socket,

@@ -1,8 +1,7 @@
 //! Sessions on a trunk whose other end is here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::task::{Context, Wake, Waker};
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::backlog::Backlogs;
 use crate::node::{Nodes, testing};
 use crate::trunk::testing::{Ejabberd, Inbox, Said, documents, gone};
 use crate::trunk::{End, TrunkLost};
+use crate::wakes::Wakes;
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a'/>";
 
@@ -134,12 +134,6 @@ fn a_session_that_is_dropped_ends_with_a_fin() {
 
 #[test]
 fn a_shut_window_refuses_documents_until_ejabberd_has_taken_some() {
-    struct Count(AtomicU32);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
     let (mut session, mut ejabberd, id) = start();
     let stanza = format!("<a>{}</a>", "x".repeat(1000));
     let mut sent = 0;
@@ -148,13 +142,12 @@ fn a_shut_window_refuses_documents_until_ejabberd_has_taken_some() {
         ejabberd.exchange_unconsumed();
         assert!(sent < 1000, "the window never shuts");
     }
-    let count = Arc::new(Count(AtomicU32::new(0)));
-    let waker = Waker::from(Arc::clone(&count));
+    let (waker, wakes) = Wakes::waker();
     let context = Context::from_waker(&waker);
     while session.poll_changed(&context).is_ready() {}
-    assert_eq!(count.0.load(Relaxed), 0);
+    assert_eq!(wakes.count(), 0);
     ejabberd.consume(id, INITIAL_WINDOW as usize - 1000);
-    assert_eq!(count.0.load(Relaxed), 1);
+    assert_eq!(wakes.count(), 1);
     assert!(session.poll_changed(&context).is_ready());
     assert_eq!(session.try_send(b"<last/>"), Ok(Sent::Sent));
     let documents = ejabberd.documents(id);

@@ -25,15 +25,14 @@ impl Client {
         let settings = &self.downstream.settings;
         let bytes = self.reader.unfinished();
         let deadline = deadlines::next(&self.deadlines, &settings.limits, &settings.xmpp, bytes);
-        match deadline {
-            Some((deadline, _)) => self.timer.set(deadline),
+        if deadline.is_none() {
             // Most clients are logged in and idle.
-            None => self.timer.clear(),
+            self.timer.clear();
         }
         let wanted = Wanted {
             input: self.wants_input(),
             room: self.outlet.has_unsent(&self.downstream.socket),
-            deadline: deadline.is_some(),
+            deadline: deadline.map(|(at, _)| at),
         };
         let wait = Wait {
             socket: &mut self.downstream.socket,

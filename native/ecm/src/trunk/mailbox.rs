@@ -230,25 +230,9 @@ impl Drop for Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-    use std::task::Wake;
-
     use super::*;
     use crate::config::LimitsConfig;
-
-    struct Count(AtomicU32);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// A waker, and how often it was used.
-    fn counting_waker() -> (Waker, Arc<Count>) {
-        let count = Arc::new(Count(AtomicU32::new(0)));
-        (Waker::from(Arc::clone(&count)), count)
-    }
+    use crate::wakes::Wakes;
 
     fn mailbox(max_client: u64) -> Mailbox {
         let limits = LimitsConfig {
@@ -325,18 +309,18 @@ mod tests {
     #[test]
     fn the_client_is_woken_once_for_all_that_waits() {
         let mailbox = mailbox(100);
-        let (waker, count) = counting_waker();
+        let (waker, count) = Wakes::waker();
         let context = Context::from_waker(&waker);
         assert!(mailbox.poll_changed(&context).is_pending());
         mailbox.put(b"one");
         mailbox.put(b"two");
-        assert_eq!(count.0.load(Relaxed), 1);
+        assert_eq!(count.count(), 1);
         assert!(mailbox.poll_changed(&context).is_ready());
         assert!(mailbox.poll_changed(&context).is_pending());
         mailbox.take();
         mailbox.put(b"three");
         mailbox.end(End::Closed);
-        assert_eq!(count.0.load(Relaxed), 2);
+        assert_eq!(count.count(), 2);
         assert!(mailbox.poll_changed(&context).is_ready());
     }
 

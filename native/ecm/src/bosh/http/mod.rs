@@ -126,14 +126,11 @@ impl HttpConnection {
             (Some((missable, _)), Some(held)) => Some(missable.min(held)),
             (missable, held) => missable.map(|(at, _)| at).or(held),
         };
-        if let Some(deadline) = deadline {
-            self.timer.set(deadline);
-        }
         let wanted = Wanted {
             // While answers are due, too: that is how a client is seen to leave.
             input: self.takes_requests(),
             room: self.has_output(),
-            deadline: deadline.is_some(),
+            deadline,
         };
         let wait = Wait {
             socket: &mut self.downstream.socket,
