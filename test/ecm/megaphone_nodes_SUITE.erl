@@ -118,7 +118,7 @@ drained(Config) ->
 %% Confirms that a node in maintenance has neither trunks nor sessions, and that the others' clients don't notice.
 maintained(Config) ->
     Clients = login(Config, 1, 4),
-    ?assertEqual({0, <<"node b is in maintenance; 2 sessions of it end\n">>}, ctl(Config, ["maintenance", "b"])),
+    ?assertEqual({0, <<"node b is in maintenance; its 2 sessions end\n">>}, ctl(Config, ["maintenance", "b"])),
     megaphone_test_wait:until("b's sessions to end", fun() -> online(Config, b) =:= 0 end),
     ?assertMatch([_, [<<"b">>, <<"maintenance">>, <<"down">>, <<"0">>, <<"0">> | _]], table(Config)),
     %% They came in turn.

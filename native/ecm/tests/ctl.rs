@@ -139,7 +139,7 @@ fn a_node_in_maintenance_has_no_trunks() {
     let (a, b, mut ecm, socket) = two_with("maintenance_timeout = \"0s\"\n");
     let mut clients = log_in(&ecm, 4);
     let text = ok(&socket, &["maintenance", "b"]);
-    assert_eq!(text, "node b is in maintenance; 2 sessions of it end\n");
+    assert_eq!(text, "node b is in maintenance; its 2 sessions end\n");
     wait_until("the end of b's trunks", || b.trunks() == 0);
     clients.extend(log_in(&ecm, 2));
     assert_eq!((a.sessions(), b.sessions()), (4, 2));
@@ -202,7 +202,7 @@ fn errors_say_what_to_do() {
         error.contains("can't connect to /nowhere/ctl.sock"),
         "{error}"
     );
-    assert!(error.contains("does megaphone-ecm run"), "{error}");
+    assert!(error.contains("is megaphone-ecm running"), "{error}");
     let config = ecm.config.to_str().unwrap().to_owned();
     let said = ctl(&["nodes", "--config", &config]);
     assert_eq!(said.code, 0, "{}", said.error);
@@ -248,7 +248,7 @@ fn the_socket_is_the_users_own_and_one_programs() {
     let output = command().arg("--config").arg(&file).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
-        error.contains("another program takes commands on"),
+        error.contains("another program already takes commands on"),
         "{error}"
     );
     assert_eq!(ok(&path, &["ready", "a"]), "node a is ready\n");

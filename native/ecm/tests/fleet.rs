@@ -377,7 +377,7 @@ fn sessions_of_an_ecm_that_is_gone_are_not_found_at_once() {
     // That it is gone is known after one attempt to connect.
     fleet.members[1]
         .ecm
-        .wait_for_log("no connection to ECM one at ");
+        .wait_for_log("can't connect to ECM one at ");
     let mut two = fleet.client(1);
     for _ in 0..100 {
         two.send(&session.request(101, &message(1)));
@@ -597,11 +597,11 @@ fn ecms_show_each_other_their_certificates() {
     // One whose certificate another CA has signed, and one that has none.
     let mut three = Member::start("three", &key, &bad);
     three.meet(&[("one", one.address)]);
-    three.ecm.wait_for_log("no connection to ECM one at ");
+    three.ecm.wait_for_log("can't connect to ECM one at ");
     one.ecm.wait_for_log("no TLS with another ECM: ");
     let mut plain = Member::start("plain", &key, "");
     plain.meet(&[("one", one.address)]);
-    plain.ecm.wait_for_log("no connection to ECM one at ");
+    plain.ecm.wait_for_log("can't connect to ECM one at ");
     let mut client = plain.ecm.client();
     client.send(&session.request(102, ""));
     assert_eq!(answer(&mut client).1, NOT_FOUND);
@@ -652,11 +652,11 @@ fn what_can_not_be_a_fleet_is_refused() {
     for (config, expected) in [
         (
             fleet("address = \"0.0.0.0:5270\"\npeers = {}\n"),
-            "fleet.address is 0.0.0.0:5270, without TLS that is for this machine alone",
+            "fleet.address is 0.0.0.0:5270, which is not a loopback address and so needs TLS",
         ),
         (
             fleet("address = \"127.0.0.1:0\"\npeers = { two = \"192.0.2.1:5270\" }\n"),
-            "fleet.peers.two is 192.0.2.1:5270, without TLS",
+            "fleet.peers.two is 192.0.2.1:5270, which is not a loopback address and so needs TLS",
         ),
         (
             fleet("address = \"127.0.0.1:0\"\npeers = { \"t-o\" = \"127.0.0.1:1\" }\n"),
@@ -664,7 +664,7 @@ fn what_can_not_be_a_fleet_is_refused() {
         ),
         (
             fleet("address = \"127.0.0.1:0\"\npeers = { two = \"unix:/a\" }\n"),
-            "ECMs listen on TCP alone",
+            "ECMs listen only on TCP",
         ),
         (
             fleet("address = \"127.0.0.1:0\"\npeers = {}\n[fleet.tls]\nca = \"/a\"\n"),

@@ -135,7 +135,7 @@ fn when_too_few_are_well_all_that_are_up_are_used() {
     a.mute();
     b.mute();
     let waiting: Vec<Client> = (0..8).map(|_| begin(&ecm)).collect();
-    ecm.wait_for_log("fewer than 50 % of the nodes are well");
+    ecm.wait_for_log("fewer than 50% of the nodes are well");
     let before = a.sessions() + b.sessions();
     a.go_on();
     b.go_on();

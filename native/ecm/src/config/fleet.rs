@@ -1,4 +1,4 @@
-//! `[fleet]`: other ECMs, which have some of the sessions that clients ask this one for.
+//! `[fleet]`: other ECMs, which may have the BOSH sessions that clients ask this one for.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::trunk::{TlsConfig, TrunkAddress};
 use super::values;
 
-/// The longest name of an ECM: it is a part of each session's identifier.
+/// The longest name of an ECM, as it is part of each session's identifier.
 const MAX_NAME: usize = 32;
 
 /// `[fleet]`
@@ -19,24 +19,24 @@ pub struct FleetConfig {
     /// This ECM's name.
     #[serde(deserialize_with = "name")]
     pub name: String,
-    /// The file of the keys that all ECMs share.
+    /// The file with the keys that all ECMs share.
     #[serde(deserialize_with = "values::path")]
     pub key: PathBuf,
     /// Where other ECMs connect.
     #[serde(deserialize_with = "values::socket_address")]
     pub address: SocketAddr,
-    /// Where the others are, by their names. This ECM may be among them.
+    /// The addresses of the ECMs by name. This one may be among them.
     #[serde(deserialize_with = "peers")]
     pub peers: BTreeMap<String, TrunkAddress>,
-    /// Whether there may be no TLS though others than this machine can connect.
+    /// Whether other machines may connect without TLS.
     #[serde(default)]
     pub allow_plain: bool,
-    /// TLS between ECMs; each shows its certificate.
+    /// TLS between ECMs; both present their certificates.
     #[serde(default)]
     pub tls: Option<TlsConfig>,
 }
 
-/// `[fleet]`, once its values are held against each other.
+/// `[fleet]`, with its values checked against each other.
 pub(super) fn checked<'de, D: Deserializer<'de>>(d: D) -> Result<Option<FleetConfig>, D::Error> {
     let fleet = FleetConfig::deserialize(d)?;
     fleet.check().map_err(D::Error::custom)?;
@@ -44,7 +44,7 @@ pub(super) fn checked<'de, D: Deserializer<'de>>(d: D) -> Result<Option<FleetCon
 }
 
 impl FleetConfig {
-    /// The peers but for this ECM itself.
+    /// The peers without this ECM itself.
     pub fn others(&self) -> impl Iterator<Item = (&String, &TrunkAddress)> {
         self.peers.iter().filter(|(name, _)| **name != self.name)
     }
@@ -54,7 +54,7 @@ impl FleetConfig {
             return match tls.identity {
                 Some(_) => Ok(()),
                 None => Err(
-                    "fleet.tls needs cert and key: each ECM shows the others its certificate"
+                    "fleet.tls needs cert and key: each ECM presents its certificate to the others"
                         .to_owned(),
                 ),
             };
@@ -62,8 +62,8 @@ impl FleetConfig {
         if self.allow_plain {
             return Ok(());
         }
-        let what_to_do = "without TLS that is for this machine alone; write [fleet.tls] with ca, cert and key, or \
-                          allow_plain = true if nobody else can reach that network";
+        let what_to_do = "which is not a loopback address and so needs TLS; write [fleet.tls] with ca, cert and \
+                          key, or allow_plain = true if nobody else can reach that network";
         if !self.address.ip().is_loopback() {
             return Err(format!("fleet.address is {}, {what_to_do}", self.address));
         }
@@ -102,7 +102,7 @@ fn peers<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, TrunkAddres
         }
         if matches!(address, TrunkAddress::Unix(_)) {
             return Err(D::Error::custom(format_args!(
-                "the address of {name:?} is a Unix socket, and ECMs listen on TCP alone; write HOST:PORT"
+                "the address of {name:?} is a Unix socket, but ECMs listen only on TCP; write HOST:PORT"
             )));
         }
     }

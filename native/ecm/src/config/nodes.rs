@@ -15,12 +15,12 @@ use super::values::{self, HOUR, MS, count, interval, text};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Its listener, or those of several.
+    /// The address of its listener, or of several nodes' listeners.
     pub address: NodeAddress,
-    /// How it is called; by its address, if there is none.
+    /// Its name; without one, that is its address.
     #[serde(default, deserialize_with = "name")]
     pub name: Option<String>,
-    /// How much of all it gets, beside the others' weights.
+    /// Its share of all sessions, relative to the others' weights.
     #[serde(default = "one", deserialize_with = "count::<1, 256, _>")]
     pub weight: u64,
     /// The most sessions at once; 0 for any number.
@@ -29,7 +29,7 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// The only one, at this address.
+    /// The only node, at this address.
     #[must_use]
     pub const fn only(address: TrunkAddress) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl NodeConfig {
         }
     }
 
-    /// The name that its certificate has to have, if the address says it.
+    /// The name that its certificate must have, if the address has one.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match &self.address {
@@ -50,7 +50,7 @@ impl NodeConfig {
         }
     }
 
-    /// How it is called.
+    /// Its name, or its address if it has none.
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
         match &self.name {
@@ -63,7 +63,7 @@ impl NodeConfig {
 /// Where a node is, or several are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeAddress {
-    /// Here.
+    /// At this address.
     Fixed(TrunkAddress),
     /// At each address of a name.
     Name {
@@ -165,19 +165,19 @@ impl<'de> Deserialize<'de> for NameServer {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodesConfig {
-    /// Whom the names of nodes are asked of; the system's, if there are none.
+    /// The name servers for the names of nodes; without any, those of the system.
     #[serde(deserialize_with = "values::list")]
     pub name_servers: Vec<NameServer>,
-    /// How long a node that came back has less than its share.
+    /// Over how long the share of a node that came back grows.
     #[serde(deserialize_with = "interval::<0, HOUR, _>")]
     pub slow_start: Duration,
-    /// If fewer are well, in percent, all that are up are used.
+    /// If fewer than this percentage are well, all that are up are used.
     #[serde(deserialize_with = "count::<0, 100, _>")]
     pub panic_threshold: u64,
-    /// A trunk that was silent for so long is asked.
+    /// A trunk that was silent for this long gets a ping.
     #[serde(deserialize_with = "interval::<{ 1000 * MS }, HOUR, _>")]
     pub ping_interval: Duration,
-    /// How long its answer may take.
+    /// How long the answer to a ping may take.
     #[serde(deserialize_with = "interval::<{ 1000 * MS }, HOUR, _>")]
     pub ping_timeout: Duration,
     /// How long a login may wait for ejabberd's answer.
@@ -194,10 +194,10 @@ pub struct NodesConfig {
     /// How many logins in a row may go unanswered; 0 for any number.
     #[serde(deserialize_with = "count::<0, 1_000_000, _>")]
     pub eject_after: u64,
-    /// The longest time of a first ejection.
+    /// The longest that a first ejection lasts.
     #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
     pub eject_min: Duration,
-    /// The longest time of any.
+    /// The longest that any lasts.
     #[serde(deserialize_with = "interval::<{ 10 * MS }, HOUR, _>")]
     pub eject_max: Duration,
 }
@@ -221,12 +221,12 @@ impl Default for NodesConfig {
     }
 }
 
-/// `[nodes]`, once its values are held against each other.
+/// `[nodes]`, with its values checked against each other.
 pub(super) fn checked<'de, D: Deserializer<'de>>(d: D) -> Result<NodesConfig, D::Error> {
     let nodes = NodesConfig::deserialize(d)?;
     if nodes.eject_min > nodes.eject_max {
         return Err(D::Error::custom(
-            "eject_min is more than eject_max; it may be as much or less",
+            "eject_min is more than eject_max; it must not be",
         ));
     }
     Ok(nodes)
@@ -243,8 +243,8 @@ fn name<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
         Ok(Some(name))
     } else {
         Err(D::Error::custom(format_args!(
-            "{name:?} is not the name of a node, write up to 64 letters, digits and signs without spaces, such \
-         as \"a\" or \"ejabberd@a.example.org\""
+            "{name:?} is not a valid name of a node, write up to 64 letters, digits and other visible ASCII \
+             characters except \" and \\, such as \"a\" or \"ejabberd@a.example.org\""
         )))
     }
 }

@@ -328,8 +328,8 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[[node]]\naddress = \"127.0.0.1:1\"\nname = \"a b\"\n",
-            "ecm.toml:3:8: node.name: \"a b\" is not the name of a node, write up to 64 letters, \
-             digits and signs without spaces, such as \"a\" or \"ejabberd@a.example.org\"",
+            "ecm.toml:3:8: node.name: \"a b\" is not a valid name of a node, write up to 64 letters, \
+             digits and other visible ASCII characters except \" and \\, such as \"a\" or \"ejabberd@a.example.org\"",
         ),
         (
             "[[node]]\naddress = \"127.0.0.1:1\"\nweight = 0\n",
@@ -371,7 +371,7 @@ fn each_error_names_its_place_its_key_and_what_is_allowed() {
         ),
         (
             "[nodes]\neject_min = \"10m\"\n",
-            "ecm.toml:1:1: nodes: eject_min is more than eject_max; it may be as much or less",
+            "ecm.toml:1:1: nodes: eject_min is more than eject_max; it must not be",
         ),
         (
             "[[listener]]\nkind = \"http\"\n",

@@ -1,4 +1,4 @@
-//! `megaphone-ecm ctl`: says a command to the program that runs, and prints its answer.
+//! `megaphone-ecm ctl`: sends a command to the running program and prints its answer.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -16,10 +16,10 @@ use crate::config::{Config, ConfigError};
 /// How long the program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What to say, and to whom.
+/// A command, and where to send it.
 #[derive(Debug, Args)]
 pub struct Ctl {
-    /// The program's socket; by default the [control] socket of --config, or of /etc/megaphone/ecm.toml.
+    /// The running program's socket; by default the [control] socket in --config, or in /etc/megaphone/ecm.toml.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Print the answer as one line of JSON.
@@ -29,27 +29,27 @@ pub struct Ctl {
     command: Command,
 }
 
-/// A command can't be said.
+/// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
 enum CtlError {
     #[error(
-        "which socket? Give --socket PATH, or the --config FILE that has [control] socket: {0}"
+        "no socket is known; give --socket PATH, or a --config FILE with [control] socket: {0}"
     )]
     NoConfig(#[source] ConfigError),
-    #[error("{} has no [control] socket; write one and restart the program, or give --socket PATH", .0.display())]
+    #[error("{} has no [control] socket; add one and restart the program, or give --socket PATH", .0.display())]
     NoSocket(PathBuf),
-    #[error("can't connect to {}: {source}; does megaphone-ecm run, as this user, with this [control] socket?", path.display())]
+    #[error("can't connect to {}: {source}; is megaphone-ecm running, as this user and with this [control] socket?", path.display())]
     Connect { path: PathBuf, source: io::Error },
     #[error("no answer from {}: {source}", path.display())]
     NoAnswer { path: PathBuf, source: io::Error },
-    #[error("{} answered what version {VERSION} of the commands does not know: {source}", path.display())]
+    #[error("the answer from {} is not one of version {VERSION} of the commands: {source}", path.display())]
     Unknown {
         path: PathBuf,
         source: serde_json::Error,
     },
 }
 
-/// Runs it. `config` is the file that was named.
+/// Runs a command. `config` is the file that --config names.
 pub fn run(ctl: Ctl, config: Option<&Path>) -> ExitCode {
     let json = ctl.json;
     match say(ctl, config) {

@@ -1,4 +1,4 @@
-//! The socket of the commands: there for the program's user alone, and for one program.
+//! The socket for commands: only the program's user can open it, and only one program listens on it.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use tokio::net::{UnixListener, UnixStream};
 
-/// The socket can't be had.
+/// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// It can't be made.
+    /// It can't be created.
     #[error("control.socket: can't listen on {}: {source}", path.display())]
     Bind {
         /// Where.
@@ -20,15 +20,15 @@ pub enum ControlError {
     },
     /// Another program listens there.
     #[error(
-        "control.socket: another program takes commands on {}; give each its own, or start this one with \
-         --replaces", path.display()
+        "control.socket: another program already takes commands on {}; give each its own socket, or start this one \
+         with --replaces", path.display()
     )]
     InUse {
         /// Where.
         path: PathBuf,
     },
     /// Something else is there.
-    #[error("control.socket: {} is there and is no socket; remove it, or name another path", path.display())]
+    #[error("control.socket: {} exists and is not a socket; remove it, or choose another path", path.display())]
     NoSocket {
         /// Where.
         path: PathBuf,
@@ -44,8 +44,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at a path. What a program left there that has ended is removed, and if this one takes its place, what
-    /// belongs to one that runs.
+    /// Listens at a path. A socket that an ended program left there is removed; with `replaces` one of a running program
+    /// is, too.
     ///
     /// # Errors
     /// [`ControlError`].
@@ -55,13 +55,13 @@ impl Listener {
             source,
         };
         remove_old(path, replaces)?;
-        // Not the mode of the file afterwards: in between anybody could open it.
+        // Changing the file's mode afterwards would leave a moment in which anybody could open it.
         let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
         let bound = UnixListener::bind(path);
         rustix::process::umask(before);
         let listener = bound.map_err(failed)?;
         let inode = std::fs::metadata(path).map_err(failed)?.ino();
-        tracing::info!("commands at {}", path.display());
+        tracing::info!("taking commands on {}", path.display());
         Ok(Self {
             listener,
             path: path.to_owned(),

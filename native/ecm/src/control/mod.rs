@@ -5,7 +5,7 @@
 //!               <──a line of JSON, an answer──
 //! ```
 //!
-//! Whoever can open the socket may do all that, so only the user of the program can.
+//! Whoever can open the socket may give all commands, so only the program's user can.
 
 pub mod client;
 mod listen;

@@ -1,9 +1,9 @@
-//! What is said on the socket: a command and its answer, each a line of JSON with the protocol's version.
+//! The protocol on the socket: a command and its answer, each a line of JSON with the protocol's version.
 
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
-/// The version that is spoken here. New keys do not change it.
+/// The version of the protocol. New keys do not change it.
 pub const VERSION: u32 = 1;
 
 /// A line to the program.
@@ -11,7 +11,7 @@ pub const VERSION: u32 = 1;
 pub struct Request {
     /// [`VERSION`].
     pub version: u32,
-    /// What is to be done.
+    /// The command.
     #[serde(flatten)]
     pub command: Command,
 }
@@ -51,18 +51,18 @@ pub enum Command {
 pub struct Response {
     /// [`VERSION`].
     pub version: u32,
-    /// What came of it.
+    /// The answer.
     #[serde(flatten)]
     pub answer: Answer,
 }
 
-/// What came of a command.
+/// The answer to a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// It was not done, and why.
+    /// The command failed, for this reason.
     Error(String),
-    /// It was done.
+    /// The command was done.
     Done(String),
     /// The nodes.
     Nodes(Vec<NodeLine>),
@@ -77,7 +77,7 @@ pub enum Answer {
 pub struct NodeLine {
     /// Its name.
     pub name: String,
-    /// What the operator lets it do.
+    /// Its state, which the operator sets.
     pub state: String,
     /// How it is.
     pub condition: String,
@@ -94,11 +94,11 @@ pub struct NodeLine {
     pub http_connections: u64,
     /// Its weight.
     pub weight: u64,
-    /// The part of that which it has, from 0 to 1.
+    /// The part of its weight that it has now, from 0 to 1.
     pub share: f64,
-    /// The logins that it has to answer.
+    /// The logins that wait for its answer.
     pub logins: usize,
-    /// How many it may have; none for any number.
+    /// How many may wait; none for any number.
     pub login_limit: Option<usize>,
     /// How often it was ejected.
     pub ejections: u64,
@@ -113,7 +113,7 @@ pub struct ShareLine {
     pub sessions: u64,
     /// How many it would have by its weight.
     pub share: u64,
-    /// How many of them are more than that.
+    /// How many it has beyond that.
     pub surplus: u64,
     /// Whether they move because of that: the node is ready, well, and its slow start is over.
     #[serde(default)]

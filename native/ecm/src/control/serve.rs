@@ -1,4 +1,4 @@
-//! Commands are done one by one, and answered.
+//! Carries out commands, and answers them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::node::{Nodes, Share, State, StateError, Status};
 
 /// The longest command.
 const MAX_LINE: u64 = 16 * 1024;
-/// How long a command may take to come.
+/// How long a command may take to arrive.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Before the next attempt, if none can be accepted.
+/// How long to wait after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Says what came of a reload.
+/// Where the result of a reload goes.
 pub type Reload = oneshot::Sender<Result<Reloaded, String>>;
 
 /// What a reload changed.
@@ -33,17 +33,17 @@ pub struct Reloaded {
     pub needs_restart: Vec<&'static str>,
 }
 
-/// What commands are about.
+/// Serves commands.
 #[derive(Debug, Clone)]
 pub struct Serve {
     /// The nodes.
     pub nodes: Arc<Nodes>,
-    /// Whom a reload is asked of.
+    /// Takes requests to reload.
     pub reloads: mpsc::Sender<Reload>,
 }
 
 impl Serve {
-    /// Serves all who connect, as long as the program runs.
+    /// Serves all clients, as long as the program runs.
     pub async fn run(&self, listener: &Listener) {
         loop {
             match listener.next().await {
@@ -59,7 +59,7 @@ impl Serve {
         }
     }
 
-    /// A client may have several commands, one after the other.
+    /// Serves one client, which may send several commands, one after the other.
     async fn client(&self, stream: UnixStream) {
         let (reader, mut writer) = stream.into_split();
         let mut reader = BufReader::new(reader);
@@ -96,12 +96,15 @@ impl Serve {
     fn set(&self, node: &str, state: State) -> Answer {
         match self.nodes.set_state(node, state) {
             Ok(sessions) => {
-                tracing::info!("node {node} is in the state {}, by command", state.name());
+                tracing::info!(
+                    "node {node} is now in the state {}, by command",
+                    state.name()
+                );
                 let timeout = self.nodes.maintenance_timeout();
                 Answer::Done(match state {
                     State::Ready => format!("node {node} is ready"),
                     State::Maintenance if timeout.is_zero() || sessions == 0 => {
-                        format!("node {node} is in maintenance; {sessions} sessions of it end")
+                        format!("node {node} is in maintenance; its {sessions} sessions end")
                     }
                     State::Maintenance => format!(
                         "node {node} is in maintenance; its {sessions} sessions move to other nodes, and then its \
@@ -141,7 +144,7 @@ impl Serve {
 }
 
 fn parse(line: &str) -> Result<Command, String> {
-    // First the version: what another one says is unknown.
+    // The version comes first: the rest of a line of another version means nothing here.
     let value: serde_json::Value = serde_json::from_str(line)
         .map_err(|error| format!("this is not a line of JSON: {error}"))?;
     let version = value.get("version").and_then(serde_json::Value::as_u64);

@@ -2,7 +2,7 @@
 
 use super::protocol::{Answer, NodeLine, SessionLine, ShareLine};
 
-/// An answer as text. An error is none.
+/// An answer as text.
 pub fn text(answer: &Answer) -> String {
     match answer {
         Answer::Error(text) | Answer::Done(text) => format!("{text}\n"),
@@ -87,7 +87,7 @@ fn shares_text(shares: &[ShareLine]) -> String {
     text
 }
 
-/// Columns as wide as what is in them, numbers and all from the left.
+/// Rows in columns, each as wide as its widest cell, all aligned to the left.
 fn columns(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head = head.iter().map(|cell| (*cell).to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();

@@ -25,9 +25,9 @@ pub struct Handed {
 
 #[derive(Debug)]
 enum AnswerState {
-    /// Its head has come as far as this.
+    /// This much of its head has come.
     Head(BytesMut),
-    /// So many bytes of its body are to come.
+    /// This many bytes of its body are still to come.
     Body(u64),
 }
 
@@ -40,7 +40,7 @@ pub enum Next {
     Last(Bytes),
     /// Nothing for now.
     NotYet,
-    /// There won't be any more of it.
+    /// The answer ends before it is complete.
     Cut(Cut),
 }
 
@@ -59,7 +59,7 @@ impl Handed {
     /// Hands a request on.
     ///
     /// # Errors
-    /// [`Unreachable`]; nobody has the request.
+    /// [`Unreachable`]; no ECM has the request then.
     pub fn hand_on(
         peer: &Peer,
         opening: &Opening,
@@ -69,7 +69,7 @@ impl Handed {
         let mut stream = peer.open(opening)?;
         match stream.try_send(request) {
             Ok(Sent::Sent) => {}
-            // The first content is never refused but where the connection is lost.
+            // The first content is refused only if the connection is lost.
             Ok(Sent::Refused) | Err(_) => return Err(Unreachable::Connecting),
         }
         FLEET_HANDED_ON.add(1);
@@ -101,7 +101,7 @@ impl Handed {
         self.stream.abort();
     }
 
-    /// Whether [`next`](Self::next) may have something that it had not.
+    /// Ready when [`next`](Self::next) may have something new.
     pub fn poll_changed(&self, context: &Context<'_>) -> Poll<()> {
         self.stream.mailbox().poll_changed(context)
     }
@@ -170,14 +170,14 @@ fn to_usize(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 
-/// Behind the empty line.
+/// The place after the empty line that ends a head.
 fn find_end(head: &[u8]) -> Option<usize> {
     let end = head.windows(4).position(|four| four == b"\r\n\r\n")?;
     Some(end + 4)
 }
 
-/// The head as the client gets it, and the length of the body. What it says of the connection is about that between
-/// the two ECMs.
+/// The head as the client gets it, and the length of the body. Its Connection field is replaced, as that is about the
+/// connection between the two ECMs.
 fn rewrite(head: &[u8], persistence: Persistence) -> Option<(BytesMut, u64)> {
     let mut out = BytesMut::with_capacity(head.len() + 32);
     let mut length = None;

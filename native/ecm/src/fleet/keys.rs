@@ -1,4 +1,4 @@
-//! How a session's identifier names the ECM that has the session, so that nobody else can make one that does.
+//! Session identifiers that name the ECM that has the session, and that only an ECM of the fleet can make.
 //!
 //! ```text
 //!   32 digits of the session - name of its ECM - MAC over both, in base64url
@@ -12,7 +12,7 @@ use ring::hmac;
 use crate::config::FleetConfig;
 use crate::secrets::{SecretsError, SecretsFile};
 
-/// What else the secrets may be used for gives other MACs.
+/// Keeps these MACs apart from any other use of the same keys.
 const CONTEXT: &[u8] = b"megaphone BOSH session\0";
 
 /// Why the keys can't be used.
@@ -49,7 +49,7 @@ impl Keys {
         })
     }
 
-    /// Reads the file again if it is another one by now, and says whether it was.
+    /// Reads the file again if it has changed, and returns whether it had.
     ///
     /// # Errors
     /// [`KeysError`]; the keys stay as they were.
@@ -65,13 +65,13 @@ impl Keys {
     pub fn sign(&self, session: &str, name: &str) -> String {
         let text = format!("{session}-{name}");
         let keys = self.keys.read();
-        // There is one at least.
+        // There is always at least one.
         let tag = keys.first().map(|key| hmac::sign(key, &content(&text)));
         let mac = BASE64URL.encode(tag.as_ref().map_or(&[][..], |tag| tag.as_ref()));
         format!("{text}-{mac}")
     }
 
-    /// What an identifier says, if its MAC is right. It takes the same time wherever a MAC is wrong.
+    /// What an identifier says, if its MAC is right. The time it takes does not depend on where a MAC is wrong.
     pub fn verify<'t>(&self, identifier: &'t str) -> Option<Signed<'t>> {
         let (session, rest) = identifier.split_once('-')?;
         let (name, mac) = rest.split_once('-')?;

@@ -1,5 +1,5 @@
-//! The other ECMs. A BOSH session is at the ECM that created it, and any ECM takes requests for it: the session's
-//! identifier names its ECM, and says so with a MAC under a key that all of them share.
+//! The other ECMs. A BOSH session stays at the ECM that created it, and any ECM takes requests for it: the session's
+//! identifier names its ECM, and has a MAC made with a key that all of them share.
 //!
 //! ```text
 //!   client ──HTTP──> ECM two ──a stream: PROXY header, HTTP/1.1──> ECM one, as if the client had connected to it
@@ -37,16 +37,16 @@ use crate::trunk::{Dialler, OutputBudget};
 /// How often the file of keys is looked at.
 const KEYS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the last answers are looked for as the program ends.
+/// How often it checks whether the last answers are written as the program ends.
 const LAST_ANSWERS: Duration = Duration::from_millis(10);
 
-/// Why an ECM can't be one of several.
+/// Why an ECM can't be part of a fleet.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     /// The keys can't be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// There can be no TLS.
+    /// TLS can't be set up.
     #[error(transparent)]
     Tls(#[from] FleetTlsError),
 }
@@ -94,7 +94,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Starts to connect to the other ECMs, if there are some.
+    /// Starts to connect to the other ECMs, if there is a `[fleet]`.
     ///
     /// # Errors
     /// [`FleetError`], which names the file.
@@ -118,10 +118,10 @@ impl Fleet {
         Ok(Some(Arc::new(fleet)))
     }
 
-    /// Goes on with other peers, keys and certificates.
+    /// Takes over other peers, keys and certificates.
     ///
     /// # Errors
-    /// [`FleetError`]; then nothing is changed.
+    /// [`FleetError`]; then nothing has changed.
     pub fn reload(&self, config: &FleetConfig) -> Result<(), FleetError> {
         let tls = FleetTls::load(config)?;
         let client = |name: &str, address: &TrunkAddress| {
@@ -162,7 +162,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Reads the file of the keys again whenever it was replaced.
+    /// Reads the file of keys again whenever it is replaced.
     pub async fn keep_keys(self: Arc<Self>) {
         let mut told = String::new();
         loop {
@@ -170,13 +170,13 @@ impl Fleet {
             match self.keys.refresh() {
                 Ok(true) => {
                     told.clear();
-                    tracing::info!("new keys of the fleet");
+                    tracing::info!("the fleet's keys were replaced");
                 }
                 Ok(false) => {}
                 Err(error) => {
                     let error = error.to_string();
                     if error != told {
-                        tracing::error!("the keys of the fleet stay as they were: {error}");
+                        tracing::error!("the fleet's keys are not replaced: {error}");
                         told = error;
                     }
                 }
@@ -189,17 +189,17 @@ impl Fleet {
         self.address
     }
 
-    /// What other ECMs are accepted with; nothing if there is no TLS.
+    /// TLS for connections from other ECMs; none if they connect without TLS.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.tls.read().as_ref().map(FleetTls::server)
     }
 
-    /// The identifier that all ECMs know a session of this one by.
+    /// The identifier by which all ECMs know a session of this one.
     pub fn identifier(&self, session: &str) -> String {
         self.keys.sign(session, &self.name)
     }
 
-    /// Where a session is; nowhere if no ECM has given this identifier, or none that this one knows.
+    /// Where a session is; `None` if no ECM of the fleet has made this identifier, or an unknown one has.
     pub fn owner<'t>(&self, identifier: &'t str) -> Option<Owner<'t>> {
         let Some(signed) = self.keys.verify(identifier) else {
             FLEET_FAILURES.of(FleetFailure::Forged).add(1);
@@ -225,7 +225,7 @@ impl Fleet {
         &self.shared
     }
 
-    /// Ends all connections once their streams have ended and all is written.
+    /// Ends all connections once their streams have ended and all output is written.
     pub async fn finish(&self, within: Duration) {
         for kept in self.peers.write().values() {
             kept.task.abort();
@@ -240,7 +240,7 @@ impl Fleet {
                 sleep(LAST_ANSWERS).await;
             }
         };
-        // Peers see a connection that is lost.
+        // Past the time limit, peers see that the connection is lost.
         let _ = timeout(within, all_written).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Another ECM, and the connection to it that is kept up.
+//! Another ECM, and the connection that is kept up to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::metrics::FLEET_PEERS_UP;
 use crate::trunk::{Dialler, Kind, Lost, Multiplexer, Opening, Stream};
 
-/// A connection that was up for so long was a good one, whatever ended it.
+/// A connection that was up for this long counts as a success, whatever ended it.
 const STABLE: Duration = Duration::from_secs(1);
 
 /// Another ECM.
@@ -26,12 +26,12 @@ pub struct Peer {
 /// Whether it can be reached.
 #[derive(Debug)]
 enum State {
-    /// It is being connected to, and nothing says that it can't be.
+    /// It is being connected to, and no attempt has failed.
     Connecting,
     Up(Arc<Multiplexer>),
     /// The last attempt to connect failed.
     Gone,
-    /// It is no peer any more.
+    /// It is no longer a peer.
     Removed,
 }
 
@@ -47,14 +47,14 @@ impl State {
 /// Why a request can't be handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreachable {
-    /// For now: whether the peer is there is known in a moment.
+    /// The connection is being made: it will be known in a moment whether the peer is there.
     Connecting,
-    /// The peer is gone.
+    /// The peer can't be reached.
     Gone,
 }
 
 impl Peer {
-    /// One that is not connected to yet.
+    /// A peer that is not connected yet.
     pub fn new(name: &str, dialler: Dialler) -> Self {
         Self {
             name: name.to_owned(),
@@ -84,7 +84,7 @@ impl Peer {
         self.turn(State::Removed);
     }
 
-    /// Goes on as this, unless it was removed.
+    /// Changes the state, unless the peer was removed.
     fn turn(&self, state: State) {
         let mut current = self.state.write();
         if matches!(*current, State::Removed) {
@@ -131,8 +131,8 @@ impl Peer {
             self.turn(State::Gone);
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(
-                    "no connection to ECM {} at {}: {reason}; its BOSH sessions are answered with item-not-found \
-                     here, trying again until it is up",
+                    "can't connect to ECM {} at {}: {reason}; requests for its BOSH sessions get item-not-found \
+                     here; trying again until it is up",
                     self.name,
                     self.address
                 );
@@ -160,7 +160,7 @@ impl Peer {
             }),
             () = sleep(shared.connect_timeout()) => {
                 running.abort();
-                Err("it was accepted and then not answered".to_owned())
+                Err("it accepted the connection and then did not answer".to_owned())
             }
         }
     }

@@ -17,14 +17,14 @@ pub struct Shared {
     budget: Arc<OutputBudget>,
     backlogs: Arc<Backlogs>,
     connect_timeout: Duration,
-    /// Between the shortest and the longest.
+    /// From the shortest to the longest wait.
     backoff: Range<Duration>,
     ping_interval: Duration,
     links: Mutex<Vec<Weak<Multiplexer>>>,
 }
 
 impl Shared {
-    /// As configured; connections are made and kept as trunks are.
+    /// As configured. Connections to peers use the timeouts of trunks.
     pub fn new(config: &Config, budget: &Arc<OutputBudget>, backlogs: &Arc<Backlogs>) -> Self {
         let trunk = &config.trunk;
         Self {
@@ -68,12 +68,12 @@ impl Shared {
         link
     }
 
-    /// All that there are.
+    /// All connections to and from peers.
     pub fn links(&self) -> Vec<Arc<Multiplexer>> {
         self.links.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Who has something that waits to be taken from a stream.
+    /// The streams with output that waits to be taken.
     pub fn output_holders(&self) -> Vec<Box<dyn Holder>> {
         let mailboxes = self.links().into_iter().flat_map(|link| link.mailboxes());
         mailboxes
@@ -81,7 +81,7 @@ impl Shared {
             .collect()
     }
 
-    /// Who has something that waits for a stream's window.
+    /// The streams with input that waits for their windows.
     pub fn input_holders(&self) -> Vec<Box<dyn Holder>> {
         let queues = self.links().into_iter().flat_map(|link| link.queues());
         queues

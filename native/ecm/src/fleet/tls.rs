@@ -1,4 +1,4 @@
-//! TLS between ECMs: each shows its certificate, whichever of the two connects.
+//! TLS between ECMs: both present their certificates, whichever of the two connects.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ pub enum FleetTlsError {
         /// Which file, and why not.
         source: PemError,
     },
-    /// What the files say can't be used.
+    /// What is in the files can't be used.
     #[error("fleet.tls: {0}")]
     Unusable(String),
-    /// No name to hold a peer's certificate against.
+    /// There is no name to verify a peer's certificate against.
     #[error(
-        "fleet.peers.{0}: its host is no name and no IP address that a certificate can have; write one, or \
-         fleet.tls.server_name"
+        "fleet.peers.{0}: a certificate can't be verified for its host, which is neither a name nor an IP address; \
+         write one, or set fleet.tls.server_name"
     )]
     Name(String),
 }
 
-/// What ECMs connect to each other with.
+/// The TLS configurations between ECMs.
 #[derive(Debug, Clone)]
 pub struct FleetTls {
     client: Arc<ClientConfig>,
@@ -75,7 +75,7 @@ impl FleetTls {
             .with_client_cert_verifier(verifier.map_err(unusable)?)
             .with_single_cert(chain, key()?)
             .map_err(unusable)?;
-        // A connection lasts as long as both programs do.
+        // Connections last as long as both programs run, so there is nothing to resume.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         Ok(Some(Self {
@@ -85,12 +85,12 @@ impl FleetTls {
         }))
     }
 
-    /// What those are accepted with that connect.
+    /// For connections from peers.
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
 
-    /// What the peer of this name is connected to with.
+    /// For connections to the peer of this name.
     ///
     /// # Errors
     /// [`FleetTlsError::Name`].

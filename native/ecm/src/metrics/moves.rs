@@ -1,17 +1,17 @@
-//! What became of sessions that were to move to another trunk.
+//! The results of sessions' moves to other trunks.
 
 use super::labels::Label;
 
 /// How a move ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveResult {
-    /// The session goes on at another trunk.
+    /// The session goes on in another trunk.
     Moved,
-    /// ejabberd let it stay.
+    /// ejabberd decided that it stays.
     Stayed,
-    /// No other trunk took it.
+    /// No other trunk could take it.
     NoPlace,
-    /// The ejabberd that was to take it did not, or the trunk to it was lost.
+    /// The ejabberd that should have taken it refused, or its trunk was lost.
     Refused,
     /// It took too long.
     TimedOut,

@@ -1,4 +1,4 @@
-//! All that is counted, as one text.
+//! All metrics, as one text.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use super::numbers::{
     TRUNK_FAILURES, TRUNK_LOSSES, TRUNK_WRITE_TIMES, WINDOWS_SHUT,
 };
 
-/// What is not counted but asked for.
+/// What is not counted but looked up for each report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Now {
     /// The trunks that take connections.
@@ -98,12 +98,12 @@ impl Exposition<'_> {
     fn fleet(&mut self) -> fmt::Result {
         self.gauge(
             "fleet_peers_up",
-            "Other ECMs of [fleet] peers that are connected to.",
+            "Other ECMs of [fleet] peers to which this one is connected.",
             FLEET_PEERS_UP.get(),
         )?;
         self.counter(
             "fleet_handed_on",
-            "BOSH requests that were handed on to the ECM that has their session.",
+            "BOSH requests that this ECM handed on to the ECM with their session.",
             FLEET_HANDED_ON.get(),
         )?;
         self.counter(
@@ -113,7 +113,7 @@ impl Exposition<'_> {
         )?;
         self.counters(
             "fleet_failures",
-            "BOSH requests for sessions of other ECMs that these did not answer, by cause.",
+            "BOSH requests for sessions of other ECMs that got no answer from there, by cause.",
             FLEET_FAILURES.values(),
         )
     }
@@ -186,7 +186,7 @@ impl Exposition<'_> {
     fn moves(&mut self) -> fmt::Result {
         self.counters(
             "moves",
-            "Sessions that were to move to another trunk, by what became of it.",
+            "Sessions that were asked to move to another trunk, by result.",
             MOVES.values(),
         )?;
         self.times(
