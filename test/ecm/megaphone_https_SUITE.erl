@@ -18,10 +18,8 @@ all() ->
 
 init_per_suite(Config) ->
     [Http, Https] = megaphone_test_port:free(2),
-    [Certificate, CaFile] = [filename:join(proplists:get_value(priv_dir, Config), Name)
-                             || Name <- ["ejabberd.pem", "ejabberd-ca.pem"]],
     Ca = megaphone_test_certificates:ca("an authority of ejabberd's"),
-    ok = megaphone_test_certificates:write(Certificate, CaFile, megaphone_test_certificates:sign(Ca, "localhost")),
+    {Certificate, CaFile} = megaphone_test_certificates:write_signed(Ca, Config, "ejabberd"),
     Handlers = "      /raw: ejabberd_http_ws\n"
                "      /admin: ejabberd_web_admin\n"
                "      /conversejs: mod_conversejs\n",

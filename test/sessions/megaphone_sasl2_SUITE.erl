@@ -418,13 +418,7 @@ session(Config, Jid) ->
     call(Config, ejabberd_sm, get_session_pid, [User, Host, Resource]).
 
 await_sleep(Config, Jid) ->
-    Pid = session(Config, Jid),
-    megaphone_test_wait:until(
-      "the session's sleep",
-      fun() ->
-              call(Config, erlang, process_info, [Pid, current_function])
-                  =:= {current_function, {erlang, hibernate, 3}}
-      end).
+    megaphone_test_ejabberd:await_sleep(megaphone_test_stage:ejabberd(Config), session(Config, Jid)).
 
 %% What is packed while it sleeps.
 stream_state(Config, Jid) ->

@@ -17,7 +17,7 @@
 -export([info_by_transport/1, hibernates/1, sleeps_with_what_it_had/1, reload_keeps_sessions/1,
          shutdown/1]).
 
--import(megaphone_test_listeners, [call/4, connect/1, connect/2]).
+-import(megaphone_test_listeners, [call/4, connect/1, connect/2, ejabberd/1]).
 
 -define(NS_FRAMING, "xmlns='urn:ietf:params:xml:ns:xmpp-framing'").
 -define(WINDOW, 262144).
@@ -483,9 +483,9 @@ hibernates(Config) ->
     Alice = login(Config),
     Bob = login(Config),
     Pid = session(Config, Alice),
-    await_sleep(Config, Pid),
+    megaphone_test_ejabberd:await_sleep(ejabberd(Config), Pid),
     {Alice1, Bob1} = megaphone_test_xmpp:chat(Alice, Bob, 3),
-    await_sleep(Config, Pid),
+    megaphone_test_ejabberd:await_sleep(ejabberd(Config), Pid),
     ok = megaphone_test_xmpp:logout(Alice1),
     ok = megaphone_test_xmpp:logout(Bob1).
 
@@ -495,7 +495,7 @@ sleeps_with_what_it_had(Config) ->
     Pid = session(Config, Client),
     Jid = megaphone_test_xmpp:jid(Client),
     Presence = call(Config, ejabberd_c2s, get_presence, [Pid]),
-    await_sleep(Config, Pid),
+    megaphone_test_ejabberd:await_sleep(ejabberd(Config), Pid),
     ?assertEqual(Presence, call(Config, ejabberd_c2s, get_presence, [Pid])),
     ?assertEqual(call(Config, jid, decode, [Jid]), call(Config, xmpp, get_from, [Presence])).
 
@@ -619,11 +619,3 @@ await_session_end(Config, Client, Pid) ->
     megaphone_test_wait:until(
       "the session's end",
       fun() -> session(Config, Client) =:= none andalso not call(Config, erlang, is_process_alive, [Pid]) end).
-
-await_sleep(Config, Pid) ->
-    megaphone_test_wait:until(
-      "the session's sleep",
-      fun() ->
-              call(Config, erlang, process_info, [Pid, current_function])
-                  =:= {current_function, {erlang, hibernate, 3}}
-      end).

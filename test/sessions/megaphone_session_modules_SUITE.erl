@@ -10,7 +10,7 @@
          unresumed_messages_go_offline/1, acks/1, client_state/1, archive/1, room/1, push/1, offline/1,
          ping_from_client/1, ping_from_server/1, ping_timeout/1, carbons/1, roster_push/1]).
 
--import(megaphone_test_listeners, [call/4, connect/1]).
+-import(megaphone_test_listeners, [call/4, connect/1, ejabberd/1]).
 -import(megaphone_test_xmpp, [jid/1]).
 
 -define(NS_SM, <<"urn:xmpp:sm:3">>).
@@ -68,8 +68,7 @@ resume_a_sleeping_session(Config) ->
                    Pid = session(Config, Client),
                    megaphone_test_xmpp:drop(Client),
                    await_socketless(Config, Pid),
-                   megaphone_test_wait:until("the session's sleep",
-                                             fun() -> is_asleep(Config, Pid) end)
+                   megaphone_test_ejabberd:await_sleep(ejabberd(Config), Pid)
            end).
 
 %% Confirms that a client may come back before its old connection's end is known: that one is closed.
@@ -353,6 +352,3 @@ await_socketless(Config, Pid) ->
 
 await_gone(Config, Pid) ->
     megaphone_test_wait:until("the session's end", fun() -> not call(Config, erlang, is_process_alive, [Pid]) end).
-
-is_asleep(Config, Pid) ->
-    call(Config, erlang, process_info, [Pid, current_function]) =:= {current_function, {erlang, hibernate, 3}}.

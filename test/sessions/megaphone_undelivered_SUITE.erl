@@ -9,7 +9,7 @@
          no_stanzas/1, ends_without_fin/1, too_many/1, too_many_that_are_short/1, too_large/1,
          too_many_elements/1, before_a_login/1, too_large_before_a_login/1, overdue/1]).
 
--import(megaphone_test_listeners, [call/4, connect/1]).
+-import(megaphone_test_listeners, [call/4, connect/1, ejabberd/1]).
 -import(megaphone_test_xmpp, [jid/1]).
 
 -define(GIVEN_BACK, 16#80000000).
@@ -86,7 +86,7 @@ sleeping_session(Config) ->
     Pid = session(Config, Bob),
     _ = say(Alice, jid(Bob), [<<"good night">>]),
     Message = message_document(Bob),
-    megaphone_test_wait:until("the session's sleep", fun() -> is_asleep(Config, Pid) end),
+    megaphone_test_ejabberd:await_sleep(ejabberd(Config), Pid),
     ok = give_back(Bob, [<<>>, Message]),
     ok = megaphone_test_yamux:finish(stream(Bob)),
     await_gone(Config, Pid),
@@ -311,6 +311,3 @@ c2s_state(Config, Pid) ->
 
 await_gone(Config, Pid) ->
     megaphone_test_wait:until("the session's end", fun() -> not call(Config, erlang, is_process_alive, [Pid]) end).
-
-is_asleep(Config, Pid) ->
-    call(Config, erlang, process_info, [Pid, current_function]) =:= {current_function, {erlang, hibernate, 3}}.

@@ -2,7 +2,7 @@
 %% others.
 -module(megaphone_test_certificates).
 
--export([ca/1, rsa_ca/1, sign/2, sign/3, sign_jids/2, write/3, write_self_signed/2]).
+-export([ca/1, rsa_ca/1, sign/2, sign/3, sign_jids/2, write/3, write_signed/3, write_self_signed/2]).
 
 -include_lib("public_key/include/public_key.hrl").
 
@@ -102,6 +102,14 @@ write(CertFile, CaFile, #{cert := Cert, key := Key, cas := Cas}) ->
         none -> ok;
         _ -> write_pem(CaFile, [{'Certificate', Ca, not_encrypted} || Ca <- Cas])
     end.
+
+%% @doc Writes a certificate for `localhost' that the authority signs, and the authority's, into the suite's folder.
+-spec write_signed(authority(), [{atom(), term()}], Name :: string()) -> {CertFile :: string(), CaFile :: string()}.
+write_signed(Ca, Config, Name) ->
+    File = filename:join(proplists:get_value(priv_dir, Config), Name),
+    {CertFile, CaFile} = Files = {File ++ ".pem", File ++ "-ca.pem"},
+    ok = write(CertFile, CaFile, sign(Ca, "localhost")),
+    Files.
 
 %% @doc Writes a certificate for a host name, such as ejabberd's for STARTTLS.
 -spec write_self_signed(file:name(), Name :: string()) -> ok.

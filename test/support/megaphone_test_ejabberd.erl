@@ -6,7 +6,7 @@
 -behaviour(gen_server).
 
 -export([start/1, start_node/1, stop/1, halt/1, start_halt/1, await_halt/1, kill/1, restart/1, call/4, call/5, peer/1,
-         unix_sockets/0, register_users/2, configure/2, reload/2, log/1, await_log/2, await_log/3, os_pid/1, dir/1]).
+         await_sleep/2, unix_sockets/0, register_users/2, configure/2, reload/2, log/1, await_log/2, await_log/3, os_pid/1, dir/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([ejabberd/0, settings/0]).
@@ -86,6 +86,15 @@ call(Ejabberd, Module, Function, Arguments) ->
 -spec call(ejabberd(), module(), atom(), [term()], timeout()) -> term().
 call(Ejabberd, Module, Function, Arguments, Timeout) ->
     peer:call(peer(Ejabberd), Module, Function, Arguments, Timeout).
+
+%% @doc Waits until a process in ejabberd, such as a session, hibernates.
+-spec await_sleep(ejabberd(), pid()) -> true.
+await_sleep(Ejabberd, Pid) ->
+    megaphone_test_wait:until("the session's sleep",
+                              fun() ->
+                                      call(Ejabberd, erlang, process_info, [Pid, current_function])
+                                          =:= {current_function, {erlang, hibernate, 3}}
+                              end).
 
 %% @doc OTP's peer process, for calls while ejabberd stops.
 -spec peer(ejabberd()) -> pid().

@@ -15,10 +15,8 @@
 %% @doc Starts it; megaphone_test_stage:stop/1 stops it. The settings are megaphone_test_stage's.
 -spec start(ct_config(), map()) -> ct_config().
 start(Config, Settings) ->
-    Dir = proplists:get_value(priv_dir, Config),
-    [CertFile, CaFile] = [filename:join(Dir, Name) || Name <- ["localhost.pem", "ca.pem"]],
     Ca = megaphone_test_certificates:ca("an authority of the tests"),
-    ok = megaphone_test_certificates:write(CertFile, CaFile, megaphone_test_certificates:sign(Ca, "localhost")),
+    {CertFile, CaFile} = megaphone_test_certificates:write_signed(Ca, Config, "localhost"),
     Kinds = [https, xmpp, xmpp_optional, xmpp_off, xmpps],
     Ports = lists:zip(Kinds, megaphone_test_port:free(length(Kinds))),
     Ecm = [[["[[listener]]\naddress = \"127.0.0.1:", integer_to_list(Port), "\"\n", options(Kind)]

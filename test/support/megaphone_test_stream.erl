@@ -3,7 +3,7 @@
 %% for the calling process.
 -module(megaphone_test_stream).
 
--export([target/2, socket/1, stream/1]).
+-export([target/2, socket/1, stream/1, answer/1, read_to_end/2]).
 %% What gen_tcp and inet call.
 -export([recv/2, recv/3, send/2, close/1, shutdown/2, setopts/2, getopts/2, controlling_process/2,
          peername/1, sockname/1]).
@@ -29,6 +29,20 @@ socket(Stream) ->
 -spec stream(socket()) -> megaphone_test_yamux:stream().
 stream(?SOCKET(Stream)) ->
     Stream.
+
+%% @doc The next answer to a request on a stream.
+-spec answer(megaphone_test_yamux:stream()) -> megaphone_test_http:response() | {error, term()}.
+answer(Stream) ->
+    megaphone_test_http:recv(socket(Stream)).
+
+%% @doc What is left on a stream up to its end, after what was read of it before.
+-spec read_to_end(megaphone_test_yamux:stream(), binary()) -> {ok, binary()} | {error, term()}.
+read_to_end(Stream, Read) ->
+    case megaphone_test_yamux:recv(Stream, 0) of
+        {ok, Bytes} -> read_to_end(Stream, <<Read/binary, Bytes/binary>>);
+        {error, closed} -> {ok, Read};
+        {error, _} = Error -> Error
+    end.
 
 recv(Socket, Length) ->
     recv(Socket, Length, infinity).

@@ -42,11 +42,8 @@ groups() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(ssl),
-    Dir = proplists:get_value(priv_dir, Config),
-    [CertFile, CaFile] = [filename:join(Dir, Name) || Name <- ["listener.pem", "ca.pem"]],
     Ca = megaphone_test_certificates:ca("the trunks' authority"),
-    ok = megaphone_test_certificates:write(CertFile, CaFile,
-                                           megaphone_test_certificates:sign(Ca, "localhost")),
+    {CertFile, CaFile} = megaphone_test_certificates:write_signed(Ca, Config, "listener"),
     Tls = ["    tls: true\n"
            "    certfile: \"", CertFile, "\"\n"
            "    cafile: \"", CaFile, "\"\n"],
@@ -338,10 +335,7 @@ stray_messages_to_a_session(Config) ->
                       ok = call(Config, p1_server, cast, [Session, stray])
               end,
     Disturb(),
-    megaphone_test_wait:until(
-      "the session's sleep",
-      fun() -> call(Config, erlang, process_info, [Session, current_function])
-                   =:= {current_function, {erlang, hibernate, 3}} end),
+    megaphone_test_ejabberd:await_sleep(ejabberd(Config), Session),
     Disturb(),
     {Alice, Bob} = megaphone_test_xmpp:chat(Client, login(Trunk, Config), 3),
     ?assertEqual(Session, call(Config, ejabberd_sm, get_session_pid, [User, <<"localhost">>, Resource])),

@@ -86,7 +86,7 @@ header_in_pieces(Config) ->
                    ok = megaphone_test_yamux:send(Stream, Second),
                    Stream
                end || Cut <- lists:seq(0, byte_size(Bytes))],
-    [?assertMatch(#{body := <<"192.0.2.7">>}, recv(Stream)) || Stream <- Streams],
+    [?assertMatch(#{body := <<"192.0.2.7">>}, megaphone_test_stream:answer(Stream)) || Stream <- Streams],
     megaphone_test_yamux:close(Trunk).
 
 %% Confirms that ejabberd sees the header's address, IPv4 or IPv6, for each stream its own.
@@ -129,7 +129,7 @@ twenty_thousand_streams(Config) ->
                                              #{first => ?GET})}
                || N <- lists:seq(1, 20_000)],
     [begin
-         #{body := Body} = recv(Stream),
+         #{body := Body} = megaphone_test_stream:answer(Stream),
          ?assertEqual(inet:ntoa(element(1, Client(N))), binary_to_list(Body))
      end || {N, Stream} <- Streams],
     ?assertMatch(#{connections := 20_000, buffered := 0},
@@ -305,12 +305,9 @@ xmpp_target(Trunk, Client) ->
 
 ask(Trunk, Header) ->
     Stream = megaphone_test_yamux:open(Trunk, Header, #{first => ?GET}),
-    Answer = recv(Stream),
+    Answer = megaphone_test_stream:answer(Stream),
     ok = megaphone_test_yamux:close_stream(Stream),
     Answer.
-
-recv(Stream) ->
-    megaphone_test_http:recv(megaphone_test_stream:socket(Stream)).
 
 recv_until(Stream, End, Received) ->
     case binary:match(Received, End) of

@@ -45,7 +45,7 @@ end_per_testcase(_, Config) ->
 removed_listener(Config) ->
     Trunk = connect(Config),
     Idle = open(Trunk, ?GET("/echo/ip")),
-    #{status := 200} = recv(Idle),
+    #{status := 200} = megaphone_test_stream:answer(Idle),
     Held = open(Trunk, ?GET("/echo/hold/removed")),
     await_held(Config, <<"removed">>),
     ok = call(Config, ejabberd_listener, stop_listeners, []),
@@ -53,7 +53,7 @@ removed_listener(Config) ->
     ?assertEqual({error, closed}, megaphone_test_yamux:recv(Idle, 0)),
     ?assertEqual({error, econnreset}, megaphone_test_yamux:recv(open(Trunk, ?GET("/echo/ip")), 0)),
     ok = call(Config, megaphone_test_handler, release, [<<"removed">>]),
-    ?assertMatch(#{status := 200, body := <<"removed">>}, recv(Held)),
+    ?assertMatch(#{status := 200, body := <<"removed">>}, megaphone_test_stream:answer(Held)),
     ?assertEqual({error, closed}, megaphone_test_yamux:recv(Held, 0)),
     ?assertEqual({ok, [0]}, megaphone_test_yamux:await_end(Trunk)).
 
@@ -80,9 +80,9 @@ peers_go_away(Config) ->
     ok = megaphone_test_yamux:go_away(Trunk, 0),
     ok = megaphone_test_yamux:ping(Trunk),
     ok = call(Config, megaphone_test_handler, release, [<<"peer">>]),
-    ?assertMatch(#{status := 200}, recv(Stream)),
+    ?assertMatch(#{status := 200}, megaphone_test_stream:answer(Stream)),
     ok = megaphone_test_yamux:send(Stream, ?GET("/echo/ip")),
-    ?assertMatch(#{status := 200}, recv(Stream)),
+    ?assertMatch(#{status := 200}, megaphone_test_stream:answer(Stream)),
     megaphone_test_yamux:close(Trunk).
 
 %% Confirms that ejabberd's end waits for answers in flight, large ones too, and takes no new streams.
@@ -99,11 +99,11 @@ ejabberd_finishes_answers(Config) ->
     Stop = megaphone_test_ejabberd:start_halt(ejabberd(Config)),
     ?assertEqual({ok, 0}, megaphone_test_yamux:await_go_away(Trunk)),
     ?assertEqual({error, econnreset}, megaphone_test_yamux:recv(open(Trunk, ?GET("/echo/ip")), 0)),
-    {ok, Rest} = read_all(Download, First),
+    {ok, Rest} = megaphone_test_stream:read_to_end(Download, First),
     [_Head, Body] = binary:split(Rest, <<"\r\n\r\n">>),
     ?assert(Body =:= Bytes, "the file comes whole"),
     ok = peer:call(Peer, megaphone_test_handler, release, [<<"stop">>]),
-    ?assertMatch(#{status := 200, body := <<"stop">>}, recv(Held)),
+    ?assertMatch(#{status := 200, body := <<"stop">>}, megaphone_test_stream:answer(Held)),
     ?assertEqual({ok, [0]}, megaphone_test_yamux:await_end(Trunk)),
     ok = megaphone_test_ejabberd:await_halt(Stop),
     megaphone_test_ejabberd:restart(ejabberd(Config)).
@@ -131,16 +131,6 @@ login(Config, Trunk, Transport, Alpn) ->
 open(Trunk, First) ->
     Header = megaphone_test_proxy:client({{192, 0, 2, 7}, 40001}),
     megaphone_test_yamux:open(Trunk, Header, #{first => First}).
-
-recv(Stream) ->
-    megaphone_test_http:recv(megaphone_test_stream:socket(Stream)).
-
-read_all(Stream, Read) ->
-    case megaphone_test_yamux:recv(Stream, 0) of
-        {ok, Bytes} -> read_all(Stream, <<Read/binary, Bytes/binary>>);
-        {error, closed} -> {ok, Read};
-        {error, _} = Error -> Error
-    end.
 
 await_held(Config, Name) ->
     _ = megaphone_test_wait:until(["the request ", Name, " to be held"],

@@ -70,7 +70,7 @@ half_close(Config) ->
     ok = megaphone_test_yamux:finish(Stream),
     ok = megaphone_test_yamux:ping(Trunk),
     ok = call(Config, megaphone_test_handler, release, [<<"half_close">>]),
-    ?assertMatch(#{status := 200, body := <<"half_close">>}, recv(Stream)),
+    ?assertMatch(#{status := 200, body := <<"half_close">>}, megaphone_test_stream:answer(Stream)),
     ?assertEqual({error, closed}, megaphone_test_yamux:recv(Stream, 0)),
     await_death(Config, Owner),
     megaphone_test_yamux:close(Trunk).
@@ -80,7 +80,7 @@ half_close_of_an_upload(Config) ->
     Trunk = connect(Config),
     Stream = open(Trunk, "POST /echo/body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc"),
     ok = megaphone_test_yamux:finish(Stream),
-    #{status := 400, body := Text} = recv(Stream),
+    #{status := 400, body := Text} = megaphone_test_stream:answer(Stream),
     ?assertMatch({match, _}, re:run(Text, "half-closed in the middle of a request")),
     ?assertEqual({error, closed}, megaphone_test_yamux:recv(Stream, 0)),
     await_connections(Config, Trunk, 0),
@@ -90,7 +90,7 @@ half_close_of_an_upload(Config) ->
 close_by_ejabberd(Config) ->
     Trunk = connect(Config),
     Stream = open(Trunk, ?LAST("/echo/ip")),
-    ?assertMatch(#{status := 200}, recv(Stream)),
+    ?assertMatch(#{status := 200}, megaphone_test_stream:answer(Stream)),
     ?assertEqual({error, closed}, megaphone_test_yamux:recv(Stream, 0)),
     await_connections(Config, Trunk, 0),
     ok = megaphone_test_yamux:finish(Stream),
@@ -102,11 +102,11 @@ close_by_ejabberd(Config) ->
 reset_between_requests(Config) ->
     Trunk = connect(Config),
     [First, Second] = [open(Trunk, ?GET("/echo/ip")) || _ <- [1, 2]],
-    [#{status := 200} = recv(Stream) || Stream <- [First, Second]],
+    [#{status := 200} = megaphone_test_stream:answer(Stream) || Stream <- [First, Second]],
     ok = megaphone_test_yamux:reset(First),
     await_connections(Config, Trunk, 1),
     ok = megaphone_test_yamux:send(Second, ?GET("/echo/ip")),
-    #{status := 200} = recv(Second),
+    #{status := 200} = megaphone_test_stream:answer(Second),
     ?assertMatch(#{errors := #{reset_by_peer := 1}}, megaphone_test_listeners:trunk_status(Config, Trunk)),
     megaphone_test_yamux:close(Trunk).
 
@@ -144,7 +144,7 @@ half_closed_xml_stream(Config) ->
     {ok, #{socket := Socket}} = megaphone_test_c2s:open(Target, <<"localhost">>, #{}),
     Stream = megaphone_test_stream:stream(Socket),
     ok = megaphone_test_yamux:finish(Stream),
-    {ok, _} = read_all(Stream, <<>>),
+    {ok, _} = megaphone_test_stream:read_to_end(Stream, <<>>),
     await_connections(Config, Trunk, 0),
     megaphone_test_yamux:close(Trunk).
 
@@ -170,7 +170,7 @@ unread_input_holds_its_window(Config) ->
     #{buffered := Buffered} = megaphone_test_listeners:trunk_status(Config, Trunk),
     ?assert(Buffered =< 262144, Buffered),
     ok = call(Config, megaphone_test_handler, release, [<<"unread">>]),
-    [?assertMatch(#{status := 200}, recv(Stream)) || _ <- lists:seq(0, Count)],
+    [?assertMatch(#{status := 200}, megaphone_test_stream:answer(Stream)) || _ <- lists:seq(0, Count)],
     receive {sent, Sender} -> ok end,
     megaphone_test_yamux:close(Trunk).
 
@@ -195,15 +195,15 @@ send_timeout(Config) ->
     _ = write_file(Config, "timeout", 2 * ?MIB),
     Trunk = connect(Config, quick_send),
     Neighbour = open(Trunk, ?GET("/echo/ip")),
-    #{status := 200} = recv(Neighbour),
+    #{status := 200} = megaphone_test_stream:answer(Neighbour),
     Stream = open(Trunk, ?GET("/echo/file/timeout")),
     await_buffered(Stream, 262144),
     await_connections(Config, Trunk, 1),
     %% What was sent before comes still, and then the end.
-    {ok, Part} = read_all(Stream, <<>>),
+    {ok, Part} = megaphone_test_stream:read_to_end(Stream, <<>>),
     ?assert(byte_size(Part) < 2 * ?MIB, byte_size(Part)),
     ok = megaphone_test_yamux:send(Neighbour, ?GET("/echo/ip")),
-    #{status := 200} = recv(Neighbour),
+    #{status := 200} = megaphone_test_stream:answer(Neighbour),
     megaphone_test_yamux:close(Trunk).
 
 %% Confirms that above `max_trunk_buffer' the connection that holds most is reset, not the trunk.
@@ -230,8 +230,8 @@ greediest_connection_is_reset(Config) ->
     Reset = [S || S <- tl(Streams), megaphone_test_yamux:recv(S, 0, 0) =:= {error, econnreset}],
     ?assertMatch([_ | _], Reset),
     [ok = call(Config, megaphone_test_handler, release, [Name]) || Name <- [<<"greedy5">> | Names]],
-    ?assertMatch(#{status := 200}, recv(Modest)),
-    ?assertMatch(#{status := 200}, recv(Greedy)),
+    ?assertMatch(#{status := 200}, megaphone_test_stream:answer(Modest)),
+    ?assertMatch(#{status := 200}, megaphone_test_stream:answer(Greedy)),
     megaphone_test_yamux:close(Trunk).
 
 %% Large transfers.
@@ -260,7 +260,7 @@ upload_through_one_stream(Config) ->
     Stream = open(Trunk, ["PUT ", Path, " HTTP/1.1\r\nHost: localhost\r\nContent-Length: ",
                           integer_to_list(Size), "\r\n\r\n"]),
     [ok = megaphone_test_yamux:send(Stream, Piece, 60_000) || _ <- lists:seq(1, 64)],
-    ?assertMatch(#{status := 201}, recv(Stream)),
+    ?assertMatch(#{status := 201}, megaphone_test_stream:answer(Stream)),
     [Stored] = filelib:wildcard(filename:join([megaphone_test_ejabberd:dir(ejabberd(Config)),
                                                "upload", "**", "large.bin"])),
     {ok, Bytes} = file:read_file(Stored),
@@ -274,10 +274,10 @@ client_that_never_reads(Config) ->
     Stuck = open(Trunk, ?GET("/echo/file/200")),
     await_buffered(Stuck, 262144),
     Neighbour = open(Trunk, ?GET("/echo/ip")),
-    #{status := 200} = recv(Neighbour),
+    #{status := 200} = megaphone_test_stream:answer(Neighbour),
     [begin
          ok = megaphone_test_yamux:send(Neighbour, ?GET("/echo/ip")),
-         #{status := 200} = recv(Neighbour)
+         #{status := 200} = megaphone_test_stream:answer(Neighbour)
      end || _ <- lists:seq(1, 500)],
     Hash = proplists:get_value(hash_of_200_kib, Config),
     [?assertEqual(Hash, download(open(Trunk, ?LAST("/echo/file/small")))) || _ <- lists:seq(1, 20)],
@@ -298,16 +298,6 @@ open(Trunk, First) ->
 
 client() ->
     megaphone_test_proxy:client({{192, 0, 2, 7}, 40001}).
-
-recv(Stream) ->
-    megaphone_test_http:recv(megaphone_test_stream:socket(Stream)).
-
-read_all(Stream, Read) ->
-    case megaphone_test_yamux:recv(Stream, 0) of
-        {ok, Bytes} -> read_all(Stream, <<Read/binary, Bytes/binary>>);
-        {error, closed} -> {ok, Read};
-        {error, _} = Error -> Error
-    end.
 
 %% The size and the hash of an answer's body, which is as long as its head says.
 download(Stream) ->

@@ -22,11 +22,8 @@ all() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(ssl),
-    Dir = proplists:get_value(priv_dir, Config),
-    [CertFile, CaFile] = [filename:join(Dir, Name) || Name <- ["listener.pem", "ca.pem"]],
     Ca = megaphone_test_certificates:ca("the trunks' authority"),
-    ok = megaphone_test_certificates:write(CertFile, CaFile,
-                                           megaphone_test_certificates:sign(Ca, "localhost")),
+    {CertFile, CaFile} = megaphone_test_certificates:write_signed(Ca, Config, "listener"),
     Socket = "/tmp/megaphone-" ++ integer_to_list(erlang:unique_integer([positive])) ++ "-"
         ++ os:getpid() ++ ".sock",
     Started = megaphone_test_listeners:start(
