@@ -7,33 +7,10 @@ use bytes::Bytes;
 use super::{Monitor, Trunk};
 use crate::connection::{Connection, Recv, Send, Statistics};
 use crate::handle::Handle;
-use crate::options::{Active, ActiveChange, Mode};
 #[cfg(test)]
 use crate::origin::Protocol;
 use crate::origin::{ChannelBindings, Origin};
 use crate::sink::{Process, Reason, Sink};
-
-/// A socket's options as getopts answers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// `active`.
-    pub active: Active,
-    /// `packet`.
-    pub mode: Mode,
-    /// `send_timeout` in milliseconds; `None` is infinity.
-    pub send_timeout: Option<u32>,
-}
-
-/// What setopts changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// `active`.
-    Active(ActiveChange),
-    /// `packet`.
-    Mode(Mode),
-    /// `send_timeout` in milliseconds; `None` is infinity.
-    SendTimeout(Option<u32>),
-}
 
 /// gen_tcp:shutdown/2's direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,14 +39,8 @@ impl<P: Process> Trunk<P> {
             connection.recv(around, process, length, take)
         });
         let answer = answer.unwrap_or(Recv::Failed(Reason::Closed));
-        // An owner is watched as long as it owns; another process while it waits, which may be
-        // longer than the connection lasts.
-        if owner != Some(process) {
-            match answer {
-                Recv::Wait(_) => self.tie(process, handle, sink),
-                _ => self.untie(process, handle),
-            }
-        }
+        let waits = matches!(answer, Recv::Wait(_));
+        self.watch_while(waits, handle, process, owner, sink);
         answer
     }
 
@@ -118,7 +89,6 @@ impl<P: Process> Trunk<P> {
         });
     }
 
-    /// The answer to a process, which is watched as long as it waits.
     fn waits_to_send<S: Sink<P> + Monitor<P>>(
         &self,
         handle: Handle,
@@ -128,13 +98,26 @@ impl<P: Process> Trunk<P> {
         sink: &mut S,
     ) -> Send {
         let answer = answer.unwrap_or(Send::Failed(Reason::Closed));
-        if owner != Some(process) {
-            match answer {
-                Send::Wait(_) => self.tie(process, handle, sink),
-                _ => self.untie(process, handle),
-            }
-        }
+        let waits = matches!(answer, Send::Wait(_));
+        self.watch_while(waits, handle, process, owner, sink);
         answer
+    }
+
+    /// An owner is watched as long as it owns; another process while it waits, which may be longer than the
+    /// connection lasts.
+    fn watch_while<S: Sink<P> + Monitor<P>>(
+        &self,
+        waits: bool,
+        handle: Handle,
+        process: P,
+        owner: Option<P>,
+        sink: &mut S,
+    ) {
+        match owner {
+            Some(owner) if owner == process => {}
+            _ if waits => self.tie(process, handle, sink),
+            _ => self.untie(process, handle),
+        }
     }
 
     /// Waits for the owner's close or death; `None` if the connection is closed.
@@ -189,41 +172,6 @@ impl<P: Process> Trunk<P> {
             true
         });
         open.unwrap_or(false)
-    }
-
-    /// inet:setopts/2: the changes in order, up to the first that fails (`einval`).
-    pub fn set_options<S: Sink<P>>(
-        &self,
-        handle: Handle,
-        changes: &[Change],
-        sink: &mut S,
-    ) -> Result<(), Reason> {
-        let changed = self.visit(handle, sink, |connection, around| {
-            if connection.is_released() {
-                return Err(Reason::Invalid);
-            }
-            for change in changes {
-                match *change {
-                    Change::Active(active) => connection.set_active(around, active)?,
-                    Change::Mode(mode) => connection.set_mode(around, mode),
-                    Change::SendTimeout(timeout) => connection.set_send_timeout(timeout),
-                }
-            }
-            Ok(())
-        });
-        changed.unwrap_or(Err(Reason::Invalid))
-    }
-
-    /// inet:getopts/2; `None` if the connection is closed.
-    pub fn options(&self, handle: Handle) -> Option<Options> {
-        let options = self.connections.visit(handle, |connection| {
-            (!connection.is_released()).then(|| Options {
-                active: connection.active(),
-                mode: connection.mode(),
-                send_timeout: connection.send_timeout(),
-            })
-        });
-        options.flatten()
     }
 
     /// inet:getstat/2; `None` if the connection is closed.

@@ -8,12 +8,14 @@ mod error;
 mod feed_v1;
 mod feed_v2;
 mod input;
+mod options;
 mod output;
 mod owners;
 
-pub use calls::{Change, Direction, Options};
+pub use calls::Direction;
 pub use error::TrunkError;
 pub use input::Fed;
+pub use options::{Change, Options};
 pub use owners::Monitor;
 
 use std::sync::OnceLock;
