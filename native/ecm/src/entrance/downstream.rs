@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use megaphone_http::RequestHead;
-use megaphone_trunk::proxy::{ChannelBindings, Tls};
+use megaphone_trunk::proxy::Tls;
 
 #[cfg(test)]
 use crate::backlog::Backlogs;
@@ -78,13 +78,8 @@ impl Downstream {
             None => self.socket.local_addr().unwrap_or(client),
         };
         Opening {
-            client,
-            server,
             host,
-            content,
-            tls: self.tls_or(scheme),
-            bindings: ChannelBindings::default(),
-            fields: None,
+            ..Opening::new(client, server, content, self.tls_or(scheme))
         }
     }
 

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use megaphone_trunk::proxy::ChannelBindings;
-
 use super::one::{Node, Since};
 use super::roster::{Roster, Rules};
 use super::{Nodes, health};
@@ -61,15 +59,12 @@ pub fn start_with(at_once: u64) -> (Arc<Nodes>, Ejabberd) {
 
 /// The opening of a WebSocket client's session.
 pub fn opening() -> Opening {
-    Opening {
-        client: "192.0.2.7:4711".parse().unwrap(),
-        server: "192.0.2.1:80".parse().unwrap(),
-        host: None,
-        content: Content::XmppFraming(Binding::WebSocket),
-        tls: None,
-        bindings: ChannelBindings::default(),
-        fields: None,
-    }
+    Opening::new(
+        "192.0.2.7:4711".parse().unwrap(),
+        "192.0.2.1:80".parse().unwrap(),
+        Content::XmppFraming(Binding::WebSocket),
+        None,
+    )
 }
 
 impl Nodes {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use megaphone_trunk::proxy::{ChannelBindings, Tls};
+use megaphone_trunk::proxy::Tls;
 
 use crate::trunk::{Content, Opening};
 
@@ -28,14 +28,7 @@ impl Origin {
 
     /// What ejabberd is told, but for what a login takes.
     pub fn opening(&self) -> Opening {
-        Opening {
-            client: self.client,
-            server: self.server,
-            host: None,
-            content: self.content,
-            tls: self.tls.as_deref().cloned(),
-            bindings: ChannelBindings::default(),
-            fields: None,
-        }
+        let tls = self.tls.as_deref().cloned();
+        Opening::new(self.client, self.server, self.content, tls)
     }
 }

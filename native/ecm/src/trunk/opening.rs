@@ -68,6 +68,19 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// A connection of which nothing more is known.
+    pub fn new(client: SocketAddr, server: SocketAddr, content: Content, tls: Option<Tls>) -> Self {
+        Self {
+            client,
+            server,
+            host: None,
+            content,
+            tls,
+            bindings: ChannelBindings::default(),
+            fields: None,
+        }
+    }
+
     /// How the client is connected.
     pub const fn transport(&self) -> Transport {
         self.content.transport(self.tls.as_ref())

@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use megaphone_trunk::proxy::ChannelBindings;
-
 use super::state::{Client, ReadyState};
 use crate::peer::{Moved, Socket};
 use crate::trunk::{Binding, Content, Opening};
@@ -30,13 +28,10 @@ impl Client {
 fn direct(stream: &Socket) -> Opening {
     // Its addresses are there as long as the socket is.
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    Opening {
-        client: stream.peer_addr().unwrap_or(unknown),
-        server: stream.local_addr().unwrap_or(unknown),
-        host: None,
-        content: Content::XmppFraming(Binding::WebSocket),
-        tls: stream.tls(),
-        bindings: ChannelBindings::default(),
-        fields: None,
-    }
+    Opening::new(
+        stream.peer_addr().unwrap_or(unknown),
+        stream.local_addr().unwrap_or(unknown),
+        Content::XmppFraming(Binding::WebSocket),
+        stream.tls(),
+    )
 }
