@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 
 use crate::budget::{Budget, Holder};
 
-/// So many tables, so that threads seldom wait for one another.
+/// How many tables there are, so that threads seldom wait for one another.
 const PARTS: usize = 16;
 
-/// The backlogs of all clients, of which there may be so much together.
+/// The backlogs of all clients, and their common budget.
 #[derive(Debug)]
 pub struct Backlogs {
     budget: Budget,

@@ -1,4 +1,4 @@
-//! Bytes that wait for somebody: how many they are of all clients together, and how many they may be.
+//! Bytes that wait: how many they are for all clients together, and how many they may be.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::metrics::{REFUSALS, Reason};
 
-/// Those with the most are looked for no more often than this: it costs by the number of those who have some.
+/// The holders with the most are looked for no more often than this, as all holders have to be visited.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How often the log tells of it at the most.
+/// The shortest time between two lines in the log.
 const BETWEEN_LINES: Duration = Duration::from_secs(1);
 
 /// Bytes that wait, and the most that may.
@@ -23,7 +23,7 @@ pub struct Budget {
     exceeded: Notify,
 }
 
-/// Whoever has some of the bytes.
+/// Something that holds some of the bytes.
 pub trait Holder: Send {
     /// How many.
     fn held(&self) -> usize;
@@ -98,8 +98,8 @@ impl Budget {
         }
     }
 
-    /// How much has to go once there is too much: down to a sixteenth below the most, so that those who are
-    /// looked for are not looked for again at once.
+    /// How much has to go once there is too much: down to a sixteenth below the limit, so that it is not exceeded again
+    /// at once.
     fn to_free(&self) -> u64 {
         let max = self.max.load(Relaxed);
         self.held().saturating_sub(max - max / 16)

@@ -21,7 +21,7 @@ use tokio_rustls::rustls::{
 
 use crate::pem::{self, PemError};
 
-/// Who may sign clients' certificates.
+/// The CAs that may sign clients' certificates.
 pub struct Authorities(Arc<dyn ClientCertVerifier>);
 
 impl Authorities {
@@ -69,7 +69,7 @@ impl fmt::Debug for Authorities {
     }
 }
 
-/// Why it can't be known who may sign clients' certificates.
+/// Why the CAs that may sign clients' certificates can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthoritiesError {
     /// The file can't be used.
@@ -91,7 +91,7 @@ pub enum BadCertificate {
     /// It showed none.
     #[error("the client sent none")]
     None,
-    /// ejabberd would not be told so much.
+    /// It is too long for a PROXY header.
     #[error("it has {0} bytes; at most {MAX_CERTIFICATE} are allowed")]
     TooLong(usize),
     /// None of the authorities has signed it, or it was not meant for this, or not for now.

@@ -1,4 +1,4 @@
-//! The listener for those who watch the program: `/metrics` for Prometheus, `/health` for a balancer.
+//! The listener for monitoring: `/metrics` for Prometheus, `/health` for a load balancer.
 //!
 //! It is HTTP/1.1 with one request a connection, read as strictly as a client's.
 
@@ -90,7 +90,7 @@ impl Monitor {
                 Ok(_) = admission.wait_for(|it| *it == Admission::HandedOver) => return,
             };
             let (stream, watched) = (accepted.stream, self.watched.clone());
-            // Who takes longer gets no answer.
+            // A request that takes longer gets no answer.
             match accepted.descriptor {
                 Descriptor::Own => {
                     tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! File descriptors: how many there are, and how many clients they are enough for.
 //!
-//! A client is one of them. What else the program needs is kept from the clients, so that however many come,
-//! trunks are dialled, those who watch are answered, and files are read.
+//! Each client takes one. Some are kept back from the clients, so that however many come, trunks are dialled,
+//! monitoring is answered, and files are read.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -17,7 +17,7 @@ const EACH_LISTENER: u64 = 2;
 /// One that is up, and those before it that end with the last of their connections.
 const EACH_TRUNK: u64 = 4;
 
-/// The most clients who came in vain that are told so at leisure.
+/// The most refused clients at once whose connections are closed gently.
 const MOST_REFUSED: u64 = 256;
 
 /// How many sockets of clients there may be at once.

@@ -230,7 +230,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
             },
             Some(reload) = reloads.recv() => {
                 notifier.reloading();
-                // Whoever asked may be gone.
+                // The client that asked may be gone.
                 let _ = reload.send(reloading.reload());
                 notifier.ready();
             }

@@ -184,7 +184,7 @@ fn sessions_that_can_not_move_end_when_the_time_of_maintenance_is_over() {
         ok(&socket, &["nodes"]).contains("\nb     ready        well       2       0")
     });
     let text = ok(&socket, &["maintenance", "b"]);
-    assert_eq!(text, "node b is in maintenance; 0 sessions of it end\n");
+    assert_eq!(text, "node b is in maintenance; its 0 sessions end\n");
     ecm.wait_for_log("no session is left");
     wait_until("the end of b's trunks", || b.trunks() == 0);
 }

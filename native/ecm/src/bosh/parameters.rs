@@ -148,7 +148,7 @@ impl Parameters {
 }
 
 impl Pace {
-    /// A new request, with which so many are unanswered. An empty one asks for what comes from ejabberd.
+    /// A new request, which makes this many unanswered ones. An empty one polls for what comes from ejabberd.
     pub fn request(
         &mut self,
         is_empty: bool,

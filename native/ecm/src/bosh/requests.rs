@@ -35,7 +35,7 @@ pub enum Wish {
     Output,
     /// A new stream in the same session.
     Restart,
-    /// To be silent for so many seconds.
+    /// To be silent for this many seconds.
     Pause(u32),
     /// Its end.
     Terminate,
@@ -266,7 +266,7 @@ impl Requests {
         }
     }
 
-    /// Drops the oldest answers but so many. One that a connection has still to fetch stays.
+    /// Keeps only this many answers and drops the older ones. One that a connection has still to fetch stays.
     pub fn keep(&mut self, answers: usize) {
         let answers = answers.clamp(1, KEPT);
         let mut kept = self

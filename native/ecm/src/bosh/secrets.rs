@@ -46,7 +46,7 @@ impl fmt::Display for Sid {
     }
 }
 
-/// Who knows it can speak in the client's name, so logs get the half of it.
+/// Anybody who knows the identifier can speak in the client's name, so logs get only half of it.
 impl fmt::Debug for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}..", self.0 >> 64)

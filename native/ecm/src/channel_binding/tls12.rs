@@ -15,7 +15,7 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 const EXTENDED_MASTER_SECRET: u16 = 23;
 
-/// Who sends a record.
+/// Which side sends a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Client,

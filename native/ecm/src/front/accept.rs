@@ -36,7 +36,7 @@ pub struct Acceptor {
 pub struct Accepted {
     /// Its socket.
     pub stream: TcpStream,
-    /// Who connected.
+    /// The address that connected.
     pub peer: SocketAddr,
     /// What it was accepted with.
     pub descriptor: Descriptor,

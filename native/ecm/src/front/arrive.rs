@@ -97,7 +97,7 @@ pub async fn encrypt(mut arrival: Arrival, purpose: Purpose) -> Option<Arrival> 
     let peer = arrival.peer;
     let done = tokio::select! {
         done = timeout(limit, handshake) => done,
-        // Nothing is due to who asked nothing.
+        // A client that has asked nothing is owed nothing.
         _ = arrival.phase.wait_for(|phase| *phase != Phase::Serving) => return None,
     };
     match done {

@@ -25,7 +25,7 @@ pub async fn introduce(arrival: Arrival) -> Option<Arrival> {
     introduce_by_trusted(arrival).await
 }
 
-/// The same where whoever connected is known to be trusted.
+/// The same for a peer that is known to be trusted.
 pub async fn introduce_by_trusted(mut arrival: Arrival) -> Option<Arrival> {
     let peer = arrival.peer;
     let limit = arrival.downstream.settings.limits.head_timeout;
@@ -36,7 +36,7 @@ pub async fn introduce_by_trusted(mut arrival: Arrival) -> Option<Arrival> {
             Ok(result) => result,
             Err(_elapsed) => Err(Refusal::TooLate),
         },
-        // Nothing is due to who asked nothing.
+        // A client that has asked nothing is owed nothing.
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => return None,
     };
     match result {

@@ -69,7 +69,7 @@ impl Expectation for Expected {
     const STALLED: Self = Self::Stalled;
 }
 
-/// The next deadline, if so many bytes have come of the body that is expected.
+/// The next deadline, if this many bytes of the expected body have come.
 pub fn next(
     deadlines: &Deadlines,
     limits: &LimitsConfig,

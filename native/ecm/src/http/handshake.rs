@@ -24,7 +24,7 @@ pub enum Handshake {
     Accepted(Bytes),
     /// A handshake that can't be accepted.
     Refused(Refusal),
-    /// None: somebody looks what is here, and is told.
+    /// Not a handshake: somebody opens the URL in a browser, and gets a page.
     Page,
     /// None: a browser asks what may be asked here.
     Options,

@@ -1,4 +1,4 @@
-//! What the entrances that speak HTTP share: whose a request is, who takes it, until when it has to come, and
+//! What the entrances that speak HTTP share: where a request comes from, which entrance takes it, its deadlines, and
 //! the answers that this program gives itself.
 
 pub mod answer;

@@ -1,8 +1,8 @@
 //! Whose requests a client's socket brings.
 //!
-//! The client of a request is who connected, unless that is a trusted proxy: then it is whom the proxy
-//! names in `X-Forwarded-For`. A proxy sends requests of many clients on one connection, so each request
-//! is looked at, and one of another client than the one before gets a connection of its own in the trunk.
+//! A request comes from the address that connected, unless that is a trusted proxy: then it comes from the client that
+//! the proxy names in `X-Forwarded-For`. A proxy sends requests of many clients on one connection, so each request is
+//! checked, and one from another client than the one before gets a connection of its own in the trunk.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const HOP_BY_HOP: [&str; 8] = [
 /// How the client of a request is found, and how ejabberd hears of it.
 #[derive(Debug)]
 pub enum Origins {
-    /// The client is who connected.
+    /// The client is the peer that connected.
     Peer(SocketAddr),
     /// A trusted proxy connected, whose word is taken.
     Proxy(SocketAddr, Arc<TrustedProxies>),
@@ -51,7 +51,7 @@ impl Origins {
         }
     }
 
-    /// Who connected.
+    /// The peer that connected.
     pub const fn peer(&self) -> SocketAddr {
         match self {
             Self::Peer(peer) | Self::Proxy(peer, _) | Self::ProxyInHeader(peer) => *peer,
@@ -115,7 +115,7 @@ impl Origins {
     }
 }
 
-/// Goes back from proxy to proxy, as long as they can be trusted and name who came to them.
+/// Goes back from proxy to proxy, as long as each is trusted and names the address before it.
 fn nearest_stranger<'h>(
     peer: SocketAddr,
     hops: impl Iterator<Item = &'h [u8]>,

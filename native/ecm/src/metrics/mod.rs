@@ -1,7 +1,7 @@
 //! What the program counts, and how it is told to Prometheus.
 //!
-//! The numbers are the process's, as its clients and trunks are: whoever has something to count counts it
-//! here, which costs no client any memory and takes some nanoseconds.
+//! The numbers belong to the process, as its clients and trunks do. Every part of the program counts here, which costs
+//! no memory per client and takes some nanoseconds.
 //!
 //! `prometheus-client` writes the report and holds the histograms. [`counter::Counter`] and [`labels::Family`]
 //! are our own: its counter is one place in memory, over which all threads would fight, and its family is a

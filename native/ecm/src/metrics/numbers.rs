@@ -69,7 +69,7 @@ pub static FLEET_HANDED_ON: Counter = Counter::new();
 pub static FLEET_RECEIVED: Counter = Counter::new();
 /// Requests for sessions of other ECMs that those did not answer.
 pub static FLEET_FAILURES: Family<FleetFailure, 4> = Family::new();
-/// Who was refused, and why.
+/// Clients that were refused, by reason.
 pub static REFUSALS: Family<Reason, 18> = Family::new();
 /// How often something in the program panicked.
 pub static PANICS: Counter = Counter::new();

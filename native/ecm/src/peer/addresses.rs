@@ -1,7 +1,7 @@
-//! What comes from each source address: connections at once, connections and logins a second. Sans-clock.
+//! What comes from each source address: connections at once, connections and logins per second. It reads no clock.
 //!
-//! The addresses of an IPv6 network of 64 bits count as one, as whoever has one of them has all. An address
-//! is forgotten once it has no connection and its rates have recovered.
+//! The addresses of an IPv6 network of 64 bits count as one, as one client can use them all. An address is forgotten
+//! once it has no connection and its rates have recovered.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::config::LimitsConfig;
 use crate::metrics::Reason;
 
-/// So many tables, so that threads seldom wait for one another.
+/// How many tables there are, so that threads seldom wait for one another.
 const TABLES: usize = 16;
 
 /// What may come at once, in seconds of a rate.
@@ -222,7 +222,7 @@ impl Known {
 }
 
 impl Rate {
-    /// Takes one, if there is one, of so many a second; 0 for any number.
+    /// Takes one, if one is left at this rate per second; 0 for any number.
     fn take(&mut self, per_second: u64, now: Instant) -> bool {
         let Some(each) = interval(per_second) else {
             return true;

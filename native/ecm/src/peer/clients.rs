@@ -15,7 +15,7 @@ pub struct Clients {
     count: AtomicU64,
     /// How many of other ECMs have a request here.
     guests: AtomicU64,
-    /// For so many there is room at all.
+    /// How many clients there is room for at all.
     room: u64,
     left: Notify,
 }
@@ -39,7 +39,7 @@ enum Kind {
 }
 
 impl Clients {
-    /// None, and room for so many.
+    /// No clients yet, and room for this many.
     pub fn new(room: u64) -> Self {
         Self {
             count: AtomicU64::new(0),

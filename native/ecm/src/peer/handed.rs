@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::trunk::{Delivery, End, Sent, Stream};
 
-/// So much is written at once. A stream takes all of it or nothing.
+/// How much is written at once. A stream takes all of it or nothing.
 const WRITE_SIZE: usize = 32 * 1024;
 
 /// The socket. Both of its directions can be waited for at once.
@@ -32,7 +32,7 @@ impl HandedSocket {
         }))
     }
 
-    /// The next bytes, so many at the most; none when the client has closed its side.
+    /// The next bytes, at most as many as asked for; none when the client has closed its side.
     pub fn poll_take(&self, context: &Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
         let mut stream = self.0.lock();
         if stream.rest.is_empty() {

@@ -60,7 +60,7 @@ pub enum Socket {
 /// What became of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// So many bytes were taken.
+    /// This many bytes were taken.
     Some(usize),
     /// There was none.
     Nothing,
@@ -132,7 +132,7 @@ impl Socket {
         }
     }
 
-    /// What the client's login can be bound to of its TLS with this program, for whoever asks first.
+    /// The channel bindings of the client's TLS with this program, for the first call.
     pub fn take_bindings(&mut self) -> proxy::ChannelBindings {
         match self {
             Self::Plain(_) | Self::Handed(_) => proxy::ChannelBindings::default(),

@@ -67,7 +67,7 @@ pub async fn run(task: &mut impl Task, phase: &mut watch::Receiver<Phase>) -> En
     }
 }
 
-/// Does all that can be done without waiting, or so much of it that others have to have a turn.
+/// Does all that can be done without waiting, up to the point where others have to have a turn.
 fn turn(task: &mut impl Task, phase: &mut watch::Receiver<Phase>) -> Result<Moved, Ending> {
     task.enter(*phase.borrow_and_update())?;
     let moved = progress(|| task.step())?;

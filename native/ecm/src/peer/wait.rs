@@ -68,7 +68,7 @@ pin_project! {
         has_deadline: bool,
         wants_input: bool,
         wants_room: bool,
-        // Nobody is left who could tell of another phase: this is gone in a moment, too.
+        // The sender of phases is gone: this task will be in a moment, too.
         gone: bool,
         changed: C,
         feed: F,

@@ -68,7 +68,7 @@ struct Client {
     answers: Answers,
     backlog: Backlog,
     deadlines: Deadlines,
-    /// Fires at the next deadline or before it; there is none while there is none.
+    /// Fires at the next deadline or before it.
     timer: Timer,
     /// The connection in a trunk; there is none before the first request, nor after a trunk was
     /// lost while nothing was due.

@@ -88,7 +88,7 @@ impl Counted {
         }
     }
 
-    /// ejabberd was sent a document of so many bytes, whose [answer](Running::awaits_answer_to) is awaited or not.
+    /// A document of this many bytes was sent to ejabberd, whose [answer](Running::awaits_answer_to) is awaited or not.
     pub fn client_sent(bytes: usize, is_answered: bool, Running(running): &mut Running) {
         DOCUMENTS.of(Direction::In).add(1);
         DOCUMENT_BYTES.of(Direction::In).add(bytes as u64);

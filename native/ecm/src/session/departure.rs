@@ -35,12 +35,12 @@ use super::outlet::Outlet;
 use crate::backlog::{Backlog, Backlogs, Evicted};
 use crate::trunk::{End, Sent};
 
-/// How long ejabberd may do nothing at all: it may be busy with the documents before, which its shaper
-/// gives it at a pace. Then the session is reset, and what ejabberd has not handled is lost.
+/// How long ejabberd may take nothing at all: it may be busy with earlier documents, which its shaper delays. Past it
+/// the session is reset, and what ejabberd has not handled is lost.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// More is not given back of one session, without the last document (bytes). What comes beyond is lost:
-/// ejabberd takes no more than twice as much, and who is gone must cost nobody more.
+/// The most that one session gives back, without the last document (bytes). Anything beyond that is lost: ejabberd
+/// takes at most twice as much, and a client that is gone must not cost others more.
 const MOST_GIVEN_BACK: usize = 1024 * 1024;
 
 /// Why a session ends.
@@ -239,7 +239,7 @@ impl Departure {
         }
         let end = loop {
             match self.session.next() {
-                // Taken even when it can't be given back: ejabberd must not wait for who is gone.
+                // Taken even if it can't be given back: ejabberd must not wait for a client that is gone.
                 Received::Document(document) => self.give_back(document),
                 Received::Nothing => break None,
                 Received::End(end) => break Some(end),

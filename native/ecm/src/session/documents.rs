@@ -14,7 +14,7 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// None, with room for so many.
+    /// None, with room for this many.
     pub fn with_capacity(count: usize) -> Self {
         Self {
             queue: VecDeque::with_capacity(count),

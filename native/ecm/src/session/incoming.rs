@@ -46,7 +46,7 @@ pub enum OfMove {
 }
 
 impl Incoming {
-    /// Documents of so many bytes at the most.
+    /// Reads documents of at most this many bytes.
     pub fn new(max_document: u32) -> Self {
         Self {
             messages: Messages::new(usize::try_from(max_document).unwrap_or(usize::MAX)),

@@ -76,9 +76,9 @@ pub enum Received {
 impl Session {
     /// Opens a session with its first document, an `<open/>`; `None` if no trunk takes it.
     ///
-    /// ejabberd hears of the session with that document and not before, so a client that only connects
-    /// costs it nothing. `max_document` is how many bytes a document of ejabberd's may have. Its `login`,
-    /// whose turn has come, ends when the client is online.
+    /// ejabberd learns of the session with that document and not before, so a client that only connects costs it
+    /// nothing. `max_document` is how many bytes a document from ejabberd may have. The `login`, whose turn has come,
+    /// ends when the client is online.
     pub fn open(
         mut login: Login,
         opening: &Opening,

@@ -13,8 +13,8 @@ use crate::peer::socket::Written;
 /// What is kept of the buffer that output is put together in; it is the thread's.
 const KEPT: usize = 64 * 1024;
 
-/// So much is kept for a client that takes nothing more and whose end has not come, without the last
-/// batch (bytes); what comes after it waits in the session. It is as much as a window holds for one that is slow.
+/// The most that is kept for a client that takes nothing more and whose end has not come, without the last batch
+/// (bytes); what comes after it waits in the session. A window holds as much for a slow client.
 const MOST_KEPT: usize = 256 * 1024;
 
 thread_local! {

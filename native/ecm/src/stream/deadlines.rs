@@ -16,12 +16,12 @@ pub enum Expected {
     Login,
     /// The rest of the document with this number.
     Document(u64),
-    /// Anything, after so many reads: the client is idle.
+    /// Anything, after this many reads: the client is idle.
     Anything(u64),
     /// ejabberd's end of the stream.
     Close,
-    /// That ejabberd takes the document after so many, of a client that takes nothing more and is gone once
-    /// it was read to its end.
+    /// That ejabberd takes the document after this many, from a client that takes nothing more and is gone once
+    /// everything it sent was read.
     Room(u64),
     /// Nothing that has a deadline.
     Nothing,
@@ -47,7 +47,7 @@ impl Expectation for Expected {
     const STALLED: Self = Self::Stalled;
 }
 
-/// The next deadline, if so many bytes have come of the document that is expected.
+/// The next deadline, if this many bytes of the expected document have come.
 pub fn next(
     deadlines: &Deadlines,
     limits: &LimitsConfig,

@@ -114,7 +114,7 @@ impl Client {
                 self.stage = Stage::Authenticating;
             }
             Heard::StartTls => self.start_tls(rest),
-            // Who takes no refusal gets no second one.
+            // A client that has not taken a refusal gets no second one.
             Heard::LoginTooEarly(refusal) if !self.outlet.has_unsent(&self.downstream.socket) => {
                 self.say(refusal);
             }

@@ -41,8 +41,8 @@ impl Client {
         }
     }
 
-    /// Ends the stream with an error (RFC 6120, section 4.9), after what is being written: there is nothing
-    /// to come back to for who breaks the protocol.
+    /// Ends the stream with an error (RFC 6120, section 4.9), after what is being written. A client that breaks the
+    /// protocol can't resume its session.
     pub(super) fn fail(&mut self, condition: Condition, text: &str) {
         self.fail_as(Cause::Refused, condition, text);
     }
@@ -98,7 +98,7 @@ impl Client {
         unsent
     }
 
-    /// Whether it is worth while to [`hear_on`](Self::hear_on).
+    /// Whether to [`hear_on`](Self::hear_on).
     pub(super) fn hears_on(&self, ending: Ending) -> bool {
         ending == Ending::Close
             && self.session.is_some()

@@ -88,7 +88,7 @@ struct Client {
     /// Why the session ends, if that was decided here.
     cause: Option<Cause>,
     deadlines: Deadlines,
-    /// Fires at the next deadline or before it; there is none while there is none.
+    /// Fires at the next deadline or before it.
     timer: Timer,
     /// How many documents were read.
     documents: u64,

@@ -10,7 +10,7 @@ use crate::config::StartTls;
 use crate::session::{Cause, Received, Session, outlet};
 use crate::trunk::End;
 
-/// How much is written at once, if there is so much.
+/// The most that is written at once.
 const BATCH: usize = 16 * 1024;
 
 impl Client {

@@ -160,8 +160,8 @@ impl Link {
         }
     }
 
-    /// Wakes the next so many who wait for its connections, from a place on. Gives the place that comes next; `None`
-    /// behind the last one.
+    /// Wakes the tasks that wait for the next `count` connections, from a place on. Returns the next place; `None`
+    /// after the last one.
     pub fn wake_some(&self, from: usize, count: usize) -> Option<usize> {
         match self {
             Self::V1(_) => None,
@@ -218,7 +218,7 @@ impl Link {
         }
     }
 
-    /// Wakes all who wait for its connections. In version 1 nobody waits for anything else.
+    /// Wakes all tasks that wait for its connections. In version 1 nothing else is waited for.
     pub fn wake_all(&self) {
         match self {
             Self::V1(_) => {}

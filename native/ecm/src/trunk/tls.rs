@@ -1,4 +1,4 @@
-//! TLS on a trunk: who ejabberd is to be, and who this program is.
+//! TLS on a trunk: how ejabberd is verified, and how this program identifies itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use super::usage::Usage;
 use crate::budget::Holder;
 use crate::ids::IdSource;
 
-/// A ping that was not answered for so long says that something is wrong with its trunk.
+/// A trunk on which a ping goes unanswered for this long is in trouble.
 const MUTE: Duration = Duration::from_secs(2);
 
 /// The trunks to one ejabberd that are up.
@@ -119,20 +119,20 @@ impl Trunks {
         self.replaced.write().push(link.clone());
     }
 
-    /// Wakes whoever waits for a connection, for a reason that has nothing to do with it: the program
-    /// ends. Waiting for that as well would cost each of them more than its connection does.
+    /// Wakes every task that waits for its connection, because the program ends. If each waited for that as well, that
+    /// would cost more memory than its connection does.
     pub fn wake_all(&self) {
         for link in self.up.read().iter().chain(self.replaced.read().iter()) {
             link.wake_all();
         }
     }
 
-    /// Who has output that waits for clients.
+    /// The connections that have output waiting for clients.
     pub fn output_holders(&self) -> Vec<Box<dyn Holder>> {
         self.holders(|link| link.mailboxes())
     }
 
-    /// Who has input that waits for ejabberd's windows.
+    /// The connections that have input waiting for ejabberd's windows.
     pub fn input_holders(&self) -> Vec<Box<dyn Holder>> {
         self.holders(|link| link.queues())
     }

@@ -215,8 +215,8 @@ pub struct Channel {
     id: ConnectionId,
     mailbox: Arc<Mailbox>,
     known: Known,
-    /// Room that content was refused for. It is kept from one attempt to the next, because who asks anew is the last in
-    /// the queue.
+    /// The request for room of content that was refused. It is kept from one attempt to the next, as a new request goes
+    /// to the end of the queue.
     room: Option<Box<RoomAsked>>,
 }
 

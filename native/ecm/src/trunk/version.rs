@@ -13,7 +13,7 @@ use super::link::Link;
 use super::mailbox::Delivery;
 use super::opening::{Binding, Content};
 
-/// An ejabberd that says nothing for so long knows nothing of it.
+/// An ejabberd that does not answer within this time does not support moves.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks a trunk that has come up, and remembers the answer there.

@@ -170,8 +170,8 @@ impl HttpConnection {
         }
     }
 
-    /// The client has closed its side. Who waits for an answer that may take long has left; who closes
-    /// behind a request that is answered at once gets that.
+    /// The client has closed its side. If it waits for an answer that may take long, it has left; if its last request
+    /// is answered at once, it still gets that answer.
     fn input_ended(&mut self) -> Result<(), Ending> {
         let waits = matches!(self.due, Some(Due::Held(_) | Due::Handed(_)));
         if waits || self.reading.is_some() {

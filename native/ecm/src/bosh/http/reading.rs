@@ -15,7 +15,7 @@ pub(super) struct Reading {
     is_shrunk: bool,
 }
 
-/// Who sends a request, as far as it is known.
+/// What is known of the sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sender {
     Unknown,
@@ -104,7 +104,7 @@ impl Reading {
         }
     }
 
-    /// Whether it is too large for somebody who may be anybody.
+    /// Whether it is too large for a client that has not logged in.
     pub(super) fn is_large(&self) -> bool {
         let announced = match self.head.body() {
             BodyLength::Length(length) => length,

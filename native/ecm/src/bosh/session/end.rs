@@ -1,4 +1,4 @@
-//! How a session ends, and who is told what.
+//! How a session ends, and what the client and ejabberd are told.
 
 use std::time::Instant;
 

@@ -10,12 +10,12 @@ use super::state::{BoshSession, Features, Lifecycle, Opened, Termination};
 use crate::bosh::answer::Answer;
 use crate::bosh::requests::{Entry, Reply};
 
-/// No more documents are asked for while so many bytes of them wait for an answer.
+/// No more documents are taken from ejabberd while this many bytes of them wait for an answer.
 const MAX_PENDING: usize = 256 * 1024;
 
 impl BoshSession {
-    /// Whether a document of ejabberd's would find an answer. Others had better stay where they are:
-    /// there they hold up who sends more.
+    /// Whether a document from ejabberd would find an answer to go out with. Otherwise documents had better stay in the
+    /// trunk, where they slow ejabberd down.
     pub fn wants_document(&self) -> bool {
         matches!(self.lifecycle, Lifecycle::Open | Lifecycle::Closing)
             && self.pending_bytes < MAX_PENDING

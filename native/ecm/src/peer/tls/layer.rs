@@ -126,8 +126,8 @@ impl Layer {
         }
     }
 
-    /// As [`take`](Self::take), during a handshake, for whoever listens to it. All that was to be sent before
-    /// is sent.
+    /// As [`take`](Self::take), during a handshake that is listened to. Everything that was to be sent before has been
+    /// sent.
     fn take_heard(
         &mut self,
         bytes: &mut [u8],
@@ -159,15 +159,15 @@ impl Layer {
             while self.input == Input::Open {
                 let length = ready!(poll_fill(reader, context, buffer))?;
                 if length == 0 {
-                    // Whoever closes without a word is taken for one who said it: each protocol above
-                    // this one has an end of its own.
+                    // A peer that closes without close_notify is treated as if it had sent it: each protocol
+                    // above TLS has an end of its own.
                     self.input = Input::Ended;
                     break;
                 }
                 let bytes = buffer.get_mut(..length).unwrap_or_default();
                 let (plaintext, result) = self.take(bytes, feed);
-                // Alerts, and what the protocol answers by itself. If it can't be sent, what came can be
-                // read all the same, and who writes learns it.
+                // Alerts, and what the protocol answers by itself. If it can't be sent, what came can still be
+                // read, and the next write fails.
                 let _ = self.flush(reader.as_ref());
                 if plaintext > 0 {
                     // What came before a fault counts, and the end is told next time.

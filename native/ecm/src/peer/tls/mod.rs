@@ -31,8 +31,9 @@ pub struct TlsSocket {
 }
 
 impl TlsSocket {
-    /// Does a handshake in which the client has sent `input` so far. What has come of it in part counts among
-    /// the `backlogs`. What is said in it `handshake` hears. Gives the socket and the first bytes that the client sent by it.
+    /// Does a handshake in which the client has sent `input` so far. What has come of it in part counts among the
+    /// `backlogs`. What is said in it `handshake` hears. Gives the socket and the first bytes that the client sent by
+    /// it.
     ///
     /// # Errors
     /// [`HandshakeError`], with the socket, on which an alert was sent if the client should get one.
@@ -91,7 +92,7 @@ impl TlsSocket {
         self.layer.connection.peer_certificates().unwrap_or(&[])
     }
 
-    /// What the client's login can be bound to, for whoever asks first.
+    /// The channel bindings of the client's TLS, for the first call.
     pub(super) fn take_bindings(&mut self) -> ChannelBindings {
         let bindings = self.layer.bindings.take();
         bindings.map_or_else(ChannelBindings::default, |it| *it)

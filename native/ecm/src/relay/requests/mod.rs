@@ -126,7 +126,7 @@ impl RequestReader {
         }
     }
 
-    /// Who connected.
+    /// The address that connected.
     pub const fn peer(&self) -> SocketAddr {
         self.origins.peer()
     }

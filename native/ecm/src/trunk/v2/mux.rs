@@ -24,9 +24,9 @@ pub(super) const SPARE_IDS: u32 = 1 << 22;
 /// stream is never idle between two writes.
 const AHEAD_OF_WINDOW: usize = 16 * 1024;
 
-/// A trunk on which nothing came for so many milliseconds is lost ...
+/// A trunk on which nothing has arrived for this long (milliseconds) is lost ...
 const LOST_AFTER: u64 = 45_000;
-/// ... unless it was asked only a while ago.
+/// ... unless it has had less than this long to answer a ping.
 const LEAST_TO_ANSWER: u64 = 15_000;
 
 pub(super) const NEVER_ASKED: u64 = 0;
@@ -51,7 +51,7 @@ pub struct Multiplexer {
     pub(super) load: AtomicUsize,
     /// The same in all trunks to this ejabberd.
     pub(super) usage: Arc<Usage>,
-    /// Silence for so many milliseconds makes the session ask whether ejabberd is there.
+    /// After this much silence (milliseconds) the session sends a ping.
     pub(super) ping_interval: u64,
     pub(super) spare_ids: u32,
     /// Which sessions can come here, once ejabberd has said it.
@@ -62,13 +62,13 @@ pub struct Multiplexer {
     pub(super) budget: Arc<OutputBudget>,
     pub(super) backlogs: Arc<Backlogs>,
     pub(super) started: Instant,
-    /// Who takes the streams that the other side opens, if it may open some.
+    /// Where streams go that the other side opens, if it may open some.
     pub(super) accept: Option<Accept>,
-    /// Who is on the other side.
+    /// What is at the other end.
     pub(super) far: Far,
 }
 
-/// Who is on the other side of a trunk.
+/// What is at the other end of a trunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Far {
     Ejabberd,
@@ -275,14 +275,14 @@ impl Multiplexer {
         leaving.begin(tried)
     }
 
-    /// Wakes those who wait for the connections at some places.
+    /// Wakes the tasks that wait for the connections at some places.
     pub fn wake_some(&self, from: usize, count: usize) -> Option<usize> {
         let (some, next) = self.state.lock().streams.some(from, count);
         some.iter().for_each(|mailbox| mailbox.wake());
         next
     }
 
-    /// Wakes all who wait for its connections.
+    /// Wakes all tasks that wait for its connections.
     pub fn wake_all(&self) {
         // They go on in their own time, and some of them at once, on this lock.
         self.mailboxes().iter().for_each(|mailbox| mailbox.wake());

@@ -11,7 +11,7 @@ use crate::trunk::mailbox::{End, Mailbox};
 /// A stream that ejabberd opens; it has no reason to.
 const UNWANTED: Tag = Tag::MAX;
 
-/// Who takes the streams that the other side opens.
+/// Where streams go that the other side opens.
 pub type Accept = UnboundedSender<Opened>;
 
 /// A stream that the other side has opened: see [`Multiplexer::accept`](super::Multiplexer::accept).
@@ -60,7 +60,7 @@ impl Streams {
         self.places.iter().flatten()
     }
 
-    /// The next so many mailboxes from this place on, and the place behind them, if there is one.
+    /// The next `count` mailboxes from this place on, and the place after them, if there is one.
     pub fn some(&self, from: usize, count: usize) -> (Vec<Arc<Mailbox>>, Option<usize>) {
         let mut some = Vec::new();
         for (place, mailbox) in self.places.iter().enumerate().skip(from) {

@@ -61,7 +61,7 @@ impl Clock {
     }
 }
 
-/// How long a client that got so many pings may be silent before it gets another one, or is given up.
+/// How long a client that got this many pings may be silent before it gets another one, or is given up.
 pub fn silence(settings: &Settings, pings: u32) -> Duration {
     let websocket = &settings.websocket;
     let next_ping = websocket

@@ -165,8 +165,8 @@ impl Client {
         }
     }
 
-    /// The documents that were read and ejabberd has not taken. What is half a document is none, and who
-    /// had no turn to log in has sent nothing that counts.
+    /// The documents that were read and ejabberd has not taken. Half a document is none, and what a client sent before
+    /// its turn to log in does not count.
     pub(super) fn take_unsent(&mut self) -> Documents {
         let mut unsent = Documents::default();
         let Some(mut held) = self.held.take().filter(|_| self.session.is_some()) else {

@@ -81,7 +81,7 @@ pub(super) struct Unopened {
     pub(super) opening: Option<Opening>,
     /// From then on: the place among those that log in, and the `<open/>`.
     pub(super) queued: Option<(QueuedLogin, Vec<u8>)>,
-    /// The program's end. Who has a session is woken by [`Nodes::wake_all`](crate::node::Nodes::wake_all).
+    /// The program's end. A client with a session is woken by [`Nodes::wake_all`](crate::node::Nodes::wake_all).
     pub(super) ending: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
