@@ -1,6 +1,5 @@
-%%% @doc What a session and the ECM say to each other so that the session can move: messages whose length begins
-%%% with two set bits, then six bits for the kind and 24 for the body's length. doc/protocol.md has what each
-%%% asks for.
+%%% @doc The control messages by which a session and the ECM agree on a move: their length begins with two set bits,
+%%% followed by six bits for the kind and 24 for the body's length. doc/protocol.md says what each means.
 -module(megaphone_control).
 
 -export([decode/1, encode/1, send/2]).
@@ -21,7 +20,7 @@ decode(16#c2000000) -> stay;
 decode(16#c3000000) -> go;
 decode(_) -> error.
 
-%% @doc The message. A text that is too long is cut, behind a whole character.
+%% @doc Encodes a message. A text that is too long is cut after a whole character.
 -spec encode(said()) -> iolist().
 encode({token, Token}) -> message(4, Token);
 encode({stays, Why}) -> message(5, text(Why));
@@ -43,7 +42,7 @@ text(Text) ->
             end
     end.
 
-%% @doc Sends one behind what was sent before.
+%% @doc Sends a message after everything that was sent before.
 -spec send(megaphone:socket(), said()) -> ok | {error, atom()}.
 send(Socket, Said) ->
     megaphone:send(Socket, encode(Said)).

@@ -1,4 +1,4 @@
-%%% @doc Lets the trunks' answers in flight finish, and their sessions move away or end in order.
+%%% @doc Lets answers in progress on the trunks finish, and their sessions move away or end in order.
 -module(megaphone_drain).
 
 -export([begin_all/0, all/0, one/2]).
@@ -7,14 +7,14 @@
 
 -export_type([timeouts/0]).
 
-%% Those of the listener's options (milliseconds).
+%% As the listener's options have them (milliseconds).
 -type timeouts() :: #{shutdown_timeout | drain_timeout => non_neg_integer()}.
 
-%% How often to look whether they are done (milliseconds).
+%% How often to check whether they are done (milliseconds).
 -define(LOOK, 20).
-%% The same for sessions that the ECMs move away: there may be many.
+%% The same for sessions that the ECMs move away, of which there may be many.
 -define(LOOK_FOR_SESSIONS, 200).
-%% How long none may have moved before the others are given up (milliseconds).
+%% After how long without any move the sessions that are left are given up (milliseconds).
 -define(NONE_MOVES, 5000).
 %% How long the trunks' processes may take to answer, all together (milliseconds).
 -define(ANSWER_TIMEOUT, 5000).

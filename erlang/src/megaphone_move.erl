@@ -1,5 +1,5 @@
-%%% @doc How a session moves to another process, here or at another node of the cluster: what the two say to each
-%%% other. The ECM's part is in doc/protocol.md.
+%%% @doc How a session moves to another process, at this node or another one of the cluster: what the old and the new
+%%% session say to each other. The ECM's part is in doc/protocol.md.
 %%%
 %%% ```
 %%%   old session, megaphone_move_give            new session, megaphone_move_take
@@ -16,8 +16,8 @@
 %%%     passes on what still comes
 %%% '''
 %%%
-%%% Up to `moved' the old session is the session and takes all back if anything goes wrong: then it says `void', or
-%%% is gone, and the new one leaves nothing behind. Each watches the other.
+%%% Up to `moved' the old session owns the session, and takes everything back if anything goes wrong: then it says
+%%% `void', or is gone, and the new session leaves nothing behind. Each monitors the other.
 -module(megaphone_move).
 
 -export([knock/3, take/2, refuse/1, say/3, watch_timer/2, slow_timer/2]).
@@ -26,7 +26,7 @@
 
 %% Names one take-over in all messages of it.
 -type ref() :: reference().
-%% What the new session is, for the row that says where the user is.
+%% A request to take a session over, with what the new session's row needs.
 -type request() :: #{key := megaphone_token:key(), ref := ref(), taker := pid(), version := binary(),
                      place := megaphone_ejabberd_sm:place()}.
 -type said() :: {refused, Why :: iodata()}
@@ -37,14 +37,14 @@
               | moved
               | void.
 
-%% @doc Asks the session that a token names to be taken over, from its own node: a process there ends with what became
-%% of it, which the caller's monitor says. If there can be none, `{spawn_reply, Monitor, error, Reason}' does. Nobody
-%% waits for a node that does not answer.
+%% @doc Asks the session that a token names to hand itself over. The process that is started at its node for that ends
+%% with the result, which the caller's monitor reports; if it can't be started, `{spawn_reply, Monitor, error, Reason}'
+%% says so. The caller does not wait for a node that does not answer.
 -spec knock(node(), Process :: binary(), request()) -> Monitor :: reference().
 knock(Node, Process, Request) ->
     spawn_request(Node, ?MODULE, take, [Process, Request], [monitor, {reply, error_only}]).
 
-%% @doc The part of it that runs there.
+%% @doc The part of {@link knock/3} that runs at the session's node.
 -spec take(Process :: binary(), request()) -> no_return().
 take(Process, Request) ->
     try list_to_pid(binary_to_list(Process)) of
@@ -65,7 +65,7 @@ take(Process, Request) ->
 is_session(Pid) ->
     proc_lib:translate_initial_call(Pid) =:= {megaphone_session, init, 1}.
 
-%% @doc Refuses a request with a token that is good for nothing.
+%% @doc Refuses a request whose token is not valid.
 -spec refuse(request()) -> ok.
 refuse(#{ref := Ref, taker := Taker}) ->
     say(Taker, Ref, {refused, "the token is void, or was used"}).
@@ -76,7 +76,7 @@ say(Pid, Ref, Said) ->
     Pid ! {?MODULE, Ref, Said},
     ok.
 
-%% @doc Says `timeout' to the caller, of the move, after so many milliseconds.
+%% @doc Sends `timeout' for this move to the caller, after this many milliseconds.
 -spec watch_timer(ref(), pos_integer()) -> reference().
 watch_timer(Ref, Timeout) ->
     erlang:send_after(Timeout, self(), {?MODULE, Ref, timeout}).

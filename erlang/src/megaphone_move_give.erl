@@ -1,8 +1,8 @@
 %%% @doc The old session's part of a move ({@link megaphone_move}).
 %%%
-%%% Parked, the session goes on as ever but for its client's input, until the token is used, or is too old. Once it
-%%% is lent to another process it keeps the messages that it gets, in their order, for whichever of the two goes
-%%% on. Having left, it passes on what still comes.
+%%% While parked, the session goes on as before, except that its client sends nothing, until the token is used or
+%%% expires. Once it is lent to another process it keeps the messages that it gets, in order, for whichever of the two
+%%% goes on. After it has moved, it passes on what still comes.
 -module(megaphone_move_give).
 
 -export([park/1, is_parked/2, unpark/1, lend/3, handle/2, moved/2, taken_back/2, gone_to/1, pass_on/2]).
@@ -24,7 +24,7 @@
                step = keeps :: keeps | ready,
                kept = [] :: [term()],
                late = [] :: [term()],
-               %% Those that mean something to this process alone.
+               %% Messages that only concern this process.
                own = [] :: [term()]}).
 
 -record(gone, {taker :: pid(),
@@ -35,7 +35,7 @@
 -opaque lent() :: #lent{}.
 -opaque gone() :: #gone{}.
 
-%% How long a token is good, and how long a taker may take (milliseconds).
+%% How long a token is valid, and how long the new session may take (milliseconds).
 -define(GOOD_FOR, 15000).
 -define(TAKES, 15000).
 %% How long a node is waited for that does not answer, a third one maybe: what is sent from there to the old session is
@@ -45,7 +45,7 @@
 %% (milliseconds).
 -define(LINGER, 5000).
 
-%% @doc A token for the session with this state, which a `?EXPIRED' follows.
+%% @doc A token for the session with this state. `?EXPIRED' is sent to the caller when it expires.
 -spec park(megaphone_ejabberd_c2s:state()) -> {ok, Token :: binary(), parked()} | {error, Why :: string()}.
 park(Stream) ->
     case megaphone_move_loan:may_move(Stream) of
@@ -56,19 +56,19 @@ park(Stream) ->
             Error
     end.
 
-%% @doc The token is good for nothing any more.
+%% @doc The token is no longer valid.
 -spec unpark(parked()) -> ok.
 unpark({_Key, Timer}) ->
     _ = erlang:cancel_timer(Timer),
     ok.
 
-%% @doc Whether it is that key's token for which the session is parked.
+%% @doc Whether the session is parked for the token with this key.
 -spec is_parked(megaphone_token:key(), parked()) -> boolean().
 is_parked(Key, {Key, _Timer}) -> true;
 is_parked(_Key, _Parked) -> false.
 
-%% @doc Lends the session to who asks for it with the token's key; the token is good for nothing any more. If it is
-%% not lent the one who asks is told why.
+%% @doc Lends the session to the process that asks for it with the token's key; the token is no longer valid then. If
+%% the session is not lent, that process is told why.
 -spec lend(megaphone_move:request(), parked(), megaphone_ejabberd_c2s:state()) ->
           {lent, lent(), megaphone_ejabberd_c2s:state()} | {error, Why :: iodata()}.
 lend(#{ref := Ref, taker := Taker, place := Place, version := Version}, Parked, Stream) ->
@@ -158,7 +158,7 @@ is_own({'$gen_cast', {megaphone_session, shut_down}}) -> true;
 is_own({megaphone_move, _, _}) -> true;
 is_own(_) -> false.
 
-%% @doc The session is the taker's, and the ECM knows: passes on what came meanwhile.
+%% @doc The session belongs to the taker, and the ECM knows: passes on what came meanwhile.
 -spec moved(lent(), megaphone_ejabberd_c2s:state()) -> gone().
 moved(#lent{ref = Ref, taker = Taker, loan = Loan, late = Late, barrier = Barrier} = Lent, Stream) ->
     ok = unwatch(Lent),
@@ -177,7 +177,7 @@ gone_to(Taker) ->
     _ = erlang:send_after(?LINGER, self(), ?LINGERED),
     #gone{taker = Taker}.
 
-%% @doc The session stays, with this state: all that came meanwhile has its turn, in its order.
+%% @doc The session stays, with this state: the messages that came meanwhile are handled now, in order.
 -spec taken_back(lent(), megaphone_ejabberd_c2s:state()) -> {megaphone_ejabberd_c2s:state(), [term()]}.
 taken_back(#lent{ref = Ref, taker = Taker, loan = Loan, barrier = Barrier} = Lent, Stream) ->
     ok = unwatch(Lent),

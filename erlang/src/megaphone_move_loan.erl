@@ -1,5 +1,5 @@
-%%% @doc What a session hands over as it moves: the state of its c2s, and the row by which ejabberd finds it. While it
-%% is lent the row is the new session's.
+%%% @doc What a session hands over when it moves: the state of its c2s, and the row by which ejabberd finds it. While
+%%% the session is lent, the row is the new session's.
 -module(megaphone_move_loan).
 
 -export([version/0, may_move/1, lend/3, take_back/2, give_away/2, new_row/1, merge/2, start/2, returned/1, lost/1]).
@@ -16,16 +16,16 @@
                sid :: megaphone_ejabberd_sm:sid()}).
 -opaque loan() :: #loan{}.
 
-%% @doc A session can move to where the same is said.
+%% @doc A session can move between nodes with the same version.
 -spec version() -> binary().
 version() ->
     iolist_to_binary(lists:join(", ", [["Megaphone ", own_version()] | megaphone_ejabberd:made_of()])).
 
-%% A listener has loaded the application: as the VM stops nobody can any more, and sessions move away then.
+%% A listener has loaded the application. While the VM stops nothing can be loaded any more, and sessions still move.
 own_version() ->
     case application:get_key(megaphone, vsn) of
         {ok, Version} -> Version;
-        %% Nobody else says the same.
+        %% No other node has this version.
         undefined -> ["of an unknown version at ", atom_to_list(node())]
     end.
 
@@ -59,7 +59,7 @@ lend(Taker, Place, Stream) ->
             {error, "ejabberd does not know the session: another one has its resource"}
     end.
 
-%% @doc The session stays here, with what is its state.
+%% @doc The session stays here, with this state.
 -spec take_back(loan(), state()) -> state().
 take_back(#loan{state = Lent, row = Row, new_row = New}, Stream) ->
     case megaphone_ejabberd_sm:replace_row(New, Row) of
@@ -71,7 +71,7 @@ take_back(#loan{state = Lent, row = Row, new_row = New}, Stream) ->
     end,
     megaphone_ejabberd_c2s:start_timers(Lent, Stream).
 
-%% @doc The session is the other process's.
+%% @doc The session now belongs to the other process.
 -spec give_away(loan(), state()) -> ok.
 give_away(#loan{row = Row, registration = Registration}, Stream) ->
     ok = megaphone_ejabberd_c2s:release(Stream),
@@ -83,14 +83,14 @@ new_row(#loan{new_row = New}) -> New.
 
 %% The new session's part.
 
-%% @doc The state of the session on the connection that this open state is of; ejabberd is told that it is here.
+%% @doc The state of the session on the new connection, whose state is given; ejabberd is told that the session is here.
 -spec merge(loan(), Open :: state()) -> state().
 merge(#loan{state = Lent, sid = Sid, new_row = New, registration = Registration}, Open) ->
     Merged = megaphone_ejabberd_c2s:merge(Lent, Sid, Open),
     ok = megaphone_ejabberd_sm:session_came(New, Registration),
     Merged.
 
-%% @doc The session is this process's.
+%% @doc The session now belongs to this process.
 -spec start(loan(), state()) -> state().
 start(#loan{state = Lent}, Stream) ->
     megaphone_ejabberd_c2s:start_timers(Lent, Stream).
@@ -100,7 +100,7 @@ start(#loan{state = Lent}, Stream) ->
 returned(#loan{new_row = New, registration = Registration}) ->
     megaphone_ejabberd_sm:session_left(New, Registration).
 
-%% @doc The same where the old one can't be heard, which has its own row wherever it is.
+%% @doc The same if the old session can't be reached. It has its own row, wherever it is.
 -spec lost(loan()) -> ok.
 lost(#loan{new_row = New, registration = Registration}) ->
     megaphone_ejabberd_sm:end_session(New, Registration).

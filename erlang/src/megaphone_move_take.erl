@@ -1,5 +1,5 @@
-%%% @doc The new session's part of a move ({@link megaphone_move}): from the token on its connection to the moment
-%%% where it is the session. Until then it holds whatever it is sent, in its order.
+%%% @doc The new session's part of a move ({@link megaphone_move}): from the token on its connection to the moment when
+%%% it owns the session. Until then it holds all messages that it is sent, in order.
 -module(megaphone_move_take).
 
 -export([start/3, handle/2, abandon/1]).
@@ -28,20 +28,20 @@
 -opaque taking() :: #taking{}.
 
 -type result() :: {wait, taking()}
-                  %% The session, and what it has to handle before anything else.
+                  %% The session, and the messages to handle before any others.
                 | {taken, megaphone_ejabberd_c2s:state(), [term()], none | megaphone_nif:wait()}
-                  %% Also where its own connection has ended, and nobody hears of it.
+                  %% Also if its own connection has ended, so that the reason reaches nobody.
                 | {refused, Why :: iodata()}
                   %% The same, and who looked this session up meanwhile may still send to it.
                 | {returned, Why :: iodata(), megaphone_move_give:gone()}.
 
-%% How long the old session may take to lend itself, and all the rest (milliseconds).
+%% How long the old session may take to lend itself, and how long everything after that may take (milliseconds).
 -define(TIMEOUT, 15000).
-%% How long the ECM may take to say go where the old session can't be heard (milliseconds).
+%% How long the ECM may take to say go if the old session can't be reached (milliseconds).
 -define(GO_TIMEOUT, 60000).
 -define(HEADER_SIZE, 4).
 
-%% @doc Asks for the session that the token names. The state is that of the caller, which has said nothing.
+%% @doc Asks for the session that the token names. The state is the caller's, which has sent nothing yet.
 -spec start(Token :: binary(), megaphone:socket(), megaphone_ejabberd_c2s:state()) -> result().
 start(Token, Socket, Stream) ->
     case place(megaphone_token:read(Token)) of
@@ -65,7 +65,7 @@ place({ok, #{node := Name, key := Key, process := Process}}) ->
 place(error) ->
     {error, "the token can't be read"}.
 
-%% Before it is taken, the connection's end counts, and go.
+%% Until the session is taken, only go and the connection's end matter.
 listen(#taking{wait = none, socket = Socket} = Taking) ->
     case megaphone:recv_nowait(Socket, ?HEADER_SIZE) of
         {wait, Wait} -> {wait, Taking#taking{wait = Wait}};
@@ -119,7 +119,7 @@ said(void, {Step, Loan, Old, _}, #taking{held = Held} = Taking) when Step =:= le
     ok = megaphone_move_loan:returned(Loan),
     {returned, "the old session goes on", megaphone_move_give:gone_to(Old)};
 said(timeout, {lone, Loan}, _Taking) ->
-    lost("the old session can't be heard, and the ECM does not say go", Loan);
+    lost("the old session can't be reached, and the ECM has not said go", Loan);
 said(timeout, Step, Taking) when element(1, Step) =:= knock; element(1, Step) =:= ask ->
     ok = unwatch(Taking),
     {refused, io_lib:format("the old session does not answer within ~b seconds", [?TIMEOUT div 1000])};
@@ -138,7 +138,7 @@ down(Monitor, {megaphone_move, no_session}, {knock, Monitor}, _Taking) ->
 down(Monitor, noconnection, {knock, Monitor}, _Taking) ->
     {refused, "the token's node is gone"};
 down(Monitor, Reason, {knock, Monitor}, _Taking) ->
-    {refused, io_lib:format("the token's node does not know of moves: ~0P", [Reason, 10])};
+    {refused, io_lib:format("the token's node can't hand over sessions: ~0P", [Reason, 10])};
 down(Monitor, _Reason, {ask, _Old, Monitor}, _Taking) ->
     {refused, "there is no such session"};
 down(Monitor, noconnection, {lent, Loan, _Old, Monitor}, _Taking) ->
@@ -148,7 +148,7 @@ down(Monitor, noconnection, {ready, Loan, _Old, Monitor}, #taking{ref = Ref} = T
     _ = megaphone_move:watch_timer(Ref, ?GO_TIMEOUT),
     %% Its own connection may have ended already.
     listen(Taking#taking{step = {lone, Loan}});
-%% Nobody else has the session. What the old one has kept is gone with it, as with any process.
+%% No other process has the session. Messages that the old one has kept are lost with it, as with any process.
 down(Monitor, _Reason, {_Step, _Loan, _Old, Monitor}, Taking) ->
     taken(Taking);
 down(_Monitor, _Reason, _Step, Taking) ->
