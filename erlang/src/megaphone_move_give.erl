@@ -150,7 +150,7 @@ keep(Message, #lent{own = Own, kept = Kept, late = Late, step = Step} = Lent) ->
     end.
 
 %% Wakes of its connection and what it says to itself; timers; ends that it watches; and that this node stops.
-is_own({'$megaphone', _}) -> true;
+is_own(?WAKE(_)) -> true;
 is_own({timeout, Timer, _}) when is_reference(Timer) -> true;
 is_own({'DOWN', _, _, _, _}) -> true;
 is_own({spawn_reply, _, _, _}) -> true;
