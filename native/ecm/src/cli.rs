@@ -9,15 +9,12 @@ use rustix::process::Pid;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::check;
-use crate::config::{Config, ConfigError, Reading, SAMPLE};
+use crate::config::{Config, ConfigError, INSTALLED, Reading, SAMPLE};
 use crate::control::client::{self, Ctl};
 use crate::logging::Logging;
 use crate::open_files;
 use crate::panics;
 use crate::server::{self, Exit, Started};
-
-/// Where the configuration is that a package installs.
-pub const INSTALLED: &str = "/etc/megaphone/ecm.toml";
 
 /// What the program has, for --version; -V gives the version alone.
 const VERSION: &str = concat!(

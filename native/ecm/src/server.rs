@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::backlog::Backlogs;
 use crate::bosh::Sessions;
 use crate::certificates::{self, CertificateError, TlsServer};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::control::{self, ControlError, Serve};
 use crate::enforce::enforce_budgets;
 use crate::fleet::{Fleet, FleetError};
@@ -50,9 +50,6 @@ const FIRST_WORDS: Duration = Duration::from_secs(1);
 /// Why the program can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The configuration file can't be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// A listener's address can't be used.
     #[error(transparent)]
     Bind(#[from] BindError),

@@ -2,18 +2,16 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::entrances::{BoshConfig, ClientTlsConfig, HostMetaConfig, WebSocketConfig, XmppConfig};
-use super::error::ConfigError;
 use super::fleet::{self, FleetConfig};
 use super::limits::LimitsConfig;
 use super::listener::{self, ListenerConfig, ListenerKind};
 use super::network::Network;
 use super::nodes::{self, NodeConfig, NodesConfig};
-use super::reading::Reading;
 use super::trunk::{self, Identity, TrunkConfig};
 use super::values::{self, count, log_filter};
 
@@ -109,14 +107,6 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// [`ConfigError`], which names the file, the place in it, the key and what it may be.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        Reading::of(path)?.into_config()
-    }
-
     /// How many threads serve clients: as configured, or half as many as there are cores.
     #[must_use]
     pub fn thread_count(&self) -> usize {

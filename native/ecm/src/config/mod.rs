@@ -30,6 +30,9 @@ pub use nodes::{NameServer, NodeAddress, NodeConfig, NodesConfig};
 pub use reading::Reading;
 pub use trunk::{Identity, Protocol, TlsConfig, TrunkAddress, TrunkConfig};
 
+/// Where a package installs the file.
+pub const INSTALLED: &str = "/etc/megaphone/ecm.toml";
+
 /// The file that `--print-defaults` shows: every key with its default and a comment.
 pub const SAMPLE: &str = include_str!("../../ecm.toml");
 

@@ -7,6 +7,16 @@ use super::document::{Document, Places};
 use super::error::ConfigError;
 use super::file::Config;
 
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the file, the place in it, the key and what it may be.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Reading::of(path)?.into_config()
+    }
+}
+
 /// What there is to say of a file.
 #[derive(Debug)]
 pub struct Reading {

@@ -10,8 +10,7 @@ use clap::Args;
 
 use super::protocol::{Answer, Command, Request, Response, VERSION};
 use super::table;
-use crate::cli::INSTALLED;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, INSTALLED};
 
 /// How long the program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@ use std::io;
 
 use megaphone_trunk::v1::FrameError;
 use megaphone_trunk::v2::SessionError;
+use tokio::task::JoinError;
 
 use crate::panics::Panicked;
 
@@ -40,6 +41,14 @@ pub enum Lost {
 }
 
 impl Lost {
+    /// What a task of a trunk ended with: without a reason it panicked.
+    pub fn of_task(ended: Option<Result<Self, JoinError>>) -> Self {
+        match ended {
+            Some(Ok(lost)) => lost,
+            Some(Err(_)) | None => Self::Panicked(Panicked),
+        }
+    }
+
     /// Why a connection ended that leads to another ECM.
     pub fn of_peer(&self) -> String {
         match self {

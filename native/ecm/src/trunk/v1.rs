@@ -23,7 +23,7 @@ use super::usage::{Kind, Usage};
 use super::{Sent, TrunkLost};
 use crate::ids::IdSource;
 use crate::metrics::{Direction, TRUNK_BYTES};
-use crate::panics::{Panicked, caught};
+use crate::panics::caught;
 
 /// How much is read from a trunk at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -93,10 +93,7 @@ impl Framer {
         writing.spawn(async move { framer.write(writer).await });
         let lost = tokio::select! {
             read = caught(self.read(reader)) => read.unwrap_or_else(Lost::from),
-            written = writing.join_next() => match written {
-                Some(Ok(lost)) => lost,
-                Some(Err(_)) | None => Lost::Panicked(Panicked),
-            },
+            written = writing.join_next() => Lost::of_task(written),
         };
         self.lose();
         lost

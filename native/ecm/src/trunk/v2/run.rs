@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::mux::{Far, Multiplexer, MuxStage, NEVER_ASKED, State};
 use super::streams::HandOn;
 use crate::metrics::{Direction, TRUNK_BYTES, TRUNK_WRITE_TIMES};
-use crate::panics::{Panicked, caught};
+use crate::panics::caught;
 use crate::trunk::dial::{Reader, Writer};
 use crate::trunk::lost::Lost;
 
@@ -40,10 +40,7 @@ impl Multiplexer {
         let lost = tokio::select! {
             read = caught(self.read(reader)) => read.unwrap_or_else(Lost::from),
             lost = self.watch_clock() => lost,
-            written = writing.join_next() => match written {
-                Some(Ok(lost)) => lost,
-                Some(Err(_)) | None => Lost::Panicked(Panicked),
-            },
+            written = writing.join_next() => Lost::of_task(written),
         };
         if let Lost::Session(_) = lost {
             // The session has a go-away to say, and says nothing else any more.
