@@ -175,7 +175,7 @@ found_by_name(Config) ->
     More = login(Config, 5, 8),
     ?assertEqual({6, 2}, {online(Config, a), online(Config, b)}),
     logout(talk(Clients ++ More)),
-    output(Config, ["node ", by_name(Config, "127.0.0.2"), " has left"]),
+    output(Config, ["node ", by_name(Config, "127.0.0.2"), " has ended"]),
     ?assertMatch([_], table(Config)).
 
 %% Confirms that no node is left because of clients that begin to log in and don't go on, or don't take the answer.

@@ -53,7 +53,7 @@ enum Commands {
     ///
     /// Prints everything that is wrong, with its line and key, and warns of what is legal and unwise.
     Check,
-    /// Say a command to the megaphone-ecm that runs.
+    /// Send a command to the running megaphone-ecm.
     Ctl(Ctl),
 }
 

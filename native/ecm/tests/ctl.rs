@@ -264,7 +264,7 @@ fn the_socket_is_the_users_own_and_one_programs() {
     std::fs::write(&path, "mine").unwrap();
     let output = command().arg("--config").arg(&file).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("is no socket"), "{error}");
+    assert!(error.contains("is not a socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     std::fs::remove_file(&path).unwrap();
     std::fs::remove_file(&file).unwrap();

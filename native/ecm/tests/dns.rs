@@ -128,7 +128,7 @@ fn each_address_of_a_name_is_a_node_as_long_as_the_name_has_it() {
 
     // One goes: what it has stays, and it gets nothing more.
     server.set("127.0.0.1 ejabberd.test\n");
-    ecm.wait_for_log(&format!("has the address 127.0.0.2:{port} no longer"));
+    ecm.wait_for_log(&format!("no longer has the address 127.0.0.2:{port}"));
     clients.extend(log_in(&ecm, 4));
     assert_eq!((a.sessions(), b.sessions()), (7, 3));
     assert_eq!(b.trunks(), 1);
@@ -143,7 +143,7 @@ fn each_address_of_a_name_is_a_node_as_long_as_the_name_has_it() {
     server.set("127.0.0.1 ejabberd.test\n");
     ecm.wait_for_log("no longer");
     drop(clients);
-    ecm.wait_for_log(&format!("node {} has left", name("127.0.0.2")));
+    ecm.wait_for_log(&format!("node {} has ended", name("127.0.0.2")));
     wait_until("the end of b's trunk", || b.trunks() == 0);
     assert_eq!(nodes(&mut ecm), [name("127.0.0.1")]);
 }
