@@ -139,8 +139,7 @@ impl Nodes {
                 Some(connection)
             });
         }
-        let takes =
-            |node: &Node| !is_home(node) && node.trunks().takes_from(version, is_left).is_some();
+        let takes = |node: &Node| !is_home(node) && node.takes_moved(version, is_left);
         match self.roster.choose(Kind::Session, takes) {
             Choice::Node(node) => node.trunks().open_takeover(from, &header),
             Choice::Busy | Choice::None => None,

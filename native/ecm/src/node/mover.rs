@@ -103,7 +103,7 @@ impl Mover {
         };
         let takes = |node: &Node| {
             let is_left = |link: &Link| departure.is_of(link);
-            node.trunks().takes_from(version, is_left).is_some()
+            node.takes_moved(version, is_left)
         };
         if departure.may_stay_at_node() && takes(departure.node()) {
             return true;

@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::slow_start;
 use super::state::State;
 use super::status::{Condition, Status};
-use crate::trunk::{Kind, Trunks};
+use crate::trunk::{Kind, Link, Trunks};
 
 /// One ejabberd.
 #[derive(Debug)]
@@ -217,6 +217,12 @@ impl Node {
             (Kind::Request, _) | (Kind::Session, 0) => true,
             (Kind::Session, most) => self.load(kind) < most,
         }
+    }
+
+    /// Whether sessions can move to it from a trunk whose ejabberd has this version. To an ejected node none do, even if
+    /// few nodes are well: where they are they can stay.
+    pub fn takes_moved(&self, version: &str, is_left: impl Fn(&Link) -> bool) -> bool {
+        self.ejected().is_none() && self.trunks.takes_from(version, is_left).is_some()
     }
 
     /// Its load and weight, for a choice.
