@@ -56,14 +56,16 @@ missing_packages() {
     command -v shellcheck >/dev/null || echo shellcheck
 }
 
-# Programs of the tests' clients: a test that needs one is skipped where it can't be had. What this Debian was found
+# Programs of the tests' clients, and a database: a test that needs one is skipped where it can't be had. What this Debian was found
 # not to have is written down, so that it isn't looked for each time.
 unavailable=_build/unavailable-packages
 
 missing_clients() {
     [ "$1" = test ] || return 0
-    # A browser for those that live in one, Pidgin for terminals and what steers it, and others.
-    for package in chromium finch dbus-daemon python3-dbus python3-gi profanity libgloox-dev tsung; do
+    # A browser for those that live in one, Pidgin for terminals and what steers it, and others; and the database in
+    # which ejabberd may keep its sessions, with its client.
+    for package in chromium finch dbus-daemon python3-dbus python3-gi profanity libgloox-dev tsung redis-server \
+        erlang-redis-client; do
         installed "$package" || grep -qsx "$package" "$unavailable" || echo "$package"
     done
 }
@@ -122,8 +124,8 @@ mkdir -p _build
 say "installing missing Debian packages, with what they need: $*${clients:+ $clients}"
 say "what apt-get does is in $log"
 services=
-for package in "$@"; do
-    case $package in ejabberd | haproxy | nginx) services="$services${services:+ }$package" ;; esac
+for package in "$@" $clients; do
+    case $package in ejabberd | haproxy | nginx | redis-server) services="$services${services:+ }$package" ;; esac
 done
 [ -z "$services" ] || hold_services
 
