@@ -4,14 +4,17 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, suite/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
+-export([all/0, suite/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2,
+         init_per_testcase/2, end_per_testcase/2]).
 -export([the_new_session_dies_before_it_takes/1, the_new_node_dies_before_it_takes/1, the_new_session_dies_lent/1,
          the_new_session_does_not_come/1, the_old_session_dies_parked/1, the_old_session_dies_lent/1,
          the_new_stream_breaks_lent/1, the_old_trunk_breaks_parked/1, the_old_trunk_breaks_lent/1,
          the_new_trunk_breaks_behind_moved/1, a_token_is_used_twice/1, a_token_is_forged/1, a_token_is_old/1,
          versions_differ/1, the_ecm_wants_it_to_stay/1, the_ecm_marks_again/1, the_ecm_goes_on_with_documents/1,
          the_ecm_goes_too_early/1, the_ecm_says_what_means_nothing/1, a_client_resumes_meanwhile/1,
-         the_node_is_told_to_end_its_sessions/1, a_third_node_hangs/1, the_nodes_lose_each_other/1]).
+         the_node_is_told_to_end_its_sessions/1, a_third_node_hangs/1, the_nodes_lose_each_other/1,
+         the_nodes_lose_each_other_as_it_moves/1, the_nodes_lose_each_other_and_the_stream_ends/1,
+         the_nodes_lose_each_other_and_nobody_says_go/1]).
 
 suite() ->
     [{timetrap, {minutes, 3}}].
@@ -28,7 +31,11 @@ groups() ->
                 the_ecm_goes_too_early, the_ecm_says_what_means_nothing, a_client_resumes_meanwhile,
                 the_node_is_told_to_end_its_sessions, a_third_node_hangs,
                 the_new_node_dies_before_it_takes]},
-     {partition, [the_nodes_lose_each_other]}].
+     {partition, partitions()}].
+
+partitions() ->
+    [the_nodes_lose_each_other, the_nodes_lose_each_other_as_it_moves, the_nodes_lose_each_other_and_the_stream_ends,
+     the_nodes_lose_each_other_and_nobody_says_go].
 
 init_per_suite(Config) ->
     Config.
@@ -41,10 +48,25 @@ init_per_group(cluster, Config) ->
     Other = other_megaphone(filename:join(proplists:get_value(priv_dir, Config), "other")),
     start(Config, cluster, [#{}, #{}, #{megaphone => Other}]);
 init_per_group(partition, Config) ->
-    start(Config, partition, [#{}, #{}]).
+    Config.
 
-end_per_group(_Group, Config) ->
-    megaphone_test_cluster:stop(members(Config)).
+end_per_group(cluster, Config) ->
+    megaphone_test_cluster:stop(members(Config));
+end_per_group(partition, _Config) ->
+    ok.
+
+%% Nodes that have lost each other don't find each other again.
+init_per_testcase(Case, Config) ->
+    case lists:member(Case, partitions()) of
+        true -> start(Config, Case, [#{}, #{}]);
+        false -> Config
+    end.
+
+end_per_testcase(Case, Config) ->
+    case lists:member(Case, partitions()) of
+        true -> megaphone_test_cluster:stop(members(Config));
+        false -> ok
+    end.
 
 start(Config, Group, Nodes) ->
     %% The suites of a folder share theirs.
@@ -312,9 +334,7 @@ a_third_node_hangs(Config) ->
 %% Confirms that the session stays where the nodes lose sight of each other, and the other one leaves nothing behind.
 the_nodes_lose_each_other(Config) ->
     #{client := Alice, old := {A, OldPid}, new := {B, _} = New, stream := Stream, new_held := Held} = lent(Config),
-    [true = megaphone_test_cluster:call(Member, erlang, set_cookie, [megaphone_test_cluster:node_of(Other), Cookie])
-     || {Member, Other, Cookie} <- [{A, B, one}, {B, A, another}]],
-    true = megaphone_test_cluster:call(A, erlang, disconnect_node, [megaphone_test_cluster:node_of(B)]),
+    ok = lose_each_other(A, B),
     {Why, Stayed} = megaphone_test_move:await_stays(Alice),
     ?assertEqual(<<"the new session's node is gone">>, Why),
     ok = megaphone_test_cluster:resume(Held),
@@ -328,6 +348,61 @@ the_nodes_lose_each_other(Config) ->
     %% A token from there is one from nowhere here.
     {Token, _} = megaphone_test_move:await_token(megaphone_test_move:mark(Stayed)),
     ?assertMatch({match, _}, re:run(refused(B, Token), "not in the cluster")).
+
+%% Confirms that the session is the new one where the old one has said so to the ECM alone.
+the_nodes_lose_each_other_as_it_moves(Config) ->
+    #{client := Alice, new := {B, Taker}, stream := Stream, old_held := OldHeld} = lone(Config),
+    ok = megaphone_test_cluster:resume(OldHeld),
+    Moved = megaphone_test_move:go(Stream, megaphone_test_move:await_moved(Alice)),
+    Bob = megaphone_test_cluster:login(B, <<"bob">>, #{}),
+    _ = megaphone_test_xmpp:chat(Moved, Bob, 3),
+    ?assertEqual(Taker, megaphone_test_cluster:process(B, Moved)).
+
+%% Confirms that the new one leaves nothing behind where the ECM gives it up.
+the_nodes_lose_each_other_and_the_stream_ends(Config) ->
+    #{client := Alice, new := {B, _} = New, stream := Stream} = lone(Config),
+    ok = megaphone_test_yamux:reset(Stream),
+    ok = megaphone_test_cluster:await_gone(New),
+    ?assertEqual([], megaphone_test_cluster:processes(B, Alice)).
+
+%% Confirms the same where the ECM says nothing for a minute, which the case does not wait for.
+the_nodes_lose_each_other_and_nobody_says_go(Config) ->
+    #{client := Alice, new := {B, Taker} = New, stream := Stream} = lone(Config),
+    ok = megaphone_test_cluster:call(B, megaphone_test_probe, time_out, [Taker]),
+    ?assertEqual(<<"the old session can't be heard, and the ECM does not say go">>,
+                 megaphone_test_move:await_refused(Stream)),
+    ok = megaphone_test_cluster:await_gone(New),
+    ?assertEqual([], megaphone_test_cluster:processes(B, Alice)).
+
+%% The new session is ready, and does not hear from the old one any more, which is held still and is about to say moved.
+lone(Config) ->
+    #{old := {A, OldPid}, new := {B, Taker}, new_held := NewHeld} = Lent = lent(Config),
+    ok = await_said(B, Taker, kept),
+    OldHeld = megaphone_test_cluster:suspend({A, OldPid}),
+    ok = megaphone_test_cluster:resume(NewHeld),
+    ok = await_said(A, OldPid, ready),
+    ok = lose_each_other(A, B),
+    IsLone = fun() -> megaphone_test_cluster:call(B, megaphone_test_probe, is_lone, [Taker]) end,
+    true = megaphone_test_wait:until("the new session to know that it is alone", IsLone),
+    Lent#{old_held := OldHeld}.
+
+%% A process that is held still was told so.
+await_said(Member, Process, What) ->
+    IsSaid = fun() ->
+                     {messages, Messages} = megaphone_test_cluster:call(Member, erlang, process_info, [Process, messages]),
+                     lists:any(fun({megaphone_move, _, Said}) when is_tuple(Said) -> element(1, Said) =:= What;
+                                  ({megaphone_move, _, Said}) -> Said =:= What;
+                                  (_) -> false
+                               end, Messages)
+             end,
+    true = megaphone_test_wait:until(io_lib:format("the word ~p", [What]), IsSaid),
+    ok.
+
+lose_each_other(A, B) ->
+    [true = megaphone_test_cluster:call(Member, erlang, set_cookie, [megaphone_test_cluster:node_of(Other), Cookie])
+     || {Member, Other, Cookie} <- [{A, B, one}, {B, A, another}]],
+    true = megaphone_test_cluster:call(A, erlang, disconnect_node, [megaphone_test_cluster:node_of(B)]),
+    ok.
 
 %% What the cases share.
 

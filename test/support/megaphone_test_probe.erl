@@ -1,7 +1,8 @@
 %% @doc Looks into sessions from inside of ejabberd's VM, for what no client can see.
 -module(megaphone_test_probe).
 
--export([sessions/0, is_pending/1, ack_left/1, has_ping_timer/1, memory/1, sleeps/1, is_in_send/1]).
+-export([sessions/0, is_pending/1, is_lone/1, time_out/1, ack_left/1, has_ping_timer/1, memory/1, sleeps/1,
+         is_in_send/1]).
 
 %% @doc The processes of all sessions, also of those that nobody can be found by.
 -spec sessions() -> [pid()].
@@ -31,6 +32,22 @@ is_pending(Session) ->
         %% It has just ended.
         exit:_ -> false
     end.
+
+%% @doc Whether a session that is about to take another's place hears nothing of that one any more.
+-spec is_lone(pid()) -> boolean().
+is_lone(Session) ->
+    lists:any(fun(Part) -> is_tuple(Part) andalso element(1, Part) =:= lone end, taking(Session)).
+
+%% @doc Tells such a session that its time is over.
+-spec time_out(pid()) -> ok.
+time_out(Session) ->
+    [Ref | _] = [Part || Part <- taking(Session), is_reference(Part)],
+    Session ! {megaphone_move, Ref, timeout},
+    ok.
+
+taking(Session) ->
+    {taking, Taking, _} = sys:get_state(Session),
+    tuple_to_list(Taking).
 
 %% Also that of one that sleeps.
 c2s_states(Session) ->
