@@ -4,19 +4,21 @@ use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::channel::{Dialler, Route, Security, Target, trusting_all};
 use crate::control::{Command, Event};
 use crate::crew::Crew;
-use crate::report::Report;
+use crate::report::{Report, Traffic};
 use crate::swarm::{Settings, Swarm, Transport};
 use crate::workers::Workers;
 
@@ -90,6 +92,10 @@ struct Arguments {
     #[arg(long)]
     reconnect: bool,
 
+    /// Seconds that a user waits before it logs in again.
+    #[arg(long, default_value_t = 0.0)]
+    reconnect_after: f64,
+
     /// Stream management (XEP-0198): stanzas are counted, and with --reconnect a stream that was lost is resumed.
     #[arg(long)]
     stream_management: bool,
@@ -118,8 +124,8 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     processes: usize,
 
-    /// Reads commands from the standard input, a line each: `traffic RATE SECONDS`, `status`, `end`. Says
-    /// what happens on the standard output, a line of JSON each.
+    /// Reads commands from the standard input, a line each: `traffic RATE SECONDS`, `stop`, which ends the
+    /// traffic early, `status`, `end`. Says what happens on the standard output, a line of JSON each.
     #[arg(long)]
     control: bool,
 
@@ -209,7 +215,9 @@ async fn work(arguments: &Arguments, crew: &mut Crew, report: &mut Report) -> io
     sleep(idle).await;
     if arguments.messages > 0.0 {
         let duration = Duration::from_secs_f64(arguments.duration.max(0.0));
-        let traffic = crew.exchange(arguments.messages, duration).await?;
+        let traffic = crew
+            .exchange(arguments.messages, duration, &Notify::new())
+            .await?;
         report.traffic.push(traffic);
         sleep(idle).await;
     }
@@ -238,8 +246,11 @@ async fn control(mut crew: Crew) -> io::Result<ExitCode> {
     while let Some(line) = lines.next_line().await? {
         match line.parse::<Command>() {
             Ok(Command::Traffic { rate, duration }) => {
-                say(&Event::Traffic(crew.exchange(rate, duration).await?));
+                say(&Event::Traffic(
+                    exchange(&mut crew, rate, duration, &mut lines).await?,
+                ));
             }
+            Ok(Command::Stop) => {}
             Ok(Command::Status) => say(&crew.status().await?),
             Ok(Command::End) => break,
             Err(error) => return Err(io::Error::other(error)),
@@ -247,6 +258,30 @@ async fn control(mut crew: Crew) -> io::Result<ExitCode> {
     }
     say(&Event::End(crew.end().await?));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sends messages for so long, or until a line says stop.
+async fn exchange(
+    crew: &mut Crew,
+    rate: f64,
+    duration: Duration,
+    lines: &mut Lines<BufReader<Stdin>>,
+) -> io::Result<Traffic> {
+    let stop = Notify::new();
+    let mut traffic = pin!(crew.exchange(rate, duration, &stop));
+    let line = tokio::select! {
+        traffic = &mut traffic => return traffic,
+        line = lines.next_line() => line?,
+    };
+    match line.as_deref().map(str::parse::<Command>) {
+        // Where nobody says anything any more, nobody says stop either.
+        Some(Ok(Command::Stop)) | None => {
+            stop.notify_one();
+            traffic.await
+        }
+        Some(Ok(_)) => Err(io::Error::other("messages are being sent; write stop")),
+        Some(Err(error)) => Err(io::Error::other(error)),
+    }
 }
 
 fn say(event: &Event) {
@@ -270,6 +305,7 @@ impl Arguments {
             logins_at_once: self.logins_at_once,
             login_timeout: Duration::from_secs(self.login_timeout),
             reconnect: self.reconnect,
+            reconnect_after: Duration::from_secs_f64(self.reconnect_after.max(0.0)),
             stream_management: self.stream_management,
             trunks: self.trunks,
         }
@@ -329,6 +365,7 @@ impl Arguments {
         option("logins-at-once", self.logins_at_once.to_string());
         option("login-timeout", self.login_timeout.to_string());
         option("trunks", self.trunks.to_string());
+        option("reconnect-after", self.reconnect_after.to_string());
         self.connect
             .iter()
             .for_each(|target| option("connect", target.to_string()));

@@ -1,6 +1,7 @@
 //! What another program tells a swarm on its standard input, a line each, and what it is told on the
 //! standard output, a line of JSON each.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub enum Command {
         /// For so long.
         duration: Duration,
     },
+    /// `stop`: no more messages are sent. It says nothing where none are.
+    Stop,
     /// `status`: the counters now.
     Status,
     /// `end`, or the end of the input: everybody leaves.
@@ -26,7 +29,7 @@ pub enum Command {
 
 /// Why a line is no command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a command; write traffic RATE SECONDS, status or end")]
+#[error("{0:?} is not a command; write traffic RATE SECONDS, stop, status or end")]
 pub struct NoCommand(String);
 
 impl FromStr for Command {
@@ -44,6 +47,7 @@ impl FromStr for Command {
                         Some(Self::Traffic { rate, duration })
                     })
             }
+            ["stop"] => Some(Self::Stop),
             ["status"] => Some(Self::Status),
             ["end"] => Some(Self::End),
             _ => None,
@@ -70,6 +74,8 @@ pub enum Event {
         received: u64,
         /// Streams resumed.
         resumed: u64,
+        /// What went wrong, and how often.
+        errors: BTreeMap<String, u64>,
     },
     /// Every login has ended, well or not.
     Online(Logins),
@@ -91,8 +97,9 @@ mod tests {
         };
         assert_eq!("traffic 500 1.5".parse(), Ok(traffic));
         assert_eq!(" end ".parse(), Ok(Command::End));
+        assert_eq!("stop".parse(), Ok(Command::Stop));
         assert_eq!("status".parse(), Ok(Command::Status));
-        for line in ["", "traffic", "traffic -1 2", "traffic 1 NaN", "stop"] {
+        for line in ["", "traffic", "traffic -1 2", "traffic 1 NaN", "halt"] {
             assert!(line.parse::<Command>().is_err(), "{line}");
         }
     }

@@ -4,10 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::control::Event;
-use crate::report::{End, Logins, Times, Traffic, rate};
+use crate::messages::{Fault, Faulty};
+use crate::report::{End, Logins, OfLostSessions, Times, Traffic, rate};
 use crate::swarm::Swarm;
 use crate::user;
 use crate::workers::Workers;
@@ -42,14 +44,19 @@ impl Crew {
         }
     }
 
-    /// Sends messages, and waits for the last to arrive.
+    /// Sends messages for so long, or until it is told to stop, and waits for the last to arrive.
     ///
     /// # Errors
     /// If a worker is lost.
-    pub async fn exchange(&mut self, rate: f64, duration: Duration) -> io::Result<Traffic> {
+    pub async fn exchange(
+        &mut self,
+        rate: f64,
+        duration: Duration,
+        stop: &Notify,
+    ) -> io::Result<Traffic> {
         match self {
-            Self::Here(swarm) => Ok(exchange(swarm, rate, duration).await),
-            Self::Workers(workers) => workers.exchange(rate, duration).await,
+            Self::Here(swarm) => Ok(exchange(swarm, rate, duration, stop).await),
+            Self::Workers(workers) => workers.exchange(rate, duration, stop).await,
         }
     }
 
@@ -114,11 +121,14 @@ async fn log_in(swarm: &Arc<Swarm>, tell: &mut impl FnMut(&Event)) -> Logins {
     }
 }
 
-async fn exchange(swarm: &Arc<Swarm>, rate: f64, duration: Duration) -> Traffic {
+async fn exchange(swarm: &Arc<Swarm>, rate: f64, duration: Duration, stop: &Notify) -> Traffic {
     let before = swarm.ledger.counts();
     swarm.ledger.take_latencies();
     let started = Instant::now();
-    swarm.send_messages(rate, duration).await;
+    tokio::select! {
+        () = swarm.send_messages(rate, duration) => {}
+        () = stop.notified() => {}
+    }
     let seconds = started.elapsed().as_secs_f64();
     let deadline = Instant::now() + LATE;
     let now = loop {
@@ -128,18 +138,55 @@ async fn exchange(swarm: &Arc<Swarm>, rate: f64, duration: Duration) -> Traffic 
         }
         sleep(LOOK / 10).await;
     };
-    let sent = now.sent - before.sent;
-    let received = now.received - before.received;
+    let outcome = swarm.ledger.take_outcome(|user| swarm.partner(user));
     Traffic {
         rate,
         seconds,
-        sent,
-        received,
-        lost: sent.saturating_sub(received),
-        doubled: now.doubled - before.doubled,
-        reordered: now.reordered - before.reordered,
+        sent: now.sent - before.sent,
+        received: now.received - before.received,
+        lost: outcome.all.lost,
+        doubled: outcome.all.doubled,
+        reordered: outcome.all.reordered,
+        of_lost_sessions: OfLostSessions {
+            lost: outcome.apart.lost,
+            returned: outcome.returned,
+            doubled: outcome.apart.doubled,
+            reordered: outcome.apart.reordered,
+        },
+        named: outcome
+            .named
+            .iter()
+            .map(|faulty| named(swarm, faulty))
+            .collect(),
         latency: Times::of(&swarm.ledger.take_latencies()),
     }
+}
+
+fn named(swarm: &Swarm, faulty: &Faulty) -> String {
+    let fault = match faulty.fault {
+        Fault::Lost if faulty.is_returned => "came back as an error",
+        Fault::Lost => "lost",
+        Fault::Doubled => "doubled",
+        Fault::Reordered => "out of order",
+    };
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    let user = |index: usize| match swarm.ledger.last_break(index) {
+        None => swarm.name(index),
+        Some(it) => format!(
+            "{} (away from {:.3} to {:.3} s, {})",
+            swarm.name(index),
+            seconds(it.from),
+            seconds(it.until),
+            if it.is_resumed { "resumed" } else { "anew" }
+        ),
+    };
+    format!(
+        "{} of {} to {}, sent at {:.3} s: {fault}",
+        faulty.number,
+        user(faulty.from),
+        user(swarm.partner(faulty.from)),
+        seconds(faulty.sent_at),
+    )
 }
 
 async fn end(swarm: &Arc<Swarm>) -> End {
@@ -162,5 +209,6 @@ fn progress(swarm: &Swarm) -> Event {
         sent: counts.sent,
         received: counts.received,
         resumed: counts.resumed,
+        errors: swarm.ledger.errors(),
     }
 }

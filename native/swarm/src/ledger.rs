@@ -1,12 +1,13 @@
 //! What happened: who is online, which messages arrived, how long it took.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
+use crate::messages::{Arrival, Break, Messages, Outcome};
 use crate::stanza::Note;
 
 /// Different errors that are kept by their text.
@@ -17,30 +18,17 @@ const MAX_ERRORS: usize = 20;
 #[derive(Debug)]
 pub struct Ledger {
     started: Instant,
-    messages: Box<[Messages]>,
+    messages: Messages,
     online: AtomicU64,
     logins: AtomicU64,
     failed_logins: AtomicU64,
     broken: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
-    doubled: AtomicU64,
-    reordered: AtomicU64,
     resumed: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
     login_times: Mutex<Histogram<u64>>,
     latencies: Mutex<Histogram<u64>>,
-}
-
-/// The messages of one user to its partner.
-#[derive(Debug, Default)]
-struct Messages {
-    /// How many were sent: the number of the next one.
-    sent: AtomicU32,
-    /// Those that arrived, if they came in order: the number that is due.
-    due: AtomicU32,
-    /// Those that were passed over by a later one, and did not come since.
-    missing: Mutex<Vec<u32>>,
 }
 
 /// The counters at one moment.
@@ -58,10 +46,6 @@ pub struct Counts {
     pub sent: u64,
     /// Messages that arrived, each counted once.
     pub received: u64,
-    /// Messages that arrived again.
-    pub doubled: u64,
-    /// Messages that arrived after a later one.
-    pub reordered: u64,
     /// Streams that were resumed (XEP-0198), each a login too.
     pub resumed: u64,
 }
@@ -71,15 +55,13 @@ impl Ledger {
     pub fn new(users: usize) -> Self {
         Self {
             started: Instant::now(),
-            messages: (0..users).map(|_| Messages::default()).collect(),
+            messages: Messages::new(users),
             online: AtomicU64::new(0),
             logins: AtomicU64::new(0),
             failed_logins: AtomicU64::new(0),
             broken: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            doubled: AtomicU64::new(0),
-            reordered: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             errors: Mutex::default(),
             login_times: Mutex::new(microseconds()),
@@ -87,16 +69,13 @@ impl Ledger {
         }
     }
 
-    /// A login succeeded.
-    pub fn logged_in(&self, took: Duration) {
+    /// The login of a user succeeded, or it has resumed its stream.
+    pub fn logged_in(&self, user: usize, took: Duration, is_resumed: bool) {
+        self.messages.be_back(user, is_resumed, self.now());
         self.logins.fetch_add(1, Relaxed);
+        self.resumed.fetch_add(u64::from(is_resumed), Relaxed);
         self.online.fetch_add(1, Relaxed);
         self.login_times.lock().saturating_record(micros(took));
-    }
-
-    /// The login of a user is to resume its stream.
-    pub fn resumed(&self) {
-        self.resumed.fetch_add(1, Relaxed);
     }
 
     /// A login failed.
@@ -111,7 +90,8 @@ impl Ledger {
     }
 
     /// The connection of a user who was online was lost.
-    pub fn broke(&self, reason: &str) {
+    pub fn broke(&self, user: usize, reason: &str) {
+        self.messages.leave(user, self.now());
         self.online.fetch_sub(1, Relaxed);
         self.broken.fetch_add(1, Relaxed);
         self.count_error(reason);
@@ -130,37 +110,36 @@ impl Ledger {
     /// The note of the next message of a user, which counts as sent.
     pub fn next_note(&self, from: usize) -> Note {
         self.sent.fetch_add(1, Relaxed);
+        let sent_at = self.now();
         Note {
-            number: self.messages[from].sent.fetch_add(1, Relaxed),
-            sent_at: self.now(),
+            number: self.messages.send(from, sent_at),
+            sent_at,
         }
     }
 
     /// A message of `from` arrived. Only its partner calls this.
     pub fn arrived(&self, from: usize, note: Note) {
-        let messages = &self.messages[from];
-        let due = messages.due.load(Relaxed);
-        if note.number < due {
-            let mut missing = messages.missing.lock();
-            match missing.iter().position(|number| *number == note.number) {
-                Some(at) => {
-                    missing.swap_remove(at);
-                    self.reordered.fetch_add(1, Relaxed);
-                }
-                None => {
-                    self.doubled.fetch_add(1, Relaxed);
-                    return;
-                }
-            }
-        } else {
-            if note.number > due {
-                messages.missing.lock().extend(due..note.number);
-            }
-            messages.due.store(note.number + 1, Relaxed);
+        if self.messages.arrive(from, note.number) == Arrival::Again {
+            return;
         }
         self.received.fetch_add(1, Relaxed);
         let took = self.now().saturating_sub(note.sent_at);
         self.latencies.lock().saturating_record(took);
+    }
+
+    /// A message came back to its sender as an error.
+    pub fn came_back(&self, from: usize, note: Note) {
+        self.messages.come_back(from, note.number);
+    }
+
+    /// The last time that a user was away and came back.
+    pub fn last_break(&self, user: usize) -> Option<Break> {
+        self.messages.last_break(user)
+    }
+
+    /// What was wrong with messages since this was asked last.
+    pub fn take_outcome(&self, partner: impl Fn(usize) -> usize) -> Outcome {
+        self.messages.take_outcome(partner)
     }
 
     fn now(&self) -> u64 {
@@ -176,8 +155,6 @@ impl Ledger {
             broken: self.broken.load(Relaxed),
             sent: self.sent.load(Relaxed),
             received: self.received.load(Relaxed),
-            doubled: self.doubled.load(Relaxed),
-            reordered: self.reordered.load(Relaxed),
             resumed: self.resumed.load(Relaxed),
         }
     }
@@ -215,23 +192,15 @@ pub fn microseconds() -> Histogram<u64> {
 mod tests {
     use super::*;
 
-    fn note(number: u32) -> Note {
-        Note { number, sent_at: 0 }
-    }
-
     #[test]
-    fn each_message_counts_once_in_whatever_order() {
+    fn a_message_that_comes_again_has_no_latency() {
         let ledger = Ledger::new(2);
-        for expected in 0..5 {
-            assert_eq!(ledger.next_note(0).number, expected);
-        }
-        for number in [0, 2, 2, 1, 1, 4, 0] {
-            ledger.arrived(0, note(number));
-        }
+        let note = ledger.next_note(0);
+        ledger.arrived(0, note);
+        ledger.arrived(0, note);
         let counts = ledger.counts();
-        assert_eq!((counts.sent, counts.received, counts.doubled), (5, 4, 3));
-        assert_eq!(counts.reordered, 1);
-        assert_eq!(ledger.take_latencies().len(), 4);
+        assert_eq!((counts.sent, counts.received), (1, 1));
+        assert_eq!(ledger.take_latencies().len(), 1);
         assert_eq!(ledger.take_latencies().len(), 0);
     }
 

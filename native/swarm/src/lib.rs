@@ -17,6 +17,7 @@ mod control;
 mod crew;
 mod ledger;
 mod management;
+mod messages;
 mod report;
 mod stanza;
 mod swarm;

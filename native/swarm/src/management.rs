@@ -6,9 +6,6 @@ use std::collections::VecDeque;
 use megaphone_xmpp::escape;
 use megaphone_xmpp::xml::Root;
 
-/// After so many stanzas the server is asked how many it has.
-const ASK_AFTER: u32 = 8;
-
 const NS: &str = "urn:xmpp:sm:3";
 
 /// A stream whose stanzas are counted (XEP-0198, section 4).
@@ -30,10 +27,14 @@ pub fn enable() -> String {
 }
 
 impl Management {
-    /// As the server's `<enabled/>` says.
-    pub fn enabled(enabled: &Root<'_>) -> Self {
+    /// As the server's `<enabled/>` says. The messages that the stream `before` has left are this one's first, as the
+    /// server may not have them.
+    pub fn enabled(enabled: &Root<'_>, before: Option<Self>) -> Self {
+        let mut unacknowledged = before.unwrap_or_default().unacknowledged;
+        unacknowledged.retain(|stanza| stanza.starts_with("<message"));
         Self {
             id: enabled.attribute("id").map(|id| id.into_owned()),
+            unacknowledged,
             ..Self::default()
         }
     }
@@ -47,17 +48,25 @@ impl Management {
         ))
     }
 
-    /// The server has resumed the stream: what it did not get is sent again.
-    pub fn resumed(&mut self, resumed: &Root<'_>) -> Vec<String> {
-        self.acknowledge(resumed);
-        self.unacknowledged.iter().cloned().collect()
+    /// The server can't resume the stream, and may say what it had.
+    pub fn failed(&mut self, failed: &Root<'_>) {
+        self.acknowledge(failed);
+        self.id = None;
     }
 
-    /// A stanza is sent; whether the server is to be asked how many it has.
-    pub fn sent(&mut self, stanza: &str) -> Option<String> {
+    /// What the server may not have: it is sent again once the stream is resumed, or there is a new one.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = &str> {
+        self.unacknowledged.iter().map(String::as_str)
+    }
+
+    /// A stanza is sent.
+    pub fn sent(&mut self, stanza: &str) {
         self.unacknowledged.push_back(stanza.to_owned());
-        let sent = u32::try_from(self.unacknowledged.len()).unwrap_or(0);
-        (sent % ASK_AFTER == 0).then(|| format!("<r xmlns='{NS}'/>"))
+    }
+
+    /// Asks the server how many it has, as most clients do behind each stanza.
+    pub fn ask() -> String {
+        format!("<r xmlns='{NS}'/>")
     }
 
     /// A stanza came.
@@ -70,15 +79,18 @@ impl Management {
         format!("<a xmlns='{NS}' h='{}'/>", self.received)
     }
 
-    /// The server has as many as it says.
+    /// The server has as many as it says. It can't have more than there were, nor fewer than before.
     pub fn acknowledge(&mut self, answer: &Root<'_>) {
-        let number = answer.attribute("h").and_then(|h| h.parse::<u32>().ok());
-        while let Some(number) = number
-            && number != self.acknowledged
-            && self.unacknowledged.pop_front().is_some()
-        {
-            self.acknowledged = self.acknowledged.wrapping_add(1);
+        let Some(number) = answer.attribute("h").and_then(|h| h.parse::<u32>().ok()) else {
+            return;
+        };
+        let more = number.wrapping_sub(self.acknowledged);
+        if more > u32::MAX / 2 {
+            return;
         }
+        let count = self.unacknowledged.len().min(more as usize);
+        self.unacknowledged.drain(..count);
+        self.acknowledged = self.acknowledged.wrapping_add(count as u32);
     }
 }
 
@@ -90,13 +102,16 @@ mod tests {
         Root::new(document.as_bytes()).unwrap()
     }
 
+    fn unacknowledged(management: &Management) -> Vec<&str> {
+        management.unacknowledged().collect()
+    }
+
     #[test]
     fn what_the_server_does_not_have_is_sent_again() {
-        let mut management =
-            Management::enabled(&root("<enabled xmlns='urn:xmpp:sm:3' id='a&amp;b'/>"));
+        let enabled = root("<enabled xmlns='urn:xmpp:sm:3' id='a&amp;b'/>");
+        let mut management = Management::enabled(&enabled, None);
         for number in 1..=10 {
-            let asked = management.sent(&format!("<m{number}/>"));
-            assert_eq!(asked.is_some(), number == 8, "{number}");
+            management.sent(&format!("<m{number}/>"));
         }
         management.acknowledge(&root("<a h='3'/>"));
         management.received();
@@ -106,15 +121,34 @@ mod tests {
             management.resume().unwrap(),
             "<resume xmlns='urn:xmpp:sm:3' h='2' previd='a&amp;b'/>"
         );
-        let again = management.resumed(&root("<resumed h='8'/>"));
-        assert_eq!(again, ["<m9/>", "<m10/>"]);
-        // It can't have more than there were.
+        management.acknowledge(&root("<resumed h='8'/>"));
+        assert_eq!(unacknowledged(&management), ["<m9/>", "<m10/>"]);
+        management.acknowledge(&root("<a h='7'/>"));
+        assert_eq!(unacknowledged(&management), ["<m9/>", "<m10/>"]);
         management.acknowledge(&root("<a h='99'/>"));
-        assert!(management.resumed(&root("<resumed h='10'/>")).is_empty());
+        assert!(unacknowledged(&management).is_empty());
     }
 
     #[test]
     fn a_stream_without_an_id_is_not_resumed() {
-        assert_eq!(Management::enabled(&root("<enabled/>")).resume(), None);
+        assert_eq!(
+            Management::enabled(&root("<enabled/>"), None).resume(),
+            None
+        );
+    }
+
+    #[test]
+    fn messages_of_a_stream_that_is_not_resumed_are_sent_in_the_next() {
+        let enabled = root("<enabled id='a'/>");
+        let mut before = Management::enabled(&enabled, None);
+        for stanza in ["<message id='1'/>", "<presence/>", "<message id='2'/>"] {
+            before.sent(stanza);
+        }
+        before.failed(&root("<failed h='1'/>"));
+        assert_eq!(before.resume(), None);
+        let mut management = Management::enabled(&enabled, Some(before));
+        assert_eq!(unacknowledged(&management), ["<message id='2'/>"]);
+        management.acknowledge(&root("<a h='1'/>"));
+        assert!(unacknowledged(&management).is_empty());
     }
 }

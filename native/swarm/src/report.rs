@@ -62,8 +62,25 @@ pub struct Traffic {
     pub doubled: u64,
     /// Messages that arrived after a later one.
     pub reordered: u64,
+    /// What of these three went by or to a user whose session was lost meanwhile, with all that it held.
+    pub of_lost_sessions: OfLostSessions,
+    /// Some of the others.
+    pub named: Vec<String>,
     /// From send to receipt.
     pub latency: Times,
+}
+
+/// Messages by or to users whose sessions were lost: no server can do more for them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct OfLostSessions {
+    /// Messages that did not arrive.
+    pub lost: u64,
+    /// How many of them came back to their senders as errors.
+    pub returned: u64,
+    /// Messages that arrived again.
+    pub doubled: u64,
+    /// Messages that arrived after a later one.
+    pub reordered: u64,
 }
 
 /// How a run ended.
@@ -172,8 +189,21 @@ impl Traffic {
             lost: all.iter().map(|one| one.lost).sum(),
             doubled: all.iter().map(|one| one.doubled).sum(),
             reordered: all.iter().map(|one| one.reordered).sum(),
+            of_lost_sessions: OfLostSessions::merged(all.iter().map(|one| &one.of_lost_sessions)),
+            named: all.iter().flat_map(|one| one.named.clone()).collect(),
             latency: Times::merged(all.iter().map(|one| &one.latency)),
         }
+    }
+}
+
+impl OfLostSessions {
+    fn merged<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        all.into_iter().fold(Self::default(), |sum, one| Self {
+            lost: sum.lost + one.lost,
+            returned: sum.returned + one.returned,
+            doubled: sum.doubled + one.doubled,
+            reordered: sum.reordered + one.reordered,
+        })
     }
 }
 
@@ -235,6 +265,17 @@ impl fmt::Display for Report {
                 traffic.reordered,
                 traffic.latency
             )?;
+            let apart = &traffic.of_lost_sessions;
+            if apart.lost + apart.doubled + apart.reordered > 0 {
+                writeln!(
+                    f,
+                    "          of these {} lost, {} doubled, {} out of order by or to users whose sessions were lost",
+                    apart.lost, apart.doubled, apart.reordered
+                )?;
+            }
+            for one in &traffic.named {
+                writeln!(f, "          {one}")?;
+            }
         }
         if self.end.broken + self.end.stuck > 0 {
             let End {

@@ -68,6 +68,8 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// Whether a user whose connection was lost, or whose login failed, tries again.
     pub reconnect: bool,
+    /// How long it waits before that.
+    pub reconnect_after: Duration,
     /// Whether stanzas are counted, and streams that were lost resumed (XEP-0198).
     pub stream_management: bool,
     /// How many trunks there are.

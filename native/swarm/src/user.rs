@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use megaphone_xmpp::xml::Root;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::channel::{Bosh, Channel, ChannelError, Tcp, WebSocket};
 use crate::management::{self, Management};
@@ -51,7 +51,7 @@ where
         match login.await {
             Some(Ok(channel)) => match stay(swarm, index, &mut managed, channel).await {
                 Ended::InOrder => return,
-                Ended::Broken(error) => swarm.ledger.broke(&error.to_string()),
+                Ended::Broken(error) => swarm.ledger.broke(index, &error.to_string()),
             },
             Some(Err(reason)) => swarm.ledger.login_failed(&reason),
             None => return,
@@ -59,6 +59,7 @@ where
         if !swarm.settings.reconnect {
             return;
         }
+        sleep(swarm.settings.reconnect_after).await;
         swarm.pace().await;
     }
 }
@@ -72,8 +73,8 @@ async fn log_in<C: Channel>(
     let started = Instant::now();
     let within = swarm.settings.login_timeout;
     match timeout(within, authenticate(swarm, index, managed, connect)).await {
-        Ok(Ok(channel)) => {
-            swarm.ledger.logged_in(started.elapsed());
+        Ok(Ok((channel, is_resumed))) => {
+            swarm.ledger.logged_in(index, started.elapsed(), is_resumed);
             Ok(channel)
         }
         Ok(Err(error)) => Err(error.to_string()),
@@ -81,12 +82,13 @@ async fn log_in<C: Channel>(
     }
 }
 
+/// A channel of a user who is online, and whether its stream was resumed.
 async fn authenticate<C: Channel>(
     swarm: &Swarm,
     index: usize,
     managed: &mut Option<Box<Management>>,
     connect: impl Future<Output = Result<C, ChannelError>> + Send,
-) -> Result<C, ChannelError> {
+) -> Result<(C, bool), ChannelError> {
     let settings = &swarm.settings;
     let mut channel = connect.await?;
     channel.open(&settings.domain).await?;
@@ -96,8 +98,8 @@ async fn authenticate<C: Channel>(
     expect(&mut channel, "success").await?;
     channel.open(&settings.domain).await?;
     expect(&mut channel, "features").await?;
-    if resume(swarm, managed, &mut channel).await? {
-        return Ok(channel);
+    if resume(managed, &mut channel).await? {
+        return Ok((channel, true));
     }
     channel.send(&stanza::bind(&settings.resource)).await?;
     loop {
@@ -117,15 +119,16 @@ async fn authenticate<C: Channel>(
     if settings.stream_management {
         channel.send(&management::enable()).await?;
         let enabled = expect(&mut channel, "enabled").await?;
-        *managed = Root::new(&enabled).map(|root| Box::new(Management::enabled(&root)));
+        let before = managed.take().map(|it| *it);
+        *managed = Root::new(&enabled).map(|root| Box::new(Management::enabled(&root, before)));
+        send_again(managed.as_deref(), &mut channel).await?;
     }
     send(managed, &mut channel, "<presence/>").await?;
-    Ok(channel)
+    Ok((channel, false))
 }
 
 /// Resumes the stream that was lost, if the server has it still.
 async fn resume<C: Channel>(
-    swarm: &Swarm,
     managed: &mut Option<Box<Management>>,
     channel: &mut C,
 ) -> Result<bool, ChannelError> {
@@ -134,19 +137,27 @@ async fn resume<C: Channel>(
     };
     channel.send(&request).await?;
     let answer = channel.recv().await?;
-    match (Root::new(&answer), managed.as_mut()) {
-        (Some(root), Some(management)) if root.local_name() == "resumed" => {
-            for stanza in management.resumed(&root) {
-                channel.send(&stanza).await?;
-            }
-            swarm.ledger.resumed();
-            Ok(true)
-        }
-        _ => {
-            *managed = None;
-            Ok(false)
-        }
+    let (Some(root), Some(management)) = (Root::new(&answer), managed.as_mut()) else {
+        return Ok(false);
+    };
+    if root.local_name() != "resumed" {
+        management.failed(&root);
+        return Ok(false);
     }
+    management.acknowledge(&root);
+    send_again(managed.as_deref(), channel).await?;
+    Ok(true)
+}
+
+/// Sends what the server may not have. It counts already.
+async fn send_again<C: Channel>(
+    managed: Option<&Management>,
+    channel: &mut C,
+) -> Result<(), ChannelError> {
+    for stanza in managed.iter().flat_map(|it| it.unacknowledged()) {
+        channel.send(stanza).await?;
+    }
+    Ok(())
 }
 
 /// Sends a stanza, which counts if the stream is managed.
@@ -156,12 +167,12 @@ async fn send<C: Channel>(
     stanza: &str,
 ) -> Result<(), ChannelError> {
     // It counts before it is sent: if that fails, it has to be sent again.
-    let question = managed.as_mut().and_then(|it| it.sent(stanza));
+    let is_managed = managed.as_mut().map(|it| it.sent(stanza)).is_some();
     channel.send(stanza).await?;
-    match question {
-        Some(question) => channel.send(&question).await,
-        None => Ok(()),
+    if is_managed {
+        channel.send(&Management::ask()).await?;
     }
+    Ok(())
 }
 
 async fn expect<C: Channel>(channel: &mut C, name: &str) -> Result<Bytes, ChannelError> {
@@ -195,7 +206,7 @@ async fn stay<C: Channel>(
         }
         let done = tokio::select! {
             document = channel.recv() => match document {
-                Ok(document) => take(swarm, partner, managed, &mut channel, &document).await,
+                Ok(document) => take(swarm, index, managed, &mut channel, &document).await,
                 Err(error) => Err(error),
             },
             () = member.wake.notified() => {
@@ -230,7 +241,7 @@ async fn say<C: Channel>(
 
 async fn take<C: Channel>(
     swarm: &Swarm,
-    partner: usize,
+    index: usize,
     managed: &mut Option<Box<Management>>,
     channel: &mut C,
     document: &Bytes,
@@ -248,8 +259,11 @@ async fn take<C: Channel>(
     }
     match root.name() {
         "message" => {
-            if let Some(note) = Note::of(document) {
-                swarm.ledger.arrived(partner, note);
+            let is_error = root.attribute("type").as_deref() == Some("error");
+            match Note::of(document) {
+                Some(note) if is_error => swarm.ledger.came_back(index, note),
+                Some(note) => swarm.ledger.arrived(swarm.partner(index), note),
+                None => {}
             }
         }
         "iq" if matches!(root.attribute("type").as_deref(), Some("get" | "set")) => {

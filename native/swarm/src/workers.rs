@@ -1,11 +1,13 @@
 //! Several processes, because one has only so many file descriptors.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::sync::Notify;
 
 use crate::control::Event;
 use crate::report::{End, Logins, Traffic};
@@ -71,11 +73,27 @@ impl Workers {
         ))
     }
 
-    pub(crate) async fn exchange(&mut self, rate: f64, duration: Duration) -> io::Result<Traffic> {
+    pub(crate) async fn exchange(
+        &mut self,
+        rate: f64,
+        duration: Duration,
+        stop: &Notify,
+    ) -> io::Result<Traffic> {
         let share = rate / self.0.len() as f64;
-        let command = format!("traffic {share} {}\n", duration.as_secs_f64());
+        self.tell(&format!("traffic {share} {}\n", duration.as_secs_f64()))
+            .await?;
         let mut all = Vec::new();
-        for event in self.ask(&command).await? {
+        let mut is_stopped = false;
+        while let Some(worker) = self.0.get_mut(all.len()) {
+            let event = tokio::select! {
+                // What a call that was dropped has read is given by the next one.
+                event = worker.next() => event?,
+                () = stop.notified(), if !is_stopped => {
+                    is_stopped = true;
+                    self.tell("stop\n").await?;
+                    continue;
+                }
+            };
             match event {
                 Event::Traffic(traffic) => all.push(traffic),
                 other => return Err(unexpected(&other)),
@@ -102,11 +120,17 @@ impl Workers {
         Ok(End::merged(&all))
     }
 
-    /// Tells all of them the same, and waits for each one's answer.
-    async fn ask(&mut self, command: &str) -> io::Result<Vec<Event>> {
+    /// Tells all of them the same.
+    async fn tell(&mut self, command: &str) -> io::Result<()> {
         for worker in &mut self.0 {
             worker.input.write_all(command.as_bytes()).await?;
         }
+        Ok(())
+    }
+
+    /// Tells all of them the same, and waits for each one's answer.
+    async fn ask(&mut self, command: &str) -> io::Result<Vec<Event>> {
+        self.tell(command).await?;
         let mut answers = Vec::new();
         for worker in &mut self.0 {
             answers.push(worker.next().await?);
@@ -126,6 +150,7 @@ impl Worker {
 
 fn sum<'a>(events: impl IntoIterator<Item = &'a Event>) -> Event {
     let mut total = [0; 6];
+    let mut errors = BTreeMap::<String, u64>::new();
     for event in events {
         if let Event::Progress {
             online,
@@ -134,8 +159,12 @@ fn sum<'a>(events: impl IntoIterator<Item = &'a Event>) -> Event {
             sent,
             received,
             resumed,
+            errors: own,
         } = event
         {
+            for (error, count) in own {
+                *errors.entry(error.clone()).or_default() += count;
+            }
             for (total, one) in total
                 .iter_mut()
                 .zip([online, failed, broken, sent, received, resumed])
@@ -152,6 +181,7 @@ fn sum<'a>(events: impl IntoIterator<Item = &'a Event>) -> Event {
         sent,
         received,
         resumed,
+        errors,
     }
 }
 

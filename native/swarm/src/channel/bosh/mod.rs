@@ -1,5 +1,7 @@
 //! BOSH (XEP-0124, XEP-0206): a poll on one connection, what is sent on another one.
 
+mod line;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::future::poll_fn;
@@ -10,13 +12,15 @@ use bytes::Bytes;
 use megaphone_xmpp::Limits;
 use megaphone_xmpp::stream::{Event, Reader};
 use megaphone_xmpp::xml::Root;
-use tokio::io::AsyncWriteExt as _;
 
-use super::socket::Socket;
-use super::{Channel, ChannelError, MAX_DOCUMENT, Route, Security, standing_alone};
+use self::line::Line;
+use super::{Channel, ChannelError, MAX_DOCUMENT, Route, standing_alone};
 
 /// How long the server may hold a poll, in seconds.
 const WAIT: u32 = 60;
+
+/// How many requests may be on their way.
+const LINES: usize = 2;
 
 /// What stands before the payload of each body, so that it reads as a stream's content.
 const SCOPE: &[u8] = b"<stream:stream xmlns='jabber:client' \
@@ -29,96 +33,13 @@ pub struct Bosh {
     session: Option<Box<str>>,
     /// The next request's.
     rid: u64,
-    lines: [Line; 2],
+    lines: [Line; LINES],
     /// Answers that came before that of an earlier request.
     early: Vec<(u64, Bytes)>,
     /// The request whose answer is due next.
     due: u64,
     documents: VecDeque<Bytes>,
     is_over: bool,
-}
-
-/// One connection.
-struct Line {
-    socket: Socket,
-    /// The request that it waits with.
-    asked: Option<u64>,
-    /// What came of its answer.
-    answer: Vec<u8>,
-}
-
-impl Line {
-    async fn connect(route: &Route, domain: &str) -> Result<Self, ChannelError> {
-        let socket = match &route.security {
-            Security::Tls(config) => route.dialler.dial_tls(config, domain).await?,
-            Security::Plain => route.dialler.dial().await?,
-            Security::StartTls(_) => {
-                return Err(ChannelError::protocol("STARTTLS is for XML streams alone"));
-            }
-        };
-        Ok(Self {
-            socket,
-            asked: None,
-            answer: Vec::new(),
-        })
-    }
-
-    /// The next whole answer. Nothing is lost if the call is dropped.
-    async fn answer(&mut self) -> Result<Bytes, ChannelError> {
-        loop {
-            if let Some(body) = take_body(&mut self.answer)? {
-                return Ok(body);
-            }
-            let answer = &mut self.answer;
-            if self
-                .socket
-                .read(|bytes| answer.extend_from_slice(bytes))
-                .await?
-                == 0
-            {
-                return Err(ChannelError::closed());
-            }
-        }
-    }
-}
-
-/// The body of an answer that is there whole.
-fn take_body(bytes: &mut Vec<u8>) -> Result<Option<Bytes>, ChannelError> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut response = httparse::Response::new(&mut headers);
-    let head = match response.parse(bytes) {
-        Ok(httparse::Status::Complete(head)) => head,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(ChannelError::protocol(format!("no HTTP answer: {error}"))),
-    };
-    let length = response
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
-        .and_then(|header| {
-            std::str::from_utf8(header.value)
-                .ok()?
-                .parse::<usize>()
-                .ok()
-        })
-        .filter(|length| *length <= MAX_DOCUMENT)
-        .ok_or_else(|| ChannelError::protocol("an answer without a usable Content-Length"))?;
-    let Some(body) = bytes.get(head..head + length) else {
-        return Ok(None);
-    };
-    let body = Bytes::copy_from_slice(body);
-    if response.code != Some(200) {
-        return Err(ChannelError::protocol(format!(
-            "HTTP {}: {}",
-            response.code.unwrap_or(0),
-            String::from_utf8_lossy(&body)
-        )));
-    }
-    bytes.drain(..head + length);
-    if bytes.is_empty() {
-        *bytes = Vec::new();
-    }
-    Ok(Some(body))
 }
 
 impl Bosh {
@@ -148,7 +69,8 @@ impl Bosh {
 
     /// Sends a body on a connection that waits for nothing.
     async fn request(&mut self, attributes: &str, payload: &str) -> Result<(), ChannelError> {
-        while self.lines.iter().all(|line| line.asked.is_some()) {
+        // No server keeps more answers than there may be requests: one that is lost could not be had again.
+        while self.rid >= self.due + LINES as u64 {
             self.take_answer().await?;
         }
         let mut body = format!(
@@ -175,39 +97,40 @@ impl Bosh {
             self.domain,
             body.len()
         );
-        let rid = self.rid;
-        let Some(line) = self.lines.iter_mut().find(|line| line.asked.is_none()) else {
+        let Some(line) = self.lines.iter_mut().find(|line| !line.waits()) else {
             return Err(ChannelError::protocol("both connections wait"));
         };
-        line.asked = Some(rid);
+        let rid = self.rid;
         self.rid += 1;
-        Ok(line.socket.write(request.as_bytes()).await?)
+        // The first one would make another session.
+        let may_repeat = self.session.is_some();
+        line.ask(rid, request.into_bytes(), may_repeat).await;
+        Ok(())
     }
 
     /// Waits for an answer on either connection, and reads those that are due.
     async fn take_answer(&mut self) -> Result<(), ChannelError> {
         let [one, other] = &mut self.lines;
-        let (line, body) = {
-            let waits = [one.asked.is_some(), other.asked.is_some()];
-            let (mut first, mut second) = (pin!(one.answer()), pin!(other.answer()));
+        let answer = {
+            let waits = [one.waits(), other.waits()];
+            let mut first = pin!(one.answer(&self.route, &self.domain));
+            let mut second = pin!(other.answer(&self.route, &self.domain));
             poll_fn(|context| {
                 if waits[0]
-                    && let Poll::Ready(body) = first.as_mut().poll(context)
+                    && let Poll::Ready(answer) = first.as_mut().poll(context)
                 {
-                    return Poll::Ready((0, body));
+                    return Poll::Ready(answer);
                 }
                 if waits[1]
-                    && let Poll::Ready(body) = second.as_mut().poll(context)
+                    && let Poll::Ready(answer) = second.as_mut().poll(context)
                 {
-                    return Poll::Ready((1, body));
+                    return Poll::Ready(answer);
                 }
                 Poll::Pending
             })
             .await
         };
-        let asked = self.lines[line].asked.take();
-        let asked = asked.ok_or_else(|| ChannelError::protocol("an answer to nothing"))?;
-        self.early.push((asked, body?));
+        self.early.push(answer?);
         while let Some(at) = self.early.iter().position(|(rid, _)| *rid == self.due) {
             let (_, body) = self.early.swap_remove(at);
             self.due += 1;
@@ -312,7 +235,7 @@ impl Channel for Bosh {
             if self.is_over {
                 return Err(ChannelError::closed());
             }
-            if self.lines.iter().all(|line| line.asked.is_none()) {
+            if !self.lines.iter().any(Line::waits) {
                 self.request("", "").await?;
             }
             self.take_answer().await?;
@@ -325,8 +248,7 @@ impl Channel for Bosh {
             while !self.is_over && self.take_answer().await.is_ok() {}
         }
         for line in &mut self.lines {
-            // The server may have closed it.
-            let _ = line.socket.shutdown().await;
+            line.close().await;
         }
     }
 }
@@ -334,23 +256,6 @@ impl Channel for Bosh {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_answer_is_taken_when_it_is_whole() {
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n<body/>HTTP/1.1 200 OK\r\n";
-        let end = answer.len() - b"HTTP/1.1 200 OK\r\n".len();
-        for cut in 0..end {
-            let mut bytes = answer[..cut].to_vec();
-            assert!(
-                take_body(&mut bytes).is_ok_and(|body| body.is_none()),
-                "{cut}"
-            );
-        }
-        let mut bytes = answer.to_vec();
-        let body = take_body(&mut bytes).ok().flatten();
-        assert_eq!(body.as_deref(), Some(&b"<body/>"[..]));
-        assert_eq!(bytes, b"HTTP/1.1 200 OK\r\n");
-    }
 
     #[test]
     fn the_content_of_a_body() {
