@@ -14,9 +14,6 @@ from .lab import Lab, run
 from .program import LabError
 from .server import Entrances, Server
 
-SLOW_START = 3
-"""Seconds."""
-
 _CONFIG = (
     """\
 [trunk]
@@ -37,7 +34,7 @@ close_spread = "10s"
 address = "127.0.0.1:{metrics}"
 
 [control]
-socket = "{control}"
+socket = "control.sock"
 
 [tls]
 ticket_keys = "{keys}"
@@ -81,11 +78,16 @@ class FleetEcm(Server):
         folder = lab.folder("ecm")
         super().__init__("megaphone-ecm", [lab.built.ecm, "--config", config.file, *options], folder)
         lab.keep(self)
+        self.wait_for_trunks()
+
+    def wait_for_trunks(self) -> None:
+        """Waits until it has trunks to all nodes."""
         self.wait_until("all its trunks are up", lambda: all(one["trunks"] > 0 for one in self.nodes()))
 
     def control(self, *command: str) -> Any:
         """What `megaphone-ecm ctl` answers; null where that is nothing."""
-        said = run(self.config.program, "--config", self.config.file, "ctl", "--json", *command)
+        # The path of a socket can't be long, so it is that in the program's folder.
+        said = run(self.config.program, "--config", self.config.file, "ctl", "--json", *command, folder=self.folder)
         return json.loads(said) if said.strip() else None
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -143,8 +145,8 @@ class Fleet:
         return [ecm.entrances.address(transport, tls) for ecm in self.ecms]
 
 
-def start(lab: Lab, users: int, nodes: int, ecms: int) -> Fleet:
-    """Starts all of it, with user0, user1 ... whose password is `megaphone`."""
+def start(lab: Lab, users: int, nodes: int, ecms: int, slow_start: int) -> Fleet:
+    """Starts all of it, with user0, user1 ... whose password is `megaphone`. `slow_start` is in seconds."""
     fleet = Fleet()
     members = [Ejabberd(lab, 0 if number else users, in_cluster=True) for number in range(nodes)]
     for number, member in enumerate(members):
@@ -155,11 +157,11 @@ def start(lab: Lab, users: int, nodes: int, ecms: int) -> Fleet:
     for member in members:
         member.wait_until("its cluster is whole", lambda member=member: member.cluster() == nodes)
     folder = lab.folder("fleet")
-    fleet.ecms = [FleetEcm(lab, one) for one in _configs(lab, folder, fleet, ecms)]
+    fleet.ecms = [FleetEcm(lab, one) for one in _configs(lab, folder, fleet, ecms, slow_start)]
     return fleet
 
 
-def _configs(lab: Lab, folder: Path, fleet: Fleet, count: int) -> list[Config]:
+def _configs(lab: Lab, folder: Path, fleet: Fleet, count: int, slow_start: int) -> list[Config]:
     keys = folder / "secret.keys"
     keys.write_text(run("openssl", "rand", "-base64", "48"))
     peers = [ports.free() for _ in range(count)]
@@ -171,9 +173,8 @@ def _configs(lab: Lab, folder: Path, fleet: Fleet, count: int) -> list[Config]:
         config = Config(lab.built.ecm, folder / f"ecm{number}.toml", entrances, ports.free())
         text = _CONFIG.format(
             nodes=nodes,
-            slow_start=SLOW_START,
+            slow_start=slow_start,
             metrics=config.metrics,
-            control=folder / f"ecm{number}.sock",
             keys=keys,
             number=number,
             peer=peers[number],

@@ -116,10 +116,10 @@ class Lab:
         return cert, key
 
 
-def run(*command: str | Path) -> str:
-    """What a short command says; one that fails is a LabError."""
+def run(*command: str | Path, folder: Path | None = None) -> str:
+    """What a short command says, in that folder; one that fails is a LabError."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     except OSError as error:
         raise LabError(f"{command[0]}: {error.strerror}. Try: make deps") from error
     if done.returncode:

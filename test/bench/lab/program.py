@@ -30,7 +30,7 @@ class Program:
         """Starts it in `directory`, where its log is `output.log`; `environment` is added to ours."""
         self.name = name
         self.log = directory / "output.log"
-        self._command, self._directory, self._environment = command, directory, environment or {}
+        self._command, self.folder, self._environment = command, directory, environment or {}
         directory.mkdir(parents=True, exist_ok=True)
         self.start_again()
 
@@ -43,7 +43,7 @@ class Program:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    cwd=self._directory,
+                    cwd=self.folder,
                     env={**os.environ, **self._environment},
                     start_new_session=True,
                 )

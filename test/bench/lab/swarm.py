@@ -34,7 +34,7 @@ class Swarm(Program):
         Of several servers, connections go to each in turn. `more` are further options of megaphone-swarm.
         """
         servers = [server] if isinstance(server, Server) else server
-        self.users = users
+        self.users, self.transport, self.tls = users, transport, tls
         self.description = f"{users} users by {transport}{' with TLS' if tls else ''} at {servers[0].name}"
         options = [
             *("--control", "--transport", transport),
@@ -95,6 +95,10 @@ class Swarm(Program):
     def begin_traffic(self, rate: float, seconds: float) -> None:
         """Tells it to; `end_traffic` says what came of it."""
         self.tell(f"traffic {rate} {seconds}")
+
+    def stop_traffic(self) -> None:
+        """Ends it early; `end_traffic` says what came of it."""
+        self.tell("stop")
 
     def end_traffic(self, within: float) -> Event:
         """Waits for the end of the traffic."""
