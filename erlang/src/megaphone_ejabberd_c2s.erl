@@ -14,8 +14,8 @@
 -module(megaphone_ejabberd_c2s).
 
 -export([process_options/1, http_options/1, accept/1, shut_down/1]).
--export([new/3, accepted/1, takes_certificates/1, knows_bindings/0, open/2, event/2, starttls/2, reopen/1, lost/3,
-         handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+-export([new/3, accepted/1, takes_certificates/1, knows_bindings/0, open/2, event/2, starttls/2, resume/3, reopen/1,
+         lost/3, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, security/1, host/1]).
 -export([place/1, may_move/1, registration/1, lend/1, start_timers/2, release/1, merge/3]).
 -export([shared_keys/0, keys/1]).
@@ -33,6 +33,11 @@
 %% By what ejabberd knows a session: its id, its host, and the user as the client has it.
 -type registration() :: {megaphone_ejabberd_sm:sid(), Host :: binary(),
                          {User :: binary(), Server :: binary(), Resource :: binary()}}.
+
+-define(NS_TLS, <<"urn:ietf:params:xml:ns:xmpp-tls">>).
+-define(NS_MGMT_2, <<"urn:xmpp:sm:2">>).
+-define(NS_MGMT_3, <<"urn:xmpp:sm:3">>).
+-define(NS_STANZAS, <<"urn:ietf:params:xml:ns:xmpp-stanzas">>).
 
 %% What the process and its connection have of their own, or the listener: where a session moves these stay.
 -define(OWN, [owner, mod, socket, socket_monitor, socket_mod, socket_opts, ip, stream_id, access, shaper,
@@ -135,17 +140,47 @@ encrypt(Bindings, HasCertificate, State) ->
     end.
 
 %% @doc Handles what a parser would have found, or that the connection has ended.
+%%
+%% What the client had sent as another process resumed its session, and was not handled, it sends again there: it is
+%% not among the stanzas that mod_stream_mgmt said to have. This process goes on until it is told to stop, and xmpp's
+%% own would handle the stanza too.
 -spec event(megaphone_framing:event() | closed, state()) -> result().
+event({xmlstreamelement, _}, #{mgmt_state := resumed} = State) ->
+    {noreply, State, infinity};
 event(Event, State) ->
     xmpp_stream_in:handle_info({'$gen_event', Event}, State).
 
-%% @doc The same of an element that asks for TLS, which nobody starts inside of a session: xmpp_stream_in would
+%% @doc The same of an element that may ask for TLS, which nobody starts inside of a session: xmpp_stream_in would
 %% ask the socket for it.
 -spec starttls(megaphone_framing:event(), state()) -> result().
-starttls(Event, #{stream_state := wait_for_stream} = State) ->
-    event(Event, State);
-starttls(_Event, State) ->
-    event(closed, xmpp_stream_in:send(State, {starttls_failure})).
+starttls({xmlstreamelement, {xmlel, _, Attributes, _}} = Event, State) ->
+    case {lists:keyfind(<<"xmlns">>, 1, Attributes), State} of
+        {{_, ?NS_TLS}, #{stream_state := StreamState}} when StreamState =/= wait_for_stream ->
+            event(closed, xmpp_stream_in:send(State, {starttls_failure}));
+        _ ->
+            event(Event, State)
+    end.
+
+%% @doc The same of an element that may ask to resume a session. `Sent' says how much was sent so far.
+%%
+%% mod_stream_mgmt asks the session's process, and where the node of that one is gone, and its row not yet, it crashes:
+%% the client would wait for an answer for as long as it may take to log in. It is told that there is no such session.
+-spec resume(megaphone_framing:event(), Sent :: fun(() -> term()), state()) -> result().
+resume({xmlstreamelement, {xmlel, _, Attributes, _}} = Event, Sent, #{mgmt_state := inactive} = State) ->
+    Before = Sent(),
+    Result = event(Event, State),
+    case {Result, Sent(), lists:keyfind(<<"xmlns">>, 1, Attributes)} of
+        {{noreply, #{stream_state := wait_for_bind} = Unanswered, Timeout}, Before, {_, Xmlns}}
+          when Xmlns =:= ?NS_MGMT_2; Xmlns =:= ?NS_MGMT_3 ->
+            {noreply, xmpp_stream_in:send(Unanswered, no_such_session(Xmlns)), Timeout};
+        _ ->
+            Result
+    end;
+resume(Event, _Sent, State) ->
+    event(Event, State).
+
+no_such_session(Xmlns) ->
+    {xmlel, <<"failed">>, [{<<"xmlns">>, Xmlns}], [{xmlel, <<"item-not-found">>, [{<<"xmlns">>, ?NS_STANZAS}], []}]}.
 
 %% @doc The state in which a stream may begin, again: xmpp_stream_in leaves to its parser that it does only
 %% where that makes sense.

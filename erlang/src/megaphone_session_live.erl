@@ -57,7 +57,6 @@
 -type pace() :: in_turn | paused | {at_once, integer()}.
 -type answer() :: {noreply, #session{}, timeout() | hibernate} | {stop, term(), #session{}}.
 
--define(NS_TLS, <<"urn:ietf:params:xml:ns:xmpp-tls">>).
 -define(HEADER_SIZE, 4).
 %% The bit in the length of a document that comes back, and those of what is the ECM's own.
 -define(GIVEN_BACK, 16#80000000).
@@ -382,11 +381,11 @@ event({xmlstreamstart, _, _} = Start, #session{stream = Stream} = Session) ->
         {ok, Open} -> handle(Start, Session#session{stream = Open});
         {error, not_now} -> rest(Session)
     end;
-event({xmlstreamelement, {xmlel, <<"starttls">>, Attributes, _}} = Event, #session{stream = Stream} = Session) ->
-    case lists:keyfind(<<"xmlns">>, 1, Attributes) of
-        {_, ?NS_TLS} -> continue(megaphone_ejabberd_c2s:starttls(Event, Stream), Session);
-        _ -> handle(Event, Session)
-    end;
+event({xmlstreamelement, {xmlel, <<"starttls">>, _, _}} = Event, #session{stream = Stream} = Session) ->
+    continue(megaphone_ejabberd_c2s:starttls(Event, Stream), Session);
+event({xmlstreamelement, {xmlel, <<"resume">>, _, _}} = Event, #session{stream = Stream, socket = Socket} = Session) ->
+    Sent = fun() -> megaphone:getstat(Socket, [send_cnt]) end,
+    continue(megaphone_ejabberd_c2s:resume(Event, Sent, Stream), Session);
 event(Event, Session) ->
     handle(Event, Session).
 

@@ -8,7 +8,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2]).
 -export([client_vanishes_mid_stanza/1, vanished_without_stream_management/1,
          trunk_cut_while_a_thousand_talk/0, trunk_cut_while_a_thousand_talk/1,
-         all_trunks_cut/1, ecm_killed/1, ecm_terminated/1, ejabberd_killed/1, node_shutdown/1]).
+         all_trunks_cut/1, resumed_before_all_was_read/1, ecm_killed/1, ecm_terminated/1, ejabberd_killed/1, node_shutdown/1]).
 
 -import(megaphone_test_entrances, [login/3, authenticate/3]).
 -import(megaphone_test_resumption, [jid/1]).
@@ -21,7 +21,7 @@ suite() ->
 
 all() ->
     [client_vanishes_mid_stanza, vanished_without_stream_management, trunk_cut_while_a_thousand_talk, all_trunks_cut,
-     ecm_killed, ecm_terminated, ejabberd_killed, node_shutdown].
+     resumed_before_all_was_read, ecm_killed, ecm_terminated, ejabberd_killed, node_shutdown].
 
 init_per_suite(Config) ->
     megaphone_test_entrances:start(Config, #{ecm => "[limits]\nshutdown_timeout = \"3s\"\n"}).
@@ -157,6 +157,28 @@ have_all(Clients, Last) ->
                           ?assertEqual(Expected, megaphone_test_resumption:received(Done), Kind),
                           ok = megaphone_test_resumption:logout(Done)
                   end, Clients).
+
+%% Confirms that a message which the session had not read as its client resumed it elsewhere is delivered once: the
+%% client hears that ejabberd does not have it, and sends it again.
+resumed_before_all_was_read(Config) ->
+    Bob = resumable(Config, http),
+    [begin
+         Alice = resumable(Config, Kind),
+         Session = session(Config, jid(Alice)),
+         Holder = call(Config, megaphone_test_suspend, suspend, [Session]),
+         [User, _] = binary:split(jid(Alice), <<"@">>),
+         New = megaphone_test_resumption:start_resuming(Alice, authenticate(Config, Kind, User)),
+         await_queue(Config, Session, 1),
+         Sent = megaphone_test_resumption:send_message(Alice, jid(Bob), atom_to_binary(Kind)),
+         await_queue(Config, Session, 2),
+         ok = call(Config, megaphone_test_suspend, resume, [Holder]),
+         {alive, Back} = megaphone_test_resumption:ping(megaphone_test_resumption:resumed(Sent, New)),
+         ok = megaphone_test_resumption:drop(Sent),
+         ok = megaphone_test_resumption:logout(Back)
+     end || Kind <- ?KINDS],
+    {alive, Heard} = megaphone_test_resumption:ping(Bob),
+    ?assertEqual([atom_to_binary(Kind) || Kind <- ?KINDS], megaphone_test_resumption:received(Heard)),
+    ok = megaphone_test_resumption:logout(Heard).
 
 %% Confirms that an ECM that is killed and started again keeps nobody from resuming.
 ecm_killed(Config) ->
@@ -306,11 +328,16 @@ told_or_alive(Config, Kind, Client) ->
     end.
 
 await_no_session(Config, Jid) ->
-    [User, Rest] = binary:split(Jid, <<"@">>),
-    [Host, Resource] = binary:split(Rest, <<"/">>),
-    megaphone_test_wait:until(
-      ["the end of the session of ", Jid],
-      fun() -> call(Config, ejabberd_sm, get_session_pid, [User, Host, Resource]) =:= none end).
+    megaphone_test_wait:until(["the end of the session of ", Jid], fun() -> session(Config, Jid) =:= none end).
+
+session(Config, Jid) ->
+    call(Config, ejabberd_sm, get_session_pid, binary:split(Jid, [<<"@">>, <<"/">>], [global])).
+
+%% So many messages wait for a process that is held still.
+await_queue(Config, Process, Count) ->
+    true = megaphone_test_wait:until(
+             io_lib:format("~b messages to wait for ~p", [Count, Process]),
+             fun() -> call(Config, erlang, process_info, [Process, message_queue_len]) >= {message_queue_len, Count} end).
 
 ecm(Config) ->
     megaphone_test_stage:ecm(Config).

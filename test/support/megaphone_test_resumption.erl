@@ -3,7 +3,7 @@
 -module(megaphone_test_resumption).
 
 -export([enable/1, without/1, jid/1, send_message/3, ping/1, drain/1, recv_messages/2, received/1, drop/1,
-         resume/2, logout/1]).
+         resume/2, start_resuming/2, resumed/2, logout/1]).
 
 -export_type([resumable/0, ending/0]).
 
@@ -88,9 +88,18 @@ drop(#{client := Client}) ->
 %% @doc Resumes the session with a client that is logged in without one (XEP-0198, 5), and sends what the
 %% server says that it did not get. It fails if the server knows no such session.
 -spec resume(resumable(), megaphone_test_xmpp:client()) -> resumable().
-resume(#{client := Old, id := Id, handled := Handled} = Resumable, New) ->
-    Asked = megaphone_test_xmpp:send(New, ["<resume xmlns='urn:xmpp:sm:3' h='", integer_to_binary(Handled),
-                                           "' previd='", Id, "'/>"]),
+resume(Resumable, New) ->
+    resumed(Resumable, start_resuming(Resumable, New)).
+
+%% @doc Asks for it; {@link resumed/2} has to follow.
+-spec start_resuming(resumable(), megaphone_test_xmpp:client()) -> megaphone_test_xmpp:client().
+start_resuming(#{id := Id, handled := Handled}, New) ->
+    megaphone_test_xmpp:send(New, ["<resume xmlns='urn:xmpp:sm:3' h='", integer_to_binary(Handled),
+                                   "' previd='", Id, "'/>"]).
+
+%% @doc Waits for the answer.
+-spec resumed(resumable(), megaphone_test_xmpp:client()) -> resumable().
+resumed(#{client := Old} = Resumable, Asked) ->
     {Answer, Answered} = megaphone_test_xmpp:recv(Asked),
     case megaphone_test_xml:name(Answer) of
         <<"resumed">> -> ok;

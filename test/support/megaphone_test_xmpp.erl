@@ -2,7 +2,7 @@
 %% receives stanzas. A case fails with what was expected as soon as the server answers otherwise.
 -module(megaphone_test_xmpp).
 
--export([login/3, login/4, connect/4, authenticate/4, transport/1, jid/1, update/2,
+-export([login/3, login/4, connect/4, authenticate/4, bind/1, transport/1, jid/1, update/2,
          send/2, recv/1, recv/2, poll/2, recv_until/3, request/2, send_presence/1, send_message/3, recv_message/1,
          recv_message/2, message/1, chat/3, logout/1, drop/1]).
 
@@ -186,6 +186,8 @@ recv_features(Feature, Client) ->
         Element -> {Element, Received}
     end.
 
+%% @doc Binds a resource that no other client has.
+-spec bind(client()) -> client().
 bind(Client) ->
     Resource = integer_to_binary(erlang:unique_integer([positive])),
     {Answer, Bound} = request(Client, {"set", "", ["<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
