@@ -160,13 +160,13 @@ fn a_node_in_maintenance_has_no_trunks() {
 
 #[test]
 fn sessions_that_can_not_move_end_when_the_time_of_maintenance_is_over() {
-    let (_a, b, mut ecm, socket) = two_with("maintenance_timeout = \"700ms\"\n");
-    let mut clients = log_in(&ecm, 4);
+    let (_a, b, mut ecm, socket) = two_with("maintenance_timeout = \"3s\"\n");
+    let _clients = log_in(&ecm, 4);
     let text = ok(&socket, &["maintenance", "b"]);
     assert_eq!(
         text,
         "node b is in maintenance; its 2 sessions move to other nodes, and then its trunks end; sessions that are left \
-         in 700ms end with them\n"
+         in 3s end with them\n"
     );
     // They are where they were until then.
     let table = ok(&socket, &["nodes"]);
@@ -180,9 +180,6 @@ fn sessions_that_can_not_move_end_when_the_time_of_maintenance_is_over() {
     // With none there is nothing to wait for.
     ok(&socket, &["ready", "b"]);
     ecm.wait_for_log("trunk to b is up");
-    wait_until("the end of all sessions", || {
-        ok(&socket, &["nodes"]).contains("\nb     ready        well       2       0")
-    });
     let text = ok(&socket, &["maintenance", "b"]);
     assert_eq!(text, "node b is in maintenance; its 0 sessions end\n");
     ecm.wait_for_log("no session is left");
