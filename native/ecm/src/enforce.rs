@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::fleet::Fleet;
+use crate::fleet::Shared;
 use crate::metrics::Reason;
 use crate::panics::lasting;
 use crate::registries::Registries;
@@ -12,19 +12,19 @@ use crate::trunk::OutputBudget;
 struct Limited {
     output: Arc<OutputBudget>,
     registries: Arc<Registries>,
-    fleet: Option<Arc<Fleet>>,
+    peers: Arc<Shared>,
 }
 
 /// Has those with the most go, whenever too much waits.
 pub fn enforce_budgets(
     output: &Arc<OutputBudget>,
     registries: &Arc<Registries>,
-    fleet: Option<&Arc<Fleet>>,
+    peers: &Arc<Shared>,
 ) {
     let limited = Arc::new(Limited {
         output: Arc::clone(output),
         registries: Arc::clone(registries),
-        fleet: fleet.cloned(),
+        peers: Arc::clone(peers),
     });
     tokio::spawn(lasting(Arc::clone(&limited), |it| {
         Box::pin(it.enforce_output())
@@ -37,8 +37,7 @@ impl Limited {
         let what = "more output waited for clients than max_output_buffer";
         let holders = || {
             let mut holders = self.registries.nodes.output_holders();
-            let peers = self.fleet.iter().map(|fleet| fleet.shared());
-            holders.extend(peers.flat_map(|peers| peers.output_holders()));
+            holders.append(&mut self.peers.output_holders());
             holders
         };
         let total = self.output.total();
@@ -50,8 +49,7 @@ impl Limited {
         let holders = || {
             let mut holders = self.registries.backlogs.holders();
             holders.append(&mut self.registries.nodes.input_holders());
-            let peers = self.fleet.iter().map(|fleet| fleet.shared());
-            holders.extend(peers.flat_map(|peers| peers.input_holders()));
+            holders.append(&mut self.peers.input_holders());
             holders
         };
         let total = self.registries.backlogs.budget();

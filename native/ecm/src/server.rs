@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, kill_process, test_kill_process};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -15,11 +15,12 @@ use crate::certificates::{self, CertificateError, TlsServer};
 use crate::config::Config;
 use crate::control::{self, ControlError, Serve};
 use crate::enforce::enforce_budgets;
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, Peer, Shared};
 use crate::front::accept::BindError;
 use crate::front::inherited::{InheritError, Inherited};
 use crate::front::listener::{Context, Listener};
 use crate::front::peers::PeerListener;
+use crate::front::successor::SuccessorListener;
 use crate::logging::Logging;
 use crate::metrics::SESSIONS;
 use crate::monitor::{Monitor, Watched};
@@ -122,8 +123,15 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     let phases = Arc::<Phases>::default();
     let mut inherited = inherit(started.replaces)?;
     let (finish, finish_receiver) = watch::channel(false);
-    let fleet = Fleet::start(&config, &budget, &registries.backlogs)?;
-    let sessions = Arc::new(Sessions::new(phases.last()).with_fleet(fleet.clone()));
+    let of_peers = Arc::new(Shared::new(&config, &budget, &registries.backlogs));
+    let fleet = Fleet::start(&config, &of_peers)?;
+    let predecessor = started.replaces.map(|process| {
+        let peer = Arc::new(Peer::predecessor(process, of_peers.connect_timeout()));
+        tokio::spawn(Arc::clone(&peer).stay_once(Arc::clone(&of_peers)));
+        peer
+    });
+    let sessions = Sessions::new(phases.last()).with_fleet(fleet.clone());
+    let sessions = Arc::new(sessions.with_predecessor(predecessor));
     let context = Arc::new(Context {
         registries: Arc::clone(&registries),
         settings: Arc::clone(&settings),
@@ -132,6 +140,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         refused: Arc::new(Semaphore::new(
             usize::try_from(room.refused).unwrap_or(Semaphore::MAX_PERMITS),
         )),
+        of_peers: Arc::clone(&of_peers),
         phases: Arc::clone(&phases),
     });
     let listeners = config
@@ -153,7 +162,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         tokio::spawn(lasting(monitor, |it| Box::pin(it.run())));
     }
     inherited.all_taken()?;
-    enforce_budgets(&budget, &registries, fleet.as_ref());
+    enforce_budgets(&budget, &registries, &of_peers);
     let trunks = tokio::spawn(Arc::clone(&keeper).run(finish_receiver));
     tokio::spawn(lasting(Arc::clone(&sessions), |it| {
         Box::pin(Arc::clone(it).sweep())
@@ -169,8 +178,8 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     if let Some(peers) = peers {
         tokio::spawn(lasting(peers, |it| Box::pin(it.run())));
     }
-    for listener in listeners {
-        tokio::spawn(lasting(listener, |it| Box::pin(it.run())));
+    if let Some(successors) = SuccessorListener::bind(Arc::clone(&context)) {
+        tokio::spawn(lasting(successors, |it| Box::pin(it.run())));
     }
 
     let (reload_sender, mut reloads) = mpsc::channel(1);
@@ -192,9 +201,17 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
     let notifier = Notifier::from_environment(started.replaces.is_some());
     match started.replaces {
         Some(process) => {
-            tokio::spawn(replace(process, Arc::clone(&nodes), notifier));
+            let nodes = Arc::clone(&nodes);
+            tokio::spawn(async move {
+                replace(process, nodes, notifier).await;
+                // Not before, or requests for sessions that begin here would come to that one.
+                listen(listeners);
+            });
         }
-        None => notifier.ready(),
+        None => {
+            listen(listeners);
+            notifier.ready();
+        }
     }
     let (of_clients, of_nodes, admission) =
         (Arc::clone(&clients), Arc::clone(&nodes), phases.admission());
@@ -241,7 +258,7 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
             "leaving: clients are disconnected over the next {spread:?}; SIGTERM ends it sooner"
         );
         tokio::select! {
-            () = leave(&phases, &sessions, &nodes, spread) => {}
+            () = leave(&phases, &sessions, &of_peers, &nodes, spread) => {}
             () = signals.end() => {}
         }
     } else {
@@ -258,7 +275,11 @@ pub async fn run(config: Config, started: Started, logging: Logging) -> Result<E
         &finish,
         &clients,
         &nodes,
-        Upstreams { trunks, fleet },
+        Upstreams {
+            trunks,
+            fleet,
+            of_peers,
+        },
         limits.shutdown_timeout,
     );
     let exit = tokio::select! {
@@ -314,9 +335,17 @@ fn inherit(replaces: Option<Pid>) -> Result<Inherited, InheritError> {
     Ok(inherited)
 }
 
-/// Tells the process that this one has its place, as soon as a trunk is up.
+/// Accepts clients.
+fn listen(listeners: Vec<Listener>) {
+    for listener in listeners {
+        tokio::spawn(lasting(listener, |it| Box::pin(it.run())));
+    }
+}
+
+/// Tells the process that this one has its place, as soon as a trunk is up. Until then that one accepts clients, if it
+/// is there.
 async fn replace(process: Pid, nodes: Arc<Nodes>, notifier: Notifier) {
-    while nodes.trunk_count() == 0 {
+    while nodes.trunk_count() == 0 && test_kill_process(process).is_ok() {
         sleep(REPLACE_INTERVAL).await;
     }
     notifier.ready_in_place();
@@ -349,8 +378,15 @@ fn condition(admission: Admission, clients: &Clients, nodes: &Nodes) -> Conditio
 }
 
 /// Accepts nobody any more and lets the clients go, group by group.
-async fn leave(phases: &Phases, sessions: &Sessions, nodes: &Nodes, spread: Duration) {
+async fn leave(
+    phases: &Phases,
+    sessions: &Sessions,
+    of_peers: &Shared,
+    nodes: &Nodes,
+    spread: Duration,
+) {
     phases.hand_over();
+    of_peers.hand_over();
     sleep(FIRST_WORDS).await;
     for group in 0..GROUPS {
         phases.let_go(group);
@@ -365,6 +401,7 @@ struct Upstreams {
     /// What keeps the trunks up.
     trunks: JoinHandle<()>,
     fleet: Option<Arc<Fleet>>,
+    of_peers: Arc<Shared>,
 }
 
 async fn end(
@@ -375,7 +412,11 @@ async fn end(
     upstreams: Upstreams,
     shutdown_timeout: Duration,
 ) {
-    let Upstreams { trunks, fleet } = upstreams;
+    let Upstreams {
+        trunks,
+        fleet,
+        of_peers,
+    } = upstreams;
     let until = Instant::now() + shutdown_timeout;
     phases.end(Phase::Draining);
     nodes.wake_all();
@@ -389,8 +430,9 @@ async fn end(
     let _ = timeout(LAST_WORDS, clients.all_left()).await;
     finish.send_replace(true);
     if let Some(fleet) = fleet {
-        fleet.finish(LAST_WORDS).await;
+        fleet.finish();
     }
+    of_peers.finish(LAST_WORDS).await;
     // ejabberd may be behind with what clients sent that have left.
     let until = until.max(Instant::now() + LAST_WORDS);
     if timeout_at(until, trunks).await.is_err() {

@@ -560,6 +560,50 @@ fn a_wait_that_is_over_is_answered_with_nothing() {
 }
 
 #[test]
+fn requests_for_sessions_of_a_program_that_was_replaced_reach_it() {
+    let more = "[limits]\nclose_spread = \"1h\"\n";
+    let peer = Peer2::start();
+    let (mut old, mut trunks) = peer.start_ecm(1, more);
+    let mut ejabberd = Sessions::new(trunks.remove(0));
+    let sessions = (0..8).map(|_| Session::start(&old, &mut ejabberd, ""));
+    let mut sessions: Vec<_> = sessions.collect();
+    let config = common::v2::config(&peer.address.to_string(), 1, more);
+    let config = config.replace("127.0.0.1:0", &old.address.to_string());
+    let mut new = Ecm::start_with(&["--replaces", &old.id().to_string()], &config);
+    let _trunk = peer.accept();
+    new.wait_for_log("sessions of the ECM before this one are handed on to it");
+    old.wait_for_log("leaving: clients are disconnected");
+    let mut served = 0;
+    for session in &mut sessions {
+        session.client = new.client();
+        session.ask(101, "", "");
+        ejabberd.send(session.stream, &[&message(1)]);
+        let body = response(&mut session.client).body;
+        // The first of 64 groups is let go at once.
+        assert!(
+            body.contains("id='1'") || body.contains("system-shutdown"),
+            "{body}"
+        );
+        served += usize::from(body.contains("id='1'"));
+    }
+    assert!(served > 0);
+    old.signal("TERM");
+    assert!(old.wait_for_exit().success());
+    // Nobody knows them any more.
+    let session = &mut sessions[0];
+    for rid in 102.. {
+        session.client = new.client();
+        session.ask(rid, "", "");
+        let answer = response(&mut session.client);
+        // As long as the new program does not know of the old one's end, the client has to ask again.
+        if answer.status() == 200 {
+            assert!(answer.body.contains("item-not-found"), "{}", answer.body);
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_client_that_does_not_log_in_has_to_go() {
     let (ecm, mut ejabberd) = start("[limits]\nauth_timeout = \"2s\"\n");
     let mut user = Session::start(&ecm, &mut ejabberd, "");

@@ -176,7 +176,6 @@ fn sessions_that_can_not_move_end_when_the_time_of_maintenance_is_over() {
     );
     ecm.wait_for_log("with the sessions that could not move sessions=2 ended=2");
     wait_until("the end of b's trunks", || b.trunks() == 0);
-    clients.truncate(0);
     // With none there is nothing to wait for.
     ok(&socket, &["ready", "b"]);
     ecm.wait_for_log("trunk to b is up");

@@ -283,6 +283,78 @@ fn a_session_is_served_through_any_ecm() {
 }
 
 #[test]
+fn the_others_hand_on_to_the_program_that_replaces_an_ecm_and_it_to_the_one_before() {
+    let mut fleet = Fleet::start("[limits]\nclose_spread = \"1h\"\n");
+    let mut before: Vec<_> = (0..4).map(|_| (fleet.session(), fleet.client(1))).collect();
+    for (session, two) in &mut before {
+        two.send(&session.request(101, &message(1)));
+        assert_eq!(fleet.ejabberd().document(session.stream), message(1));
+    }
+    let old = &mut fleet.members[0];
+    let peer = Peer2::start();
+    let (clients, others) = (old.ecm.address, old.address);
+    let config = std::fs::read_to_string(&old.ecm.config).unwrap();
+    let trunk = config.split("[trunk]\naddress = \"").nth(1).unwrap();
+    let trunk = trunk.split('"').next().unwrap();
+    let config = config
+        .replace(trunk, &peer.address.to_string())
+        .replace(
+            "[[listener]]\naddress = \"127.0.0.1:0\"",
+            &format!("[[listener]]\naddress = \"{clients}\""),
+        )
+        .replace("\"127.0.0.1:0\"\npeers", &format!("\"{others}\"\npeers"));
+    let mut ecm = Ecm::start_with(&["--replaces", &old.ecm.id().to_string()], &config);
+    let ejabberd = Sessions::new(peer.accept());
+    ecm.wait_for_log("sessions of the ECM before this one are handed on to it");
+    old.ecm.wait_for_log("leaving: clients are disconnected");
+    let mut new = Member {
+        ecm,
+        ejabberd,
+        address: others,
+        config,
+    };
+    let two = &mut fleet.members[1].ecm;
+    two.wait_for_log("has ended: it takes no more requests");
+    // The other ECMs find the new one's.
+    let session = Session::start(&mut new, "");
+    let mut two = fleet.client(1);
+    let asked = session.request(101, &message(2));
+    loop {
+        two.send(&asked);
+        if new
+            .ejabberd
+            .trunk
+            .next_within(Duration::from_millis(200))
+            .is_some()
+        {
+            break;
+        }
+        // It connects to it at this moment.
+        assert_eq!(answer(&mut two).1, TRY_AGAIN);
+        two = fleet.client(1);
+    }
+    new.ejabberd.send(session.stream, &[&message(3)]);
+    assert_eq!(answer(&mut two).1, carrying(&message(3)));
+    // What was on its way comes by the old one, and what is asked for now by the new one from the old one.
+    let mut served = 0;
+    for (session, two) in &mut before {
+        fleet.ejabberd().send(session.stream, &[&message(4)]);
+        let (_, body) = answer(two);
+        // The first of 64 groups is let go at once.
+        if !body.contains("system-shutdown") {
+            assert_eq!(body, carrying(&message(4)));
+            let mut three = fleet.client(2);
+            three.send(&session.request(102, &message(5)));
+            assert_eq!(fleet.ejabberd().document(session.stream), message(5));
+            fleet.ejabberd().send(session.stream, &[&message(6)]);
+            assert_eq!(answer(&mut three).1, carrying(&message(6)));
+            served += 1;
+        }
+    }
+    assert!(served > 0);
+}
+
+#[test]
 fn requests_are_taken_in_their_order_whichever_ecm_they_come_by() {
     let mut fleet = Fleet::start("");
     let session = fleet.session();

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::secrets::Sid;
 use super::shared::SharedSession;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Peer};
 use crate::metrics::{REFUSALS, Reason};
 use crate::session::Cause;
 use crate::shutdown::{GROUPS, Phase};
@@ -39,6 +39,8 @@ pub struct Sessions {
     connections: watch::Receiver<Phase>,
     /// The other ECMs, if there are some.
     fleet: Option<Arc<Fleet>>,
+    /// The program that this one replaces, which has those that began there.
+    predecessor: Option<Arc<Peer>>,
 }
 
 impl Sessions {
@@ -51,12 +53,26 @@ impl Sessions {
             started: Instant::now(),
             connections,
             fleet: None,
+            predecessor: None,
         }
     }
 
     /// The same, with other ECMs that have some of those that clients ask for.
     pub fn with_fleet(self, fleet: Option<Arc<Fleet>>) -> Self {
         Self { fleet, ..self }
+    }
+
+    /// The same, with a program that this one replaces.
+    pub fn with_predecessor(self, predecessor: Option<Arc<Peer>>) -> Self {
+        Self {
+            predecessor,
+            ..self
+        }
+    }
+
+    /// The program that this one replaces, as long as it is there.
+    pub fn predecessor(&self) -> Option<&Arc<Peer>> {
+        self.predecessor.as_ref().filter(|it| it.is_there())
     }
 
     /// The other ECMs, if there are some.

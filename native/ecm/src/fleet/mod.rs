@@ -21,24 +21,20 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_rustls::rustls::ServerConfig;
 
 pub use self::handed::{Cut, Handed, Next};
 use self::keys::{Keys, KeysError};
-pub use self::peer::{Peer, Unreachable};
-use self::shared::Shared;
+pub use self::peer::{Peer, Unreachable, hand_over_address};
+pub use self::shared::{Opener, Shared};
 use self::tls::{FleetTls, FleetTlsError};
-use crate::backlog::Backlogs;
 use crate::config::{Config, FleetConfig, TrunkAddress};
 use crate::metrics::{FLEET_FAILURES, FleetFailure};
-use crate::trunk::{Dialler, OutputBudget};
+use crate::trunk::Dialler;
 
 /// How often the file of keys is looked at.
 const KEYS_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How often it checks whether the last answers are written as the program ends.
-const LAST_ANSWERS: Duration = Duration::from_millis(10);
 
 /// Why an ECM can't be part of a fleet.
 #[derive(Debug, thiserror::Error)]
@@ -98,11 +94,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`FleetError`], which names the file.
-    pub fn start(
-        config: &Config,
-        budget: &Arc<OutputBudget>,
-        backlogs: &Arc<Backlogs>,
-    ) -> Result<Option<Arc<Self>>, FleetError> {
+    pub fn start(config: &Config, shared: &Arc<Shared>) -> Result<Option<Arc<Self>>, FleetError> {
         let Some(of) = &config.fleet else {
             return Ok(None);
         };
@@ -112,7 +104,7 @@ impl Fleet {
             keys: Keys::load(of)?,
             peers: RwLock::default(),
             tls: RwLock::new(None),
-            shared: Arc::new(Shared::new(config, budget, backlogs)),
+            shared: Arc::clone(shared),
         };
         fleet.reload(of)?;
         Ok(Some(Arc::new(fleet)))
@@ -220,27 +212,11 @@ impl Fleet {
         Some(Owner::There(kept))
     }
 
-    /// What connections of peers share.
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Ends all connections once their streams have ended and all output is written.
-    pub async fn finish(&self, within: Duration) {
+    /// Hands on no more requests.
+    pub fn finish(&self) {
         for kept in self.peers.write().values() {
             kept.task.abort();
             kept.peer.finish();
         }
-        let links = self.shared.links();
-        for link in &links {
-            link.finish();
-        }
-        let all_written = async {
-            while links.iter().any(|link| !link.is_over()) {
-                sleep(LAST_ANSWERS).await;
-            }
-        };
-        // Past the time limit, peers see that the connection is lost.
-        let _ = timeout(within, all_written).await;
     }
 }

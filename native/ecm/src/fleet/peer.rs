@@ -1,18 +1,30 @@
 //! Another ECM, and the connection that is kept up to it.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use rustix::process::Pid;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::shared::Shared;
+use crate::config::TrunkAddress;
 use crate::metrics::FLEET_PEERS_UP;
 use crate::trunk::{Dialler, Kind, Lost, Multiplexer, Opening, Stream};
 
 /// A connection that was up for this long counts as a success, whatever ended it.
 const STABLE: Duration = Duration::from_secs(1);
+
+/// Where a program takes requests from the one that replaces it: a Unix socket without a file, which ends with it. The
+/// number of a process is its own in its PID namespace alone, and sockets may be shared by several.
+pub fn hand_over_address(process: Pid) -> PathBuf {
+    let process = process.as_raw_nonzero();
+    let namespace = fs::read_link(format!("/proc/{process}/ns/pid")).unwrap_or_default();
+    PathBuf::from(format!("\0megaphone-ecm/{}/{process}", namespace.display()))
+}
 
 /// Another ECM.
 #[derive(Debug)]
@@ -62,6 +74,17 @@ impl Peer {
             state: RwLock::new(State::Connecting),
             dialler,
         }
+    }
+
+    /// The program that another one replaces, which is there as long as it runs.
+    pub fn predecessor(process: Pid, timeout: Duration) -> Self {
+        let address = TrunkAddress::Unix(hand_over_address(process));
+        Self::new("before this one", Dialler::new(address, timeout, None))
+    }
+
+    /// Whether it may have what is not found elsewhere.
+    pub fn is_there(&self) -> bool {
+        matches!(&*self.state.read(), State::Connecting | State::Up(_))
     }
 
     /// Opens a stream; the peer hears of it with its first content.
@@ -139,6 +162,24 @@ impl Peer {
             }
             sleep(backoff.next_wait()).await;
         }
+    }
+
+    /// Connects, and stays until the peer has gone for good.
+    pub async fn stay_once(self: Arc<Self>, shared: Arc<Shared>) {
+        match self.connect(&shared).await {
+            Ok((_, running)) => {
+                tracing::info!(
+                    "BOSH requests for sessions of the ECM before this one are handed on to it"
+                );
+                // It ends with its last session.
+                let _ = running.await;
+            }
+            Err(reason) => tracing::info!(
+                "BOSH requests for sessions of the ECM before this one can't be handed on, and are answered with \
+                 item-not-found: {reason}"
+            ),
+        }
+        self.turn(State::Gone);
     }
 
     async fn connect(

@@ -5,11 +5,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::{sleep, timeout};
 
 use crate::backlog::Backlogs;
 use crate::budget::Holder;
 use crate::config::Config;
 use crate::trunk::{Accept, Backoff, Multiplexer, OutputBudget};
+
+/// How often the last answers are looked for as the program ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(10);
 
 /// What all connections to and from peers share.
 #[derive(Debug)]
@@ -20,7 +24,24 @@ pub struct Shared {
     /// From the shortest to the longest wait.
     backoff: Range<Duration>,
     ping_interval: Duration,
-    links: Mutex<Vec<Weak<Multiplexer>>>,
+    links: Mutex<Vec<Watched>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    link: Weak<Multiplexer>,
+    opener: Opener,
+}
+
+/// Who has opened a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opener {
+    /// This ECM.
+    Here,
+    /// Another one.
+    Peer,
+    /// The program that replaces this one.
+    Successor,
 }
 
 impl Shared {
@@ -47,30 +68,60 @@ impl Shared {
         Backoff::new(self.backoff.start, self.backoff.end)
     }
 
-    /// A connection that a peer has opened, whose streams go to `accept`.
-    pub fn accept(&self, accept: Accept) -> Arc<Multiplexer> {
+    /// A connection that another program has opened, whose streams go to `accept`.
+    pub fn accept(&self, opener: Opener, accept: Accept) -> Arc<Multiplexer> {
         let (budget, backlogs) = (Arc::clone(&self.budget), Arc::clone(&self.backlogs));
         let link = Multiplexer::from_peer(budget, backlogs, self.ping_interval, accept);
-        self.watched(link)
+        self.watched(link, opener)
+    }
+
+    /// Peers hand nothing more on by the connections that they have opened, and connect again: where they do, another
+    /// program may be now.
+    pub fn hand_over(&self) {
+        let links = self.links.lock();
+        let of_peers = links.iter().filter(|it| it.opener == Opener::Peer);
+        let of_peers: Vec<_> = of_peers.filter_map(|it| it.link.upgrade()).collect();
+        drop(links);
+        of_peers.iter().for_each(|link| link.go_away());
+    }
+
+    /// Ends all connections once their streams have ended and all is written.
+    pub async fn finish(&self, within: Duration) {
+        let links = self.links();
+        for link in &links {
+            link.finish();
+        }
+        let all_written = async {
+            while links.iter().any(|link| !link.is_over()) {
+                sleep(LAST_ANSWERS).await;
+            }
+        };
+        // Peers see a connection that is lost.
+        let _ = timeout(within, all_written).await;
     }
 
     /// A connection to a peer.
     pub fn to_peer(&self) -> Arc<Multiplexer> {
         let (budget, backlogs) = (Arc::clone(&self.budget), Arc::clone(&self.backlogs));
-        self.watched(Multiplexer::to_peer(budget, backlogs, self.ping_interval))
+        let link = Multiplexer::to_peer(budget, backlogs, self.ping_interval);
+        self.watched(link, Opener::Here)
     }
 
-    fn watched(&self, link: Multiplexer) -> Arc<Multiplexer> {
+    fn watched(&self, link: Multiplexer, opener: Opener) -> Arc<Multiplexer> {
         let link = Arc::new(link);
         let mut links = self.links.lock();
-        links.retain(|link| link.strong_count() > 0);
-        links.push(Arc::downgrade(&link));
+        links.retain(|watched| watched.link.strong_count() > 0);
+        links.push(Watched {
+            link: Arc::downgrade(&link),
+            opener,
+        });
         link
     }
 
     /// All connections to and from peers.
     pub fn links(&self) -> Vec<Arc<Multiplexer>> {
-        self.links.lock().iter().filter_map(Weak::upgrade).collect()
+        let links = self.links.lock();
+        links.iter().filter_map(|it| it.link.upgrade()).collect()
     }
 
     /// The streams with output that waits to be taken.

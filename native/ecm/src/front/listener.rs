@@ -13,6 +13,7 @@ use super::{dispatch, refusal};
 use crate::bosh::Sessions;
 use crate::config::{ClientCertificates, ListenerConfig, ListenerKind, Service};
 use crate::entrance::{Arrival, Downstream};
+use crate::fleet::Shared;
 use crate::http::Reply;
 use crate::metrics::{REFUSALS, Reason};
 use crate::peer::clients::{Clients, Place};
@@ -45,6 +46,8 @@ pub struct Context {
     pub sessions: Arc<Sessions>,
     /// As many clients that came in vain are told so at leisure.
     pub refused: Arc<Semaphore>,
+    /// What connections of other ECMs share.
+    pub of_peers: Arc<Shared>,
     /// Whether clients are accepted, and how far the program's end has come for each.
     pub phases: Arc<Phases>,
 }

@@ -9,3 +9,4 @@ mod introduction;
 pub mod listener;
 pub mod peers;
 mod refusal;
+pub mod successor;

@@ -18,7 +18,7 @@ use super::introduction::introduce_by_trusted;
 use super::listener::Context;
 use crate::config::{ClientCertificates, Service};
 use crate::entrance::{Arrival, Downstream};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Opener};
 use crate::metrics::FLEET_RECEIVED;
 use crate::peer::Socket;
 use crate::peer::handed::HandedSocket;
@@ -68,7 +68,7 @@ impl PeerListener {
                 if let Some((reader, writer)) =
                     encrypt(accepted.stream, accepted.peer, &fleet, &context).await
                 {
-                    serve(reader, writer, accepted.peer, &fleet, &context).await;
+                    serve(reader, writer, accepted.peer, Opener::Peer, &context).await;
                 }
             });
         }
@@ -102,15 +102,15 @@ async fn encrypt(
 }
 
 /// Takes the streams of a connection until it ends.
-async fn serve(
+pub(super) async fn serve(
     reader: Reader,
     writer: Writer,
     peer: SocketAddr,
-    fleet: &Fleet,
+    opener: Opener,
     context: &Arc<Context>,
 ) {
     let (accept, mut opened) = unbounded_channel();
-    let link = fleet.shared().accept(accept);
+    let link = context.of_peers.accept(opener, accept);
     tracing::debug!(%peer, "another ECM has connected");
     let mut running = tokio::spawn(Arc::clone(&link).run(reader, writer));
     loop {

@@ -33,8 +33,14 @@ impl HttpConnection {
     /// Where the session of this identifier is.
     pub(super) fn place_of(&self, identifier: &str) -> Place {
         let here = |text: &str| {
-            let session = Sid::parse(text).and_then(|sid| self.sessions.find(sid));
-            session.map_or(Place::Nowhere, Place::Here)
+            let Some(sid) = Sid::parse(text) else {
+                return Place::Nowhere;
+            };
+            match (self.sessions.find(sid), self.sessions.predecessor()) {
+                (Some(session), _) => Place::Here(session),
+                (None, Some(predecessor)) => Place::There(Arc::clone(predecessor)),
+                (None, None) => Place::Nowhere,
+            }
         };
         let Some(fleet) = self.sessions.fleet() else {
             return here(identifier);

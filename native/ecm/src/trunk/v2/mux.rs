@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use megaphone_trunk::v2::{Config, Session};
+use megaphone_trunk::v2::{Config, GoAwayCode, Session};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -232,6 +232,12 @@ impl Multiplexer {
             state.stage = MuxStage::Finishing;
         }
         self.stop_accepting(&state);
+    }
+
+    /// Tells the other side, which opens the streams, to open no more; those that are open go on.
+    pub fn go_away(&self) {
+        self.state.lock().session.go_away(GoAwayCode::Normal);
+        self.output.notify_one();
     }
 
     /// The output of its connections that waits for their clients.
