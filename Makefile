@@ -26,7 +26,7 @@ clients := test/clients
 
 .PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian lint lint-rust \
 	lint-erlang lint-python lint-docs docs bench bench-full million fleet bench-nif bench-flow bench-sessions \
-	install clean
+	install contrib clean
 
 help:
 	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
@@ -49,6 +49,8 @@ help:
 	@echo 'make bench-sessions  what USERS sessions cost ejabberd (50000 by default)'
 	@echo 'make build      the NIF, megaphone-ecm and the Erlang application'
 	@echo 'make install    puts them into $$(DESTDIR)$$(PREFIX), by default $(PREFIX)'
+	@echo 'make contrib    the folder for ejabberdctl module_install megaphone, in _build/contrib; CONTRIB=source leaves'
+	@echo '                the NIF to be built where it is installed'
 	@echo 'make deps       installs the Debian packages that are missing'
 	@echo 'make clean      removes what was built, and what make run left in _run'
 
@@ -225,6 +227,11 @@ install:
 	install -m 755 $(CARGO_TARGET_DIR)/release/megaphone-ecm $(DESTDIR)$(PREFIX)/bin/
 	test -e $(DESTDIR)$(SYSCONFDIR)/megaphone/ecm.toml || \
 	    install -m 644 native/ecm/ecm.toml $(DESTDIR)$(SYSCONFDIR)/megaphone/
+
+# CONTRIB=source: without the NIF.
+contrib: build
+	@packaging/contrib/make.sh _build/contrib/megaphone $(CONTRIB)
+	@echo 'it is in _build/contrib/megaphone; its README.txt says how to install it'
 
 clean:
 	rm -rf _build _run erlang/priv target

@@ -36,6 +36,8 @@
 %% inet
 -export([setopts/2, getopts/2, peername/1, sockname/1, socknames/1, getstat/2,
          monitor/1, cancel_monitor/1, info/1, socket_to_list/1]).
+%% ejabberdctl module_uninstall
+-export([pre_uninstall/0]).
 %% For the trunk, and for owners that do not wait
 -export([socket/2, recv_nowait/2, send_waiting/2, transport/1, take_channel_bindings/1, take_certificate/1,
          take_http_fields/1, take_takeover/1, is_open/1, reset/1]).
@@ -384,3 +386,9 @@ add_counts(Counts, Sum) ->
     maps:fold(fun(Kind, Count, Acc) ->
                       maps:update_with(Kind, fun(C) -> C + Count end, Count, Acc)
               end, Sum, Counts).
+
+%% @doc ejabberd calls this before it removes the package that has this name (`ejabberdctl module_uninstall'): the
+%% listeners close, and their sessions move away or end, while all modules are there.
+-spec pre_uninstall() -> ok.
+pre_uninstall() ->
+    megaphone_ejabberd:run_hook(megaphone_stopping).

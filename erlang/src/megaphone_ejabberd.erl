@@ -14,7 +14,7 @@
 -export([start_http/2, start_xml_stream/2, accept_xml_stream/1, is_held/1]).
 -export([request_socket/1, request_path/1, as_https/1, handle_request/3, http_headers/1]).
 -export([listeners/1, open_end_points/0, running_end_points/0, open_listeners/0, close_listener/2]).
--export([add_hook/3, is_alone/0, cluster/0, made_of/0, route/1, codec_options/0]).
+-export([add_hook/3, run_hook/1, is_alone/0, cluster/0, made_of/0, route/1, codec_options/0]).
 
 -export_type([version/0, options/0, end_point/0, listeners/0, request_handler/0]).
 
@@ -263,6 +263,11 @@ add_hook(Hook, {Module, Function}, Sequence) ->
         %% It isn't there: the module is loaded for something else.
         error:undef -> {error, not_running}
     end.
+
+%% @doc Runs the functions of a hook of our own, which have no arguments.
+-spec run_hook(atom()) -> ok.
+run_hook(Hook) ->
+    ejabberd_hooks:run(Hook, []).
 
 %% @doc Whether no other node is in the cluster.
 -spec is_alone() -> boolean().

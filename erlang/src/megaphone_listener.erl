@@ -19,7 +19,7 @@
 -export([start/3, start_link/3, accept/1, tcp_init/2,
          listen_opt_type/1, listen_options/0]).
 %% ejabberd's hooks
--export([ejabberd_stopping/0, config_reloaded/0, ports_reopened/0]).
+-export([stopping/0, config_reloaded/0, ports_reopened/0]).
 
 -on_load(add_hooks/0).
 
@@ -78,7 +78,8 @@ tcp_init(ListenSocket, Opts) ->
 %% Here, and as the module is loaded: the first listener may be one that a reload can't open.
 -spec add_hooks() -> ok.
 add_hooks() ->
-    _ = megaphone_ejabberd:add_hook(ejabberd_stopping, {?MODULE, ejabberd_stopping}, 50),
+    _ = megaphone_ejabberd:add_hook(ejabberd_stopping, {?MODULE, stopping}, 50),
+    _ = megaphone_ejabberd:add_hook(megaphone_stopping, {?MODULE, stopping}, 50),
     %% Before and behind ejabberd's own, which closes and opens ports.
     _ = megaphone_ejabberd:add_hook(config_reloaded, {?MODULE, config_reloaded}, 10),
     _ = megaphone_ejabberd:add_hook(config_reloaded, {?MODULE, ports_reopened}, 90),
@@ -86,7 +87,8 @@ add_hooks() ->
     ok.
 
 check(Address, Opts) ->
-    Checks = [fun() -> check_nif() end,
+    Checks = [fun check_installed/0,
+              fun check_nif/0,
               fun megaphone_ejabberd_check:run/0,
               fun() -> check_tls(Opts) end,
               fun() -> check_trust(Address, Opts) end],
@@ -98,6 +100,17 @@ first_error([Check | Checks]) ->
     case Check() of
         ok -> first_error(Checks);
         {error, _} = Error -> Error
+    end.
+
+%% Once it was removed, its modules stay in the VM, but not all of them.
+check_installed() ->
+    File = code:which(?MODULE),
+    case filelib:is_regular(File) of
+        true ->
+            ok;
+        false ->
+            {error, ["Megaphone is not installed any more: ", File, " is gone. Remove this listener from the "
+                     "configuration, or install Megaphone again and restart ejabberd."]}
     end.
 
 check_nif() ->
@@ -146,10 +159,10 @@ listen_opt_type(Name) ->
 listen_options() ->
     megaphone_listener_options:defaults().
 
-%% @doc ejabberd is about to stop: answers in flight may finish, up to `shutdown_timeout', and
+%% @doc ejabberd is about to stop, or this application is about to be removed: answers in flight may finish, up to `shutdown_timeout', and
 %% nobody comes back meanwhile: a peer of version 2 that is told to go away dials again at once.
--spec ejabberd_stopping() -> ok.
-ejabberd_stopping() ->
+-spec stopping() -> ok.
+stopping() ->
     megaphone_ports:leave(),
     %% Before the ports close, so that no trunk takes it for a reload.
     megaphone_drain:begin_all(),

@@ -21,6 +21,11 @@ oldest=$(printf '%s\n%s\n' "$needed" "$version" | sort -V | head -n 1)
 [ "$oldest" = "$needed" ] ||
     fail "cargo is $version, and $needed or newer is needed. Try: rustup update stable"
 
+# The default of musl (Alpine) is a static library, which no VM can load.
+case $(rustc --version --verbose | sed -n 's/^host: //p') in
+    *musl*) export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=-crt-static" ;;
+esac
+
 target=${CARGO_TARGET_DIR:-target}
 cargo build --quiet --release --locked --target-dir "$target" -p megaphone-nif ||
     fail "cargo build ended with an error (above)."

@@ -17,11 +17,11 @@
 
 -type ejabberd() :: pid().
 %% `dir' is made if need be. `megaphone' is the ebin folder of another Megaphone than the one that the
-%% tests run with, and `code' has folders of code that come before all others. `node' names the node; its port
-%% is megaphone_test_epmd's to tell. The rest is megaphone_test_config's.
+%% tests run with, `code' has folders of code that come before all others, and `environment' more of the environment.
+%% `node' names the node; its port is megaphone_test_epmd's to tell. The rest is megaphone_test_config's.
 -type settings() :: #{dir := file:name(), listeners := [iodata()], megaphone => file:name(),
-                      code => [file:name()], node => node(), top => iodata(), modules => iodata(),
-                      commands_from => iodata()}.
+                      code => [file:name()], node => node(), environment => [{string(), string()}],
+                      top => iodata(), modules => iodata(), commands_from => iodata()}.
 
 %% @doc Starts ejabberd and answers when it is ready. The error has the end of its log.
 -spec start(settings()) -> {ok, ejabberd()} | {error, {not_started, Log :: binary()}}.
@@ -233,7 +233,8 @@ start_peer(#{settings := #{dir := Dir} = Settings, spool := Spool} = State) ->
                      env => [{"EJABBERD_CONFIG_PATH", filename:join(Dir, "ejabberd.yml")},
                              {"EJABBERD_LOG_PATH", log_path(Dir)},
                              {"EJABBERD_PID_PATH", ""},
-                             {"ERL_CRASH_DUMP", filename:join(Dir, "erl_crash.dump")}]}),
+                             {"ERL_CRASH_DUMP", filename:join(Dir, "erl_crash.dump")}
+                             | maps:get(environment, Settings, [])]}),
     OsPid = peer:call(Peer, os, getpid, []),
     try peer:call(Peer, application, ensure_all_started, [ejabberd], ?BOOT_TIMEOUT) of
         {ok, _Applications} ->
