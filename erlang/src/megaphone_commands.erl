@@ -39,7 +39,7 @@ commands() ->
      #{name => megaphone_counters, function => {?MODULE, counters},
        desc => "All figures of megaphone_status as numbers",
        longdesc => "Those that count something that happens go up since ejabberd's start.",
-       result => {counters, {list, {counter, {tuple, [{name, string}, {value, integer}]}}}},
+       result => {counters, {list, {counter, {tuple, [{key, string}, {value, integer}]}}}},
        result_desc => "The figures by their names",
        result_example => [{"trunks", 4}, {"sessions", 250000}, {"bytes_in", 8123456789}]},
      #{name => megaphone_counter, function => {?MODULE, counter},
@@ -96,8 +96,9 @@ commands() ->
        result_desc => "Whether it was done",
        result_example => {ok, "trunk 3 is closed"}}].
 
+%% Of a list of names and values, so called, mod_http_api makes an object, which 24.12 can't write on OTP 27.
 pairs(Name) ->
-    {Name, {list, {pair, {tuple, [{name, string}, {value, string}]}}}}.
+    {Name, {list, {pair, {tuple, [{key, string}, {value, string}]}}}}.
 
 %% @doc State, alarms and totals.
 -spec status() -> [pair()].

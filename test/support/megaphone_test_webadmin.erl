@@ -27,9 +27,10 @@ press(Target, Login, #{path := Path, cookies := Cookies} = Page, Button, Change)
 %% @doc The names of the hidden fields of such a form.
 -spec hidden(page(), Button :: binary()) -> [binary()].
 hidden(Page, Button) ->
-    {match, Names} = re:run(form(Page, Button), "<input type=.hidden. name=.([^'\"]+).",
-                            [global, {capture, all_but_first, binary}]),
-    lists:append(Names).
+    case re:run(form(Page, Button), "<input type=.hidden. name=.([^'\"]+).", [global, {capture, all_but_first, binary}]) of
+        {match, Names} -> lists:append(Names);
+        nomatch -> []
+    end.
 
 %% @doc What is written on it, without its tags; lines, cells and paragraphs on lines of their own.
 -spec text(page()) -> binary().
