@@ -1,25 +1,25 @@
-//! How many sessions each node should have by its weight, and how many should leave one for others. Sans-clock.
+//! How many sessions each node should have by its weight, and how many should move from it to others. It reads no
+//! clock.
 //!
-//! A share is exact but for the sessions that can't be divided, and these belong to the nodes that have the most
-//! already. So nodes that have their shares keep them, and no session has to leave for a node that it would then have
-//! to leave as well.
+//! Shares are whole numbers: what is left over after dividing goes to the nodes that have the most already. So a node
+//! that has its share keeps it, and no session moves to a node that it would have to leave again.
 
-/// By so much, in percent of its share, may a node have more or less before sessions move by themselves. They go on
-/// until all have their shares.
+/// How far a node may be from its share, in percent of that, before sessions move by themselves. Once they do, they go
+/// on until all nodes have their shares.
 const TOLERANCE: u64 = 4;
 
 /// A node among those that share their sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// The sessions that it has and that stay.
+    /// Its sessions that are not on their way to another node.
     pub sessions: u64,
-    /// Its weight beside the others'.
+    /// Its weight relative to the others'.
     pub weight: u64,
     /// The most sessions that it takes; 0 for any number.
     pub most: u64,
 }
 
-/// What a node should do.
+/// What a node has to do to reach its share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Part {
     /// How many sessions it should have.
@@ -30,7 +30,7 @@ pub struct Part {
     pub room: u64,
 }
 
-/// The parts of the nodes. So many sessions more have left one and not come to another yet.
+/// The parts of the nodes. `on_their_way` sessions more have left one node and not reached another yet.
 pub fn parts(members: &[Member], on_their_way: u64) -> Vec<Part> {
     let shares = shares(members, on_their_way);
     let mut parts: Vec<_> = members
@@ -42,7 +42,7 @@ pub fn parts(members: &[Member], on_their_way: u64) -> Vec<Part> {
             room: share.saturating_sub(member.sessions),
         })
         .collect();
-    // Where no node takes more than it has, those that are too many stay. Some of the rooms are taken already.
+    // If no node has room, surplus sessions stay. Some of the room is taken by those on their way.
     let room: u64 = parts.iter().map(|part| part.room).sum();
     let mut left = room.saturating_sub(on_their_way);
     for part in &mut parts {
@@ -60,14 +60,14 @@ pub fn is_uneven(members: &[Member]) -> bool {
         .iter()
         .zip(parts)
         .map(|(member, part)| (member.sessions.abs_diff(part.share), part.share));
-    // One too many is no reason: it is that of another one with the next login.
+    // One session too many is no reason: the next login may change who has it.
     moves && differences.any(|(by, share)| by > 1 && by * 100 > share * TOLERANCE)
 }
 
 fn shares(members: &[Member], on_their_way: u64) -> Vec<u64> {
     let total = members.iter().map(|member| member.sessions).sum::<u64>() + on_their_way;
     let mut shares: Vec<Option<u64>> = vec![None; members.len()];
-    // A node that would have more than it takes has just that, and the others have the rest.
+    // A node whose share would exceed its maximum gets just that, and the others share the rest.
     loop {
         let (left, weights) = rest(members, &shares, total);
         let mut is_full = false;
@@ -86,7 +86,7 @@ fn shares(members: &[Member], on_their_way: u64) -> Vec<u64> {
     }
 }
 
-/// What is left for the nodes that have no share yet, and their weights.
+/// How many sessions are left for the nodes that have no share yet, and the sum of their weights.
 fn rest(members: &[Member], shares: &[Option<u64>], total: u64) -> (u64, u128) {
     let given: u64 = shares.iter().flatten().sum();
     let open = members.iter().zip(shares);
@@ -96,10 +96,10 @@ fn rest(members: &[Member], shares: &[Option<u64>], total: u64) -> (u64, u128) {
     (total.saturating_sub(given), weights.sum())
 }
 
-/// Divides the rest among those that have no share yet.
+/// Divides the rest among the nodes that have no share yet.
 fn divide(members: &[Member], given: &[Option<u64>], left: u64, weights: u128) -> Vec<u64> {
     let mut undivided = left;
-    // Those whose share is no whole number.
+    // The nodes whose exact share is not a whole number.
     let mut between = Vec::new();
     let mut shares = Vec::with_capacity(members.len());
     for (place, (member, given)) in members.iter().zip(given).enumerate() {

@@ -1,9 +1,9 @@
 //! Has sessions leave nodes that have more than their share for nodes that have fewer.
 //!
-//! That begins when the operator says so, and by itself when a node is far from its share, as one is that has come
-//! back. It ends when all have their shares, so sessions don't move for every little difference. A node whose slow
-//! start is not over neither gives nor takes, nor does one that gets nothing new: then its sessions leave it anyway,
-//! or stay. Nodes between which sessions can't move are balanced apart.
+//! It begins when the operator asks for it, and by itself when a node is far from its share, such as one that has come
+//! back. It ends when all nodes have their shares, so sessions don't move for every small difference. A node in its
+//! slow start neither gives nor takes, nor does one that gets nothing new: its sessions leave it anyway, or stay. Nodes
+//! between which sessions can't move are balanced separately.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,20 +18,20 @@ use super::roster::{Roster, Rules};
 use super::sweep::Sweep;
 use crate::trunk::{Goal, Kind, Leaving, Link, OnTheirWay};
 
-/// For so long nodes have to be far from their shares: it may be that many come or go just now.
+/// How long nodes have to be far from their shares: many sessions may be coming or going just now.
 const LASTS: Duration = Duration::from_secs(1);
-/// So many sessions in a row that can't move, or a pass over all of them, and it is given up ...
+/// After this many sessions in a row that can't move, or a pass over all of them, it gives up ...
 const FAILURES: u64 = 100;
-/// ... to begin by itself no earlier than after this.
+/// ... and does not begin by itself before this time has passed.
 const AGAIN: Duration = Duration::from_secs(300);
-/// How often the log tells how far it is.
+/// How often the log reports progress.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// Moves sessions until all nodes have their shares.
 #[derive(Debug)]
 pub struct Balancer {
     rooms: Arc<Rooms>,
-    /// The operator wants it, and it is not done.
+    /// The operator has asked for it, and it is not done.
     is_asked: bool,
     uneven_since: Option<Instant>,
     not_before: Option<Instant>,
@@ -46,14 +46,14 @@ struct Run {
     told_at: Instant,
 }
 
-/// Whether there is something left that can be done.
+/// Whether anything is left that can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     GoesOn,
     Over,
 }
 
-/// Nodes that share their sessions: what is said of which can come is the same for all.
+/// Nodes that share their sessions, as all have the same version.
 #[derive(Debug)]
 struct Group<'n>(Vec<&'n Arc<Node>>);
 
@@ -67,7 +67,7 @@ struct Giver {
 }
 
 impl Balancer {
-    /// One that gives sessions these rooms.
+    /// A balancer that offers sessions these rooms.
     pub const fn new(rooms: Arc<Rooms>) -> Self {
         Self {
             rooms,
@@ -78,7 +78,7 @@ impl Balancer {
         }
     }
 
-    /// Whether sessions move.
+    /// Whether sessions are moving.
     pub const fn is_running(&self) -> bool {
         self.run.is_some()
     }
@@ -95,7 +95,7 @@ impl Balancer {
         self.is_asked |= self.rooms.was_asked();
         let rules = roster.rules();
         let nodes = roster.nodes();
-        // The numbers say little while most nodes are in trouble.
+        // While most nodes are in trouble, the numbers say little.
         let groups = if roster.is_panic() {
             Vec::new()
         } else {
@@ -174,7 +174,7 @@ impl Run {
         }
     }
 
-    /// Has sessions begin to leave.
+    /// Lets sessions leave.
     fn go_on(
         &mut self,
         groups: &[Group<'_>],
@@ -203,9 +203,9 @@ impl Run {
         Progress::GoesOn
     }
 
-    /// Finds out how many are to leave each node, and how many are to come to it.
+    /// Computes how many sessions are to leave each node, and how many may come to it.
     fn set_quotas(&mut self, groups: &[Group<'_>], rooms: &Rooms, places: &Places, now: Instant) {
-        // None begins and none finds room meanwhile, so no session is counted twice or not at all.
+        // Meanwhile no session begins to move and none finds room, so none is counted twice or missed.
         let mut rooms = rooms.lock();
         rooms.clear();
         let on_their_way: Vec<_> = self
@@ -279,7 +279,7 @@ impl Giver {
         self.sweep.go_on(&self.links, &self.leaving, now);
     }
 
-    /// Whether its sessions can't move, as far as it was tried.
+    /// Whether its sessions can't move, as far as they have tried.
     fn is_stuck(&self) -> bool {
         self.leaving.failed_in_a_row() >= FAILURES || self.sweep.idle_passes() > 1
     }
@@ -326,7 +326,7 @@ fn is_well(node: &Node) -> bool {
     facts.ready && facts.up && facts.well
 }
 
-/// A node beside the others, of whose sessions so many leave.
+/// A node as a member of its group. `leaving` of its sessions are on their way to other nodes.
 fn member(node: &Node, leaving: u64) -> Member {
     Member {
         sessions: node.load(Kind::Session).saturating_sub(leaving),

@@ -37,7 +37,7 @@ pub struct Login {
     number: u64,
     /// Where its session is, once it is open.
     node: Option<Arc<Node>>,
-    /// And what has come there that its client has not taken.
+    /// What has come on its session that its client has not taken.
     unread: Option<Unread>,
     /// How many bytes its client has sent.
     sent: usize,
@@ -45,8 +45,8 @@ pub struct Login {
     spent: Duration,
 }
 
-/// What a client sends beyond this, ejabberd may read at the pace of its shaper: that it does not answer in time says
-/// nothing of how it is (bytes). No login takes so much.
+/// What a client sends beyond this (bytes), ejabberd may read as slowly as its shaper says, so a late answer says
+/// nothing about its health. No login needs that much.
 const UNHINDERED: usize = 16 * 1024;
 
 /// How many logins there are.
@@ -134,8 +134,8 @@ impl Logins {
         }
     }
 
-    /// A login that was not answered for so long no longer keeps others from theirs. If it is the client who does not
-    /// take the answer, or does not go on, its node is not held to it.
+    /// Logins that were not answered for this long no longer hold up others. If the client is at fault, because it does
+    /// not take the answer or does not go on, that does not count against the node.
     fn forget_slow(&self, timeout: Duration) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -229,12 +229,12 @@ impl Login {
         }
     }
 
-    /// The client has sent so many bytes, which ejabberd need not answer.
+    /// The client has sent this many bytes, which ejabberd need not answer.
     pub const fn said(&mut self, bytes: usize) {
         self.sent = self.sent.saturating_add(bytes);
     }
 
-    /// The client has gone on, with so many bytes: ejabberd has to answer.
+    /// The client has spoken, with this many bytes: it is ejabberd's turn to answer.
     pub fn asked(&mut self, bytes: usize) {
         self.said(bytes);
         let Some(node) = &self.node else {

@@ -1,4 +1,4 @@
-//! What a node's trunks are to do, by its state.
+//! What a node's trunks are to do, depending on its state.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::roster::Roster;
 use super::state::State;
 use crate::trunk::{Kind, Order};
 
-/// How often it is looked whether a node is empty that is to be.
+/// How often a node that is to become empty is checked.
 const EMPTY_CHECK: Duration = Duration::from_millis(100);
 
-/// Orders what a node's state asks for, as long as it has trunks.
+/// Tells the pool what the node's state asks for, as long as the node has trunks.
 pub async fn give_orders(
     node: &Node,
     roster: &Roster,
@@ -33,7 +33,7 @@ pub async fn give_orders(
         let next = match (&mut maintenance, now) {
             _ if ends => Order::Finish,
             (Some(maintenance), _) => maintenance.order(node, roster.rules().maintenance_timeout),
-            // What it has stays, and it may come back.
+            // Its sessions stay, and it may be configured again.
             (None, State::Leaving) if node.is_empty() => Order::Finish,
             (None, _) => Order::Serve,
         };
@@ -48,11 +48,11 @@ pub async fn give_orders(
     }
 }
 
-/// A node whose sessions leave it, and whose trunks end then.
+/// A node in maintenance: its sessions leave, and then its trunks end.
 #[derive(Debug)]
 struct Maintenance {
     since: Instant,
-    /// How many there were.
+    /// How many sessions it had at first.
     sessions: u64,
     order: Order,
 }
@@ -66,7 +66,7 @@ impl Maintenance {
         }
     }
 
-    /// Whether it can be as if nothing had been: its trunks don't end.
+    /// Whether it can be undone, as its trunks have not been told to end.
     fn can_be_left(&self) -> bool {
         self.order == Order::Serve
     }

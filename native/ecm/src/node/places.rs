@@ -1,4 +1,4 @@
-//! How many sessions are on their way to other trunks at once, whichever they leave.
+//! How many sessions may be on their way to other trunks at once, from all trunks together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -8,17 +8,17 @@ use tokio::sync::Semaphore;
 
 use crate::trunk::{Goal, Leaving};
 
-/// A place for each session that is on its way.
+/// A place for each session that may be on its way.
 #[derive(Debug)]
 pub struct Places {
     free: Arc<Semaphore>,
     size: Mutex<usize>,
-    /// How many times some were to leave, which tells their rounds apart.
+    /// How many times sessions were told to leave, which tells their rounds apart.
     times: AtomicU8,
 }
 
 impl Places {
-    /// So many.
+    /// This many places.
     pub fn new(at_once: u64) -> Self {
         let size = usize::try_from(at_once).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
@@ -28,7 +28,7 @@ impl Places {
         }
     }
 
-    /// From now on there are so many; those that are more come to their end.
+    /// Changes how many places there are. If more sessions are on their way already, they may finish.
     pub fn set_at_once(&self, at_once: u64) {
         let at_once = usize::try_from(at_once).unwrap_or(Semaphore::MAX_PERMITS);
         let mut size = self.size.lock();
@@ -40,9 +40,9 @@ impl Places {
         }
     }
 
-    /// So many sessions are to leave, in these places.
+    /// Lets `quota` sessions leave, using these places.
     pub fn leaving(&self, goal: Goal, quota: u64) -> Arc<Leaving> {
-        // The sessions know the last round in which they tried, and 0 is none.
+        // Sessions remember the last round in which they tried; 0 means none.
         let round = self.times.fetch_add(1, Relaxed).max(1);
         Arc::new(Leaving::new(&self.free, goal, quota, round))
     }

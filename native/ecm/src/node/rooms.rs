@@ -1,4 +1,4 @@
-//! Which nodes get the sessions that are more than another node's share, and how many.
+//! Which nodes have room for the surplus sessions of others, and for how many.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -7,35 +7,34 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::one::Node;
 
-/// The rooms that the balancer has found, for the sessions that look for one.
+/// The rooms that the balancer has found, for sessions that look for one.
 #[derive(Debug, Default)]
 pub struct Rooms {
     free: Mutex<Vec<Room>>,
     asked: AtomicBool,
 }
 
-/// A node that gets so many more.
+/// A node that should get more sessions.
 #[derive(Debug)]
 pub struct Room {
     /// The node.
     pub node: Arc<Node>,
-    /// How many.
+    /// How many more.
     pub free: u64,
 }
 
 impl Rooms {
-    /// The operator wants sessions to move.
+    /// The operator asks for sessions to move.
     pub fn ask(&self) {
         self.asked.store(true, Relaxed);
     }
 
-    /// Whether the operator has wanted it since this was last asked.
+    /// Whether the operator has asked for it since the last call.
     pub fn was_asked(&self) -> bool {
         self.asked.swap(false, Relaxed)
     }
 
-    /// Takes the place of one session in the node that has most room of those where this can be done, and gives what
-    /// came of it.
+    /// Takes one place at the node with the most room among those where `done` succeeds, and returns its result.
     pub fn take<T>(&self, mut done: impl FnMut(&Node) -> Option<T>) -> Option<T> {
         let mut rooms = self.free.lock();
         rooms.sort_by_key(|room| std::cmp::Reverse(room.free));
@@ -48,7 +47,7 @@ impl Rooms {
         None
     }
 
-    /// As long as this is held no session finds room, so that it can be found out how many there are.
+    /// While this is held no session finds room, so that the balancer can compute the rooms anew.
     pub fn lock(&self) -> MutexGuard<'_, Vec<Room>> {
         self.free.lock()
     }

@@ -1,4 +1,4 @@
-//! The nodes beside their shares, for those who look after them.
+//! The nodes and their shares, for the operator.
 
 use super::balance::{self, Member};
 use super::status::{Condition, Status};
@@ -8,13 +8,13 @@ use super::status::{Condition, Status};
 pub struct Share {
     /// How it is.
     pub status: Status,
-    /// How many sessions it would have by its weight, and none if it takes none.
+    /// How many sessions it should have by its weight; none if it takes none.
     pub share: u64,
-    /// Whether sessions move to it and from it by what it has.
+    /// Whether it takes part in rebalancing.
     pub is_balanced: bool,
 }
 
-/// The shares of these nodes in all sessions that there are.
+/// The shares of these nodes in all of their sessions.
 pub fn of(nodes: Vec<Status>) -> Vec<Share> {
     let (usable, others): (Vec<&Status>, Vec<_>) = nodes.iter().partition(|node| node.is_usable());
     let members: Vec<_> = usable

@@ -1,4 +1,4 @@
-//! Wakes sessions that are to leave, as many at a time as may be on their way: each then sees that it is its turn.
+//! Wakes sessions that are to leave, as many at a time as may be on their way; each then sees that its turn has come.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use tokio::time::Instant;
 
 use crate::trunk::{Leaving, Link};
 
-/// Those that could not move try again after this, and each time after twice as long, up to the other.
+/// Sessions that could not move try again after the first of these, then after twice as long each time, up to the
+/// second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Pass by pass over the connections of some trunks.
+/// Passes over the connections of some trunks, one after the other.
 #[derive(Debug)]
 pub struct Sweep {
-    /// The trunk, and the place in it, of the next that are woken; there is none between two passes.
+    /// The trunk, and the place in it, of the next connections to wake; none between two passes.
     next: Option<(usize, usize)>,
     next_pass: Instant,
     next_round: Instant,
@@ -23,7 +24,7 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// It begins now.
+    /// Begins now.
     pub fn new(now: Instant) -> Self {
         Self {
             next: None,
@@ -62,13 +63,13 @@ impl Sweep {
         }
     }
 
-    /// How many passes in a row have come to their end without a session that moved.
+    /// How many passes in a row have ended without a session that moved.
     pub const fn idle_passes(&self) -> u32 {
         self.idle_passes
     }
 
     fn pass_ends(&mut self, moved: u64, now: Instant) {
-        // All are asked again at once only as long as it is worth while.
+        // The next pass follows at once only while sessions do move.
         if moved > self.moved {
             self.idle_passes = 0;
             self.next_pass = now;

@@ -1,4 +1,4 @@
-//! Sessions that leave their trunk for another one: how many may be on their way at once, and where they may go.
+//! Sessions that leave their trunk for another one: which may move now, and where they may go.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub struct Leaving {
     goal: Goal,
-    /// Of all sessions that move, in whichever trunk.
+    /// A permit for each session that may be on its way, in all trunks together.
     places: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -17,7 +17,7 @@ pub struct Leaving {
 /// Where sessions that leave may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// Wherever there is a place for them.
+    /// To any trunk that takes them.
     Anywhere,
     /// To a node that has fewer than its share.
     Balance,
@@ -35,12 +35,12 @@ struct State {
     failed_in_a_row: u64,
 }
 
-/// Those that have begun to move.
+/// The sessions that have begun to move.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OnTheirWay {
-    /// All of them, which are where they were until they have moved.
+    /// All of them; each is still counted at its old trunk until it has moved.
     pub all: u64,
-    /// Those of them that have a connection in another trunk already.
+    /// Those that already have a connection in another trunk.
     pub arrived: u64,
 }
 
@@ -54,8 +54,8 @@ pub struct Passage {
 }
 
 impl Leaving {
-    /// `quota` sessions are to leave, as many at once as there are places. `round` is not 0, and another one than that
-    /// of those who left before, which sessions remember.
+    /// `quota` sessions are to leave, as many at once as there are places. `round` is not 0, and differs from that of the
+    /// last time, which sessions remember.
     pub fn new(places: &Arc<Semaphore>, goal: Goal, quota: u64, round: u8) -> Self {
         Self {
             goal,
