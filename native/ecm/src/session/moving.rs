@@ -39,7 +39,7 @@ pub struct Moving {
     passage: Option<Passage>,
     nodes: Arc<Nodes>,
     opening: Opening,
-    stage: Stage,
+    stage: MoveStage,
     began: Instant,
     patience: Pin<Box<Sleep>>,
     /// What it has come to, or comes to unless it moves.
@@ -65,7 +65,7 @@ struct Front {
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum MoveStage {
     /// Mark is to be sent.
     Mark,
     /// Mark was sent; token or stays is to come.
@@ -102,7 +102,7 @@ impl Moving {
             passage: Some(passage),
             nodes: Arc::clone(nodes),
             opening,
-            stage: Stage::Mark,
+            stage: MoveStage::Mark,
             began: Instant::now(),
             patience: Box::pin(sleep(PATIENCE)),
             result: MoveResult::Stayed,
@@ -120,7 +120,7 @@ impl Moving {
 
     /// Whether the client's documents have to wait.
     pub fn holds_input(&self) -> bool {
-        self.stage != Stage::Over
+        self.stage != MoveStage::Over
     }
 
     /// Whether the session has moved, once nothing is left of it.
@@ -130,7 +130,7 @@ impl Moving {
 
     /// Whether nothing is left of it.
     pub fn is_done(&self) -> bool {
-        matches!(self.stage, Stage::Over) && self.front.is_empty() && !self.is_broken
+        matches!(self.stage, MoveStage::Over) && self.front.is_empty() && !self.is_broken
     }
 
     /// The next document for the client; its bytes are returned to the connection's window.
@@ -158,7 +158,7 @@ impl Moving {
         if self.may_still_stay() && self.patience.as_mut().poll(context).is_ready() {
             match self.stage {
                 // ejabberd does not know of it yet.
-                Stage::Mark => self.over(MoveResult::TimedOut, channel),
+                MoveStage::Mark => self.over(MoveResult::TimedOut, channel),
                 _ => self.stay(MoveResult::TimedOut),
             }
             changed = Poll::Ready(());
@@ -174,13 +174,13 @@ impl Moving {
 
     /// Does what can be done now. `channel` is the old connection, and becomes the new one once the session has moved.
     pub fn advance(&mut self, channel: &mut Channel, max_document: u32) {
-        while self.stage != Stage::Over {
+        while self.stage != MoveStage::Over {
             self.say_due(channel);
             self.look_at_new(max_document);
-            if self.stage == Stage::Stay && self.say_due(channel) {
+            if self.stage == MoveStage::Stay && self.say_due(channel) {
                 continue;
             }
-            if self.stage == Stage::Go {
+            if self.stage == MoveStage::Go {
                 if !self.go(channel) {
                     return;
                 }
@@ -198,9 +198,9 @@ impl Moving {
             channel.connection.delivered(used);
             match heard {
                 Heard::OfMove(said) => self.told(said, channel),
-                Heard::End(End::Closed) if self.stage == Stage::Moved => {
+                Heard::End(End::Closed) if self.stage == MoveStage::Moved => {
                     channel.connection.finish();
-                    self.stage = Stage::Go;
+                    self.stage = MoveStage::Go;
                 }
                 Heard::End(_) => self.over(MoveResult::Lost, channel),
                 Heard::Nothing | Heard::Document(_) => return,
@@ -211,15 +211,17 @@ impl Moving {
     /// ejabberd has said something about the move on the old connection.
     fn told(&mut self, said: OfMove, channel: &Channel) {
         match (said, self.stage) {
-            (OfMove::Token(token), Stage::Asked) => self.take(&token, channel),
+            (OfMove::Token(token), MoveStage::Asked) => self.take(&token, channel),
             // The session hears stay after mark, and answers stays.
-            (OfMove::Token(_), Stage::Stay | Stage::Staying) => {}
+            (OfMove::Token(_), MoveStage::Stay | MoveStage::Staying) => {}
             (OfMove::Stays(why), _) => {
                 tracing::debug!(id = %channel.connection, "a session stays: {why}");
                 self.over(self.result, channel);
             }
-            (OfMove::Moved, Stage::Taking | Stage::Stay | Stage::Staying) if self.new.is_some() => {
-                self.stage = Stage::Moved;
+            (OfMove::Moved, MoveStage::Taking | MoveStage::Stay | MoveStage::Staying)
+                if self.new.is_some() =>
+            {
+                self.stage = MoveStage::Moved;
             }
             (said, stage) => {
                 tracing::error!(
@@ -247,7 +249,7 @@ impl Moving {
                     read: 0,
                     is_void: false,
                 });
-                self.stage = Stage::Taking;
+                self.stage = MoveStage::Taking;
             }
             Some((Err(_), _)) | None => self.stay(MoveResult::NoPlace),
         }
@@ -280,7 +282,7 @@ impl Moving {
             }
         }
         new.is_void = true;
-        if self.stage == Stage::Taking {
+        if self.stage == MoveStage::Taking {
             self.stay(MoveResult::Refused);
         }
     }
@@ -289,8 +291,8 @@ impl Moving {
     /// tells.
     fn say_due(&mut self, channel: &mut Channel) -> bool {
         let (control, next) = match self.stage {
-            Stage::Mark => (Control::Mark, Stage::Asked),
-            Stage::Stay => (Control::Stay, Stage::Staying),
+            MoveStage::Mark => (Control::Mark, MoveStage::Asked),
+            MoveStage::Stay => (Control::Stay, MoveStage::Staying),
             _ => return false,
         };
         let said = channel.say(&control) == Ok(Sent::Sent);
@@ -342,7 +344,7 @@ impl Moving {
 
     /// The move is decided: the client may go on.
     fn over(&mut self, result: MoveResult, channel: &Channel) {
-        self.stage = Stage::Over;
+        self.stage = MoveStage::Over;
         self.result = result;
         self.new = None;
         MOVES.of(result).add(1);
@@ -359,11 +361,14 @@ impl Moving {
     /// The session is not to move after all.
     fn stay(&mut self, why: MoveResult) {
         self.result = why;
-        self.stage = Stage::Stay;
+        self.stage = MoveStage::Stay;
     }
 
     const fn may_still_stay(&self) -> bool {
-        matches!(self.stage, Stage::Mark | Stage::Asked | Stage::Taking)
+        matches!(
+            self.stage,
+            MoveStage::Mark | MoveStage::Asked | MoveStage::Taking
+        )
     }
 }
 
