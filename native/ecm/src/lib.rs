@@ -21,6 +21,7 @@ mod config;
 mod control;
 mod enforce;
 mod entrance;
+mod failure;
 mod fleet;
 mod front;
 mod http;

@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::certificates::{self, CertificateError};
-use crate::config::{Again, Config, ConfigError};
+use crate::certificates;
+use crate::config::{Again, Config};
 use crate::control::Reloaded;
-use crate::fleet::{Fleet, FleetError};
+use crate::failure::ServerError;
+use crate::fleet::Fleet;
 use crate::logging::Logging;
 use crate::node::Keeper;
 use crate::open_files::Room;
 use crate::panics;
 use crate::registries::Registries;
 use crate::settings::{CurrentSettings, Settings};
-use crate::trunk::{OutputBudget, TlsError, load_tls};
+use crate::trunk::{OutputBudget, load_tls};
 
 /// What a reload changes, and what it is compared with.
 pub struct Reloading {
@@ -37,23 +38,6 @@ pub struct Reloading {
     pub open_files: Option<u64>,
     /// How many clients there is room for.
     pub room: Room,
-}
-
-/// Why the configuration is not reloaded.
-#[derive(Debug, thiserror::Error)]
-enum ReloadError {
-    /// The file can't be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The trunks' certificates can't be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The clients' certificates can't be used.
-    #[error(transparent)]
-    Certificates(#[from] CertificateError),
-    /// The fleet's files can't be used.
-    #[error(transparent)]
-    Fleet(#[from] FleetError),
 }
 
 impl Reloading {
@@ -84,7 +68,7 @@ impl Reloading {
     }
 
     /// Gives the keys that need a restart. Up to the last step that can fail nothing is changed.
-    fn read(&mut self, file: &Path) -> Result<Vec<&'static str>, ReloadError> {
+    fn read(&mut self, file: &Path) -> Result<Vec<&'static str>, ServerError> {
         let Again {
             config,
             needs_restart,

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::backlog::Backlogs;
 use crate::bosh::Sessions;
-use crate::certificates::{self, CertificateError, TlsServer};
+use crate::certificates::{self, TlsServer};
 use crate::config::Config;
-use crate::control::{self, ControlError, Serve};
+use crate::control::{self, Serve};
 use crate::enforce::enforce_budgets;
-use crate::fleet::{Fleet, FleetError, Peer, Shared};
-use crate::front::accept::BindError;
+use crate::failure::ServerError;
+use crate::fleet::{Fleet, Peer, Shared};
 use crate::front::inherited::{InheritError, Inherited};
 use crate::front::listener::{Context, Listener};
 use crate::front::peers::PeerListener;
@@ -24,7 +24,7 @@ use crate::front::successor::SuccessorListener;
 use crate::logging::Logging;
 use crate::metrics::SESSIONS;
 use crate::monitor::{Monitor, Watched};
-use crate::node::{Keeper, KeeperError, Nodes};
+use crate::node::{Keeper, Nodes};
 use crate::notify::{Condition, Notifier};
 use crate::open_files::Room;
 use crate::panics::lasting;
@@ -34,7 +34,7 @@ use crate::reload::{Reloading, tell_room};
 use crate::settings::{CurrentSettings, Settings};
 use crate::shutdown::{Admission, GROUPS, Phase, Phases};
 use crate::signals::{Received, Signals};
-use crate::trunk::{OutputBudget, TlsError, load_tls};
+use crate::trunk::{OutputBudget, load_tls};
 
 /// How long the last closes may take to be written to the trunk, and to the clients.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -47,35 +47,6 @@ const TICKET_KEYS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long clients that were accepted last have for their first request before the first clients are let go.
 const FIRST_WORDS: Duration = Duration::from_secs(1);
-
-/// Why the program can't run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// A listener's address can't be used.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// A socket that it was started with can't be used.
-    #[error(transparent)]
-    Inherit(#[from] InheritError),
-    /// The nodes can't be had.
-    #[error(transparent)]
-    Nodes(#[from] KeeperError),
-    /// Commands can't come.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// Signals can't be received.
-    #[error("can't receive signals: {0}")]
-    Signals(std::io::Error),
-    /// The trunks' certificates can't be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The clients' certificates can't be used.
-    #[error(transparent)]
-    Certificates(#[from] CertificateError),
-    /// It can't be one of several.
-    #[error(transparent)]
-    Fleet(#[from] FleetError),
-}
 
 /// How the program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
