@@ -51,7 +51,7 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// Room for so many bytes.
+    /// Room for this many bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
@@ -141,7 +141,7 @@ impl Backlog {
         self.reserved.store(room.reserved(), Relaxed);
     }
 
-    /// So much waits no more, or is lost; [`Backlog::callers`] are to be called after that.
+    /// This many bytes no longer wait, or are lost; [`Backlog::callers`] are to be called after that.
     pub(crate) fn remove(&self, gone: Wish) {
         self.waiting.fetch_sub(gone.waiting, Relaxed);
         if gone.shut > 0 {
@@ -149,7 +149,7 @@ impl Backlog {
         }
     }
 
-    /// So much of what connections left waits with the session now.
+    /// This many bytes of what connections left now wait with the session.
     pub(crate) fn set_left(&self, left: Wish) {
         // Senders read these all the time: they are written where they change.
         if self.left.load(Relaxed) != left.waiting {

@@ -1,4 +1,4 @@
-//! The bytes that came for a connection and wait until somebody asks for them.
+//! The bytes that came for a connection and wait until a process asks for them.
 
 use std::sync::Arc;
 

@@ -114,7 +114,7 @@ impl Link {
         }
     }
 
-    /// The peer may send so many bytes more on the connection.
+    /// The peer may send this many bytes more on the connection.
     pub(crate) fn consumed(&self, key: &Key, bytes: usize) {
         if let (Self::V2(v2), Key::V2(id)) = (self, key) {
             // It fails if the stream is gone: then nobody sends.

@@ -13,7 +13,7 @@ pub enum Active {
     Once,
     /// `true`: a message for all that comes.
     Always,
-    /// `N`: so many messages, then passive and told so.
+    /// `N`: this many messages, then passive, and the owner is told so.
     Count(i16),
 }
 

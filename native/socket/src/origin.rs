@@ -34,7 +34,7 @@ pub enum Protocol {
     XmppClient,
     /// `xmpp-framing`: a session, stanza by stanza.
     XmppFraming,
-    /// Bytes: whoever wants them.
+    /// Bytes, for any owner.
     Raw,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Preface {
     pub(crate) once: Option<Box<Once>>,
 }
 
-/// What whoever asks first is told of a client: it is kept no longer.
+/// What the first caller is told of a client: after that it is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Once {
     /// What its login can be bound to.

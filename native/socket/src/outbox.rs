@@ -33,12 +33,12 @@ struct Frames {
     turns: VecDeque<Handle>,
     /// Whether a connection has its turn at this moment: it has a place in the queue still.
     in_turn: bool,
-    /// What stays with the connections, and who waits to have more there.
+    /// What stays with the connections, and the connections that wait to have more there.
     room: Room<Handle>,
 }
 
 impl Outbox {
-    /// Connections may have so many bytes waiting, all together.
+    /// How many bytes connections may have waiting, all together.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             frames: Mutex::new(Frames {
@@ -118,7 +118,7 @@ impl Outbox {
         )
     }
 
-    /// As a write of so many bytes, without them: room is kept. `None` if there is none.
+    /// As a write of this many bytes, without them: room is kept. `None` if there is none.
     pub(crate) fn reserve(&self, handle: Handle, queued: usize, length: usize) -> Option<Reserved> {
         let mut frames = self.frames.lock();
         let wish = frames.admit(handle, queued, length)?;
@@ -130,7 +130,7 @@ impl Outbox {
         self.frames.lock().room.unreserve(reserved);
     }
 
-    /// Who has the next turn, if the writer has taken all that was framed.
+    /// The connection with the next turn, if the writer has taken all that was framed.
     pub(crate) fn next_turn(&self) -> Option<Handle> {
         let mut frames = self.frames.lock();
         let next = if frames.framed.is_empty() {
@@ -142,7 +142,7 @@ impl Outbox {
         next
     }
 
-    /// A connection sent so many of its bytes in its turn, and gets another if there is more.
+    /// A connection sent this many of its bytes in its turn, and gets another turn if there is more.
     pub(crate) fn had_turn(&self, handle: Handle, sent: usize, more: bool) {
         let mut frames = self.frames.lock();
         frames.room.remove(sent, 0);
@@ -152,7 +152,7 @@ impl Outbox {
         }
     }
 
-    /// So many bytes that waited are lost with their connection.
+    /// This many bytes that waited are lost with their connection.
     pub(crate) fn drop_queued(&self, bytes: usize) {
         self.frames.lock().room.remove(bytes, 0);
     }
@@ -198,7 +198,7 @@ impl Outbox {
 }
 
 impl Frames {
-    /// `None` if there is no room for so many bytes; the connection is called when there is.
+    /// `None` if there is no room for this many bytes; the connection is called when there is.
     fn admit(&mut self, handle: Handle, queued: usize, length: usize) -> Option<Wish> {
         let wish = Wish {
             waiting: queued.saturating_add(length),

@@ -118,7 +118,7 @@ mod tests {
         begun_frame: Some(Duration::from_secs(30)),
     };
 
-    /// After so many whole frames, and with so many bytes in all; a look a second.
+    /// After this many whole frames, and with this many bytes in all; checked once per second.
     struct Peer {
         debt: Debt,
         now: u64,

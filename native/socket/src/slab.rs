@@ -111,7 +111,7 @@ impl<T> Slab<T> {
         black_box(touched.fold(0, u32::wrapping_add));
     }
 
-    /// Whether there are so many entries that most are not in a core's cache.
+    /// Whether there are too many entries for most of them to be in a core's cache.
     pub(crate) fn is_large(&self) -> bool {
         self.len() > LARGE
     }

@@ -53,7 +53,7 @@ impl<P: Copy + Eq + Hash> Watch<P> {
         known
     }
 
-    /// Ties a connection to a process that is monitored; whoever brings it in ties others.
+    /// Ties a connection to a process, if that is monitored already.
     pub(crate) fn add_known(&mut self, process: P, handle: Handle) {
         if self.processes.contains_key(&process) {
             self.add(process, handle);

@@ -19,7 +19,7 @@ pub fn append(out: &mut impl Append, bytes: &[u8]) {
 
 /// A buffer that can grow.
 pub trait Append {
-    /// Makes room for so many bytes more.
+    /// Makes room for this many bytes more.
     fn make_room(&mut self, len: usize);
     /// Appends bytes.
     fn append_piece(&mut self, piece: &[u8]);

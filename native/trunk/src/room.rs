@@ -1,4 +1,4 @@
-//! How much output may wait on a trunk, and who waits until there is room for more.
+//! How much output may wait on a trunk, and which streams wait until there is room for more.
 //!
 //! What is written waits for its turn on the trunk, or for the window of its stream to open:
 //!
@@ -72,7 +72,7 @@ pub enum Reserved {
 }
 
 impl<T: Copy> Room<T> {
-    /// Room for so many bytes.
+    /// Room for this many bytes.
     pub const fn new(most: usize) -> Self {
         Self {
             most,
@@ -86,7 +86,7 @@ impl<T: Copy> Room<T> {
         }
     }
 
-    /// Whether a stream may have so much waiting; if not, where its writer has to wait.
+    /// Whether a stream may have this much waiting; if not, the line in which its writer has to wait.
     ///
     /// Where nothing waits one write of any size may, so that there always is one that goes on.
     #[inline]
@@ -163,7 +163,7 @@ impl<T: Copy> Room<T> {
         self.reserved
     }
 
-    /// So much waits, and so much of it for windows: for one that counts it elsewhere.
+    /// This much waits, and this much of it for windows: for output that is kept elsewhere.
     pub const fn hold(&mut self, waiting: usize, shut: usize) {
         self.waiting = waiting;
         self.shut = shut;

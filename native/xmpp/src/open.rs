@@ -9,13 +9,13 @@ use crate::xml::Root;
 /// The attributes of a stream header (RFC 6120, 4.7), which are those of `<open/>` (RFC 7395, 3.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Open<'a> {
-    /// To whom: from a client, the domain it wants.
+    /// The addressee: from a client, the domain it wants.
     pub to: Option<Cow<'a, str>>,
-    /// From whom: from a server, the domain it serves.
+    /// The sender: from a server, the domain it serves.
     pub from: Option<Cow<'a, str>>,
     /// The stream's id, which a server chooses.
     pub id: Option<Cow<'a, str>>,
-    /// `1.0` from everybody who knows RFC 6120.
+    /// `1.0` from everything that implements RFC 6120.
     pub version: Option<Cow<'a, str>>,
     /// `xml:lang`, the language of the stream's texts.
     pub lang: Option<Cow<'a, str>>,

@@ -128,7 +128,7 @@ impl<P: Copy + Eq> Connection<P> {
         self.end_input(around, Incoming::Finished);
     }
 
-    /// Gives what there is to whoever waits for it.
+    /// Gives what there is to the process that waits for it.
     pub(super) fn pump<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) {
         if let Some(reader) = &self.reader {
             let ended = self.incoming != Incoming::Open || self.input.at_end();

@@ -70,7 +70,7 @@ impl<P: Copy + Eq> Connection<P> {
         self.in_turns
     }
 
-    /// Wakes those who wait to send where little is left; whether something is.
+    /// Wakes senders that wait if little is left; returns whether anything is.
     fn have_sent<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>) -> bool {
         let Some(output) = &mut self.output else {
             return false;
@@ -98,7 +98,7 @@ impl<P: Copy + Eq> Connection<P> {
         }
     }
 
-    /// The peer takes so many bytes more, in version 2.
+    /// The peer takes this many bytes more, in version 2.
     pub(crate) fn open_window<S: Sink<P>>(&mut self, around: &mut Surroundings<'_, S>, bytes: u32) {
         let shut = self.wish(self.queued()).shut;
         // The session holds it to what fits.

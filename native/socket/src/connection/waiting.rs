@@ -1,4 +1,4 @@
-//! Who waits for a connection: in recv, in send, or for its end.
+//! The processes that wait for a connection: in recv, in send, or for its end.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -49,7 +49,7 @@ impl<P: Copy + Eq> Connection<P> {
         Send::Done
     }
 
-    /// As a send of so many bytes, without them.
+    /// As a send of this many bytes, without them.
     pub(crate) fn reserve<S: Sink<P>>(
         &mut self,
         around: &mut Surroundings<'_, S>,
@@ -82,7 +82,7 @@ impl<P: Copy + Eq> Connection<P> {
     pub(crate) fn unreserve<S>(&mut self, around: &mut Surroundings<'_, S>) {
         if let Some(reserved) = self.reserved.take() {
             around.link.unreserve(reserved);
-            // The writer calls those who wait for room.
+            // The writer calls the senders that wait for room.
             around.wrote = true;
         }
     }
@@ -191,7 +191,7 @@ impl<P: Copy + Eq> Connection<P> {
         self.output.as_ref().map_or(0, |output| output.queue.len())
     }
 
-    /// What of so many bytes would wait, and what of it for the window.
+    /// How many of this many bytes would wait, and how many of those for the window.
     pub(super) fn wish(&self, queued: usize) -> Wish {
         // A window that a usize can't hold is larger than any queue.
         let window = usize::try_from(self.window).unwrap_or(usize::MAX);

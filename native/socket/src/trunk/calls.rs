@@ -198,28 +198,28 @@ impl<P: Process> Trunk<P> {
             .flatten()
     }
 
-    /// What the login of the connection's client can be bound to, for whoever asks first: it is kept no longer.
+    /// The channel bindings of the connection's client, for the first caller: after that they are not kept.
     pub fn take_bindings(&self, handle: Handle) -> ChannelBindings {
         self.connections
             .visit(handle, |connection| connection.take_bindings())
             .unwrap_or_default()
     }
 
-    /// The token of the session that moves to the connection, for whoever asks first.
+    /// The token of the session that moves to the connection, for the first caller.
     pub fn take_takeover(&self, handle: Handle) -> Option<Bytes> {
         self.connections
             .visit(handle, |connection| connection.take_takeover())
             .flatten()
     }
 
-    /// The fields of the HTTP request by which the connection's client came, for whoever asks first.
+    /// The fields of the HTTP request by which the connection's client came, for the first caller.
     pub fn take_fields(&self, handle: Handle) -> Option<Bytes> {
         self.connections
             .visit(handle, |connection| connection.take_fields())
             .flatten()
     }
 
-    /// The certificate of the connection's client in DER, if it was verified, for whoever asks first.
+    /// The certificate of the connection's client in DER, if it was verified, for the first caller.
     pub fn take_certificate(&self, handle: Handle) -> Option<Bytes> {
         self.connections
             .visit(handle, |connection| connection.take_certificate())

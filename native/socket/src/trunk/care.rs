@@ -67,7 +67,7 @@ impl<P: Process> Trunk<P> {
         let idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
         let shard = self.next_sweep.fetch_add(1, Relaxed) % SHARDS;
         self.visit_shard(shard, sink, |connection, around| {
-            // Who is online has nothing to say for hours; the ECM knows whether the client is there.
+            // A user who is online may send nothing for hours; the ECM knows whether the client is there.
             let is_session = connection.protocol() == Protocol::XmppFraming;
             let is_idle = now.saturating_sub(connection.last_active()) >= idle;
             if is_session || !is_idle || !connection.is_open() {
@@ -125,7 +125,7 @@ impl<P: Process> Trunk<P> {
         serving
     }
 
-    /// Ends a connection by RST, whoever owns it.
+    /// Ends a connection by RST, whatever its owner does.
     pub fn reset<S: Sink<P>>(&self, handle: Handle, sink: &mut S) {
         self.visit(handle, sink, |connection, around| {
             connection.reset(around);

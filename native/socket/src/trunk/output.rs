@@ -102,7 +102,7 @@ impl<P: Process> Trunk<P> {
         self.call_senders(sink, || v2.backlog.callers());
     }
 
-    /// Wakes those who wait for room, as far as there is some.
+    /// Wakes senders that wait for room, as far as there is some.
     pub(super) fn call_senders<S: Sink<P>>(
         &self,
         sink: &mut S,

@@ -78,7 +78,7 @@ impl Session {
         Ok(Written::Taken)
     }
 
-    /// As a write of so many bytes, without them: room is kept for up to
+    /// As a write of this many bytes, without them: room is kept for up to
     /// [`RESERVED`](crate::room::RESERVED) bytes until [`write_reserved`](Self::write_reserved) or
     /// [`unreserve`](Self::unreserve), of which one has to follow. `None` is a write that was refused.
     ///
@@ -178,7 +178,7 @@ impl Session {
     ///
     /// # Errors
     /// [`StreamError`] if the stream is gone, which is no fault if both sides have finished, or
-    /// if there never were so many bytes.
+    /// if there never were that many bytes.
     pub fn consumed(&mut self, id: StreamId, n: usize) -> Result<(), StreamError> {
         let stream = find(&mut self.table, self.failed, id)?;
         u32::try_from(n)

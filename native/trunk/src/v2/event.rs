@@ -54,7 +54,7 @@ pub enum Event<'a> {
         id: StreamId,
         /// Its tag.
         tag: Tag,
-        /// Who did it.
+        /// Which side did it.
         cause: ResetCause,
     },
     /// Both sides sent all they had; the stream is gone.

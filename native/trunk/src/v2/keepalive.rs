@@ -22,7 +22,7 @@ pub(super) enum Tick {
     Nothing,
     /// Send a ping with this number.
     Ping(u32),
-    /// It was waited so long for an answer.
+    /// How long an answer was waited for.
     TimedOut(u64),
 }
 

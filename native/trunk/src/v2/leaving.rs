@@ -20,7 +20,7 @@ struct Left {
 }
 
 impl Leaving {
-    /// A stream's owner leaves so many bytes.
+    /// A stream's owner leaves this many bytes.
     pub(super) fn add(&mut self, id: StreamId, queued: usize, now: u64) {
         let at = now;
         self.streams.push_back(Left { id, at, queued });

@@ -67,12 +67,12 @@
 //! | nothing, for `keepalive_timeout` after a ping | session ends, go-away with code 2 | `keepalive_timeout` |
 //! | too much that brings no progress | session ends | the [`Ceiling`]'s |
 //!
-//! # Who keeps what waits to be sent
+//! # Where output waits
 //!
-//! A session keeps it, as [`write`](Session::write) takes it. Where many threads write to the streams of one
-//! session, which each of them would lock, their owners keep it instead
-//! ([`Config::owners_keep_output`]): whoever takes the output has a
-//! [frame](Session::frame_kept) made of each in turn, and an owner that goes [leaves](Session::leave) the rest here.
+//! A session keeps the output that [`write`](Session::write) takes. If many threads write to the streams of one session,
+//! which each of them would have to lock, the streams' owners keep it instead ([`Config::owners_keep_output`]): the
+//! writer then makes a [frame](Session::frame_kept) of each in turn, and an owner that goes
+//! [leaves](Session::leave) the rest here.
 //!
 //! Ids are never used again, but they need not come in order: hashicorp's client numbers a stream
 //! before it sends the SYN, and rust-yamux sends the SYN with a stream's first bytes. Ours come in

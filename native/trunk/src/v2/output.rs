@@ -41,12 +41,12 @@ pub(super) struct Output {
     /// Streams with data and a window for it; ids of streams that are gone are skipped.
     pub(super) turns: VecDeque<StreamId>,
     pub(super) queues: Queues,
-    /// What is in the queues, and who waits to have more there.
+    /// What is in the queues, and the streams that wait to have more there.
     pub(super) room: Room<StreamId>,
 }
 
 impl Output {
-    /// In which so many bytes may be queued.
+    /// Nothing yet; up to this many bytes may be queued.
     pub(super) fn new(max_output: usize) -> Self {
         Self {
             go_away: None,
@@ -167,7 +167,7 @@ impl Output {
         self.needs_turn(stream);
     }
 
-    /// What would wait if so many bytes were written now; `None` if they may not be, and
+    /// What would wait if this many bytes were written now; `None` if they may not be, and
     /// [`Event::Writable`] tells when they may.
     pub(super) fn admit(&mut self, stream: &mut Stream, len: usize, high: usize) -> Option<Wish> {
         let queued = self.queues.len(stream.queue);

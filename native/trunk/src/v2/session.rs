@@ -208,7 +208,7 @@ impl Session {
         self.table.len()
     }
 
-    /// The open streams, in no order: who has to hear that the trunk is lost.
+    /// The open streams, in no order: their owners have to hear that the trunk is lost.
     pub fn streams(&self) -> impl Iterator<Item = (StreamId, Tag)> {
         self.table.iter().map(|stream| (stream.id, stream.tag))
     }

@@ -184,13 +184,13 @@ impl Stream {
             .saturating_sub(self.owed)
     }
 
-    /// Of so many queued bytes those that no window is open for.
+    /// How many of this many queued bytes no window is open for.
     pub(super) fn shut(&self, queued: usize) -> usize {
         // A window that a usize can't hold is larger than any queue.
         queued.saturating_sub(usize::try_from(self.send_window).unwrap_or(usize::MAX))
     }
 
-    /// The owner took `n` bytes; `None` if there never were so many.
+    /// The owner took `n` bytes; `None` if there never were that many.
     ///
     /// A window that was opened for a waiting reader shrinks to its first size as the reader takes
     /// the bytes: half of it is not returned, so the peer still has more than the first window.
@@ -215,7 +215,7 @@ impl Stream {
         }
     }
 
-    /// Whether so much is owed that the peer has to hear of it.
+    /// Whether enough is owed that the peer has to be told.
     pub(super) const fn must_return(&self) -> bool {
         self.doublings == 0 && self.owed >= INITIAL_WINDOW / 2
     }

@@ -82,7 +82,7 @@ impl Table {
         Some(removed)
     }
 
-    /// Whether so many streams are here that their entries are likely not in the cache.
+    /// Whether there are too many streams for their entries to be in the cache.
     pub(super) const fn is_large(&self) -> bool {
         self.len > LARGE
     }

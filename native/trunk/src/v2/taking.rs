@@ -125,7 +125,7 @@ impl Session {
     }
 }
 
-/// Whoever was refused may write again.
+/// A stream whose write was refused may write again.
 pub(super) fn writable<'a>(stream: &mut Stream, events: &mut impl Events<'a>) {
     stream.marks.clear(Marks::REFUSED);
     let (id, tag) = (stream.id, stream.tag);

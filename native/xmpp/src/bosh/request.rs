@@ -44,7 +44,7 @@ pub struct Request<'a> {
     pub sid: Option<Cow<'a, str>>,
     /// The domain that the client wants.
     pub to: Option<Cow<'a, str>>,
-    /// Who the client says it is.
+    /// The client's address, as it says.
     pub from: Option<Cow<'a, str>>,
     /// `xml:lang`, the language of texts in the session, or of the payload.
     pub lang: Option<Cow<'a, str>>,

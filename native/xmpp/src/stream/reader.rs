@@ -61,7 +61,7 @@ impl Reader {
         *self = Self::new(self.limits);
     }
 
-    /// What documents may cost from here on: who has logged in may send more.
+    /// What documents may cost from here on: a client that has logged in may send more.
     pub const fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }

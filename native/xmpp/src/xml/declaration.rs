@@ -18,7 +18,7 @@ pub(crate) enum Declaration {
     Partial,
 }
 
-/// Who says in which encoding a text is.
+/// What decides in which encoding a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// The text, which has to say UTF-8 if it says anything.

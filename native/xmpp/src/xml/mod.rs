@@ -2,7 +2,7 @@
 //!
 //! [`Document`] is what comes out; [`check`] makes one of bytes that are there whole, the readers of
 //! [`stream`](crate::stream) and [`bosh`](crate::bosh) of what arrives in pieces or in a `<body/>`.
-//! [`build`] takes a document apart, for who wants its elements: those have names as ejabberd spells them.
+//! [`build`] takes a document apart into its elements, which have names as ejabberd spells them.
 //!
 //! Names are compared by what they mean, a namespace and a local part, here and wherever a document is
 //! looked at. What is checked: XML 1.0 and Namespaces in XML 1.0 as far as a document without document type can

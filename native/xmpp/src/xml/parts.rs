@@ -1,4 +1,4 @@
-//! How many parts a document has: who makes terms of it pays for each of them, however short it is.
+//! How many parts a document has: making terms of it costs something for each part, however short.
 
 use super::tree::Builder;
 use crate::error::XmlError;
@@ -29,7 +29,7 @@ impl Parts {
         elements > max_elements || told > max_attributes(max_elements)
     }
 
-    /// Whether there are no more than so many elements, and eight times as many attributes.
+    /// Whether there are at most this many elements, and eight times as many attributes.
     pub(super) fn check(&self, max_elements: usize) -> Result<(), XmlError> {
         if self.elements > max_elements {
             let limit = max_elements;

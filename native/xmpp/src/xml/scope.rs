@@ -4,10 +4,10 @@ use super::place::Place;
 use crate::error::XmlError;
 use crate::namespace;
 
-/// Of so many prefixes in scope one is looked for from the last on; more are kept sorted.
+/// With up to this many prefixes in scope one is looked for from the last on; more are kept sorted.
 const FEW: usize = 16;
 
-/// So many are put among the sorted ones, or taken out, one by one.
+/// Up to this many are put among the sorted ones, or taken out, one by one.
 const SINGLY: usize = 128;
 
 /// A prefix and its namespace, as places in the text that declares them.
@@ -131,7 +131,7 @@ impl Namespaces {
         }
     }
 
-    /// Leaves so many bindings.
+    /// Keeps this many bindings.
     fn undeclare(&mut self, before: usize, bytes: &[u8]) {
         if before <= FEW {
             self.sorted.clear();

@@ -47,7 +47,7 @@ struct Open {
 }
 
 impl<'b, B: Builder> Spelling<'b, B> {
-    /// For a document of so many bytes.
+    /// For a document of this many bytes.
     pub(super) fn new(builder: &'b mut B, length: usize) -> Self {
         let limit = most_added(length);
         Self {

@@ -7,7 +7,7 @@ use crate::escape::unescape;
 use crate::limits::{Limits, MAX_NAMESPACE};
 use crate::namespace;
 
-/// So many attributes are compared each with each, more are sorted.
+/// Up to this many attributes are compared each with each, more are sorted.
 const FEW: usize = 16;
 
 /// An attribute's place in its document; the value's is that between its quotes.

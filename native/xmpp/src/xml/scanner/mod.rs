@@ -168,7 +168,7 @@ impl Scanner {
                 }
                 Step::Empty => {
                     self.open(within, scope, limits)?;
-                    // What the root declares stays in scope for who asks.
+                    // What the root declares stays in scope, for callers that ask.
                     if until == Until::RootTag {
                         return Ok(Progress::End(self.position));
                     }
