@@ -171,7 +171,7 @@ found_by_name(Config) ->
     {Program, Hosts} = proplists:get_value(dns, Config),
     ok = file:write_file(Hosts, "127.0.0.1 ejabberd.test\n"),
     ok = megaphone_test_program:signal(megaphone_test_program:os_pid(Program), "HUP"),
-    output(Config, "has the address 127.0.0.2:\\d+ no longer"),
+    output(Config, "no longer has the address 127.0.0.2:\\d+"),
     More = login(Config, 5, 8),
     ?assertEqual({6, 2}, {online(Config, a), online(Config, b)}),
     logout(talk(Clients ++ More)),

@@ -187,7 +187,7 @@ fn a_name_server_in_trouble_costs_no_node() {
     // And it is asked again when it is back.
     std::fs::write(&server.hosts, "127.0.0.2 ejabberd.test\n").unwrap();
     server.process = NameServer::run(server.port, &server.hosts, &[]);
-    ecm.wait_for_log(&format!("has the address 127.0.0.1:{port} no longer"));
+    ecm.wait_for_log(&format!("no longer has the address 127.0.0.1:{port}"));
     clients.extend(log_in(&ecm, 2));
     assert_eq!((a.sessions(), b.sessions()), (2, 4));
 }
