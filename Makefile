@@ -26,7 +26,7 @@ clients := test/clients
 
 .PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian lint lint-rust \
 	lint-erlang lint-python lint-docs docs bench bench-full million fleet bench-nif bench-flow bench-sessions \
-	install contrib clean
+	install install-ejabberd install-ecm built contrib deb deps-deb clean
 
 help:
 	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
@@ -51,6 +51,7 @@ help:
 	@echo 'make install    puts them into $$(DESTDIR)$$(PREFIX), by default $(PREFIX)'
 	@echo 'make contrib    the folder for ejabberdctl module_install megaphone, in _build/contrib; CONTRIB=source leaves'
 	@echo '                the NIF to be built where it is installed'
+	@echo 'make deb        the packages ejabberd-mod-megaphone and megaphone-ecm for this Debian, in DEB_DIR'
 	@echo 'make deps       installs the Debian packages that are missing'
 	@echo 'make clean      removes what was built, and what make run left in _run'
 
@@ -161,11 +162,11 @@ lint-erlang:
 	@QUIET=1 $(REBAR3) as lint dialyzer
 	@echo 'shellcheck'
 	@shellcheck .ci/run native/nif/build.sh test/demo/*.sh test/debian/*.sh test/bench/*.sh \
-	    packaging/*/*.sh
+	    packaging/*.sh packaging/*/*.sh
 
 lint-python:
 	@echo 'Python'
-	@find test doc -name '*.py' -not -path '*/venv/*' -not -path '*/node_modules/*' -print0 | \
+	@find test doc packaging -name '*.py' -not -path '*/venv/*' -not -path '*/node_modules/*' -print0 | \
 	    PYTHONPYCACHEPREFIX=_build/pycache xargs -0 python3 -W error -m py_compile
 
 lint-docs:
@@ -217,13 +218,20 @@ bench-sessions: deps-run
 	@sh test/bench/sessions.sh
 
 # As root, after `make build`: nothing is built here.
-install:
+install: install-ejabberd install-ecm
+
+built:
 	@test -e $(built_application)/ebin/megaphone.app -a -e $(CARGO_TARGET_DIR)/release/megaphone-ecm || \
 	    { echo 'nothing is built yet; try: make build' >&2; exit 1; }
-	install -d $(application)/ebin $(application)/priv $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSCONFDIR)/megaphone
+
+install-ejabberd: built
+	install -d $(application)/ebin $(application)/priv
 	install -m 644 $(built_application)/ebin/* $(application)/ebin/
 	install -m 644 $(built_application)/priv/megaphone_nif.so $(application)/priv/megaphone_nif.so.tmp
 	mv $(application)/priv/megaphone_nif.so.tmp $(application)/priv/megaphone_nif.so
+
+install-ecm: built
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SYSCONFDIR)/megaphone
 	install -m 755 $(CARGO_TARGET_DIR)/release/megaphone-ecm $(DESTDIR)$(PREFIX)/bin/
 	test -e $(DESTDIR)$(SYSCONFDIR)/megaphone/ecm.toml || \
 	    install -m 644 native/ecm/ecm.toml $(DESTDIR)$(SYSCONFDIR)/megaphone/
@@ -232,6 +240,14 @@ install:
 contrib: build
 	@packaging/contrib/make.sh _build/contrib/megaphone $(CONTRIB)
 	@echo 'it is in _build/contrib/megaphone; its README.txt says how to install it'
+
+# The packages for the Debian that this is; they are put into DEB_DIR.
+DEB_DIR ?= _build/packages
+deb: deps-deb
+	@bash packaging/deb.sh $(DEB_DIR)
+
+deps-deb:
+	@sh test/demo/deps.sh deb
 
 clean:
 	rm -rf _build _run erlang/priv target

@@ -3,6 +3,7 @@
 #
 #   test/demo/deps.sh run     what `make run` needs
 #   test/demo/deps.sh bench   what `make bench` needs as well as `make run`
+#   test/demo/deps.sh deb     what `make deb` needs as well as `make run`
 #   test/demo/deps.sh test    what `make test` and the linters need as well
 #
 # Nothing is done, and nothing is said, when none is missing. The clients whose tests are skipped without them are
@@ -34,6 +35,11 @@ missing_packages() {
             installed "$package" || echo "$package"
         done
         command -v python3 >/dev/null || echo python3
+    fi
+    if [ "$1" = deb ]; then
+        for package in debhelper dpkg-dev lintian; do
+            installed "$package" || echo "$package"
+        done
     fi
     [ "$1" = test ] || return 0
     for package in erlang-common-test erlang-dialyzer erlang-eunit erlang-tools \
@@ -97,8 +103,8 @@ hold_services() {
 }
 
 case ${1:-} in
-run | bench | test) ;;
-*) fail "usage: $0 run|bench|test" ;;
+run | bench | deb | test) ;;
+*) fail "usage: $0 run|bench|deb|test" ;;
 esac
 
 # Word by word, here and below: the names are known to hold no spaces.
