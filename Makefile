@@ -90,7 +90,7 @@ suites = $(if $(SUITES),--suite $(shell echo $(foreach suite,$(SUITES),\
 
 # Each part is quiet when it passes and shows all it has when it doesn't.
 test: deps
-	@$(MAKE) --no-print-directory build test-rust test-bench test-clients
+	@$(MAKE) --no-print-directory build-bench test-rust test-bench test-clients
 	@$(MAKE) --no-print-directory test-erlang
 
 # The arithmetic of the bench and what it draws, and what makes the documents.

@@ -107,12 +107,14 @@ def kill_an_ecm(scene: Scene, result: Result) -> None:
 
 
 def replace_an_ecm(scene: Scene, result: Result) -> None:
-    """A new program takes the place of an ECM."""
-    old = scene.fleet.ecms[0]
-    sessions = sum(old.sessions().values())
+    """A new program takes the place of an ECM, of the one with the most clients."""
+    counts = [sum(ecm.sessions().values()) for ecm in scene.fleet.ecms]
+    sessions = max(counts)
+    at = counts.index(sessions)
+    old = scene.fleet.ecms[at]
     knocker = Knocker(old.entrances)
     started = time.monotonic()
-    scene.fleet.ecms[0] = fleet.FleetEcm(scene.lab, old.config, replaces=old)
+    scene.fleet.ecms[at] = fleet.FleetEcm(scene.lab, old.config, replaces=old)
     old.wait_for_end(60)
     took = time.monotonic() - started
     knocker.end()
