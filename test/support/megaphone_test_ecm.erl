@@ -18,7 +18,9 @@
 %% It serves when its trunk is up, or already when its port is open.
 -type settings() :: #{dir := file:name(), port := inet:port_number(),
                       trunk_port := inet:port_number(), trunk => iodata(), top => iodata(), more => iodata(),
-                      config => iodata(), await => trunk | port}.
+                      config => iodata(), await => trunk | port,
+                      %% More of its environment.
+                      env => [{string(), string()}]}.
 
 %% @doc Starts the ECM and answers when it serves: its port is open and its trunk is up.
 -spec start(settings()) -> {ok, ecm()} | {error, {not_started, Output :: binary()}}.
@@ -102,7 +104,8 @@ init(Settings) ->
 handle_call(restart, _From, #{settings := #{dir := Dir} = Settings, program := none} = State) ->
     ConfigPath = write_config(Settings),
     {ok, Program} = megaphone_test_program:start(path(), ["--config", ConfigPath],
-                                                 #{log => filename:join(Dir, "ecm.log")}),
+                                                 #{log => filename:join(Dir, "ecm.log"),
+                                                   env => maps:get(env, Settings, [])}),
     case await_serving(Program, Settings, 1000) of
         ok ->
             {reply, ok, State#{program := Program}};
