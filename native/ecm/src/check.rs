@@ -1,5 +1,5 @@
-//! `megaphone-ecm check`: all that is wrong with a configuration and with the files that it names, and all that is legal
-//! and unwise.
+//! `megaphone-ecm check`: everything that is wrong with a configuration and the files that it names, and everything that
+//! is legal but unwise.
 
 use std::fmt::Display;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,7 +16,7 @@ use crate::trunk::{TlsError, load_tls};
 /// The bits of a file's mode by which others than its user and its group may read it.
 const OTHERS_READ: u32 = 0o004;
 
-/// Checks a file and prints what is to be said of it: 0 if the program can run with it, 1 if not.
+/// Checks a file and prints the findings; the exit status is 0 if the program can run with it, 1 if not.
 pub fn run(path: &Path) -> ExitCode {
     let reading = match Reading::of(path) {
         Ok(reading) => reading,
@@ -39,7 +39,7 @@ pub fn run(path: &Path) -> ExitCode {
     }
 }
 
-/// What there is to say of the files that a configuration names.
+/// The findings about the files that a configuration names.
 #[derive(Debug, Default)]
 struct Findings {
     errors: Vec<ConfigError>,
@@ -92,7 +92,7 @@ impl Findings {
         }
     }
 
-    /// What of it does not go together.
+    /// The parts of it that do not fit together.
     fn together(&mut self, reading: &Reading, config: &Config) {
         for (place, identity) in config.certificates.iter().enumerate() {
             if let Err(error) = certificates::check(identity) {

@@ -21,10 +21,10 @@ pub enum ServerError {
     /// A socket that it was started with can't be used.
     #[error(transparent)]
     Inherit(#[from] InheritError),
-    /// The nodes can't be had.
+    /// The nodes can't be set up.
     #[error(transparent)]
     Nodes(#[from] KeeperError),
-    /// Commands can't come.
+    /// The socket for commands can't be used.
     #[error(transparent)]
     Control(#[from] ControlError),
     /// Signals can't be received.
@@ -36,7 +36,7 @@ pub enum ServerError {
     /// The clients' certificates can't be used.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
-    /// It can't be one of several.
+    /// The fleet's files can't be used.
     #[error(transparent)]
     Fleet(#[from] FleetError),
 }

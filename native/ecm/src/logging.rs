@@ -12,7 +12,7 @@ use crate::config::{LogConfig, LogFormat};
 /// A registry whose level can change.
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 
-/// What changes the level of a program that runs.
+/// Changes the level of the running program's log.
 #[derive(Debug, Clone)]
 pub struct Logging {
     filter: reload::Handle<EnvFilter, Registry>,
@@ -31,7 +31,7 @@ impl Logging {
         Self { filter }
     }
 
-    /// Goes on with another filter.
+    /// Changes the filter.
     pub fn set_level(&self, level: &str) {
         if let Err(error) = self.filter.reload(choose_filter(level)) {
             tracing::warn!("the log level is not changed: {error}");

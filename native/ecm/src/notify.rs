@@ -1,5 +1,5 @@
-//! What systemd, or whatever else started the program, is told of it: sd_notify(3). Without the environment variable
-//! `NOTIFY_SOCKET` nobody is told anything.
+//! Tells systemd, or whatever else started the program, how it is: sd_notify(3). Without the environment variable
+//! `NOTIFY_SOCKET` it tells nothing.
 
 use std::env;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// How often the status is told anew, if it is another one.
+/// How often the status is sent, if it has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells whoever wants to know.
+/// The connection to the service manager, if there is one.
 #[derive(Debug, Clone, Copy)]
 pub struct Notifier {
     is_heard: bool,
@@ -61,7 +61,7 @@ impl Notifier {
         }
     }
 
-    /// The program ends, which takes this long at most.
+    /// The program ends, which takes at most this long.
     pub fn stopping(self, limit: Duration) {
         let limit = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX);
         self.send(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
@@ -72,7 +72,7 @@ impl Notifier {
         if !self.is_heard {
             return;
         }
-        // Twice in the time, so that one that is late does no harm.
+        // Twice per interval, so that a late one does no harm.
         let period = self
             .watchdog
             .map_or(STATUS_INTERVAL, |limit| (limit / 2).min(STATUS_INTERVAL));

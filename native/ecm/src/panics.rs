@@ -1,5 +1,5 @@
-//! Panics, which are bugs: each is logged and counted, and ends no more than what it was about. A client's task ends with
-//! its client; what serves all clients goes on.
+//! Panics, which are bugs: each is logged and counted, and ends only what it happened in. A client's task ends with its
+//! client; loops that serve all clients go on.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::metrics::PANICS;
 
-/// Before a loop that panicked goes on: what made it panic may still be there.
+/// How long a loop that panicked waits before it goes on: the cause may still be there.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Something panicked; the log says where.
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[error("a bug, which the log names as a panic; please report it")]
 pub struct Panicked;
 
-/// What may wait, and may be sent between threads.
+/// A future that may be sent between threads.
 pub type Running<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Logs and counts each panic from now on.
@@ -42,7 +42,7 @@ pub fn tell() {
     }));
 }
 
-/// What a future gives, unless it panics.
+/// The output of a future, unless it panics.
 pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     poll_fn(
@@ -55,7 +55,7 @@ pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
     .await
 }
 
-/// What a function gives, unless it panics.
+/// The result of a function, unless it panics.
 ///
 /// What it was about may be in any state after that: the locks are parking_lot's, which are not poisoned, and what
 /// they guard holds for each client by itself.
@@ -63,7 +63,7 @@ pub fn caught_in<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(function)).map_err(|_told| Panicked)
 }
 
-/// Runs what serves all clients until it ends. If it panics it is run again.
+/// Runs something that serves all clients until it ends. If it panics it is run again.
 pub async fn lasting<T>(mut of: T, run: impl for<'a> Fn(&'a mut T) -> Running<'a>) {
     while caught(run(&mut of)).await.is_err() {
         sleep(PAUSE).await;

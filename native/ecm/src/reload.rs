@@ -1,4 +1,4 @@
-//! The configuration is read again while the program runs.
+//! Reads the configuration again while the program runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::trunk::{OutputBudget, load_tls};
 
 /// What a reload changes, and what it is compared with.
 pub struct Reloading {
-    /// What runs.
+    /// The configuration that the program runs with.
     pub config: Config,
-    /// The file of it, if there is one.
+    /// Its file, if there is one.
     pub config_file: Option<PathBuf>,
     /// What new clients are held to.
     pub settings: Arc<CurrentSettings>,
@@ -41,7 +41,7 @@ pub struct Reloading {
 }
 
 impl Reloading {
-    /// Reads the file again, and goes on with all that can change of it, or with nothing.
+    /// Reads the file again and applies everything in it that can change, or nothing.
     pub fn reload(&mut self) -> Result<Reloaded, String> {
         let Some(file) = self.config_file.clone() else {
             let error = "there is no configuration file to reload";
@@ -67,13 +67,13 @@ impl Reloading {
         }
     }
 
-    /// Gives the keys that need a restart. Up to the last step that can fail nothing is changed.
+    /// Returns the keys that need a restart. Nothing is changed before the last step that can fail.
     fn read(&mut self, file: &Path) -> Result<Vec<&'static str>, ServerError> {
         let Again {
             config,
             needs_restart,
         } = self.config.read_again(file)?;
-        // The files may have changed though their names did not.
+        // The files may have changed even if their names have not.
         let tls = load_tls(config.trunk.tls.as_ref())?;
         let running = self.settings.get();
         let certificates = certificates::load(&config, running.tls.as_deref())?;
@@ -90,13 +90,13 @@ impl Reloading {
         if config.limits.max_connections != self.config.limits.max_connections {
             tell_room(self.room, self.open_files, &config);
         }
-        // What is compared next time is what runs.
+        // Next time it is compared with what runs now.
         self.config = config;
         Ok(needs_restart)
     }
 }
 
-/// Says so if there may be more clients than there is room for.
+/// Warns if there may be more clients than there is room for.
 pub fn tell_room(room: Room, open_files: Option<u64>, config: &Config) {
     let wanted = config.limits.max_connections;
     if let Some(limit) = open_files

@@ -1,4 +1,4 @@
-//! What is legal in a file, and unwise.
+//! What is legal in a file but unwise.
 
 use super::file::Config;
 use super::listener::{ListenerConfig, ListenerKind, Service, StartTls};
@@ -35,7 +35,7 @@ fn listeners(config: &Config, advice: &mut Vec<Advice>) {
     }
 }
 
-/// What clients may send without TLS, with nobody in front who would have it.
+/// A listener on which clients may send passwords without TLS, with no proxy in front that has TLS.
 fn plain(config: &Config, listener: &ListenerConfig) -> Option<(&'static str, &'static str)> {
     if listener.address.ip().is_loopback() || listener.proxy_protocol {
         return None;

@@ -1,4 +1,4 @@
-//! What tables say that can't be together.
+//! Values in different tables that contradict each other.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use super::listener::{Application, ListenerConfig};
 use super::nodes::NodeAddress;
 use super::trunk::{Protocol, TrunkAddress};
 
-/// A part of the file that does not go with another one.
+/// A part of the file that contradicts another one.
 #[derive(Debug)]
 pub(super) struct Conflict {
     /// The part, such as `listener.0.kind`.
@@ -19,7 +19,7 @@ pub(super) struct Conflict {
 }
 
 impl Config {
-    /// What of it can't be together. `names_address`: whether the file has a `trunk.address`.
+    /// The parts of it that contradict each other. `names_address`: whether the file has a `trunk.address`.
     pub(super) fn conflicts(&self, names_address: bool) -> Vec<Conflict> {
         let mut conflicts = self.conflicts_of_nodes(names_address);
         conflicts.extend(self.conflicts_of_listeners());
@@ -110,7 +110,7 @@ impl Config {
         conflicts
     }
 
-    /// Whether a listener before this one has its address. Port 0 is another one each time.
+    /// Whether an earlier listener has this one's address. Port 0 is a new port each time.
     fn is_taken(&self, place: usize, address: SocketAddr) -> bool {
         let mut before = self.listeners.iter().take(place);
         address.port() != 0 && before.any(|other| other.address == address)

@@ -1,5 +1,5 @@
-//! The tables of a file, whose parts know where they stand, and from which a part that is wrong can be taken out, so that
-//! the rest can be read too.
+//! The tables of a file, whose parts know where they stand, and from which a part that is wrong can be taken out, so
+//! that the rest can be read too.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,7 +36,7 @@ struct Narrowest {
 }
 
 impl<'t> Document<'t> {
-    /// The tables of a text, and what of it is no TOML.
+    /// The tables of a text, and the errors where it is not TOML.
     pub(super) fn parse(text: &'t str) -> (Self, Vec<Error>) {
         let (root, errors) = DeTable::parse_recoverable(text);
         let document = Self {
@@ -52,13 +52,13 @@ impl<'t> Document<'t> {
         T::deserialize(Deserializer::from(self.root.clone()))
     }
 
-    /// Whether something was taken out of what stands under this key.
+    /// Whether a part under this key was taken out.
     pub(super) fn is_incomplete(&self, key: &str) -> bool {
         self.incomplete.iter().any(|incomplete| incomplete == key)
     }
 
-    /// Takes out the part that an error is about. Gives whether the error is one of the file: it is not if it is about a
-    /// table of which something is missing here. `None` if there is no such part.
+    /// Takes out the part that an error is about. Gives whether the error is one of the file: it is not if it is about
+    /// a table of which something is missing here. `None` if there is no such part.
     pub(super) fn take_out(&mut self, error: &Range<usize>) -> Option<bool> {
         let mut found = None;
         narrowest(self.root.get_ref(), error, &mut Vec::new(), &mut found);

@@ -1,4 +1,4 @@
-//! A file, read as far as it can be: all that is wrong with it, and all that is legal and unwise.
+//! A file, read as far as possible: everything that is wrong with it, and everything that is legal but unwise.
 
 use std::path::{Path, PathBuf};
 
@@ -17,13 +17,13 @@ impl Config {
     }
 }
 
-/// What there is to say of a file.
+/// The findings about a file.
 #[derive(Debug)]
 pub struct Reading {
     path: PathBuf,
     text: String,
     places: Places,
-    /// What the file says, without what is wrong in it; nothing if that can't be told apart.
+    /// The configuration without the parts that are wrong; none if these can't be told apart.
     config: Option<Config>,
     errors: Vec<ConfigError>,
 }
@@ -52,7 +52,7 @@ impl Reading {
         };
         starts.extend(errors.iter().map(wrong));
         let mut config = None;
-        // What is no TOML is read in some other way than it was meant.
+        // Text that is not TOML might be read in another way than it was meant.
         while is_toml && config.is_none() {
             let error = match document.read::<Config>() {
                 Ok(read) => {
@@ -75,7 +75,7 @@ impl Reading {
             config.names_listeners = places.has("listener");
             let conflicts = config.conflicts(places.has("trunk.address"));
             for conflict in conflicts {
-                // What is wrong already may be why.
+                // An error that is known already may be the cause.
                 if !conflict.tables.iter().any(|it| document.is_incomplete(it)) {
                     starts.push((places.of(&conflict.part), conflict.message));
                 }
@@ -99,13 +99,13 @@ impl Reading {
         &self.errors
     }
 
-    /// What it says, without what is wrong in it.
+    /// The configuration without the parts that are wrong.
     #[must_use]
     pub const fn config(&self) -> Option<&Config> {
         self.config.as_ref()
     }
 
-    /// What is legal and unwise.
+    /// What is legal but unwise.
     #[must_use]
     pub fn warnings(&self) -> Vec<ConfigError> {
         let warnings = self.config.iter().flat_map(advice::of);
@@ -114,13 +114,13 @@ impl Reading {
             .collect()
     }
 
-    /// What there is to say of a part of it, such as `certificate.0.key`, with its place.
+    /// A finding about a part of it, such as `certificate.0.key`, with its place.
     #[must_use]
     pub fn at(&self, part: &str, message: &str) -> ConfigError {
         ConfigError::at(&self.path, &self.text, self.places.of(part), message)
     }
 
-    /// What it says.
+    /// The configuration.
     ///
     /// # Errors
     /// [`ConfigError`] if anything is wrong with it.

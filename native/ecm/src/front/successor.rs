@@ -1,5 +1,5 @@
-//! The program that replaces this one connects here, and hands on BOSH requests for the sessions that are still at this
-//! one: clients come to the new one with them as soon as it accepts.
+//! Where the program that replaces this one connects, to hand on BOSH requests for sessions that are still here:
+//! clients come to the new program with them as soon as it accepts.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ pub struct SuccessorListener {
 }
 
 impl SuccessorListener {
-    /// Binds it. `None` if that can't be, which is no reason not to serve.
+    /// Binds the socket. `None` if that fails, which is no reason not to serve.
     pub fn bind(context: Arc<Context>) -> Option<Self> {
         match UnixListener::bind(hand_over_address(getpid())) {
             Ok(listener) => Some(Self { listener, context }),
@@ -52,7 +52,7 @@ impl SuccessorListener {
     }
 }
 
-/// Who says whose requests it hands on has to be the same user, or root.
+/// The peer names the clients whose requests it hands on, so it must be the same user, or root.
 fn is_trusted(stream: &UnixStream) -> io::Result<bool> {
     let user = stream.peer_cred()?.uid();
     Ok(user == 0 || user == geteuid().as_raw())
