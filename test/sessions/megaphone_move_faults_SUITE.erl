@@ -369,7 +369,7 @@ the_nodes_lose_each_other_and_the_stream_ends(Config) ->
 the_nodes_lose_each_other_and_nobody_says_go(Config) ->
     #{client := Alice, new := {B, Taker} = New, stream := Stream} = lone(Config),
     ok = megaphone_test_cluster:call(B, megaphone_test_probe, time_out, [Taker]),
-    ?assertEqual(<<"the old session can't be heard, and the ECM does not say go">>,
+    ?assertEqual(<<"the old session can't be reached, and the ECM has not said go">>,
                  megaphone_test_move:await_refused(Stream)),
     ok = megaphone_test_cluster:await_gone(New),
     ?assertEqual([], megaphone_test_cluster:processes(B, Alice)).
