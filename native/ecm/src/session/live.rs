@@ -196,10 +196,7 @@ impl Session {
         if let Some(moving) = &mut self.moving {
             moving.advance(&mut self.channel, self.max_document);
             if moving.is_done() {
-                if moving.has_moved() {
-                    // In its new trunk it has not tried.
-                    self.tried = 0;
-                }
+                self.tried = moving.tried();
                 self.moving = None;
             }
         }

@@ -171,6 +171,20 @@ async fn ejabberd_may_let_it_stay() {
     assert_eq!(scene.begin(), Moved::No);
 }
 
+/// A move may take longer than a round: its client is not to wait again at once.
+#[tokio::test]
+async fn one_that_could_not_move_waits_for_the_round_after_that() {
+    let mut scene = Scene::start();
+    let leaving = scene.old.is_left();
+    assert_eq!(scene.begin(), Moved::Yes);
+    leaving.next_round();
+    scene.old.say(scene.id, &Control::Stays("not now"));
+    scene.nothing();
+    assert_eq!(scene.begin(), Moved::No);
+    leaving.next_round();
+    assert_eq!(scene.begin(), Moved::Yes);
+}
+
 #[tokio::test]
 async fn a_token_that_has_no_place_is_given_up() {
     let mut scene = Scene::start();

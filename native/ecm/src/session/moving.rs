@@ -44,6 +44,8 @@ pub struct Moving {
     patience: Pin<Box<Sleep>>,
     /// What it has come to, or comes to unless it moves.
     result: MoveResult,
+    /// The round in which it could not move; 0 until then.
+    tried: u8,
     /// The documents that the client gets next: a client that takes nothing, as one of BOSH between two requests,
     /// holds nothing up. They are no more than its window.
     front: VecDeque<Front>,
@@ -106,6 +108,7 @@ impl Moving {
             began: Instant::now(),
             patience: Box::pin(sleep(PATIENCE)),
             result: MoveResult::Stayed,
+            tried: 0,
             front: VecDeque::new(),
             old: None,
             new: None,
@@ -123,9 +126,10 @@ impl Moving {
         self.stage != MoveStage::Over
     }
 
-    /// Whether the session has moved, once nothing is left of it.
-    pub fn has_moved(&self) -> bool {
-        self.result == MoveResult::Moved
+    /// The last round of its trunk in which the session has tried, once nothing is left of the move. In a new trunk it
+    /// has not.
+    pub const fn tried(&self) -> u8 {
+        self.tried
     }
 
     /// Whether nothing is left of it.
@@ -348,11 +352,14 @@ impl Moving {
         self.result = result;
         self.new = None;
         MOVES.of(result).add(1);
-        if let Some(passage) = self.passage.take()
-            && result == MoveResult::Moved
-        {
-            MOVE_TIMES.observe(self.began.elapsed());
-            passage.moved();
+        if let Some(passage) = self.passage.take() {
+            if result == MoveResult::Moved {
+                MOVE_TIMES.observe(self.began.elapsed());
+                passage.moved();
+            } else {
+                // Others may have had another turn meanwhile. Its client has waited long enough for now.
+                self.tried = passage.round();
+            }
         }
         tracing::debug!(id = %channel.connection, "a session's move is over: {result:?}");
         channel.connection.wake();

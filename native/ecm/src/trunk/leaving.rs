@@ -142,6 +142,11 @@ impl Passage {
         self.leaving.goal
     }
 
+    /// The round that it is now. A session that takes long may have begun to move in an earlier one.
+    pub fn round(&self) -> u8 {
+        self.leaving.state.lock().round
+    }
+
     /// The session has a connection in another trunk.
     pub fn arrived(&mut self) {
         if !std::mem::replace(&mut self.has_arrived, true) {

@@ -67,10 +67,11 @@ impl Ejabberd {
     }
 
     /// Its trunk's sessions are to leave.
-    pub fn is_left(&self) {
+    pub fn is_left(&self) -> Arc<Leaving> {
         let places = Arc::new(tokio::sync::Semaphore::new(10));
         let leaving = Arc::new(Leaving::new(&places, Goal::Anywhere, u64::MAX, 1));
         self.link.set_leaving(Some(&leaving));
+        leaving
     }
 
     /// It takes no more connections.
