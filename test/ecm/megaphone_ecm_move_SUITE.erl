@@ -5,7 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([to_another_trunk_of_the_node/1, to_another_node/1, to_a_node_that_came_back/1, from_a_node_in_maintenance/1,
+-export([to_another_trunk_of_the_node/1, to_a_listener_that_was_reloaded/1, to_another_node/1, to_a_node_that_came_back/1, from_a_node_in_maintenance/1,
          between_two_requests/1]).
 
 %% How many messages each client gets, and after how many its node is told to drain.
@@ -17,7 +17,7 @@ suite() ->
     [{timetrap, {minutes, 2}}].
 
 all() ->
-    [to_another_trunk_of_the_node, to_another_node, to_a_node_that_came_back, from_a_node_in_maintenance,
+    [to_another_trunk_of_the_node, to_a_listener_that_was_reloaded, to_another_node, to_a_node_that_came_back, from_a_node_in_maintenance,
      between_two_requests].
 
 init_per_testcase(Case, Config) ->
@@ -52,6 +52,17 @@ to_another_trunk_of_the_node(Config) ->
     Clients = while_they_leave(Config, fun() -> ok = megaphone_test_cluster:call(A, megaphone_drain, begin_all, []) end),
     Nodes = lists:usort([node_of(B, Client) || Client <- Clients]),
     ?assertEqual(lists:sort([megaphone_test_cluster:node_of(Member) || Member <- [A, B]]), Nodes).
+
+%% Confirms it where the node's configuration is reloaded, with another option of the listener; and that the trunk which
+%% the old one had accepted ends then.
+to_a_listener_that_was_reloaded(Config) ->
+    [A, B] = proplists:get_value(members, Config),
+    Trunks = fun() -> [Reader || #{reader := Reader} <- megaphone_test_cluster:call(A, megaphone_nif, trunks, [])] end,
+    [Old] = Trunks(),
+    Clients = while_they_leave(Config, fun() -> megaphone_test_cluster:reload(A, "    hibernate_after: 1\n") end),
+    Nodes = lists:usort([node_of(B, Client) || Client <- Clients]),
+    ?assertEqual(lists:sort([megaphone_test_cluster:node_of(Member) || Member <- [A, B]]), Nodes),
+    true = megaphone_test_wait:until("the old trunk to end", fun() -> not lists:member(Old, Trunks()) end).
 
 %% Confirms it where the node takes nobody any more, as when it is about to stop.
 to_another_node(Config) ->

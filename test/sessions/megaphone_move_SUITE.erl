@@ -11,7 +11,8 @@
          a_room_keeps_its_occupant/1, pings_come_from_the_new_node/1, the_new_listeners_shaper_counts/1,
          a_session_that_sleeps/1, many_times_under_senders/1, many_at_once/1, a_client_that_reads_slowly/1,
          a_move_right_after_another/1, a_newer_login_wins/1, a_client_that_leaves/1, before_the_login/1,
-         a_listener_that_is_reloaded/1, a_node_that_is_to_drain/1, a_node_that_stops/1]).
+         a_listener_that_is_reloaded/1, a_node_that_is_to_drain/1, a_node_that_stops/1,
+         a_node_with_little_time/1]).
 
 -define(TIMEOUT, 10_000).
 
@@ -25,14 +26,14 @@ all() ->
      a_room_keeps_its_occupant, pings_come_from_the_new_node, the_new_listeners_shaper_counts,
      a_session_that_sleeps, many_times_under_senders, many_at_once, a_client_that_reads_slowly,
      a_move_right_after_another, a_newer_login_wins, a_client_that_leaves, before_the_login,
-     a_listener_that_is_reloaded, a_node_that_is_to_drain, a_node_that_stops].
+     a_listener_that_is_reloaded, a_node_that_is_to_drain, a_node_that_stops, a_node_with_little_time].
 
 %% The first node has sessions that sleep soon, and the third keeps what waits for acknowledgements in files.
 init_per_suite(Config) ->
     Members = megaphone_test_cluster:start(
                 filename:join([proplists:get_value(priv_dir, Config), ?MODULE, "cluster"]),
                 [#{options => "    hibernate_after: 1\n"},
-                 #{options => "    c2s:\n      shaper: slow\n"},
+                 #{options => "    c2s:\n      shaper: slow\n    drain_timeout: 1\n"},
                  #{top => "queue_type: file\n"}],
                 #{top => "anonymous_protocol: login_anon\n"
                          "shaper:\n"
@@ -435,6 +436,19 @@ a_node_that_stops(Config) ->
     ok = megaphone_test_ejabberd:await_halt(Stop),
     _ = megaphone_test_xmpp:chat(Moved, Bob1, 3),
     ok = megaphone_test_ejabberd:restart(megaphone_test_cluster:ejabberd(C)),
+    megaphone_test_cluster:await_members(A, 3).
+
+%% Confirms that a node which stops gives its sessions no more time to move than `drain_timeout' says: those of another
+%% one, which stops at the same time and has more, are told later.
+a_node_with_little_time(Config) ->
+    [A, B, C] = members(Config),
+    [OnB, OnC] = [megaphone_test_move:state(login(Member, <<"alice">>)) || Member <- [B, C]],
+    Stops = [megaphone_test_ejabberd:start_halt(megaphone_test_cluster:ejabberd(Member)) || Member <- [C, B]],
+    ?assertEqual({<<"reset">>, closed}, megaphone_test_session:stream_end(OnB)),
+    ?assertEqual({error, timeout}, megaphone_test_yamux:peek(megaphone_test_session:stream(OnC), 1, 0)),
+    ?assertEqual({<<"reset">>, closed}, megaphone_test_session:stream_end(OnC)),
+    [ok = megaphone_test_ejabberd:await_halt(Stop) || Stop <- Stops],
+    [ok = megaphone_test_ejabberd:restart(megaphone_test_cluster:ejabberd(Member)) || Member <- [B, C]],
     megaphone_test_cluster:await_members(A, 3).
 
 %% What the cases share.
