@@ -1,5 +1,5 @@
-%% Sessions move where ejabberd keeps its table of sessions in a database (`sm_db_type'): a real Redis. The cases are
-%% those of megaphone_move_SUITE to which the table matters, and what databases have of their own.
+%% Sessions move where ejabberd keeps its table of sessions in a database (`sm_db_type'): a real Redis or PostgreSQL. The
+%% cases are those of megaphone_move_SUITE to which the table matters, and what databases have of their own.
 -module(megaphone_move_databases_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -12,12 +12,12 @@ suite() ->
     [{timetrap, {minutes, 3}}].
 
 all() ->
-    [{group, redis}].
+    [{group, redis}, {group, postgresql}].
 
 groups() ->
     [{Group, [a_session_goes_on_at_another_node, within_one_node, with_stream_management, what_the_row_says,
               many_times_under_senders, a_newer_login_wins, a_session_that_stays, a_node_that_restarts]}
-     || Group <- [redis]].
+     || Group <- [redis, postgresql]].
 
 init_per_suite(Config) ->
     Config.
@@ -44,7 +44,49 @@ init_per_group(redis, Config) ->
             start(Dir, ["sm_db_type: redis\n"
                         "redis_server: \"127.0.0.1\"\n"
                         "redis_port: ", integer_to_list(Port), "\n"], [{database, Redis} | Config])
+    end;
+
+init_per_group(postgresql, Config) ->
+    case {filelib:wildcard("/usr/lib/postgresql/*/bin"), code:which(pgsql),
+          filelib:wildcard("/usr/share/ejabberd*/sql/pg.sql")
+              ++ filelib:wildcard("/usr/lib/*/ejabberd*/priv/sql/pg.sql")} of
+        {[], _, _} ->
+            {skip, "there is no PostgreSQL here (Debian: postgresql)"};
+        {_, non_existing, _} ->
+            {skip, "there is no client of PostgreSQL for Erlang here (Debian: erlang-p1-pgsql)"};
+        {_, _, []} ->
+            {skip, "this ejabberd has no schema for PostgreSQL"};
+        {Folders, _, [Schema | _]} ->
+            start_postgresql(lists:last(Folders), Schema, Config)
     end.
+
+%% It does not run as root, and may not look into the tests' folder.
+start_postgresql(Folder, Schema, Config) ->
+    Port = integer_to_list(megaphone_test_port:free()),
+    Data = "/tmp/megaphone-postgresql-" ++ os:getpid(),
+    Dir = filename:join([proplists:get_value(priv_dir, Config), ?MODULE, postgresql]),
+    Log = #{log => filename:join(Dir, "postgresql.log"), cd => "/tmp"},
+    ok = filelib:ensure_dir(filename:join(Dir, ".")),
+    Run = fun(Program) -> ["-u", "postgres", "--", filename:join(Folder, Program)] end,
+    {0, _} = megaphone_test_program:run("/sbin/runuser", Run("initdb") ++ ["-D", Data, "-A", "trust", "-U", "postgres", "-N"],
+                                        Log),
+    {ok, Postgresql} = megaphone_test_program:start("/sbin/runuser", Run("postgres")
+                                                    ++ ["-D", Data, "-p", Port, "-h", "127.0.0.1", "-k", Data], Log),
+    megaphone_test_wait:until("PostgreSQL to take connections",
+                              fun() -> binary:match(megaphone_test_program:output(Postgresql), <<"ready to accept">>)
+                                           =/= nomatch end),
+    {0, _} = megaphone_test_program:run("/sbin/runuser", Run("createdb")
+                                        ++ ["-h", "127.0.0.1", "-p", Port, "-U", "postgres", "ejabberd"], Log),
+    {0, _} = megaphone_test_program:run(filename:join(Folder, "psql"),
+                                        ["-h", "127.0.0.1", "-p", Port, "-U", "postgres", "-q", "-f", Schema, "ejabberd"], Log),
+    start(Dir, ["sm_db_type: sql\n"
+                "sql_type: pgsql\n"
+                "sql_server: \"127.0.0.1\"\n"
+                "sql_port: ", Port, "\n"
+                "sql_database: ejabberd\n"
+                "sql_username: postgres\n"
+                "sql_password: none\n"
+                "sql_pool_size: 3\n"], [{database, Postgresql}, {data, Data} | Config]).
 
 start(Dir, Top, Config) ->
     Members = megaphone_test_cluster:start(filename:join(Dir, "cluster"), [#{}, #{}, #{}],
@@ -56,7 +98,11 @@ start(Dir, Top, Config) ->
 
 end_per_group(_Group, Config) ->
     ok = megaphone_test_cluster:stop(members(Config)),
-    megaphone_test_program:kill(proplists:get_value(database, Config)).
+    ok = megaphone_test_program:kill(proplists:get_value(database, Config)),
+    case proplists:get_value(data, Config) of
+        undefined -> ok;
+        Data -> file:del_dir_r(Data)
+    end.
 
 a_session_goes_on_at_another_node(Config) -> megaphone_move_SUITE:?FUNCTION_NAME(Config).
 within_one_node(Config) -> megaphone_move_SUITE:?FUNCTION_NAME(Config).
@@ -74,7 +120,7 @@ a_session_that_stays(Config) ->
     {Token, Parked} = megaphone_test_move:await_token(megaphone_test_move:mark(Alice)),
     Held = megaphone_test_cluster:suspend({A, Old}),
     Before = megaphone_test_cluster:call(B, megaphone_test_probe, sessions, []),
-    Stream = megaphone_test_move:take(megaphone_test_cluster:connect(B), megaphone_test_session:header(), Token),
+    _ = megaphone_test_move:take(megaphone_test_cluster:connect(B), megaphone_test_session:header(), Token),
     [Taker] = megaphone_test_wait:until("a new session",
                                         fun() ->
                                                 case megaphone_test_cluster:call(B, megaphone_test_probe, sessions, []) of
@@ -82,12 +128,11 @@ a_session_that_stays(Config) ->
                                                     Sessions -> Sessions -- Before
                                                 end
                                         end),
-    TakerHeld = megaphone_test_cluster:suspend({B, Taker}),
+    _ = megaphone_test_cluster:suspend({B, Taker}),
     ok = megaphone_test_cluster:resume(Held),
     true = megaphone_test_wait:until("the session to be lent",
                                      fun() -> megaphone_test_cluster:processes(C, Alice) =:= [Taker] end),
-    ok = megaphone_test_yamux:reset(Stream),
-    ok = megaphone_test_cluster:resume(TakerHeld),
+    true = megaphone_test_cluster:call(B, erlang, exit, [Taker, kill]),
     {_, Stayed} = megaphone_test_move:await_stays(Parked),
     [?assertEqual(Old, megaphone_test_cluster:process(Member, Stayed)) || Member <- members(Config)],
     {Chatted, _} = megaphone_test_xmpp:chat(Stayed, Bob, 3),
