@@ -318,3 +318,20 @@ fn a_program_speaks_lines_of_json() {
             .starts_with("{\"version\":1,\"nodes\":[{\"name\":\"a\"")
     );
 }
+
+#[test]
+fn leave_returns_when_the_program_has_ended() {
+    let (a, b, mut ecm, socket) = two_with("[limits]\nclose_spread = \"640ms\"\n");
+    let nodes = std::thread::spawn(move || {
+        ecm.wait_for_log("leaving: clients are disconnected over the next 640ms");
+        drop((a, b));
+        ecm
+    });
+    let text = ok(&socket, &["leave"]);
+    assert_eq!(
+        text,
+        "the clients are let go over close_spread, and then the program ends\n"
+    );
+    assert!(!socket.exists());
+    assert!(nodes.join().unwrap().wait_for_exit().success());
+}

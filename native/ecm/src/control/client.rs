@@ -15,6 +15,9 @@ use crate::config::{Config, ConfigError, INSTALLED};
 /// How long the program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often to look whether the program has ended.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// A command, and where to send it.
 #[derive(Debug, Args)]
 pub struct Ctl {
@@ -50,13 +53,26 @@ enum CtlError {
 
 /// Runs a command. `config` is the file that --config names.
 pub fn run(ctl: Ctl, config: Option<&Path>) -> ExitCode {
-    let json = ctl.json;
-    match say(ctl, config) {
-        Ok(response) => print(&response, json),
+    let said = socket(&ctl, config).and_then(|path| Ok((say(&path, &ctl.command)?, path)));
+    match said {
+        Ok((response, path)) => {
+            let status = print(&response, ctl.json);
+            if ctl.command == Command::Leave && matches!(response.answer, Answer::Done(_)) {
+                await_end(&path);
+            }
+            status
+        }
         Err(error) => {
             eprintln!("megaphone-ecm ctl: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Waits until no program takes commands there any more.
+fn await_end(path: &Path) {
+    while UnixStream::connect(path).is_ok() {
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -80,20 +96,27 @@ fn print(response: &Response, json: bool) -> ExitCode {
     }
 }
 
-fn say(ctl: Ctl, config: Option<&Path>) -> Result<Response, CtlError> {
-    let path = match ctl.socket {
-        Some(path) => path,
-        None => configured(config.unwrap_or(Path::new(INSTALLED)))?,
-    };
-    let stream = UnixStream::connect(&path).map_err(|source| CtlError::Connect {
-        path: path.clone(),
+fn socket(ctl: &Ctl, config: Option<&Path>) -> Result<PathBuf, CtlError> {
+    match &ctl.socket {
+        Some(path) => Ok(path.clone()),
+        None => configured(config.unwrap_or(Path::new(INSTALLED))),
+    }
+}
+
+fn say(path: &Path, command: &Command) -> Result<Response, CtlError> {
+    let path = || path.to_owned();
+    let stream = UnixStream::connect(path()).map_err(|source| CtlError::Connect {
+        path: path(),
         source,
     })?;
-    let line = exchange(stream, ctl.command).map_err(|source| CtlError::NoAnswer {
-        path: path.clone(),
+    let line = exchange(stream, command.clone()).map_err(|source| CtlError::NoAnswer {
+        path: path(),
         source,
     })?;
-    serde_json::from_str(&line).map_err(|source| CtlError::Unknown { path, source })
+    serde_json::from_str(&line).map_err(|source| CtlError::Unknown {
+        path: path(),
+        source,
+    })
 }
 
 fn configured(file: &Path) -> Result<PathBuf, CtlError> {

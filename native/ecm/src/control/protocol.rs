@@ -44,6 +44,8 @@ pub enum Command {
     Sessions,
     /// Read the configuration again, as SIGHUP does.
     Reload,
+    /// Let the clients go over close_spread and then end, as SIGUSR1 does; waits for that.
+    Leave,
 }
 
 /// A line from the program.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use megaphone_trunk::proxy::Transport;
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -90,6 +91,7 @@ impl Serve {
             Command::Rebalance => self.rebalance(),
             Command::Sessions => Answer::Sessions(sessions()),
             Command::Reload => self.reload().await,
+            Command::Leave => leave(),
         }
     }
 
@@ -140,6 +142,15 @@ impl Serve {
             Ok(Err(error)) => Answer::Error(format!("the configuration is not reloaded: {error}")),
             Err(_) => Answer::Error("the program is ending".to_owned()),
         }
+    }
+}
+
+fn leave() -> Answer {
+    match kill_process(getpid(), Signal::USR1) {
+        Ok(()) => Answer::Done(
+            "the clients are let go over close_spread, and then the program ends".to_owned(),
+        ),
+        Err(error) => Answer::Error(format!("the program can't signal itself: {error}")),
     }
 }
 
