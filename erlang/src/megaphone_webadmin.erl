@@ -112,21 +112,21 @@ form(Name, Label, Class) ->
          tag(<<"input">>, [{<<"type">>, <<"submit">>}, {<<"name">>, Name}, {<<"value">>, Label}, {<<"class">>, Class}],
              [])]).
 
-%% Buttons as commands of ejabberd's.
+%% Buttons as commands of ejabberd's. What came of the close of a trunk shows by the trunk being gone: there is no
+%% room for more.
 
 commands(Node, #{trunks := Trunks}, Request) ->
-    maps:from_list([{node, [command(Node, megaphone_drain, Request, [], [{style, danger}]),
-                            command(Node, megaphone_undrain, Request, [], [])]}
+    maps:from_list([{node, [command(Node, megaphone_drain, Request, [], [{only, without_presentation}, {style, danger}]),
+                            command(Node, megaphone_undrain, Request, [], [{only, without_presentation}])]}
                     | [{Number, command(Node, megaphone_close_trunk, Request,
                                         [{<<"trunk">>, integer_to_binary(Number)}],
-                                        [{style, danger}, {input_name_append, [Number]}])}
+                                        [{only, button}, {style, danger}, {input_name_append, [Number]}])}
                        || #{number := Number} <- Trunks]]);
 commands(_Node, _Unknown, _Request) ->
     ?NO_BUTTONS.
 
 command(Node, Name, Request, Arguments, Options) ->
-    case megaphone_ejabberd_admin:make_command(Node, Name, Request, Arguments,
-                                               [{only, without_presentation} | Options]) of
+    case megaphone_ejabberd_admin:make_command(Node, Name, Request, Arguments, Options) of
         {badrpc, _} -> {xmlcdata, <<"">>};
         Element -> Element
     end.
