@@ -24,7 +24,7 @@ application := $(DESTDIR)$(PREFIX)/lib/erlang/lib/megaphone-$(version)
 built_application := _build/default/lib/megaphone
 clients := test/clients
 
-.PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian lint lint-rust \
+.PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian test-packages lint lint-rust \
 	lint-erlang lint-python lint-docs docs bench bench-full million fleet bench-nif bench-flow bench-sessions \
 	install install-ejabberd install-ecm built contrib deb deps-deb clean
 
@@ -36,6 +36,8 @@ help:
 	@echo 'make test       all tests'
 	@echo 'make test-debian SUITE=trixie  all tests in a chroot of another Debian: trixie, trixie-backports'
 	@echo '                (with its newer ejabberd) or forky; as root'
+	@echo 'make test-packages SUITE=bookworm  builds the packages in a chroot of Debian 12 (trixie: 13) and installs, upgrades'
+	@echo '                and removes them beside its ejabberd; as root'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck, py_compile, and whether the documents are current'
 	@echo 'make docs       writes the tables of options in doc/operating.md, and the manual pages in doc/man'
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins;'
@@ -146,6 +148,10 @@ test-erlang: test-clients
 # SUITE: another Debian: trixie, trixie-backports or forky. Each run begins with a bare system.
 test-debian:
 	@bash test/debian/chroot.sh "$(SUITE)" make test
+
+# SUITE: bookworm or trixie. Builds the packages there, and installs, upgrades and removes them beside its ejabberd.
+test-packages:
+	@bash test/debian/chroot.sh "$(SUITE)" bash test/debian/packages.sh
 
 lint: deps lint-rust lint-erlang lint-python lint-docs
 
