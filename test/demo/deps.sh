@@ -37,7 +37,7 @@ missing_packages() {
         command -v python3 >/dev/null || echo python3
     fi
     if [ "$1" = deb ]; then
-        for package in debhelper dpkg-dev lintian; do
+        for package in build-essential debhelper lintian; do
             installed "$package" || echo "$package"
         done
     fi
