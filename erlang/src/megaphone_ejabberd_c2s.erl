@@ -16,7 +16,7 @@
 -export([process_options/1, http_options/1, accept/1, shut_down/1]).
 -export([new/3, accepted/1, takes_certificates/1, knows_bindings/0, open/2, event/2, starttls/2, resume/3, reopen/1,
          lost/3, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
--export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, security/1, host/1]).
+-export([timeout/1, has_logged_in/1, forget_login/1, has_stream_management/1, resumed_by/1, security/1, host/1]).
 -export([place/1, may_move/1, registration/1, lend/1, start_timers/2, release/1, merge/3]).
 -export([shared_keys/0, keys/1]).
 
@@ -33,6 +33,9 @@
 %% By what ejabberd knows a session: its id, its host, and the user as the client has it.
 -type registration() :: {megaphone_ejabberd_sm:sid(), Host :: binary(),
                          {User :: binary(), Server :: binary(), Resource :: binary()}}.
+
+%% A key of our own in the state.
+-define(RESUMED_BY, megaphone_resumed_by).
 
 -define(NS_TLS, <<"urn:ietf:params:xml:ns:xmpp-tls">>).
 -define(NS_MGMT_2, <<"urn:xmpp:sm:2">>).
@@ -216,10 +219,15 @@ lost(closed, Socket, State) ->
 lost(Reason, Socket, State) ->
     xmpp_stream_in:handle_info({tcp_error, Socket, Reason}, State).
 
-%% @doc p1_server's callback.
+%% @doc p1_server's callback. If another process has resumed the session, it is known from then on.
 -spec handle_call(term(), {pid(), term()}, state()) -> result().
-handle_call(Call, From, State) ->
-    xmpp_stream_in:handle_call(Call, From, State).
+handle_call(Call, {Caller, _} = From, State) ->
+    case xmpp_stream_in:handle_call(Call, From, State) of
+        {noreply, #{mgmt_state := resumed} = Resumed, Timeout} when not is_map_key(?RESUMED_BY, Resumed) ->
+            {noreply, Resumed#{?RESUMED_BY => Caller}, Timeout};
+        Result ->
+            Result
+    end.
 
 %% @doc p1_server's callback.
 -spec handle_cast(term(), state()) -> result().
@@ -277,6 +285,11 @@ forget_login(State) ->
 -spec has_stream_management(state()) -> boolean().
 has_stream_management(#{mgmt_state := State}) -> State =/= inactive;
 has_stream_management(_) -> false.
+
+%% @doc The process that has resumed the session of this state, if one has.
+-spec resumed_by(state()) -> {ok, pid()} | none.
+resumed_by(#{?RESUMED_BY := Process}) -> {ok, Process};
+resumed_by(_) -> none.
 
 %% @doc What differs between the states of clients with TLS and of those without.
 -spec security(state()) -> map().

@@ -4,7 +4,7 @@
 %%% Read in ejabberd 23.01, 24.12 and 26.07, and the same in all of them where nothing else is said.
 -module(megaphone_ejabberd_sm).
 
--export([find_row/1, row_of/3, replace_row/2, settle/1, session_came/2, session_left/2, end_session/2]).
+-export([find_row/1, row_of/3, replace_row/2, settle/1, resumed/2, session_came/2, session_left/2, end_session/2]).
 
 -export_type([row/0, sid/0, place/0, look/0]).
 
@@ -125,6 +125,38 @@ settle(#session{sid = Sid, us = {_, Host}}) ->
     case backend(Host) =:= ejabberd_sm_mnesia andalso mnesia:dirty_read(session, Sid) of
         [] -> mnesia:dirty_delete(session, Sid);
         _ -> ok
+    end.
+
+%% @doc The session has been resumed by this process, and the caller is about to delete the row that it had. mnesia
+%% does not wait for the other nodes: one that heard of that before it heard of the new row would find no session, and
+%% answer a message with an error. So the caller writes the new row as well, which reaches each node before its delete.
+-spec resumed(pid(), megaphone_ejabberd_c2s:registration()) -> ok.
+resumed(Process, {_, Host, {User, _, _}}) ->
+    Find = fun() -> row_at_its_node(Process, jid:nodeprep(User), Host) end,
+    case backend(Host) =:= ejabberd_sm_mnesia andalso Find() of
+        #session{sid = Sid} = Row ->
+            ok = mnesia:dirty_write(Row),
+            %% It may have ended meanwhile.
+            case Find() of
+                none -> mnesia:dirty_delete(session, Sid);
+                _ -> ok
+            end;
+        _ ->
+            ok
+    end.
+
+row_at_its_node(Process, User, Host) ->
+    try erpc:call(node(Process), ejabberd_sm_mnesia, get_sessions, [User, Host], ?TIMEOUT) of
+        {ok, Rows} ->
+            case [Row || #session{sid = {_, Its}} = Row <- Rows, Its =:= Process] of
+                [Row | _] -> Row;
+                [] -> none
+            end;
+        _ ->
+            none
+    catch
+        %% Its node is gone, or does not answer.
+        _:_ -> none
     end.
 
 %% @doc Runs the hook that ejabberd_sm:open_session/6 runs at this node, which mod_ping and the counters of sessions go

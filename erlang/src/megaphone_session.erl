@@ -15,10 +15,17 @@
 -type state() :: session()
                | {lent, megaphone_move_give:lent(), session()}
                | {gone, megaphone_move_give:gone()}
+               %% Another process has resumed it.
+               | {resumed, pid()}
                | {taking, megaphone_move_take:taking(), session()}
                %% It was never here.
                | none.
 -type answer() :: {noreply, state(), timeout() | hibernate} | {stop, term(), state()}.
+
+%% How long a process whose session was resumed elsewhere passes on what is still sent to it (milliseconds), and that
+%% it is over.
+-define(LINGER, 5000).
+-define(LINGERED, {?MODULE, lingered}).
 
 %% What lives in a session is small and what it makes is garbage soon: there is no old generation
 %% worth its room.
@@ -65,6 +72,7 @@ handle_info(Info, State) ->
 -spec terminate(term(), state()) -> term().
 terminate(_Reason, none) -> ok;
 terminate(_Reason, {gone, _}) -> ok;
+terminate(_Reason, {resumed, _}) -> ok;
 terminate(_Reason, {taking, Taking, _}) -> megaphone_move_take:abandon(Taking);
 terminate(Reason, {lent, _, Session}) -> megaphone_session_live:terminate(Reason, Session);
 terminate(Reason, Session) -> megaphone_session_live:terminate(Reason, Session).
@@ -75,7 +83,7 @@ code_change(OldVersion, {Lent, Move, Session}, Extra) when Lent =:= lent; Lent =
         {ok, Changed} -> {ok, {Lent, Move, Changed}};
         Error -> Error
     end;
-code_change(_OldVersion, {gone, _} = State, _Extra) ->
+code_change(_OldVersion, {Ended, _} = State, _Extra) when Ended =:= gone; Ended =:= resumed ->
     {ok, State};
 code_change(OldVersion, Session, Extra) ->
     megaphone_session_live:code_change(OldVersion, Session, Extra).
@@ -90,6 +98,14 @@ handle(Message, {gone, Gone} = State) ->
         {wait, Left} -> {noreply, {gone, Left}, hibernate};
         done -> {stop, normal, State}
     end;
+%% What is for the user goes on; that the old session is to end, which is said more than once, does not.
+handle({route, _} = Message, {resumed, Process} = State) ->
+    Process ! Message,
+    {noreply, State, hibernate};
+handle(?LINGERED, {resumed, _} = State) ->
+    {stop, normal, State};
+handle(_Message, {resumed, _} = State) ->
+    {noreply, State, hibernate};
 handle({'$gen_cast', accept}, Session) ->
     case megaphone_session_live:accept(Session) of
         {takeover, Token, Accepted} -> take_over(Token, Accepted);
@@ -103,9 +119,24 @@ handle({megaphone_move, take, Request}, Session) ->
 handle({'$gen_call', From, Call}, Session) ->
     megaphone_session_live:handle_call(Call, From, Session);
 handle({'$gen_cast', Cast}, Session) ->
-    megaphone_session_live:handle_cast(Cast, Session);
+    ended(megaphone_session_live:handle_cast(Cast, Session));
 handle(Info, Session) ->
     megaphone_session_live:handle_info(Info, Session).
+
+%% A session that another process has resumed ends, and passes on for a while what is still sent to it.
+ended({stop, Reason, Session} = Stop) ->
+    Stream = megaphone_session_live:stream(Session),
+    case megaphone_ejabberd_c2s:resumed_by(Stream) of
+        {ok, Process} ->
+            ok = megaphone_ejabberd_sm:resumed(Process, megaphone_ejabberd_c2s:registration(Stream)),
+            _ = megaphone_session_live:terminate(Reason, Session),
+            _ = erlang:send_after(?LINGER, self(), ?LINGERED),
+            {noreply, {resumed, Process}, hibernate};
+        none ->
+            Stop
+    end;
+ended(Answer) ->
+    Answer.
 
 %% The session is lent.
 giving({wait, Lent}, Session) ->
