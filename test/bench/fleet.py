@@ -153,14 +153,14 @@ def _come_back(scene: Scene, result: Result, count: int, who: str) -> None:
     # It is noticed within a moment.
     time.sleep(1)
 
-    told = -1
+    told = 0.0
 
     def are_back() -> bool:
         nonlocal told
         missing = scene.clients.missing()
-        if missing != told:
+        if missing and time.monotonic() > told + 1:
+            told = time.monotonic()
             _say(f"{missing} of the clients that don't talk are not back yet")
-        told = missing
         return not missing
 
     _wait(f"the {who} are back", are_back, 2 * BACK)
