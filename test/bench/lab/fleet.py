@@ -14,6 +14,9 @@ from .lab import Lab, run
 from .program import LabError
 from .server import Entrances, Server
 
+_MOVES_AT_ONCE = 150
+"""Sessions that are on their way at once, of all ECMs: a client waits for as long as it takes to move so many."""
+
 _CONFIG = (
     """\
 [trunk]
@@ -25,6 +28,7 @@ slow_start = "{slow_start}s"
 ping_interval = "1s"
 ping_timeout = "2s"
 eject_min = "2s"
+moves_at_once = {moves}
 
 [limits]
 max_connections = 1000000
@@ -174,6 +178,7 @@ def _configs(lab: Lab, folder: Path, fleet: Fleet, count: int, slow_start: int) 
         text = _CONFIG.format(
             nodes=nodes,
             slow_start=slow_start,
+            moves=_MOVES_AT_ONCE // count,
             metrics=config.metrics,
             keys=keys,
             number=number,
