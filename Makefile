@@ -26,7 +26,7 @@ clients := test/clients
 
 .PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian test-packages lint lint-rust \
 	lint-erlang lint-python lint-docs docs bench bench-full million fleet bench-nif bench-flow bench-sessions \
-	install install-ejabberd install-ecm built contrib deb deps-deb clean
+	install install-ejabberd install-ecm built contrib deb deps-deb tarball clean
 
 help:
 	@echo 'make run        an ejabberd and an ECM of its own, with users to chat as (RUN_DIR, HTTP_PORT,'
@@ -54,6 +54,7 @@ help:
 	@echo 'make contrib    the folder for ejabberdctl module_install megaphone, in _build/contrib; CONTRIB=source leaves'
 	@echo '                the NIF to be built where it is installed'
 	@echo 'make deb        the packages ejabberd-mod-megaphone and megaphone-ecm for this Debian, in DEB_DIR'
+	@echo 'make tarball    archives of the ECM and of the application, the same bytes wherever they are built, in TARBALL_DIR'
 	@echo 'make deps       installs the Debian packages that are missing'
 	@echo 'make clean      removes what was built, and what make run left in _run'
 
@@ -251,6 +252,11 @@ contrib: build
 DEB_DIR ?= _build/packages
 deb: deps-deb
 	@bash packaging/deb.sh $(DEB_DIR)
+
+# The archives of the ECM and of the application; they are put into TARBALL_DIR.
+TARBALL_DIR ?= _build/archives
+tarball: deps-run
+	@bash packaging/tarball.sh $(TARBALL_DIR)
 
 deps-deb:
 	@sh test/demo/deps.sh deb
