@@ -32,6 +32,7 @@ mod slow_start;
 mod state;
 mod status;
 mod sweep;
+mod tempo;
 #[cfg(test)]
 pub mod testing;
 

@@ -71,6 +71,7 @@ impl Mover {
             departures,
             balancer,
         } = moves;
+        self.places.look(now);
         let nodes = self.roster.nodes();
         for node in nodes.iter() {
             for link in node.trunks().links() {

@@ -1,9 +1,11 @@
 //! Sessions that leave their trunk for another one: which may move now, and where they may go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// Sessions are to move to other trunks.
 #[derive(Debug)]
@@ -11,7 +13,25 @@ pub struct Leaving {
     goal: Goal,
     /// A permit for each session that may be on its way, in all trunks together.
     places: Arc<Semaphore>,
+    times: Arc<MoveTimes>,
     state: Mutex<State>,
+}
+
+/// How long moves took that have ended.
+#[derive(Debug, Default)]
+pub struct MoveTimes(Mutex<(u32, Duration)>);
+
+impl MoveTimes {
+    fn add(&self, time: Duration) {
+        let mut times = self.0.lock();
+        times.0 = times.0.saturating_add(1);
+        times.1 = times.1.saturating_add(time);
+    }
+
+    /// How many moves have ended since this was last asked, and the time that they took in all.
+    pub fn take(&self) -> (u32, Duration) {
+        std::mem::take(&mut self.0.lock())
+    }
 }
 
 /// Where sessions that leave may go.
@@ -48,6 +68,7 @@ pub struct OnTheirWay {
 #[derive(Debug)]
 pub struct Passage {
     leaving: Arc<Leaving>,
+    began: Instant,
     has_arrived: bool,
     has_moved: bool,
     _place: OwnedSemaphorePermit,
@@ -56,10 +77,17 @@ pub struct Passage {
 impl Leaving {
     /// `quota` sessions are to leave, as many at once as there are places. `round` is not 0, and differs from that of the
     /// last time, which sessions remember.
-    pub fn new(places: &Arc<Semaphore>, goal: Goal, quota: u64, round: u8) -> Self {
+    pub fn new(
+        places: &Arc<Semaphore>,
+        times: Arc<MoveTimes>,
+        goal: Goal,
+        quota: u64,
+        round: u8,
+    ) -> Self {
         Self {
             goal,
             places: Arc::clone(places),
+            times,
             state: Mutex::new(State {
                 round,
                 quota,
@@ -84,6 +112,7 @@ impl Leaving {
         *tried = state.round;
         Some(Passage {
             leaving: Arc::clone(self),
+            began: Instant::now(),
             has_arrived: false,
             has_moved: false,
             _place: place,
@@ -166,6 +195,7 @@ impl Drop for Passage {
         state.on_their_way.all -= 1;
         state.on_their_way.arrived -= u64::from(self.has_arrived);
         if self.has_moved {
+            self.leaving.times.add(self.began.elapsed());
             state.moved += 1;
             state.failed_in_a_row = 0;
         } else {
@@ -182,7 +212,13 @@ mod tests {
 
     fn leaving(places: usize, quota: u64) -> Arc<Leaving> {
         let places = Arc::new(Semaphore::new(places));
-        Arc::new(Leaving::new(&places, Goal::Anywhere, quota, 1))
+        Arc::new(Leaving::new(
+            &places,
+            Arc::default(),
+            Goal::Anywhere,
+            quota,
+            1,
+        ))
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use budget::OutputBudget;
 pub use capabilities::Capabilities;
 pub use connection::{Connection, Sent};
 pub use dial::{Dialler, Reader, Writer, prepare};
-pub use leaving::{Goal, Leaving, OnTheirWay, Passage};
+pub use leaving::{Goal, Leaving, MoveTimes, OnTheirWay, Passage};
 pub use link::Link;
 pub use lost::Lost;
 pub use mailbox::{Delivery, End, Unread};

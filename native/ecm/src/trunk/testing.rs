@@ -69,7 +69,13 @@ impl Ejabberd {
     /// Its trunk's sessions are to leave.
     pub fn is_left(&self) -> Arc<Leaving> {
         let places = Arc::new(tokio::sync::Semaphore::new(10));
-        let leaving = Arc::new(Leaving::new(&places, Goal::Anywhere, u64::MAX, 1));
+        let leaving = Arc::new(Leaving::new(
+            &places,
+            Arc::default(),
+            Goal::Anywhere,
+            u64::MAX,
+            1,
+        ));
         self.link.set_leaving(Some(&leaving));
         leaving
     }
