@@ -515,8 +515,12 @@ mod tests {
         let mut scene = Scene::start(&[("v", 400), ("v", 0)], rules());
         scene.look_twice().await;
         // They are let go at once, so all of them fail.
-        assert_eq!(scene.passages().len(), 200);
-        scene.look();
+        let mut tried = 0;
+        while scene.balancer.is_running() {
+            tried += scene.passages().len();
+            scene.look();
+        }
+        assert!((100..=200).contains(&tried), "{tried}");
         assert!(!scene.balancer.is_running());
         assert!(scene.passages().is_empty());
         scene.look_twice().await;

@@ -11,6 +11,9 @@
 //!   else, if the limit was reached limit × 1.1; × 2 until it was too high for the first time
 //!   at 8                           least follows the mean, even upwards
 //! ```
+//!
+//! After the limit was raised, logins that began before that say nothing of it: it is raised again once eight have ended
+//! that began after.
 
 use std::time::Duration;
 
@@ -42,6 +45,8 @@ pub struct Pace {
     is_new: bool,
     /// How long a login takes when only a few run, in seconds.
     least: Option<f64>,
+    /// When the limit was raised last.
+    raised: Option<Instant>,
     window: Window,
 }
 
@@ -49,6 +54,8 @@ pub struct Pace {
 struct Window {
     since: Option<Instant>,
     logins: u32,
+    /// Those that began after the limit was raised.
+    fresh: u32,
     seconds: f64,
     all_used: bool,
 }
@@ -61,6 +68,7 @@ impl Pace {
             limit: START as f64,
             is_new: true,
             least: None,
+            raised: None,
             window: Window::default(),
         };
         pace.set_at_once(at_once);
@@ -92,16 +100,25 @@ impl Pace {
         let since = *window.since.get_or_insert(now);
         window.logins += 1;
         window.seconds += time.as_secs_f64();
+        let is_fresh = |raised| now.saturating_duration_since(raised) >= time;
+        window.fresh += u32::from(self.raised.is_none_or(is_fresh));
         let is_over =
             window.logins >= WINDOW_LOGINS && now.saturating_duration_since(since) >= WINDOW;
         if !is_over {
             return false;
         }
         let mean = window.seconds / f64::from(window.logins);
-        let all_used = window.all_used;
-        *window = Window::default();
+        let (all_used, fresh) = (window.all_used, window.fresh);
+        let is_too_long = mean > PROMPT.max(TOLERANCE * self.least.unwrap_or(mean));
+        if !is_too_long && all_used && fresh < WINDOW_LOGINS {
+            return false;
+        }
         let before = self.limit();
+        self.window = Window::default();
         self.adapt(mean, all_used);
+        if self.limit() > before {
+            self.raised = Some(now);
+        }
         self.limit() != before
     }
 
@@ -148,13 +165,11 @@ mod tests {
         for _ in 0..windows {
             let limit = pace.limit() as f64;
             let took = time.mul_f64((limit / at_once).max(1.0));
-            pace.is_used_up();
+            *now += WINDOW.max(took);
             for _ in 0..WINDOW_LOGINS {
+                pace.is_used_up();
                 pace.took(took, *now);
             }
-            *now += WINDOW.max(took);
-            pace.is_used_up();
-            pace.took(took, *now);
         }
     }
 
@@ -179,7 +194,7 @@ mod tests {
     #[test]
     fn a_server_that_does_all_at_once_gets_all() {
         let (mut pace, mut now) = (Pace::new(200), Instant::now());
-        run(&mut pace, &mut now, 1e9, Duration::from_millis(300), 5);
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(300), 6);
         assert_eq!(pace.limit(), 200);
     }
 
@@ -201,6 +216,24 @@ mod tests {
         // Each takes long, however few there are.
         run(&mut pace, &mut now, 1e9, Duration::from_millis(500), 100);
         assert_eq!(pace.limit(), 200);
+    }
+
+    #[test]
+    fn it_is_not_raised_again_before_it_is_known_what_that_does() {
+        let (mut pace, mut now) = (Pace::new(200), Instant::now());
+        let time = Duration::from_millis(400);
+        let mut limits = Vec::new();
+        // A steady stream of logins that began 400 ms ago, each 10 ms after the other.
+        for _ in 0..100 {
+            now += Duration::from_millis(10);
+            pace.is_used_up();
+            pace.took(time, now);
+            limits.push(pace.limit());
+        }
+        assert_eq!(limits[15], 32);
+        // It was raised after 110 ms; the next eight that say something come 400 ms later.
+        assert_eq!(limits[45], 32);
+        assert_eq!(limits[65], 64);
     }
 
     #[test]
