@@ -10,7 +10,7 @@
 %% ejabberd's form of an error: what kind, a number, and a text.
 -type not_there() :: {error, not_exists, non_neg_integer(), Text :: string()}.
 %% What `restuple' says of a command that changes something.
--type done() :: {ok | not_exists | error, Text :: string()}.
+-type done() :: {ok, Text :: string()}.
 
 -define(NOT_THERE, 404).
 %% What {@link trunks/0} says of each.
@@ -178,7 +178,7 @@ undrain() ->
     {ok, "New trunks take sessions"}.
 
 %% @doc Closes a trunk.
--spec close_trunk(integer()) -> done().
+-spec close_trunk(integer()) -> done() | {not_exists, Text :: string()}.
 close_trunk(Number) ->
     case [Reader || #{number := N, reader := Reader} <- megaphone_nif:trunks(), N =:= Number] of
         [Reader] ->

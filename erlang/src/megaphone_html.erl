@@ -9,22 +9,22 @@
 -type cell() :: integer() | binary() | {lines, [binary()], [element()]}.
 
 %% @doc An element without attributes.
--spec tag(binary(), [element()]) -> element().
+-spec tag(binary(), [element()]) -> fxml:xmlel().
 tag(Name, Children) ->
     tag(Name, [], Children).
 
 %% @doc An element.
--spec tag(binary(), [{binary(), binary()}], [element()]) -> element().
+-spec tag(binary(), [{binary(), binary()}], [element()]) -> fxml:xmlel().
 tag(Name, Attributes, Children) ->
     {xmlel, Name, Attributes, Children}.
 
 %% @doc An element with text.
--spec text(binary(), iodata()) -> element().
+-spec text(binary(), iodata()) -> fxml:xmlel().
 text(Name, Text) ->
     tag(Name, [{xmlcdata, iolist_to_binary(Text)}]).
 
 %% @doc A table; without a head if the head is empty. A cell may have lines, and elements behind them.
--spec table([binary()], [[cell()]]) -> element().
+-spec table([binary()], [[cell()]]) -> fxml:xmlel().
 table(Head, Rows) ->
     tag(<<"table">>,
         [tag(<<"thead">>, [tag(<<"tr">>, [text(<<"td">>, Cell) || Cell <- Head])]) || Head =/= []]

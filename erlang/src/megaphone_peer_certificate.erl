@@ -38,10 +38,15 @@ printable(Name) ->
                Characters when is_list(Characters) -> Characters;
                _ -> binary_to_list(iolist_to_binary(Name))
            end,
-    unicode:characters_to_binary([case io_lib:printable_unicode_list([Character]) andalso Character >= $\s of
-                                      true -> Character;
-                                      false -> $?
-                                  end || Character <- lists:sublist(Text, ?LONGEST)]).
+    << <<(shown(Character))/utf8>> || Character <- lists:sublist(Text, ?LONGEST) >>.
+
+shown(Character) when Character >= $\s ->
+    case io_lib:printable_unicode_list([Character]) of
+        true -> Character;
+        false -> $?
+    end;
+shown(_Control) ->
+    $?.
 
 %% @doc What ssl asks of each certificate: it answers as without it, and tells the process of one that is refused.
 -spec verify_fun(pid()) -> {fun(), Initial :: term()}.
