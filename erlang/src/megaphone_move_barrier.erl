@@ -5,7 +5,7 @@
 %%% gives each message to {@link pass/2}.
 -module(megaphone_move_barrier).
 
--export([start/2, pass/2, is_passed/1, stop/1]).
+-export([start/2, ask/1, pass/2, is_passed/1, left/1, stop/1]).
 
 -export_type([barrier/0]).
 
@@ -13,9 +13,14 @@
 -opaque barrier() :: #{reference() => node()}.
 
 %% @doc Has each of the nodes call a function, and then answer.
--spec start([node(), ...], {module(), atom(), [term()]}) -> barrier().
+-spec start([node()], {module(), atom(), [term()]}) -> barrier().
 start(Nodes, Call) ->
     maps:from_list([{monitor_at(Node, Call), Node} || Node <- Nodes]).
+
+%% @doc The same of a call that takes no time: a node that does not answer hangs.
+-spec ask([node()]) -> barrier().
+ask(Nodes) ->
+    start(Nodes, {erlang, yield, []}).
 
 %% Where the node is gone, that is reported. spawn_monitor/4 would wait for it.
 monitor_at(Node, {Module, Function, Arguments}) ->
@@ -33,6 +38,11 @@ pass(_Message, _Barrier) ->
 -spec is_passed(barrier()) -> boolean().
 is_passed(Barrier) ->
     map_size(Barrier) =:= 0.
+
+%% @doc The nodes that have not answered yet.
+-spec left(barrier()) -> [node()].
+left(Barrier) ->
+    maps:values(Barrier).
 
 %% @doc Nobody waits for the nodes that are left.
 -spec stop(barrier()) -> ok.

@@ -12,7 +12,7 @@
          the_new_trunk_breaks_behind_moved/1, a_token_is_used_twice/1, a_token_is_forged/1, a_token_is_old/1,
          versions_differ/1, the_ecm_wants_it_to_stay/1, the_ecm_marks_again/1, the_ecm_goes_on_with_documents/1,
          the_ecm_goes_too_early/1, the_ecm_says_what_means_nothing/1, a_client_resumes_meanwhile/1,
-         the_node_is_told_to_end_its_sessions/1, a_third_node_hangs/1, the_nodes_lose_each_other/1,
+         the_node_is_told_to_end_its_sessions/1, a_third_node_hangs/1, a_third_node_is_slow/1, the_nodes_lose_each_other/1,
          the_nodes_lose_each_other_as_it_moves/1, the_nodes_lose_each_other_and_the_stream_ends/1,
          the_nodes_lose_each_other_and_nobody_says_go/1]).
 
@@ -29,7 +29,7 @@ groups() ->
                 the_new_trunk_breaks_behind_moved, a_token_is_used_twice, a_token_is_forged, a_token_is_old,
                 versions_differ, the_ecm_wants_it_to_stay, the_ecm_marks_again, the_ecm_goes_on_with_documents,
                 the_ecm_goes_too_early, the_ecm_says_what_means_nothing, a_client_resumes_meanwhile,
-                the_node_is_told_to_end_its_sessions, a_third_node_hangs,
+                the_node_is_told_to_end_its_sessions, a_third_node_hangs, a_third_node_is_slow,
                 the_new_node_dies_before_it_takes]},
      {partition, partitions()}].
 
@@ -333,6 +333,25 @@ a_third_node_hangs(Config) ->
                                                                 megaphone_test_cluster:processes(C, Carol)} end),
     megaphone_test_cluster:await_gone({A, Old}).
 
+%% Confirms that a node which is there, and only slow to see the new row, is waited for: otherwise what was sent from there
+%% to the old session could be overtaken.
+a_third_node_is_slow(Config) ->
+    [_, B, C] = members(Config),
+    Bob = megaphone_test_cluster:login(B, <<"bob">>, #{}),
+    Parked = parked(Config),
+    TablesHeld = megaphone_test_cluster:suspend({C, megaphone_test_cluster:call(C, erlang, whereis, [mnesia_tm])}),
+    #{client := Alice, old := {A, OldPid}, new := {B, Taker}, stream := Stream, new_held := Held} = lent(Parked, Config),
+    ok = megaphone_test_cluster:call(A, megaphone_test_probe, await_calls, [OldPid, {megaphone_move_barrier, ask, 1}, 4]),
+    ?assertNot(is_said(B, Taker, kept)),
+    ok = route(C, OldPid, Bob, Alice, <<"first">>),
+    ok = megaphone_test_cluster:resume(TablesHeld),
+    ok = await_said(B, Taker, kept),
+    ok = megaphone_test_cluster:resume(Held),
+    Moved = megaphone_test_move:go(Stream, megaphone_test_move:await_moved(Alice)),
+    {{_, <<"first">>}, Received} = megaphone_test_xmpp:recv_message(Moved),
+    _ = megaphone_test_xmpp:chat(Received, Bob, 3),
+    ok.
+
 %% Confirms that the session stays where the nodes lose sight of each other, and the other one leaves nothing behind.
 the_nodes_lose_each_other(Config) ->
     #{client := Alice, old := {A, OldPid}, new := {B, _} = New, stream := Stream, new_held := Held} = lent(Config),
@@ -388,17 +407,18 @@ lone(Config) ->
     true = megaphone_test_wait:until("the new session to know that it is alone", IsLone),
     Lent#{old_held := OldHeld}.
 
-%% A process that is held still was told so.
+%% A process that is held still is told so.
 await_said(Member, Process, What) ->
-    IsSaid = fun() ->
-                     {messages, Messages} = megaphone_test_cluster:call(Member, erlang, process_info, [Process, messages]),
-                     lists:any(fun({megaphone_move, _, Said}) when is_tuple(Said) -> element(1, Said) =:= What;
-                                  ({megaphone_move, _, Said}) -> Said =:= What;
-                                  (_) -> false
-                               end, Messages)
-             end,
-    true = megaphone_test_wait:until(io_lib:format("the word ~p", [What]), IsSaid),
+    true = megaphone_test_wait:until(io_lib:format("the word ~p", [What]), fun() -> is_said(Member, Process, What) end),
     ok.
+
+%% It was.
+is_said(Member, Process, What) ->
+    {messages, Messages} = megaphone_test_cluster:call(Member, erlang, process_info, [Process, messages]),
+    lists:any(fun({megaphone_move, _, Said}) when is_tuple(Said) -> element(1, Said) =:= What;
+                 ({megaphone_move, _, Said}) -> Said =:= What;
+                 (_) -> false
+              end, Messages).
 
 lose_each_other(A, B) ->
     [true = megaphone_test_cluster:call(Member, erlang, set_cookie, [megaphone_test_cluster:node_of(Other), Cookie])
@@ -467,11 +487,11 @@ lent(Config) ->
     lent(parked(Config), Config).
 
 lent(Parked, Config) ->
-    #{client := Client, new := {_, Taker} = New, old_held := OldHeld} = Asked = asked(Parked, Config),
+    #{new := {B, Taker} = New, old_held := OldHeld} = Asked = asked(Parked, Config),
     Held = megaphone_test_cluster:suspend(New),
     ok = megaphone_test_cluster:resume(OldHeld),
-    true = megaphone_test_wait:until("the session to be lent",
-                                     fun() -> megaphone_test_cluster:processes(first(Config), Client) =:= [Taker] end),
+    %% The row is its own by then.
+    ok = await_said(B, Taker, lent),
     Asked#{new_held => Held}.
 
 %% The session is that process's, both ways work, and it can move after all.

@@ -2,7 +2,7 @@
 -module(megaphone_test_probe).
 
 -export([sessions/0, is_pending/1, is_lone/1, time_out/1, ack_left/1, has_ping_timer/1, memory/1, sleeps/1,
-         is_in_send/1]).
+         is_in_send/1, await_calls/3]).
 
 %% @doc The processes of all sessions, also of those that nobody can be found by.
 -spec sessions() -> [pid()].
@@ -70,3 +70,13 @@ sleeps(Session) ->
 is_in_send(Session) ->
     {current_stacktrace, Stack} = process_info(Session, current_stacktrace),
     lists:any(fun({Module, _, _, _}) -> Module =:= megaphone end, Stack).
+
+%% @doc Returns when a process has called a function of another module so often from now on.
+-spec await_calls(pid(), mfa(), pos_integer()) -> ok.
+await_calls(Process, Function, Count) ->
+    1 = erlang:trace_pattern(Function, true, [global]),
+    1 = erlang:trace(Process, true, [call]),
+    lists:foreach(fun(_) -> receive {trace, Process, call, _} -> ok end end, lists:seq(1, Count)),
+    1 = erlang:trace(Process, false, [call]),
+    1 = erlang:trace_pattern(Function, false, [global]),
+    ok.
