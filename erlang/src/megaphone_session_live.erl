@@ -55,7 +55,7 @@
 %% How it is read: a document at a time, between the messages that others send; not before the shaper's pause
 %% is over; or so many bytes at once.
 -type pace() :: in_turn | paused | {at_once, integer()}.
--type answer() :: {noreply, #session{}, timeout() | hibernate} | {stop, term(), #session{}}.
+-type answer() :: {noreply, session(), timeout() | hibernate} | {stop, term(), session()}.
 
 -define(HEADER_SIZE, 4).
 %% The bit in the length of a document that comes back, and those of what is the ECM's own.
@@ -176,12 +176,12 @@ unpark(Why, #session{parked = Parked} = Session) ->
     ok = megaphone_move_give:unpark(Parked),
     say({stays, Why}, Session#session{parked = none}).
 
--spec handle_call(term(), {pid(), term()}, #session{}) -> answer().
+-spec handle_call(term(), {pid(), term()}, session()) -> answer().
 handle_call(Call, From, Session) ->
     #session{stream = Stream} = Awake = wake(Session),
     continue(megaphone_ejabberd_c2s:handle_call(Call, From, Stream), Awake).
 
--spec handle_cast(term(), #session{}) -> answer().
+-spec handle_cast(term(), session()) -> answer().
 handle_cast({megaphone_session, shut_down}, Session) ->
     ok = megaphone_ejabberd_c2s:shut_down(self()),
     rest(Session);
@@ -191,7 +191,7 @@ handle_cast(Cast, Session) ->
     #session{stream = Stream} = Awake = wake(Session),
     continue(megaphone_ejabberd_c2s:handle_cast(Cast, Stream), Awake).
 
--spec handle_info(term(), #session{}) -> answer().
+-spec handle_info(term(), session()) -> answer().
 handle_info(?WAKE(Wait), #session{wait = Wait} = Session) ->
     read(wake(Session#session{wait = none}));
 handle_info(?READ, #session{pace = paused} = Session) ->
@@ -237,14 +237,14 @@ handle_info(Info, Session) ->
     #session{stream = Stream} = Awake = wake(Session),
     continue(megaphone_ejabberd_c2s:handle_info(Info, Stream), Awake).
 
--spec terminate(term(), #session{}) -> term().
+-spec terminate(term(), session()) -> term().
 terminate(Reason, Session) ->
     #session{stream = Stream, max_elements = MaxElements} = wake(Session),
     Terminated = megaphone_ejabberd_c2s:terminate(Reason, Stream),
     ok = megaphone_undelivered:route(Stream, MaxElements),
     Terminated.
 
--spec code_change(term(), #session{}, term()) -> {ok, #session{}} | {error, term()}.
+-spec code_change(term(), session(), term()) -> {ok, session()} | {error, term()}.
 code_change(OldVersion, Session, Extra) ->
     #session{stream = Stream} = Awake = wake(Session),
     case megaphone_ejabberd_c2s:code_change(OldVersion, Stream, Extra) of
