@@ -8,6 +8,7 @@ mod common;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use common::fleet::{TestNode, log_in, wait_until};
 use common::metrics::{METRICS, scrape};
@@ -23,17 +24,35 @@ struct NameServer {
 impl NameServer {
     fn start(hosts: &str, more: &[String]) -> Self {
         let file = write_config(hosts);
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let process = Self::run(port, &file, more);
+        let (process, port) = (0..10)
+            .find_map(|_| Self::serving(&file, more))
+            .unwrap_or_else(|| panic!("dnsmasq ends at once, whatever its port"));
         Self {
             process,
             port,
             hosts: file,
         }
+    }
+
+    /// One that answers. It ends if another socket has the port by now, UDP's or TCP's.
+    fn serving(hosts: &Path, more: &[String]) -> Option<(Child, u16)> {
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut process = Self::run(port, hosts, more);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(("127.0.0.1", port)).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        while process.try_wait().unwrap().is_none() {
+            // Of the name "test", type A, class IN (RFC 1035, 4.1).
+            let query = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x04test\0\0\x01\0\x01";
+            if client.send(query).is_ok() && client.recv(&mut [0; 512]).is_ok() {
+                return Some((process, port));
+            }
+        }
+        None
     }
 
     fn run(port: u16, hosts: &Path, more: &[String]) -> Child {
