@@ -392,7 +392,7 @@ a_listener_that_is_reloaded(Config) ->
     Bob = login(B, <<"bob">>),
     {Trunk, Header} = target(B),
     Alice = megaphone_test_xmpp:login(megaphone_test_session, {Trunk, Header}, megaphone_test_cluster:user(A, <<"alice">>)),
-    ok = megaphone_test_cluster:reload(B, "    hibernate_after: 1\n"),
+    ok = megaphone_test_cluster:reload(B, "    hibernate_after: 1\n    drain_timeout: 1\n"),
     ?assertEqual({ok, 0}, megaphone_test_yamux:await_go_away(Trunk)),
     {Chatted, Bob1} = megaphone_test_xmpp:chat(Alice, Bob, 3),
     Moved = move(Chatted, B),
