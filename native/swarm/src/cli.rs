@@ -124,8 +124,8 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     processes: usize,
 
-    /// Reads commands from the standard input, a line each: `traffic RATE SECONDS`, `stop`, which ends the
-    /// traffic early, `status`, `end`. Says what happens on the standard output, a line of JSON each.
+    /// Reads commands from the standard input, a line each: `traffic RATE SECONDS`, `act ACTIVITY RATE
+    /// SECONDS GROUPS SIZE`, `stop`, which ends the traffic early, `status`, `end`. Says what happens on the standard output, a line of JSON each.
     #[arg(long)]
     control: bool,
 
@@ -250,6 +250,7 @@ async fn control(mut crew: Crew) -> io::Result<ExitCode> {
                     exchange(&mut crew, rate, duration, &mut lines).await?,
                 ));
             }
+            Ok(Command::Act(act)) => say(&Event::Acted(crew.act(act).await?)),
             Ok(Command::Stop) => {}
             Ok(Command::Status) => say(&crew.status().await?),
             Ok(Command::End) => break,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::activity::{Act, Acted, Activity};
 use crate::report::{End, Logins, Traffic};
 
 /// A line on the standard input.
@@ -19,6 +20,9 @@ pub enum Command {
         /// For so long.
         duration: Duration,
     },
+    /// `act ACTIVITY RATE SECONDS GROUPS SIZE`: an activity, so many times a second, for so long, by the first user of
+    /// each of so many groups of that size.
+    Act(Act),
     /// `stop`: no more messages are sent. It says nothing where none are.
     Stop,
     /// `status`: the counters now.
@@ -29,14 +33,15 @@ pub enum Command {
 
 /// Why a line is no command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a command; write traffic RATE SECONDS, stop, status or end")]
+#[error(
+    "{0:?} is not a command; write traffic RATE SECONDS, act ACTIVITY RATE SECONDS GROUPS SIZE, stop, status or end"
+)]
 pub struct NoCommand(String);
 
 impl FromStr for Command {
     type Err = NoCommand;
 
     fn from_str(line: &str) -> Result<Self, NoCommand> {
-        let number = |word: &str| word.parse::<f64>().ok().filter(|number| *number >= 0.0);
         let words: Vec<_> = line.split_whitespace().collect();
         let command = match words.as_slice() {
             ["traffic", rate, seconds] => {
@@ -47,6 +52,9 @@ impl FromStr for Command {
                         Some(Self::Traffic { rate, duration })
                     })
             }
+            ["act", activity, rate, seconds, groups, size] => {
+                act([activity, rate, seconds, groups, size]).map(Self::Act)
+            }
             ["stop"] => Some(Self::Stop),
             ["status"] => Some(Self::Status),
             ["end"] => Some(Self::End),
@@ -54,6 +62,22 @@ impl FromStr for Command {
         };
         command.ok_or_else(|| NoCommand(line.to_owned()))
     }
+}
+
+/// A number that is none below zero.
+fn number(word: &str) -> Option<f64> {
+    word.parse().ok().filter(|number| *number >= 0.0)
+}
+
+fn act([activity, rate, seconds, groups, size]: [&str; 5]) -> Option<Act> {
+    let count = |word: &str| word.parse().ok().filter(|count| *count > 0);
+    Some(Act {
+        activity: Activity::named(activity)?,
+        rate: number(rate)?,
+        duration: Duration::try_from_secs_f64(number(seconds)?).ok()?,
+        groups: count(groups)?,
+        size: count(size)?,
+    })
 }
 
 /// A line on the standard output.
@@ -81,6 +105,8 @@ pub enum Event {
     Online(Logins),
     /// The answer to `traffic`, once all has arrived or is lost.
     Traffic(Traffic),
+    /// The answer to `act`, once all answers have come or are late.
+    Acted(Acted),
     /// The last line.
     End(End),
 }
@@ -96,10 +122,26 @@ mod tests {
             duration: Duration::from_millis(1500),
         };
         assert_eq!("traffic 500 1.5".parse(), Ok(traffic));
+        let act = Act {
+            activity: Activity::Ping,
+            rate: 25.0,
+            duration: Duration::from_secs(8),
+            groups: 200,
+            size: 1,
+        };
+        assert_eq!("act ping 25 8 200 1".parse(), Ok(Command::Act(act)));
         assert_eq!(" end ".parse(), Ok(Command::End));
         assert_eq!("stop".parse(), Ok(Command::Stop));
         assert_eq!("status".parse(), Ok(Command::Status));
-        for line in ["", "traffic", "traffic -1 2", "traffic 1 NaN", "halt"] {
+        for line in [
+            "",
+            "traffic",
+            "traffic -1 2",
+            "traffic 1 NaN",
+            "act ping 1 1 0 1",
+            "act sing 1 1 1 1",
+            "halt",
+        ] {
             assert!(line.parse::<Command>().is_err(), "{line}");
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::activity::{Act, Acted, Acts};
 use crate::control::Event;
 use crate::messages::{Fault, Faulty};
 use crate::report::{End, Logins, OfLostSessions, Times, Traffic, rate};
@@ -57,6 +58,20 @@ impl Crew {
         match self {
             Self::Here(swarm) => Ok(exchange(swarm, rate, duration, stop).await),
             Self::Workers(workers) => workers.exchange(rate, duration, stop).await,
+        }
+    }
+
+    /// Has users do something that is no message, and waits for the answers.
+    ///
+    /// # Errors
+    /// If there are not so many users, or a worker is lost.
+    pub async fn act(&mut self, act: Act) -> io::Result<Acted> {
+        match self {
+            Self::Here(swarm) if act.groups.saturating_mul(act.size) > swarm.members.len() => {
+                Err(io::Error::other("there are not so many users"))
+            }
+            Self::Here(swarm) => Ok(Acts::act(swarm, act).await),
+            Self::Workers(workers) => workers.act(act).await,
         }
     }
 

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod activity;
 mod channel;
 pub mod cli;
 mod control;

@@ -26,6 +26,19 @@ pub fn message(to: &str, note: Note) -> String {
     format!("<message to='{to}' type='chat'><body>{number} {sent_at}</body></message>")
 }
 
+/// By which the answer to a ping is known.
+pub const PING_ID: &str = "ping";
+
+/// A ping to the server (XEP-0199, 4.2).
+pub fn ping() -> String {
+    format!("<iq type='get' id='{PING_ID}'><ping xmlns='urn:xmpp:ping'/></iq>")
+}
+
+/// A presence whose text is a number.
+pub fn presence(status: u64) -> String {
+    format!("<presence><status>{status}</status></presence>")
+}
+
 /// The answer to a ping (XEP-0199), or to any other request.
 pub fn result(request: &Root<'_>) -> String {
     let attribute = |name| request.attribute(name).unwrap_or_default();

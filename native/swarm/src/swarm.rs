@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::activity::Acts;
 use crate::channel::{ChannelError, Route, Trunk, TrunkChannel};
 use crate::ledger::Ledger;
 
@@ -81,6 +82,7 @@ pub struct Swarm {
     pub settings: Settings,
     pub route: Route,
     pub ledger: Ledger,
+    pub acts: Acts,
     pub members: Box<[Member]>,
     pub trunks: Trunks,
     gate: Semaphore,
@@ -95,6 +97,8 @@ pub struct Member {
     pub online: AtomicBool,
     /// How many messages it was told to send and has not.
     pub to_send: AtomicU32,
+    /// How often it was told to do what [`Acts`] says and has not.
+    pub to_act: AtomicU32,
     /// There is something for it to do.
     pub wake: Notify,
 }
@@ -104,6 +108,7 @@ impl Swarm {
     pub fn new(settings: Settings, route: Route) -> Self {
         Self {
             ledger: Ledger::new(settings.users),
+            acts: Acts::default(),
             members: (0..settings.users).map(|_| Member::default()).collect(),
             trunks: Trunks::new(settings.trunks),
             gate: Semaphore::new(settings.logins_at_once.min(Semaphore::MAX_PERMITS)),

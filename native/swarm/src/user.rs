@@ -9,6 +9,7 @@ use bytes::Bytes;
 use megaphone_xmpp::xml::Root;
 use tokio::time::{sleep, timeout};
 
+use crate::activity::Activity;
 use crate::channel::{Bosh, Channel, ChannelError, Tcp, WebSocket};
 use crate::management::{self, Management};
 use crate::stanza::{self, Note};
@@ -210,7 +211,10 @@ async fn stay<C: Channel>(
                 Err(error) => Err(error),
             },
             () = member.wake.notified() => {
-                say(swarm, index, managed, &mut channel, &address).await
+                match say(swarm, index, managed, &mut channel, &address).await {
+                    Ok(()) => act(swarm, index, managed, &mut channel).await,
+                    error => error,
+                }
             }
         };
         if let Err(error) = done {
@@ -239,6 +243,31 @@ async fn say<C: Channel>(
     Ok(())
 }
 
+async fn act<C: Channel>(
+    swarm: &Swarm,
+    index: usize,
+    managed: &mut Option<Box<Management>>,
+    channel: &mut C,
+) -> Result<(), ChannelError> {
+    for _ in 0..swarm.members[index].to_act.swap(0, Relaxed) {
+        let Some(activity) = swarm.acts.now() else {
+            break;
+        };
+        let number = swarm.acts.done();
+        match activity {
+            Activity::KeepAlive => {
+                if !channel.keep_alive().await? {
+                    swarm.acts.answered();
+                }
+            }
+            Activity::Acknowledgement => channel.send(&Management::ask()).await?,
+            Activity::Ping => send(managed, channel, &stanza::ping()).await?,
+            Activity::Presence => send(managed, channel, &stanza::presence(number)).await?,
+        }
+    }
+    Ok(())
+}
+
 async fn take<C: Channel>(
     swarm: &Swarm,
     index: usize,
@@ -246,9 +275,16 @@ async fn take<C: Channel>(
     channel: &mut C,
     document: &Bytes,
 ) -> Result<(), ChannelError> {
+    if document.is_empty() {
+        swarm.acts.answered();
+        return Ok(());
+    }
     let Some(root) = Root::new(document) else {
         return Ok(());
     };
+    swarm
+        .acts
+        .heard(&root, || format!("{}@", swarm.name(index)));
     if let Some(management) = managed {
         match root.name() {
             "r" => return channel.send(&management.answer()).await,

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::Notify;
 
+use crate::activity::{Act, Acted};
 use crate::control::Event;
 use crate::report::{End, Logins, Traffic};
 
@@ -100,6 +101,33 @@ impl Workers {
             }
         }
         Ok(Traffic::merged(&all))
+    }
+
+    /// Each process has its share of the groups.
+    pub(crate) async fn act(&mut self, act: Act) -> io::Result<Acted> {
+        let processes = self.0.len();
+        if !act.groups.is_multiple_of(processes) {
+            return Err(io::Error::other(format!(
+                "{} groups are not shared by {processes} processes",
+                act.groups
+            )));
+        }
+        let command = format!(
+            "act {} {} {} {} {}\n",
+            act.activity.name(),
+            act.rate / processes as f64,
+            act.duration.as_secs_f64(),
+            act.groups / processes,
+            act.size
+        );
+        let mut all = Vec::new();
+        for event in self.ask(&command).await? {
+            match event {
+                Event::Acted(acted) => all.push(acted),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(Acted::merged(&all))
     }
 
     pub(crate) async fn status(&mut self) -> io::Result<Event> {

@@ -36,6 +36,10 @@ pub trait Channel: Send + Sized + 'static {
     /// The next document. What a call that was dropped has read is given by the next one.
     fn recv(&mut self) -> impl Future<Output = Result<Bytes, ChannelError>> + Send;
 
+    /// Does what keeps the connection of this transport. If it is answered, [`recv`](Self::recv) gives an empty
+    /// document for that; says whether it is.
+    fn keep_alive(&mut self) -> impl Future<Output = Result<bool, ChannelError>> + Send;
+
     /// Ends the stream in order.
     fn close(self) -> impl Future<Output = ()> + Send;
 }

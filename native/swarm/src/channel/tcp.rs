@@ -131,6 +131,11 @@ impl Channel for Tcp {
         }
     }
 
+    async fn keep_alive(&mut self) -> Result<bool, ChannelError> {
+        self.socket.write(b" ").await?;
+        Ok(false)
+    }
+
     async fn close(mut self) {
         if self.socket.write(b"</stream:stream>").await.is_ok() {
             while self.read().await.is_ok() {}

@@ -345,6 +345,12 @@ impl Channel for TrunkChannel {
         .await
     }
 
+    async fn keep_alive(&mut self) -> Result<bool, ChannelError> {
+        Err(ChannelError::protocol(
+            "only its trunk keeps a session that is in one",
+        ))
+    }
+
     async fn close(mut self) {
         if self.write(&close_document()).await.is_ok() {
             while self.recv().await.is_ok() {}

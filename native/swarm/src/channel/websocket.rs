@@ -72,6 +72,7 @@ impl Channel for WebSocket {
                 Some(Ok(Message::Text(text))) => return Ok(text.into()),
                 // A ping: the answer is queued, and has to get out.
                 Some(Ok(Message::Ping(_))) => self.stream.flush().await.map_err(broken)?,
+                Some(Ok(Message::Pong(_))) => return Ok(Bytes::new()),
                 Some(Ok(Message::Close(reason))) => {
                     let reason = reason.map(|frame| format!(" ({} {})", frame.code, frame.reason));
                     return Err(ChannelError::Closed(reason.unwrap_or_default()));
@@ -81,6 +82,14 @@ impl Channel for WebSocket {
                 None => return Err(ChannelError::closed()),
             }
         }
+    }
+
+    async fn keep_alive(&mut self) -> Result<bool, ChannelError> {
+        self.stream
+            .send(Message::Ping(Bytes::new()))
+            .await
+            .map_err(broken)?;
+        Ok(true)
     }
 
     async fn close(mut self) {

@@ -39,6 +39,8 @@ pub struct Bosh {
     /// The request whose answer is due next.
     due: u64,
     documents: VecDeque<Bytes>,
+    /// How many requests took the place of one that was held, and the answer to that has not come.
+    renewed: u32,
     is_over: bool,
 }
 
@@ -63,6 +65,7 @@ impl Bosh {
             early: Vec::new(),
             due: rid,
             documents: VecDeque::new(),
+            renewed: 0,
             is_over: false,
         })
     }
@@ -135,6 +138,10 @@ impl Bosh {
             let (_, body) = self.early.swap_remove(at);
             self.due += 1;
             self.read_body(&body)?;
+            if self.renewed > 0 {
+                self.renewed -= 1;
+                self.documents.push_back(Bytes::new());
+            }
         }
         if self.early.is_empty() {
             self.early = Vec::new();
@@ -240,6 +247,12 @@ impl Channel for Bosh {
             }
             self.take_answer().await?;
         }
+    }
+
+    async fn keep_alive(&mut self) -> Result<bool, ChannelError> {
+        self.request("", "").await?;
+        self.renewed += 1;
+        Ok(true)
     }
 
     async fn close(mut self) {
