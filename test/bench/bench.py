@@ -37,7 +37,7 @@ def _arguments() -> argparse.Namespace:
     size = parser.add_mutually_exclusive_group()
     for name, text in (
         ("quick", "some minutes (the default)"),
-        ("full", "an hour, and the native row too"),
+        ("full", "two hours, and the native row too"),
         ("tiny", "only shows that it works: its numbers mean nothing"),
     ):
         size.add_argument(f"--{name}", dest="plan", action="store_const", const=name, help=text)

@@ -177,6 +177,10 @@ class Ejabberd(Server):
         """Cuts the trunk with the most connections, and says how many those were."""
         return int(self._ask("cut"))
 
+    def make_contacts(self, first: int, groups: int, size: int) -> None:
+        """Makes the users of each group, who follow each other from the first on, each other's contacts."""
+        self._ask(f"contacts {first} {groups} {size}")
+
     def collect_garbage(self) -> None:
         """In all of its processes."""
         self._ask("collect")

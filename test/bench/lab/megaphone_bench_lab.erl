@@ -48,6 +48,12 @@ answer("cut") ->
                                                            <- megaphone_nif:trunks()]),
     exit(Reader, kill),
     integer_to_list(Connections);
+%% All users of a group are in each other's rosters.
+answer("contacts " ++ Numbers) ->
+    [First, Groups, Size] = [list_to_integer(Number) || Number <- string:lexemes(Numbers, " ")],
+    lists:foreach(fun(Start) -> make_contacts(lists:seq(Start, Start + Size - 1)) end,
+                  lists:seq(First, First + (Groups - 1) * Size, Size)),
+    "{}";
 answer("disconnect") ->
     lists:foreach(fun ejabberd_c2s:close/1, ejabberd_sm:get_all_pids()),
     "{}";
@@ -63,6 +69,20 @@ answer("versions") ->
     megaphone_bench_json:encode(#{otp => text(erlang:system_info(otp_release)),
                                   erts => text(erlang:system_info(version)),
                                   ejabberd => text(Ejabberd)}).
+
+make_contacts(Group) ->
+    lists:foreach(fun(Number) ->
+                          Items = [item(Other) || Other <- Group, Other =/= Number],
+                          Query = {xmlel, <<"query">>, [{<<"xmlns">>, <<"jabber:iq:roster">>}], Items},
+                          {atomic, _} = mod_roster:set_items(name(Number), <<"localhost">>, xmpp:decode(Query))
+                  end, Group).
+
+item(Number) ->
+    Jid = <<(name(Number))/binary, "@localhost">>,
+    {xmlel, <<"item">>, [{<<"jid">>, Jid}, {<<"subscription">>, <<"both">>}], []}.
+
+name(Number) ->
+    <<"user", (integer_to_binary(Number))/binary>>.
 
 collect_garbage() ->
     lists:foreach(fun erlang:garbage_collect/1, processes()).

@@ -34,6 +34,14 @@ class Plan:
     """One of them at which the CPU of a message is compared as well."""
     load_seconds: float = 3
     load_transports: tuple[str, ...] = ("websocket",)
+    activity_users: int = 1200
+    """Of each of the three kinds that they are of."""
+    activity_transports: tuple[str, ...] = ("tcp",)
+    capacity_start: float = 2000
+    """Messages per second that the search begins with."""
+    capacity_seconds: float = 5
+    """Of each rate that is tried."""
+    capacity_transports: tuple[str, ...] = ("websocket",)
 
 
 QUICK = Plan()
@@ -53,8 +61,12 @@ FULL = Plan(
     busy_rate=2000,
     load_seconds=4,
     load_transports=tuple(TRANSPORTS),
+    activity_users=3000,
+    activity_transports=tuple(TRANSPORTS),
+    capacity_seconds=20,
+    capacity_transports=tuple(TRANSPORTS),
 )
-"""An hour."""
+"""Two hours."""
 
 TINY = Plan(
     rounds=2,
@@ -73,5 +85,8 @@ TINY = Plan(
     load_rates=(50, 100, 200),
     busy_rate=200,
     load_seconds=1,
+    activity_users=110,
+    capacity_start=200,
+    capacity_seconds=1,
 )
 """A look at whether all of it works; its numbers mean nothing."""

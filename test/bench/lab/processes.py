@@ -1,6 +1,7 @@
 """What processes cost: CPU time and memory, as /proc tells."""
 
 import os
+import time
 from pathlib import Path
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -36,9 +37,14 @@ def tree(pid: int) -> list[int]:
 
 
 def _own_cpu_seconds(pid: int) -> float:
-    # utime, stime, cutime and cstime: fields 14 to 17 of proc(5), the first two of which are cut off.
+    # cutime and cstime: fields 16 and 17 of proc(5), of which the first two are cut off. What the process itself has used
+    # its CPU clock tells to the nanosecond, by the number that clock_getcpuclockid(3) gives it.
     fields = _stat(pid)
-    return sum(int(ticks) for ticks in fields[11:15]) / _TICKS_A_SECOND if fields else 0.0
+    try:
+        own = time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+    return own + sum(int(ticks) for ticks in fields[13:15]) / _TICKS_A_SECOND
 
 
 def _stat(pid: int) -> list[str]:

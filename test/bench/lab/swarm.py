@@ -92,6 +92,14 @@ class Swarm(Program):
         self.begin_traffic(rate, seconds)
         return self.end_traffic(seconds + 30)
 
+    def act(self, activity: str, rate: float, seconds: float, groups: int, size: int = 1) -> Event:
+        """One of megaphone-swarm's activities, so often per second, by the first user of each group in turn.
+
+        Says how often it was `done`, and how many answers are `expected` and `answered`.
+        """
+        self.tell(f"act {activity} {rate} {seconds} {groups} {size}")
+        return self._event(seconds + 30)
+
     def begin_traffic(self, rate: float, seconds: float) -> None:
         """Tells it to; `end_traffic` says what came of it."""
         self.tell(f"traffic {rate} {seconds}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lab.context import Context
 from lab.report import Row
 
-from . import front_memory, load, logins, memory, messages, native, requests, storm
+from . import activities, capacity, front_memory, load, logins, memory, messages, native, requests, storm
 
 
 @dataclass(frozen=True)
@@ -28,5 +28,7 @@ MEASUREMENTS = (
     Measurement("storm", "a crowd that logs in at once", storm.run),
     Measurement("requests", "HTTP requests per second", requests.run),
     Measurement("load", "latency against messages per second", load.run),
+    Measurement("activities", "CPU of pings, acknowledgements, presence and the like", activities.run),
+    Measurement("capacity", "the most messages per second that arrive in time", capacity.run),
     Measurement("native", "the benchmarks of the Rust crates and of the NIF", native.run, is_quick=False),
 )
