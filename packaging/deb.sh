@@ -6,13 +6,9 @@
 # DEB_REVISION is what follows Megaphone's own version, 1 by default.
 set -euo pipefail
 folder=$1
-root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=packaging/source.sh
+. "$(dirname "$0")/source.sh"
 cd "$root"
-
-fail() {
-    printf 'megaphone: %s\n' "$*" >&2
-    exit 1
-}
 
 # shellcheck source=/dev/null
 release=$(. /etc/os-release && printf '%s' "${ID:-}${VERSION_ID:-}")
@@ -20,24 +16,16 @@ case $release in
     debian*) ;;
     *) fail "packages are built on Debian, which this is not ($release)" ;;
 esac
-version=$(sed -n 's/.*{vsn, *"\([^"]*\)".*/\1/p' erlang/src/megaphone.app.src)
 # 0.1.0-1~debian12 is older than the same of debian13, so that an upgrade of Debian upgrades it.
 package_version=$version-${DEB_REVISION:-1}~$release
-time=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+time=$(source_time)
 
 # The same folder each time: what Cargo has built belongs to it.
 build=_build/deb/source
 rm -rf _build/deb
-mkdir -p "$build" "$folder"
+mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
-copy_tree() {
-    if git rev-parse --git-dir >/dev/null 2>&1; then
-        git ls-files -z --cached --others --exclude-standard
-    else
-        find . -path ./_build -prune -o -path ./target -prune -o -type f -print0
-    fi | tar --null -T - -c | tar -C "$build" -x
-}
-copy_tree
+copy_tree "$build"
 cp -r packaging/debian "$build/debian"
 cat >"$build/debian/changelog" <<END
 megaphone ($package_version) unstable; urgency=medium

@@ -8,26 +8,21 @@
 # TARBALL_BUILD is the folder where they are built, _build/tarball by default.
 set -euo pipefail
 folder=$1
-root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=packaging/source.sh
+. "$(dirname "$0")/source.sh"
 cd "$root"
-
-fail() {
-    printf 'megaphone: %s\n' "$*" >&2
-    exit 1
-}
 
 build=${TARBALL_BUILD:-$root/_build/tarball}
 mkdir -p "$build" "$folder"
 build=$(cd "$build" && pwd)
 folder=$(cd "$folder" && pwd)
-version=$(sed -n 's/.*{vsn, *"\([^"]*\)".*/\1/p' erlang/src/megaphone.app.src)
 target=$(rustc -vV | sed -n 's/^host: //p')
 otp=$(erl -noinput -eval 'io:put_chars(erlang:system_info(otp_release)), halt().')
-time=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+time=$(source_time)
 
 rm -rf "$build/src" "$build/out"
-mkdir -p "$build/src" "$build/out"
-git ls-files -z --cached --others --exclude-standard | tar --null -T - -c | tar -C "$build/src" -x
+mkdir -p "$build/out"
+copy_tree "$build/src"
 
 # No path of this machine goes into what is built, neither Rust's nor that of the C in its crates.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}

@@ -13,12 +13,11 @@ set -euo pipefail
 # The release of each SUITE. Where the two differ, ejabberd comes from the release's backports.
 declare -A releases=([bookworm]=bookworm [trixie]=trixie [trixie-backports]=trixie [forky]=forky)
 
-say() { printf 'debian: %s\n' "$*"; }
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=packaging/source.sh
+. "$here/../../packaging/source.sh"
 
-fail() {
-    printf 'debian: %s\n' "$*" >&2
-    exit 1
-}
+say() { printf 'debian: %s\n' "$*"; }
 
 usage="usage: $0 SUITE COMMAND..., where SUITE is one of: bookworm, trixie, trixie-backports, forky"
 [ $# -ge 2 ] || fail "$usage"
@@ -28,8 +27,6 @@ release=${releases[$suite]:-}
 [ -n "$release" ] || fail "there is no suite '$suite'; $usage"
 [ "$(id -u)" -eq 0 ] || fail "a chroot needs root; try: sudo make test-debian SUITE=$suite"
 
-here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
 cache=${DEBIAN_CACHE:-/var/cache/megaphone}/$suite
 base=$cache/base
 
@@ -49,7 +46,7 @@ main() {
     [ -e "$cache/complete" ] || make_base
     trap 'rm -rf "$copy"' EXIT
     cp -a "$base" "$copy"
-    copy_tree
+    copy_tree "$copy/root"/megaphone
     say "$suite: $*"
     enter "$@"
 }
@@ -123,17 +120,6 @@ APT::Keep-Downloaded-Packages "true";' >"$base/etc/apt/apt.conf.d/91keep-package
             >"$base/etc/apt/preferences.d/backports"
     fi
     touch "$cache/complete"
-}
-
-# What git knows, as it stands here.
-copy_tree() {
-    mkdir -p "$copy/root/megaphone"
-    git -C "$root" ls-files -z --cached --others --exclude-standard |
-        while IFS= read -r -d '' file; do
-            # Not one that was deleted and not yet committed.
-            [ ! -e "$root/$file" ] || printf '%s\0' "$file"
-        done |
-        tar -C "$root" --null -T - -c | tar -C "$copy/root/megaphone" -x
 }
 
 main "$@"
