@@ -6,12 +6,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio_rustls::rustls::pki_types::UnixTime;
+
 use crate::certificates;
-use crate::config::{Config, ConfigError, Identity, NodeConfig, Reading, TlsConfig};
+use crate::config::{Config, ConfigError, Identity, NodeConfig, Reading};
 use crate::fleet::Fleet;
 use crate::pem;
 use crate::secrets::SecretsFile;
 use crate::trunk::{TlsError, load_tls};
+use crate::validity;
 
 /// The bits of a file's mode by which others than its user and its group may read it.
 const OTHERS_READ: u32 = 0o004;
@@ -26,7 +29,7 @@ pub fn run(path: &Path) -> ExitCode {
         }
     };
     let Findings { errors, warnings } = Findings::of(&reading);
-    for warning in reading.warnings().iter().chain(&warnings) {
+    for warning in unwise(&reading).iter().chain(&warnings) {
         eprintln!("megaphone-ecm: warning: {warning}");
     }
     for error in reading.errors().iter().chain(&errors) {
@@ -37,6 +40,15 @@ pub fn run(path: &Path) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// What is legal in a file, and with the certificates that it names, but unwise.
+pub fn unwise(reading: &Reading) -> Vec<ConfigError> {
+    let mut unwise = reading.warnings();
+    let certificates = reading.config().into_iter();
+    let certificates = certificates.flat_map(|config| validity::warnings(config, UnixTime::now()));
+    unwise.extend(certificates.map(|(part, message)| reading.at(&part, &message)));
+    unwise
 }
 
 /// The findings about the files that a configuration names.
@@ -135,16 +147,17 @@ fn check_trunks(config: &Config) -> Result<(), TlsError> {
 /// All files that it names, the keys that name them, and what has to be in them.
 fn files(config: &Config) -> Vec<(String, &Path, Content)> {
     let mut files = Vec::new();
-    for (place, identity) in config.certificates.iter().enumerate() {
-        files.extend(files_of_identity(&format!("certificate.{place}"), identity));
+    for (table, Identity { cert, key }) in config.identities() {
+        files.push((format!("{table}.cert"), &**cert, Content::Certificates));
+        files.push((format!("{table}.key"), key, Content::Key));
     }
     if let Some(tls) = &config.trunk.tls {
-        files.extend(files_of_tls("trunk.tls", tls));
+        files.push(("trunk.tls.ca".to_owned(), &*tls.ca, Content::Certificates));
     }
     if let Some(fleet) = &config.fleet {
         files.push(("fleet.key".to_owned(), &*fleet.key, Content::Secrets));
         if let Some(tls) = &fleet.tls {
-            files.extend(files_of_tls("fleet.tls", tls));
+            files.push(("fleet.tls.ca".to_owned(), &*tls.ca, Content::Certificates));
         }
     }
     if let Some(path) = &config.xmpp.client_ca {
@@ -154,22 +167,4 @@ fn files(config: &Config) -> Vec<(String, &Path, Content)> {
         files.push(("tls.ticket_keys".to_owned(), path, Content::Secrets));
     }
     files
-}
-
-fn files_of_tls<'c>(table: &str, tls: &'c TlsConfig) -> Vec<(String, &'c Path, Content)> {
-    let ca = (format!("{table}.ca"), &*tls.ca, Content::Certificates);
-    let identity = tls.identity.iter();
-    let own = identity.flat_map(|identity| files_of_identity(table, identity));
-    std::iter::once(ca).chain(own).collect()
-}
-
-fn files_of_identity<'c>(table: &str, identity: &'c Identity) -> [(String, &'c Path, Content); 2] {
-    [
-        (
-            format!("{table}.cert"),
-            &*identity.cert,
-            Content::Certificates,
-        ),
-        (format!("{table}.key"), &*identity.key, Content::Key),
-    ]
 }

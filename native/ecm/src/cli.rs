@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
     if !reading.errors().is_empty() {
         return refuse(reading.errors());
     }
-    let warnings = reading.warnings();
+    let warnings = check::unwise(&reading);
     match reading.into_config() {
         Ok(config) => serve(config, &warnings, arguments),
         Err(error) => refuse(&[error]),

@@ -19,6 +19,7 @@ pub mod cli;
 mod client_certificates;
 mod config;
 mod control;
+mod der;
 mod enforce;
 mod entrance;
 mod failure;
@@ -47,6 +48,7 @@ mod signals;
 mod stream;
 mod tickets;
 mod trunk;
+mod validity;
 #[cfg(test)]
 mod wakes;
 mod websocket;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::certificates;
-use crate::config::{Again, Config};
+use crate::check;
+use crate::config::{Again, Config, Reading};
 use crate::control::Reloaded;
 use crate::failure::ServerError;
 use crate::fleet::Fleet;
@@ -69,10 +70,12 @@ impl Reloading {
 
     /// Returns the keys that need a restart. Nothing is changed before the last step that can fail.
     fn read(&mut self, file: &Path) -> Result<Vec<&'static str>, ServerError> {
+        let reading = Reading::of(file)?;
+        let warnings = check::unwise(&reading);
         let Again {
             config,
             needs_restart,
-        } = self.config.read_again(file)?;
+        } = self.config.read_again(reading)?;
         // The files may have changed even if their names have not.
         let tls = load_tls(config.trunk.tls.as_ref())?;
         let running = self.settings.get();
@@ -92,6 +95,9 @@ impl Reloading {
         }
         // Next time it is compared with what runs now.
         self.config = config;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(needs_restart)
     }
 }

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use common::authority::Authority;
 use common::{
@@ -154,6 +154,81 @@ fn check_warns_of_a_key_that_everybody_can_read() {
         assert_eq!(said.is_empty(), expected.is_empty(), "{said}");
         assert!(said.contains(expected), "{said}");
     }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn check_warns_of_a_certificate_that_is_not_valid_now_or_not_for_long() {
+    const DAY: u64 = 24 * 60 * 60;
+    let authority = Authority::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = now.as_secs();
+    let ca = authority.ca();
+    for (number, from, until, expected) in [
+        (0, now - DAY, now + 15 * DAY, None),
+        (
+            1,
+            now - DAY,
+            now + 14 * DAY - 60,
+            Some(("expires on ", ", in 13 days; renew it")),
+        ),
+        (2, now - 2 * DAY, now - DAY, Some(("expired on ", ""))),
+        (
+            3,
+            now + DAY,
+            now + 99 * DAY,
+            Some(("is not valid before ", "")),
+        ),
+    ] {
+        let pair = authority.sign_between(&format!("{number}.example"), from, until);
+        std::fs::set_permissions(&pair.key, Permissions::from_mode(0o600)).unwrap();
+        let (cert, key) = (pair.cert.display(), pair.key.display());
+        let own = format!("cert = \"{cert}\"\nkey = \"{key}\"\n");
+        let of_trunk = format!("[trunk.tls]\nca = \"{}\"\n{own}", ca.display());
+        for (line, name, config) in [
+            (2, "certificate.cert", format!("[[certificate]]\n{own}")),
+            (3, "trunk.tls.cert", of_trunk),
+        ] {
+            let file = write_config(&config);
+            let path = file.to_str().unwrap();
+            let (code, out, said) = run(&["check", "--config", path]);
+            assert_eq!((code, out.as_str()), (Some(0), ""), "{said}");
+            match expected {
+                None => assert_eq!(said, ""),
+                Some((what, end)) => {
+                    let start = format!(
+                        "megaphone-ecm: warning: {path}:{line}:8: {name}: the certificate in {cert} {what}20"
+                    );
+                    assert!(said.starts_with(&start), "no {start} in:\n{said}");
+                    assert!(said.trim_end().ends_with(end), "{said}");
+                    assert_eq!(said.lines().count(), 1, "{said}");
+                }
+            }
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_certificate_between_that_has_expired_is_named_by_its_number() {
+    let authority = Authority::new();
+    let (own, between) = (
+        authority.sign("a.example"),
+        authority.sign_until("b.example", 2001),
+    );
+    let mut chain = std::fs::read(&own.cert).unwrap();
+    chain.extend(std::fs::read(&between.cert).unwrap());
+    std::fs::write(&own.cert, chain).unwrap();
+    std::fs::set_permissions(&own.key, Permissions::from_mode(0o600)).unwrap();
+    let file = write_config(&own.table());
+    let path = file.to_str().unwrap();
+    let (code, _, said) = run(&["check", "--config", path]);
+    let expected = format!(
+        "megaphone-ecm: warning: {path}:2:8: certificate.cert: certificate 2 in {} expired on 2001-01-01 00:00:00 UTC: \
+         whoever verifies it refuses it\n",
+        own.cert.display()
+    );
+    assert_eq!((code, said), (Some(0), expected));
     std::fs::remove_file(file).unwrap();
 }
 

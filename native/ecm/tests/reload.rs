@@ -207,3 +207,29 @@ fn a_reload_neither_gives_the_trunks_tls_nor_takes_it() {
     program.ecm.wait_for_log("is up");
     program.allows_headers(7);
 }
+
+#[test]
+fn the_log_warns_of_a_certificate_at_the_start_and_at_each_reload() {
+    let warning = "certificate.cert: the certificate in ";
+    let mut program = Program::start();
+    assert_eq!(program.ecm.logged(warning), 0);
+    let certificate = program.file.find("[[certificate]]").unwrap();
+    let expired = program.authority.sign_until("a.example", 2001);
+    let file = [&program.file[..certificate], &expired.table()].concat();
+    for count in 1..3 {
+        assert!(program.reload(&file).contains("configuration reloaded"));
+        assert_eq!(program.ecm.logged(warning), count);
+    }
+    let file_before = program.file.clone();
+    assert!(
+        program
+            .reload(&file_before)
+            .contains("configuration reloaded")
+    );
+    assert_eq!(program.ecm.logged(warning), 2);
+    let mut ecm = Ecm::start_with_config(&file);
+    let line = ecm.find_in_log(warning);
+    assert!(line.contains("WARN"), "{line}");
+    let end = " expired on 2001-01-01 00:00:00 UTC: whoever verifies it refuses it";
+    assert!(line.contains(end), "{line}");
+}

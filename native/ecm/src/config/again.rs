@@ -1,12 +1,11 @@
 //! A file that is read again while the program runs.
 
-use std::path::Path;
-
 use super::error::ConfigError;
 use super::file::{Config, LogConfig};
 use super::fleet::FleetConfig;
 use super::listener::ListenerConfig;
 use super::nodes::NodesConfig;
+use super::reading::Reading;
 use super::trunk::TrunkConfig;
 
 /// What a file says that was read again.
@@ -19,19 +18,17 @@ pub struct Again {
 }
 
 impl Config {
-    /// Reads a file for a program that runs with this configuration.
+    /// What a program goes on with that runs with this configuration and has read its file again.
     ///
     /// The listeners stay until a restart, so the file has to have what they need, whichever it names itself.
     ///
     /// # Errors
-    /// [`ConfigError`] as for [`read`](Self::read), and if a listener would lose what it needs.
-    pub fn read_again(&self, path: &Path) -> Result<Again, ConfigError> {
-        let file = Self::read(path)?;
+    /// [`ConfigError`] if anything is wrong with the file, or if a listener would lose what it needs.
+    pub fn read_again(&self, reading: Reading) -> Result<Again, ConfigError> {
+        let path = reading.path().to_owned();
+        let file = reading.into_config()?;
         self.check_again(&file)
-            .map_err(|message| ConfigError::Unfit {
-                path: path.to_owned(),
-                message,
-            })?;
+            .map_err(|message| ConfigError::Unfit { path, message })?;
         Ok(self.go_on_with(file))
     }
 

@@ -136,6 +136,23 @@ impl Config {
             Cow::Borrowed(&self.named_nodes)
         }
     }
+
+    /// The certificates that identify this program, each with the table that names it, such as `certificate.0`.
+    #[must_use]
+    pub fn identities(&self) -> Vec<(String, &Identity)> {
+        let of_clients = self.certificates.iter().enumerate();
+        let of_clients = of_clients.map(|(place, it)| (format!("certificate.{place}"), it));
+        let of_fleet = self.fleet.as_ref().and_then(|fleet| fleet.tls.as_ref());
+        let of_tls = [
+            ("trunk.tls", self.trunk.tls.as_ref()),
+            ("fleet.tls", of_fleet),
+        ];
+        let of_tls = of_tls.into_iter().filter_map(|(table, tls)| {
+            let identity = tls?.identity.as_ref()?;
+            Some((table.to_owned(), identity))
+        });
+        of_clients.chain(of_tls).collect()
+    }
 }
 
 impl Default for Config {

@@ -93,6 +93,12 @@ impl Reading {
         }
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What is wrong with it, in the order of the file.
     #[must_use]
     pub fn errors(&self) -> &[ConfigError] {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -52,14 +53,29 @@ impl Authority {
     }
 
     pub fn sign_until(&self, name: &str, year: i32) -> Pair {
+        self.sign_params(&format!("{name}-{year}"), name, |params| {
+            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        })
+    }
+
+    /// A certificate that is valid between two times, in seconds since 1970.
+    pub fn sign_between(&self, name: &str, from: u64, until: u64) -> Pair {
+        let time = |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        self.sign_params(&format!("{name}-{from}-{until}"), name, |params| {
+            params.not_before = time(from);
+            params.not_after = time(until);
+        })
+    }
+
+    fn sign_params(&self, file: &str, name: &str, set: impl Fn(&mut CertificateParams)) -> Pair {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        set(&mut params);
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         let pair = Pair {
-            cert: self.folder.join(format!("{name}-{year}.pem")),
-            key: self.folder.join(format!("{name}-{year}.key")),
+            cert: self.folder.join(format!("{file}.pem")),
+            key: self.folder.join(format!("{file}.key")),
         };
         std::fs::write(&pair.cert, cert.pem()).unwrap();
         std::fs::write(&pair.key, key.serialize_pem()).unwrap();
