@@ -73,7 +73,7 @@ says_tested({unknown, _}) ->
 %% @doc The modules that call ejabberd or its libraries.
 -spec callers() -> [module()].
 callers() ->
-    [megaphone_certificate, megaphone_ejabberd, megaphone_ejabberd_admin, megaphone_ejabberd_c2s,
+    [ejabberd_sm_megaphone, megaphone_certificate, megaphone_ejabberd, megaphone_ejabberd_admin, megaphone_ejabberd_c2s,
      megaphone_ejabberd_sm, megaphone_framing,
      megaphone_listener_options, megaphone_session, megaphone_session_socket, megaphone_undelivered,
      megaphone_stanza_limits].
@@ -102,6 +102,7 @@ is_there(Module, Function, Arity) ->
 missing_callbacks() ->
     [io_lib:format("~ts calls a ~ts/~b that ~ts does not have", [Behaviour, Function, Arity, Module])
      || {Behaviour, Module} <- [{ejabberd_listener, megaphone_listener},
+                                {ejabberd_sm, ejabberd_sm_megaphone},
                                 {p1_server, megaphone_session},
                                 {xmpp_socket, megaphone_session_socket}],
         {Function, Arity} <- callbacks(Behaviour), not is_there(Module, Function, Arity)].

@@ -8,22 +8,21 @@
 
 -export_type([row/0, sid/0, place/0, look/0]).
 
+-include("megaphone_row.hrl").
+
 %% The id of a session is when it began, and its process.
 -type sid() :: {erlang:timestamp(), pid()}.
 %% The client's address, and how it is connected.
 -type place() :: {term(), Connection :: atom()}.
-%% ejabberd_sm's record of a session.
--record(session, {sid :: sid(),
-                  usr :: {binary(), binary(), binary()},
-                  us :: {binary(), binary()},
-                  priority :: term(),
-                  info :: [{atom(), term()}]}).
 -opaque row() :: #session{}.
 %% What a process at a node has to call: when it returns, whoever is looked up there is found by the new row.
 -type look() :: {module(), atom(), [term()]}.
 
 %% How long another node may take for its part of what a database has to do (milliseconds).
 -define(TIMEOUT, 5000).
+
+%% Whether a backend has its rows in Mnesia.
+-define(IS_MNESIA(Backend), (Backend =:= ejabberd_sm_mnesia orelse Backend =:= ejabberd_sm_megaphone)).
 
 %% @doc The row of a session.
 -spec find_row(megaphone_ejabberd_c2s:registration()) -> {ok, row()} | none.
@@ -56,11 +55,11 @@ row_of(Process, {Ip, Conn}, #session{sid = {{Mega, Seconds, Micro}, _}, info = I
 %%
 %% Mnesia's dirty writes of one process reach each node in their order, so none has the delete before the write.
 -spec replace_row(Old :: row(), New :: row()) -> {ok, look()} | {error, Why :: string()}.
-replace_row(#session{sid = OldSid, us = {_, Host} = UserAndHost} = Old, New) ->
+replace_row(#session{us = {_, Host} = UserAndHost} = Old, New) ->
     case backend(Host) of
-        ejabberd_sm_mnesia ->
-            ok = mnesia:dirty_write(New),
-            ok = mnesia:dirty_delete(session, OldSid),
+        Backend when ?IS_MNESIA(Backend) ->
+            ok = write(Backend, New),
+            ok = Backend:delete_session(Old),
             %% A transaction begins behind the writes that have come to its node.
             {ok, {mnesia, transaction, [fun erlang:node/0]}};
         Backend ->
@@ -121,10 +120,16 @@ backend(Host) ->
 %% @doc A node that took long to look has the new row now. If the session has ended meanwhile, or gone elsewhere, that
 %% may have come there from another node before, and the row would stay for good.
 -spec settle(New :: row()) -> ok.
-settle(#session{sid = Sid, us = {_, Host}}) ->
-    case backend(Host) =:= ejabberd_sm_mnesia andalso mnesia:dirty_read(session, Sid) of
-        [] -> mnesia:dirty_delete(session, Sid);
-        _ -> ok
+settle(#session{sid = Sid, us = {User, Host}} = New) ->
+    Backend = backend(Host),
+    case ?IS_MNESIA(Backend) andalso Backend:get_sessions(User, Host) of
+        {ok, Rows} ->
+            case lists:keymember(Sid, #session.sid, Rows) of
+                true -> ok;
+                false -> Backend:delete_session(New)
+            end;
+        false ->
+            ok
     end.
 
 %% @doc The session has been resumed by this process, and the caller is about to delete the row that it had. mnesia
@@ -132,21 +137,26 @@ settle(#session{sid = Sid, us = {_, Host}}) ->
 %% answer a message with an error. So the caller writes the new row as well, which reaches each node before its delete.
 -spec resumed(pid(), megaphone_ejabberd_c2s:registration()) -> ok.
 resumed(Process, {_, Host, {User, _, _}}) ->
-    Find = fun() -> row_at_its_node(Process, jid:nodeprep(User), Host) end,
-    case backend(Host) =:= ejabberd_sm_mnesia andalso Find() of
-        #session{sid = Sid} = Row ->
-            ok = mnesia:dirty_write(Row),
+    Backend = backend(Host),
+    Find = fun() -> row_at_its_node(Backend, Process, jid:nodeprep(User), Host) end,
+    case ?IS_MNESIA(Backend) andalso Find() of
+        #session{} = Row ->
+            ok = write(Backend, Row),
             %% It may have ended meanwhile.
             case Find() of
-                none -> mnesia:dirty_delete(session, Sid);
+                none -> Backend:delete_session(Row);
                 _ -> ok
             end;
         _ ->
             ok
     end.
 
-row_at_its_node(Process, User, Host) ->
-    try erpc:call(node(Process), ejabberd_sm_mnesia, get_sessions, [User, Host], ?TIMEOUT) of
+%% Also where the row is here already.
+write(ejabberd_sm_mnesia, Row) -> mnesia:dirty_write(Row);
+write(ejabberd_sm_megaphone, Row) -> ejabberd_sm_megaphone:write(Row).
+
+row_at_its_node(Backend, Process, User, Host) ->
+    try erpc:call(node(Process), Backend, get_sessions, [User, Host], ?TIMEOUT) of
         {ok, Rows} ->
             case [Row || #session{sid = {_, Its}} = Row <- Rows, Its =:= Process] of
                 [Row | _] -> Row;

@@ -1,5 +1,6 @@
-%% Sessions move where ejabberd keeps its table of sessions in a database (`sm_db_type'): a real Redis or PostgreSQL. The
-%% cases are those of megaphone_move_SUITE to which the table matters, and what databases have of their own.
+%% Sessions move where ejabberd keeps its table of sessions elsewhere than in its own of Mnesia (`sm_db_type'): in
+%% Megaphone's, in a real Redis, or PostgreSQL. The cases are those of megaphone_move_SUITE to which the table matters,
+%% and what such tables have of their own.
 -module(megaphone_move_databases_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -12,12 +13,12 @@ suite() ->
     [{timetrap, {minutes, 3}}].
 
 all() ->
-    [{group, redis}, {group, postgresql}].
+    [{group, megaphone}, {group, redis}, {group, postgresql}].
 
 groups() ->
     [{Group, [a_session_goes_on_at_another_node, within_one_node, with_stream_management, what_the_row_says,
               many_times_under_senders, a_newer_login_wins, a_session_that_stays, a_node_that_restarts]}
-     || Group <- [redis, postgresql]].
+     || Group <- [megaphone, redis, postgresql]].
 
 init_per_suite(Config) ->
     Config.
@@ -25,6 +26,8 @@ init_per_suite(Config) ->
 end_per_suite(_Config) ->
     ok.
 
+init_per_group(megaphone, Config) ->
+    start(filename:join([proplists:get_value(priv_dir, Config), ?MODULE, megaphone]), "sm_db_type: megaphone\n", Config);
 init_per_group(redis, Config) ->
     case {os:find_executable("redis-server"), code:which(eredis)} of
         {false, _} ->
@@ -98,7 +101,7 @@ start(Dir, Top, Config) ->
 
 end_per_group(_Group, Config) ->
     ok = megaphone_test_cluster:stop(members(Config)),
-    ok = megaphone_test_program:kill(proplists:get_value(database, Config)),
+    _ = [ok = megaphone_test_program:kill(Database) || {database, Database} <- Config],
     case proplists:get_value(data, Config) of
         undefined -> ok;
         Data -> file:del_dir_r(Data)

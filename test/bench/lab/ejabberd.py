@@ -25,7 +25,7 @@ EMULATOR = (
 _CONFIG = """\
 hosts: [localhost]
 loglevel: warning
-auth_method: internal
+auth_method: internal{table}
 
 listen:
   -
@@ -87,11 +87,12 @@ class Ejabberd(Server):
         emulator: tuple[str, ...] = (),
         *,
         in_cluster: bool = False,
+        own_table: bool = False,
     ) -> None:
         """Begins to start it; `ready` waits for the end of that.
 
         Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl. One that is to be `in_cluster`
-        can be found by others.
+        can be found by others. With `own_table` the table of sessions is Megaphone's (`sm_db_type`).
         """
         self.entrances = Entrances(http=ports.free(), xmpp=ports.free(), trunk=ports.free())
         folder = lab.folder("ejabberd")
@@ -99,6 +100,7 @@ class Ejabberd(Server):
             http=self.entrances.http,
             xmpp=self.entrances.xmpp,
             trunk=self.entrances.trunk,
+            table="\nsm_db_type: megaphone" if own_table else "",
             backlog=f"\n    backlog: {backlog}" if backlog else "",
             files=folder / "files",
         )
@@ -213,7 +215,7 @@ def settings() -> dict[str, str]:
 
 class _Placeholders(dict[str, str]):
     def __missing__(self, name: str) -> str:
-        return f"\n    backlog: {BACKLOG}" if name == "backlog" else name.upper()
+        return {"backlog": f"\n    backlog: {BACKLOG}", "table": ""}.get(name, name.upper())
 
 
 def _debian_ejabberd() -> Path:

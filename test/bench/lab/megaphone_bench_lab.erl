@@ -37,7 +37,7 @@ serve(Port) ->
 %% Memory in bytes, as erlang:memory/0 has it, users online, and processes.
 answer("memory") ->
     Memory = maps:from_list(erlang:memory()),
-    megaphone_bench_json:encode(Memory#{sessions => mnesia:table_info(session, size),
+    megaphone_bench_json:encode(Memory#{sessions => sessions(),
                                         process_count => erlang:system_info(process_count)});
 answer("collect") ->
     collect_garbage(),
@@ -69,6 +69,11 @@ answer("versions") ->
     megaphone_bench_json:encode(#{otp => text(erlang:system_info(otp_release)),
                                   erts => text(erlang:system_info(version)),
                                   ejabberd => text(Ejabberd)}).
+
+%% Rows in the tables of sessions: ejabberd's, and Megaphone's.
+sessions() ->
+    lists:sum([mnesia:table_info(Table, size) || Table <- [session, megaphone_session],
+                                                 lists:member(Table, mnesia:system_info(tables))]).
 
 make_contacts(Group) ->
     lists:foreach(fun(Number) ->
