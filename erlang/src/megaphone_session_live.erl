@@ -34,6 +34,8 @@
                      hibernate_after := timeout()}.
 
 -record(session, {stream :: megaphone_ejabberd_c2s:state() | megaphone_session_state:packed(),
+                  %% While it is awake, what it was before.
+                  slept = none :: none | megaphone_session_state:slept(),
                   socket :: megaphone:socket(),
                   due = header :: due(),
                   pace = in_turn :: pace(),
@@ -438,7 +440,10 @@ idle(#session{login = fresh, stream = Stream, hibernate_after = HibernateAfter} 
     true = garbage_collect(),
     {noreply, LoggedIn, later(HibernateAfter)};
 idle(#session{stream = Stream} = Session) ->
-    {noreply, Session#session{stream = megaphone_session_state:pack(Stream)}, hibernate}.
+    {noreply, Session#session{stream = pack(Stream, Session), slept = none}, hibernate}.
+
+pack(Stream, #session{slept = none}) -> megaphone_session_state:pack(Stream);
+pack(Stream, #session{slept = Slept}) -> megaphone_session_state:pack_again(Stream, Slept).
 
 later(infinity) -> infinity;
 later(HibernateAfter) -> HibernateAfter - ?COLLECT_AFTER.
@@ -446,4 +451,5 @@ later(HibernateAfter) -> HibernateAfter - ?COLLECT_AFTER.
 wake(#session{stream = Stream} = Session) when is_map(Stream) ->
     Session;
 wake(#session{stream = Packed} = Session) ->
-    Session#session{stream = megaphone_session_state:unpack(Packed)}.
+    Stream = megaphone_session_state:unpack(Packed),
+    Session#session{stream = Stream, slept = {Packed, Stream}}.

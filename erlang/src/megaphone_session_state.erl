@@ -6,12 +6,14 @@
 %%% differs, unpack/1 gives back exactly what was packed.
 -module(megaphone_session_state).
 
--export([pack/1, unpack/1]).
+-export([pack/1, pack_again/2, unpack/1]).
 
--export_type([packed/0]).
+-export_type([packed/0, slept/0]).
 
 -type state() :: megaphone_ejabberd_c2s:state().
 -opaque packed() :: {packed, Shared :: map(), Own :: map(), Missing :: [term()]}.
+%% A packed state, and what it was unpacked to.
+-type slept() :: {packed(), state()}.
 
 %% Binaries up to this lie in the heap, if they are no part of a larger one (bytes).
 -define(HEAP_BINARY, 64).
@@ -31,6 +33,25 @@ pack(State) ->
     Own = maps:filter(Differs, State),
     Missing = [Key || Key <- maps:keys(Shared), not is_map_key(Key, State)],
     {packed, Shared, lay_out(values_once(Own, known(Shared)), Keys), Missing}.
+
+%% @doc The same of a session that has slept before. What wakes one changes little in its state: a ping nothing, and with
+%% stream management a number. Then what was packed is taken again, with such numbers put in, and costs next to nothing.
+-spec pack_again(state(), slept()) -> packed().
+pack_again(State, {Packed, State}) ->
+    Packed;
+pack_again(State, {{packed, Shared, Own, Missing}, Before}) when map_size(State) =:= map_size(Before) ->
+    Changed = maps:filter(fun(Key, Value) ->
+                                  case Before of
+                                      #{Key := Value} -> false;
+                                      _ -> true
+                                  end
+                          end, State),
+    case lists:all(fun({Key, Value}) -> is_map_key(Key, Own) andalso is_number(Value) end, maps:to_list(Changed)) of
+        true -> {packed, Shared, maps:fold(fun(Key, Value, Map) -> Map#{Key := Value} end, Own, Changed), Missing};
+        false -> pack(State)
+    end;
+pack_again(State, _Slept) ->
+    pack(State).
 
 %% @doc The state as it was.
 -spec unpack(packed()) -> state().

@@ -14,7 +14,7 @@
 -export([shaper_holds_the_window/1, slow_client/1, max_queue/1, killed_session/1, reset_stream/1,
          lost_trunk/1]).
 -export([oom_killer_spares_the_trunk/1, sasl2_policy/1]).
--export([info_by_transport/1, hibernates/1, sleeps_with_what_it_had/1, reload_keeps_sessions/1,
+-export([info_by_transport/1, hibernates/1, sleeps_with_what_it_had/1, sleeps_again_with_what_it_has/1, reload_keeps_sessions/1,
          shutdown/1]).
 
 -import(megaphone_test_listeners, [call/4, connect/1, connect/2, ejabberd/1]).
@@ -32,7 +32,8 @@ all() ->
      opened_again, open_in_the_midst, starttls_is_refused, unknown_host, tls_required, denied_by_access,
      shaper_holds_the_window, slow_client, max_queue, killed_session, reset_stream, lost_trunk,
      oom_killer_spares_the_trunk, sasl2_policy,
-     info_by_transport, hibernates, sleeps_with_what_it_had, reload_keeps_sessions, shutdown].
+     info_by_transport, hibernates, sleeps_with_what_it_had, sleeps_again_with_what_it_has,
+     reload_keeps_sessions, shutdown].
 
 init_per_suite(Config) ->
     megaphone_test_listeners:start(Config, listeners(),
@@ -498,6 +499,25 @@ sleeps_with_what_it_had(Config) ->
     megaphone_test_ejabberd:await_sleep(ejabberd(Config), Pid),
     ?assertEqual(Presence, call(Config, ejabberd_c2s, get_presence, [Pid])),
     ?assertEqual(call(Config, jid, decode, [Jid]), call(Config, xmpp, get_from, [Presence])).
+
+%% Confirms that a session which has slept before sleeps with the state that it has by then, whatever has changed; and
+%% that where nothing has, it is as it was.
+sleeps_again_with_what_it_has(Config) ->
+    Client = login(Config),
+    Pid = session(Config, Client),
+    megaphone_test_ejabberd:await_sleep(ejabberd(Config), Pid),
+    Packed = element(2, call(Config, sys, get_state, [Pid])),
+    State = call(Config, megaphone_session_state, unpack, [Packed]),
+    Again = fun(Changed) -> call(Config, megaphone_session_state, pack_again, [Changed, {Packed, State}]) end,
+    ?assertEqual(Packed, Again(State)),
+    #{mgmt_state := inactive, jid := Jid, pres_timestamp := {_, _, _}, user := User} = State,
+    lists:foreach(fun(Changed) ->
+                          ?assertEqual(Changed, call(Config, megaphone_session_state, unpack, [Again(Changed)]))
+                  end,
+                  [State#{pres_timestamp := 1}, State#{pres_timestamp := {1, 2, 3}}, State#{mgmt_state := active},
+                   State#{user := <<"other">>}, State#{more => Jid}, State#{more => 1}, maps:remove(jid, State),
+                   maps:remove(mgmt_state, State), (maps:remove(user, State))#{more => User},
+                   State#{mgmt_stanzas_in => 7, pres_timestamp := 2}]).
 
 %% Confirms that sessions stay as the listener is reloaded, and that new ones find the new listener.
 reload_keeps_sessions(Config) ->
