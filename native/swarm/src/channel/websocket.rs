@@ -6,7 +6,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::socket::Socket;
 use super::{
@@ -14,8 +14,8 @@ use super::{
     open_document, standing_alone,
 };
 
-/// The library's buffers, in bytes: one for each client.
-const BUFFER: usize = 4096;
+/// What the library reads at once, in bytes. Each client keeps a buffer of this size or of its longest document's.
+const BUFFER: usize = 512;
 
 /// A client with a WebSocket.
 pub struct WebSocket {
@@ -47,6 +47,9 @@ impl WebSocket {
         let connected =
             tokio_tungstenite::client_async_with_config(request, socket, Some(config)).await;
         let (stream, _response) = connected.map_err(broken)?;
+        // The handshake leaves a large buffer. Nothing is lost with it, as the server waits for `<open/>`.
+        let socket = stream.into_inner();
+        let stream = WebSocketStream::from_raw_socket(socket, Role::Client, Some(config)).await;
         Ok(Self { stream })
     }
 }
