@@ -1,26 +1,25 @@
 //! The command line.
 
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::channel::{Dialler, Route, Security, Target, trusting_all};
-use crate::control::{Command, Event};
+use crate::console;
+use crate::control::Event;
 use crate::crew::Crew;
-use crate::report::{Report, Traffic};
+use crate::report::Report;
 use crate::swarm::{Settings, Swarm, Transport};
-use crate::workers::Workers;
+use crate::workers::{Share, Workers};
 
 /// Many light XMPP clients: they log in, stay online, send messages to each other, and every message is
 /// counted.
@@ -124,8 +123,9 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     processes: usize,
 
-    /// Reads commands from the standard input, a line each: `traffic RATE SECONDS`, `act ACTIVITY RATE
-    /// SECONDS GROUPS SIZE`, `stop`, which ends the traffic early, `status`, `end`. Says what happens on the standard output, a line of JSON each.
+    /// Reads commands from the standard input, a line each: `enough`, after which no more users log in, `traffic RATE
+    /// SECONDS`, `stop`, which ends the traffic early, `random RATE SECONDS` for messages from any user to any other,
+    /// `act ACTIVITY RATE SECONDS GROUPS SIZE`, `status`, `end`. Says what happens on the standard output, a line of JSON each.
     #[arg(long)]
     control: bool,
 
@@ -167,7 +167,7 @@ async fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         _ => Crew::Workers(Workers::start(arguments.shares())?),
     };
     if arguments.control {
-        return control(crew).await;
+        return console::run(crew).await;
     }
     let mut interrupt = Box::pin(tokio::signal::ctrl_c());
     let mut report = Report {
@@ -200,7 +200,7 @@ async fn run(arguments: &Arguments) -> io::Result<ExitCode> {
 async fn work(arguments: &Arguments, crew: &mut Crew, report: &mut Report) -> io::Result<()> {
     let bar = progress_bar(arguments.users);
     report.logins = crew
-        .log_in(|event| {
+        .log_in(&Notify::new(), |event| {
             if let Event::Progress { online, failed, .. } = event {
                 bar.set_position(*online);
                 bar.set_message(match failed {
@@ -236,60 +236,6 @@ fn progress_bar(users: usize) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-/// Does what another program says.
-async fn control(mut crew: Crew) -> io::Result<ExitCode> {
-    let logins = crew.log_in(say).await?;
-    say(&Event::Online(logins));
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
-        match line.parse::<Command>() {
-            Ok(Command::Traffic { rate, duration }) => {
-                say(&Event::Traffic(
-                    exchange(&mut crew, rate, duration, &mut lines).await?,
-                ));
-            }
-            Ok(Command::Act(act)) => say(&Event::Acted(crew.act(act).await?)),
-            Ok(Command::Stop) => {}
-            Ok(Command::Status) => say(&crew.status().await?),
-            Ok(Command::End) => break,
-            Err(error) => return Err(io::Error::other(error)),
-        }
-    }
-    say(&Event::End(crew.end().await?));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Sends messages for so long, or until a line says stop.
-async fn exchange(
-    crew: &mut Crew,
-    rate: f64,
-    duration: Duration,
-    lines: &mut Lines<BufReader<Stdin>>,
-) -> io::Result<Traffic> {
-    let stop = Notify::new();
-    let mut traffic = pin!(crew.exchange(rate, duration, &stop));
-    let line = tokio::select! {
-        traffic = &mut traffic => return traffic,
-        line = lines.next_line() => line?,
-    };
-    match line.as_deref().map(str::parse::<Command>) {
-        // Where nobody says anything any more, nobody says stop either.
-        Some(Ok(Command::Stop)) | None => {
-            stop.notify_one();
-            traffic.await
-        }
-        Some(Ok(_)) => Err(io::Error::other("messages are being sent; write stop")),
-        Some(Err(error)) => Err(io::Error::other(error)),
-    }
-}
-
-fn say(event: &Event) {
-    // Who reads it may be gone; then the input ends too.
-    let mut line = serde_json::to_string(event).unwrap_or_default();
-    line.push('\n');
-    let _ = io::stdout().write_all(line.as_bytes());
 }
 
 impl Arguments {
@@ -332,8 +278,9 @@ impl Arguments {
         })
     }
 
-    /// The arguments of each process; partners stay together.
-    fn shares(&self) -> Vec<Vec<String>> {
+    /// What each process does; partners stay together. Each has addresses of its own, if there are enough, and begins
+    /// with another target.
+    fn shares(&self) -> Vec<Share> {
         let pairs = self.users.div_ceil(2);
         (0..self.processes)
             .map(|process| {
@@ -344,10 +291,16 @@ impl Arguments {
                 share.first = self.first + start;
                 share.login_rate /= self.processes as f64;
                 share.logins_at_once = self.logins_at_once.div_ceil(self.processes);
+                share.connect.rotate_left(process % self.connect.len());
                 if !self.from.is_empty() {
-                    share.from = vec![self.from[process % self.from.len()]];
+                    let each = (self.from.len() / self.processes).max(1);
+                    let own = (0..each).map(|one| (process * each + one) % self.from.len());
+                    share.from = own.map(|one| self.from[one]).collect();
                 }
-                share.to_arguments()
+                Share {
+                    first: share.first,
+                    arguments: share.to_arguments(),
+                }
             })
             .collect()
     }
@@ -397,6 +350,13 @@ mod tests {
         let arguments = Arguments::parse_from([
             "megaphone-swarm",
             "--connect=127.0.0.1:1",
+            "--connect=127.0.0.1:2",
+            "--from=127.0.0.10",
+            "--from=127.0.0.11",
+            "--from=127.0.0.12",
+            "--from=127.0.0.13",
+            "--from=127.0.0.14",
+            "--from=127.0.0.15",
             "--users=11",
             "--first=100",
             "--processes=3",
@@ -404,14 +364,19 @@ mod tests {
             "--reconnect",
         ]);
         let mut next = 100;
-        for share in arguments.shares() {
-            let share =
-                Arguments::parse_from(std::iter::once("megaphone-swarm".to_owned()).chain(share));
+        let mut from = Vec::new();
+        for (process, share) in arguments.shares().into_iter().enumerate() {
+            assert_eq!(share.first, next);
+            let program = std::iter::once("megaphone-swarm".to_owned());
+            let share = Arguments::parse_from(program.chain(share.arguments));
             assert_eq!((share.first, share.first % 2), (next, 0));
+            assert_eq!(share.connect[0], arguments.connect[process % 2]);
+            assert_eq!(share.from.len(), 2);
+            from.extend(share.from);
             assert!(share.control && share.reconnect && share.processes == 1);
             assert!((share.login_rate - 100.0).abs() < 1e-9);
             next += share.users;
         }
-        assert_eq!(next, 111);
+        assert_eq!((next, from), (111, arguments.from));
     }
 }

@@ -9,7 +9,9 @@ use tokio::time::sleep;
 
 use crate::activity::{Act, Acted, Acts};
 use crate::control::Event;
+use crate::ledger::Counts;
 use crate::messages::{Fault, Faulty};
+use crate::random_traffic::{Arrivals, Random, Ranges};
 use crate::report::{End, Logins, OfLostSessions, Times, Traffic, rate};
 use crate::swarm::Swarm;
 use crate::user;
@@ -34,14 +36,18 @@ pub enum Crew {
 
 impl Crew {
     /// Makes all users log in; `tell` hears how far it is. It returns when each has succeeded or
-    /// failed, or, if they try again, when all are online.
+    /// failed, or, if they try again, when all are online. Once there are `enough`, no more begin.
     ///
     /// # Errors
     /// If a worker is lost.
-    pub async fn log_in(&mut self, mut tell: impl FnMut(&Event)) -> io::Result<Logins> {
+    pub async fn log_in(
+        &mut self,
+        enough: &Notify,
+        mut tell: impl FnMut(&Event),
+    ) -> io::Result<Logins> {
         match self {
-            Self::Here(swarm) => Ok(log_in(swarm, &mut tell).await),
-            Self::Workers(workers) => workers.log_in(&mut tell).await,
+            Self::Here(swarm) => Ok(log_in(swarm, enough, &mut tell).await),
+            Self::Workers(workers) => workers.log_in(enough, &mut tell).await,
         }
     }
 
@@ -67,11 +73,69 @@ impl Crew {
     /// If there are not so many users, or a worker is lost.
     pub async fn act(&mut self, act: Act) -> io::Result<Acted> {
         match self {
-            Self::Here(swarm) if act.groups.saturating_mul(act.size) > swarm.members.len() => {
+            Self::Here(swarm) if act.groups.saturating_mul(act.size) > swarm.begun() => {
                 Err(io::Error::other("there are not so many users"))
             }
             Self::Here(swarm) => Ok(Acts::act(swarm, act).await),
             Self::Workers(workers) => workers.act(act).await,
+        }
+    }
+
+    /// Sends messages from any user to any other for so long, and waits for the last to arrive.
+    ///
+    /// # Errors
+    /// If a worker is lost.
+    pub async fn exchange_at_random(
+        &mut self,
+        rate: f64,
+        duration: Duration,
+    ) -> io::Result<Random> {
+        let before = self.counts().await?;
+        self.take_arrivals().await?;
+        let seconds = match self {
+            Self::Here(swarm) => {
+                let receivers = Ranges::new([(swarm.settings.first, swarm.begun())]);
+                send(swarm, rate, duration, receivers).await
+            }
+            Self::Workers(workers) => workers.send(rate, duration).await?,
+        };
+        let deadline = Instant::now() + LATE;
+        let now = loop {
+            let now = self.counts().await?;
+            if now.received == now.sent || Instant::now() >= deadline {
+                break now;
+            }
+            sleep(LOOK).await;
+        };
+        let (sent, received) = (now.sent - before.sent, now.received - before.received);
+        Ok(Random {
+            seconds,
+            sent,
+            received,
+            lost: sent.saturating_sub(received),
+            arrivals: self.take_arrivals().await?,
+        })
+    }
+
+    /// Sends messages to any of these users, and does not wait for them; says for how many seconds it did.
+    ///
+    /// # Errors
+    /// If the users are in several processes, which know themselves whom they have.
+    pub async fn send(&self, rate: f64, duration: Duration, receivers: Ranges) -> io::Result<f64> {
+        match self {
+            Self::Here(swarm) => Ok(send(swarm, rate, duration, receivers).await),
+            Self::Workers(_) => Err(io::Error::other("several processes are told: random")),
+        }
+    }
+
+    /// How messages to users picked at random arrived, since this was asked last.
+    ///
+    /// # Errors
+    /// If a worker is lost.
+    pub async fn take_arrivals(&mut self) -> io::Result<Arrivals> {
+        match self {
+            Self::Here(swarm) => Ok(swarm.random_traffic.take_arrivals()),
+            Self::Workers(workers) => workers.take_arrivals().await,
         }
     }
 
@@ -83,6 +147,17 @@ impl Crew {
         match self {
             Self::Here(swarm) => Ok(progress(swarm)),
             Self::Workers(workers) => workers.status().await,
+        }
+    }
+
+    async fn counts(&mut self) -> io::Result<Counts> {
+        match self.status().await? {
+            Event::Progress { sent, received, .. } => Ok(Counts {
+                sent,
+                received,
+                ..Counts::default()
+            }),
+            other => Err(io::Error::other(format!("no status: {other:?}"))),
         }
     }
 
@@ -98,13 +173,18 @@ impl Crew {
     }
 }
 
-async fn log_in(swarm: &Arc<Swarm>, tell: &mut impl FnMut(&Event)) -> Logins {
+async fn send(swarm: &Swarm, rate: f64, duration: Duration, receivers: Ranges) -> f64 {
+    let started = Instant::now();
+    swarm.send_messages(rate, duration, receivers).await;
+    started.elapsed().as_secs_f64()
+}
+
+async fn log_in(swarm: &Arc<Swarm>, enough: &Notify, tell: &mut impl FnMut(&Event)) -> Logins {
     let started = Instant::now();
     let starting = tokio::spawn({
         let swarm = Arc::clone(swarm);
-        async move { swarm.start(user::live).await }
+        async move { swarm.start(user::begin).await }
     });
-    let users = swarm.settings.users as u64;
     let mut timeline = Vec::new();
     let mut last_second = started;
     loop {
@@ -114,7 +194,8 @@ async fn log_in(swarm: &Arc<Swarm>, tell: &mut impl FnMut(&Event)) -> Logins {
         } else {
             counts.logins + counts.failed_logins
         };
-        let is_done = ended >= users || swarm.is_ending();
+        let users = swarm.begun() as u64;
+        let is_done = starting.is_finished() && ended >= users || swarm.is_ending();
         if is_done || last_second.elapsed() >= Duration::from_secs(1) {
             last_second += Duration::from_secs(1);
             timeline.push(counts.online);
@@ -124,6 +205,7 @@ async fn log_in(swarm: &Arc<Swarm>, tell: &mut impl FnMut(&Event)) -> Logins {
             starting.abort();
             let seconds = started.elapsed().as_secs_f64();
             return Logins {
+                users,
                 online: counts.online,
                 failed: counts.failed_logins,
                 seconds,
@@ -132,7 +214,10 @@ async fn log_in(swarm: &Arc<Swarm>, tell: &mut impl FnMut(&Event)) -> Logins {
                 timeline,
             };
         }
-        sleep(LOOK).await;
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = enough.notified() => swarm.be_enough(),
+        }
     }
 }
 
@@ -141,7 +226,7 @@ async fn exchange(swarm: &Arc<Swarm>, rate: f64, duration: Duration, stop: &Noti
     swarm.ledger.take_latencies();
     let started = Instant::now();
     tokio::select! {
-        () = swarm.send_messages(rate, duration) => {}
+        () = swarm.send_messages(rate, duration, Ranges::default()) => {}
         () = stop.notified() => {}
     }
     let seconds = started.elapsed().as_secs_f64();

@@ -117,6 +117,16 @@ impl Ledger {
         }
     }
 
+    /// A message to a user picked at random was sent; it is counted elsewhere which one.
+    pub fn sent_at_random(&self) {
+        self.sent.fetch_add(1, Relaxed);
+    }
+
+    /// A message to a user picked at random arrived, for the first time.
+    pub fn arrived_at_random(&self) {
+        self.received.fetch_add(1, Relaxed);
+    }
+
     /// A message of `from` arrived. Only its partner calls this.
     pub fn arrived(&self, from: usize, note: Note) {
         if self.messages.arrive(from, note.number) == Arrival::Again {

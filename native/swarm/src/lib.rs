@@ -14,11 +14,13 @@
 mod activity;
 mod channel;
 pub mod cli;
+mod console;
 mod control;
 mod crew;
 mod ledger;
 mod management;
 mod messages;
+mod random_traffic;
 mod report;
 mod stanza;
 mod swarm;

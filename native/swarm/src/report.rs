@@ -31,6 +31,8 @@ pub struct Report {
 /// How users logged in.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Logins {
+    /// How many began to log in.
+    pub users: u64,
     /// How many are online.
     pub online: u64,
     /// Logins that failed.
@@ -166,6 +168,7 @@ impl Logins {
             one.timeline.get(second).copied().unwrap_or(last)
         };
         Self {
+            users: all.iter().map(|one| one.users).sum(),
             online,
             failed: all.iter().map(|one| one.failed).sum(),
             seconds,

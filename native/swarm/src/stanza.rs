@@ -59,18 +59,22 @@ pub struct Note {
 }
 
 impl Note {
-    /// Reads it from a message.
-    pub fn of(message: &[u8]) -> Option<Self> {
-        let start = memchr::memmem::find(message, b"<body>")? + b"<body>".len();
-        let rest = message.get(start..)?;
-        let end = memchr::memchr(b'<', rest)?;
-        let text = std::str::from_utf8(rest.get(..end)?).ok()?;
-        let (number, sent_at) = text.split_once(' ')?;
+    /// Reads it from a body.
+    pub fn of(body: &str) -> Option<Self> {
+        let (number, sent_at) = body.split_once(' ')?;
         Some(Self {
             number: number.parse().ok()?,
             sent_at: sent_at.parse().ok()?,
         })
     }
+}
+
+/// The text of a message's body.
+pub fn body(message: &[u8]) -> Option<&str> {
+    let start = memchr::memmem::find(message, b"<body>")? + b"<body>".len();
+    let rest = message.get(start..)?;
+    let end = memchr::memchr(b'<', rest)?;
+    std::str::from_utf8(rest.get(..end)?).ok()
 }
 
 #[cfg(test)]
@@ -83,13 +87,13 @@ mod tests {
             number: 7,
             sent_at: 123_456,
         };
-        assert_eq!(Note::of(message("a@b", note).as_bytes()), Some(note));
-        for other in [
-            "<message/>",
-            "<message><body>hello</body></message>",
-            "<body>1 2",
-        ] {
-            assert_eq!(Note::of(other.as_bytes()), None, "{other}");
+        let message = message("a@b", note);
+        assert_eq!(body(message.as_bytes()).and_then(Note::of), Some(note));
+        for other in ["", "hello", "1 2 3", "1 x"] {
+            assert_eq!(Note::of(other), None, "{other}");
+        }
+        for none in ["<message/>", "<body>1 2"] {
+            assert_eq!(body(none.as_bytes()), None, "{none}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::activity::Acts;
 use crate::channel::{ChannelError, Route, Trunk, TrunkChannel};
 use crate::ledger::Ledger;
+use crate::random_traffic::{Letter, RandomTraffic, Ranges};
+use crate::stanza::{self, Note};
 
 /// How far the pace may fall behind and catch up: a timer is late by a millisecond or so.
 const SLACK: Duration = Duration::from_millis(50);
@@ -83,10 +85,15 @@ pub struct Swarm {
     pub route: Route,
     pub ledger: Ledger,
     pub acts: Acts,
+    pub random_traffic: RandomTraffic,
     pub members: Box<[Member]>,
     pub trunks: Trunks,
     gate: Semaphore,
     pace: Pace,
+    random: parking_lot::Mutex<Random>,
+    /// How many users have begun, and whether no more are to.
+    begun: AtomicUsize,
+    enough: AtomicBool,
     ending: AtomicBool,
 }
 
@@ -109,10 +116,14 @@ impl Swarm {
         Self {
             ledger: Ledger::new(settings.users),
             acts: Acts::default(),
+            random_traffic: RandomTraffic::default(),
             members: (0..settings.users).map(|_| Member::default()).collect(),
             trunks: Trunks::new(settings.trunks),
             gate: Semaphore::new(settings.logins_at_once.min(Semaphore::MAX_PERMITS)),
             pace: Pace::new(settings.login_rate),
+            random: parking_lot::Mutex::new(Random(0x9e37_79b9_7f4a_7c15 ^ settings.first as u64)),
+            begun: AtomicUsize::new(0),
+            enough: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             settings,
             route,
@@ -120,10 +131,7 @@ impl Swarm {
     }
 
     /// Starts the life of each user, and returns once the last one has begun; they log in at the pace of the settings.
-    pub async fn start<L>(self: &Arc<Self>, live: impl Fn(Arc<Self>, usize) -> L)
-    where
-        L: Future<Output = ()> + Send + 'static,
-    {
+    pub async fn start(self: &Arc<Self>, begin: impl Fn(Arc<Self>, usize)) {
         for index in 0..self.settings.users {
             if index % 64 == 0 {
                 // Those at work go first.
@@ -132,12 +140,23 @@ impl Swarm {
             self.pace().await;
             // Who only waits for a turn takes the room of a login.
             let turn = self.gate.acquire().await;
-            if turn.is_err() || self.is_ending() {
+            if turn.is_err() || self.is_ending() || self.enough.load(Relaxed) {
                 return;
             }
             drop(turn);
-            tokio::spawn(live(Arc::clone(self), index));
+            self.begun.fetch_add(1, Relaxed);
+            begin(Arc::clone(self), index);
         }
+    }
+
+    /// Users who have not begun don't.
+    pub fn be_enough(&self) {
+        self.enough.store(true, Relaxed);
+    }
+
+    /// How many users have begun.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Relaxed)
     }
 
     /// Waits until the next login may start.
@@ -154,11 +173,12 @@ impl Swarm {
         Some(login.await)
     }
 
-    /// Tells users, picked at random, to send so many messages a second for so long; those whose
-    /// partner is online alone.
-    pub async fn send_messages(&self, rate: f64, duration: Duration) {
+    /// Tells users, picked at random, to send so many messages a second for so long, to anybody of `receivers`; without
+    /// these to their partners, and then only those whose partner is online.
+    pub async fn send_messages(&self, rate: f64, duration: Duration, receivers: Ranges) {
+        let to_partner = receivers.len() == 0;
+        self.random_traffic.begin(receivers);
         let started = Instant::now();
-        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ self.settings.first as u64);
         let mut told = 0.0;
         while started.elapsed() < duration && !self.is_ending() {
             let due = started.elapsed().as_secs_f64() * rate;
@@ -166,8 +186,8 @@ impl Swarm {
             let mut attempts = 0;
             while told < due && attempts < 10_000 {
                 attempts += 1;
-                let index = random.below(self.members.len());
-                if self.tell_to_send(index) {
+                let index = self.random.lock().below(self.members.len());
+                if self.tell_to_send(index, to_partner) {
                     told += 1.0;
                 }
             }
@@ -176,15 +196,47 @@ impl Swarm {
         }
     }
 
-    fn tell_to_send(&self, index: usize) -> bool {
+    fn tell_to_send(&self, index: usize, to_partner: bool) -> bool {
         let member = &self.members[index];
-        let partner = &self.members[self.partner(index)];
-        let both = member.online.load(Relaxed) && partner.online.load(Relaxed);
-        if both {
+        let is_online = |index: usize| self.members[index].online.load(Relaxed);
+        let can = is_online(index) && (!to_partner || is_online(self.partner(index)));
+        if can {
             member.to_send.fetch_add(1, Relaxed);
             member.wake.notify_one();
         }
-        both
+        can
+    }
+
+    /// The next message of a user, which counts as sent.
+    pub fn next_message(&self, index: usize) -> String {
+        let random = |users| self.random.lock().below(users);
+        if let Some(letter) = self.random_traffic.next(self.settings.first, random) {
+            self.ledger.sent_at_random();
+            return letter.message(&self.address(letter.to));
+        }
+        let note = self.ledger.next_note(index);
+        let partner = self.settings.first + self.partner(index);
+        stanza::message(&self.address(partner), note)
+    }
+
+    /// A message with that body came to a user.
+    pub fn got_message(&self, index: usize, body: &str, is_error: bool) {
+        if let Some(letter) = Letter::of(body) {
+            if is_error {
+                self.random_traffic.came_back();
+            } else if self
+                .random_traffic
+                .arrived(self.settings.first + index, letter)
+            {
+                self.ledger.arrived_at_random();
+            }
+        } else if let Some(note) = Note::of(body) {
+            if is_error {
+                self.ledger.came_back(index, note);
+            } else {
+                self.ledger.arrived(self.partner(index), note);
+            }
+        }
     }
 
     /// Makes everybody leave, and waits until they have.
@@ -218,6 +270,11 @@ impl Swarm {
     /// A user's name, the part of its address before the `@`.
     pub fn name(&self, index: usize) -> String {
         format!("{}{}", self.settings.prefix, self.settings.first + index)
+    }
+
+    /// The address of the user with that number among all.
+    fn address(&self, number: usize) -> String {
+        format!("{}{number}@{}", self.settings.prefix, self.settings.domain)
     }
 }
 
@@ -289,6 +346,7 @@ impl Trunks {
 }
 
 /// Numbers that are the same in each run.
+#[derive(Debug)]
 struct Random(u64);
 
 impl Random {

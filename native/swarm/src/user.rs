@@ -12,26 +12,31 @@ use tokio::time::{sleep, timeout};
 use crate::activity::Activity;
 use crate::channel::{Bosh, Channel, ChannelError, Tcp, WebSocket};
 use crate::management::{self, Management};
-use crate::stanza::{self, Note};
+use crate::stanza;
 use crate::swarm::{Swarm, Transport};
 
-/// Lives a user's life, until the swarm ends or, without reconnecting, until its connection is lost.
-pub async fn live(swarm: Arc<Swarm>, index: usize) {
-    let domain = Arc::clone(&swarm.settings.domain);
+/// Begins a user's life, in a task of its own. It lasts until the swarm ends or, without reconnecting, until its
+/// connection is lost.
+pub fn begin(swarm: Arc<Swarm>, index: usize) {
+    // A task for each transport: one for all would be as large as that of the largest.
     match swarm.settings.transport {
-        Transport::Tcp => {
-            sessions(&swarm, index, || Tcp::connect(&swarm.route, &domain)).await;
-        }
-        Transport::WebSocket => {
-            sessions(&swarm, index, || WebSocket::connect(&swarm.route, &domain)).await;
-        }
-        Transport::Bosh => {
-            sessions(&swarm, index, || Bosh::connect(&swarm.route, &domain)).await;
-        }
-        Transport::Trunk => {
-            sessions(&swarm, index, || swarm.trunks.open(&swarm.route, index)).await;
-        }
-    }
+        Transport::Tcp => tokio::spawn(async move {
+            let connect = || Tcp::connect(&swarm.route, &swarm.settings.domain);
+            sessions(&swarm, index, connect).await;
+        }),
+        Transport::WebSocket => tokio::spawn(async move {
+            let connect = || WebSocket::connect(&swarm.route, &swarm.settings.domain);
+            sessions(&swarm, index, connect).await;
+        }),
+        Transport::Bosh => tokio::spawn(async move {
+            let connect = || Bosh::connect(&swarm.route, &swarm.settings.domain);
+            sessions(&swarm, index, connect).await;
+        }),
+        Transport::Trunk => tokio::spawn(async move {
+            let connect = || swarm.trunks.open(&swarm.route, index);
+            sessions(&swarm, index, connect).await;
+        }),
+    };
 }
 
 /// Why a user is not online any more.
@@ -47,11 +52,11 @@ where
 {
     let mut managed = None;
     loop {
-        // In a box, or an idle user would keep the room that a login takes.
+        // In boxes, or an idle user would keep the room that a login takes, and that of the channel several times.
         let login = Box::pin(swarm.turn(log_in(swarm, index, &mut managed, connect())));
         match login.await {
-            Some(Ok(channel)) => match stay(swarm, index, &mut managed, channel).await {
-                Ended::InOrder => return,
+            Some(Ok(mut channel)) => match stay(swarm, index, &mut managed, &mut *channel).await {
+                Ended::InOrder => return leave(swarm, channel).await,
                 Ended::Broken(error) => swarm.ledger.broke(index, &error.to_string()),
             },
             Some(Err(reason)) => swarm.ledger.login_failed(&reason),
@@ -70,13 +75,13 @@ async fn log_in<C: Channel>(
     index: usize,
     managed: &mut Option<Box<Management>>,
     connect: impl Future<Output = Result<C, ChannelError>> + Send,
-) -> Result<C, String> {
+) -> Result<Box<C>, String> {
     let started = Instant::now();
     let within = swarm.settings.login_timeout;
     match timeout(within, authenticate(swarm, index, managed, connect)).await {
         Ok(Ok((channel, is_resumed))) => {
             swarm.ledger.logged_in(index, started.elapsed(), is_resumed);
-            Ok(channel)
+            Ok(Box::new(channel))
         }
         Ok(Err(error)) => Err(error.to_string()),
         Err(_elapsed) => Err(format!("no login within {} s", within.as_secs())),
@@ -195,38 +200,44 @@ async fn stay<C: Channel>(
     swarm: &Swarm,
     index: usize,
     managed: &mut Option<Box<Management>>,
-    mut channel: C,
+    channel: &mut C,
 ) -> Ended {
     let member = &swarm.members[index];
     member.online.store(true, Relaxed);
-    let partner = swarm.partner(index);
-    let address = format!("{}@{}", swarm.name(partner), swarm.settings.domain);
     let ended = loop {
         if swarm.is_ending() {
             break Ended::InOrder;
         }
+        // What is done with it is in a box, or an idle user would keep the room for that.
         let done = tokio::select! {
             document = channel.recv() => match document {
-                Ok(document) => take(swarm, index, managed, &mut channel, &document).await,
+                Ok(document) => Box::pin(take(swarm, index, managed, channel, document)).await,
                 Err(error) => Err(error),
             },
-            () = member.wake.notified() => {
-                match say(swarm, index, managed, &mut channel, &address).await {
-                    Ok(()) => act(swarm, index, managed, &mut channel).await,
-                    error => error,
-                }
-            }
+            () = member.wake.notified() => Box::pin(obey(swarm, index, managed, channel)).await,
         };
         if let Err(error) = done {
             break Ended::Broken(error);
         }
     };
     member.online.store(false, Relaxed);
-    if matches!(ended, Ended::InOrder) {
-        let _ = timeout(swarm.settings.login_timeout, channel.close()).await;
-        swarm.ledger.left();
-    }
     ended
+}
+
+async fn leave<C: Channel>(swarm: &Swarm, channel: Box<C>) {
+    let _ = Box::pin(timeout(swarm.settings.login_timeout, channel.close())).await;
+    swarm.ledger.left();
+}
+
+/// Does what the user was told to do.
+async fn obey<C: Channel>(
+    swarm: &Swarm,
+    index: usize,
+    managed: &mut Option<Box<Management>>,
+    channel: &mut C,
+) -> Result<(), ChannelError> {
+    say(swarm, index, managed, channel).await?;
+    act(swarm, index, managed, channel).await
 }
 
 async fn say<C: Channel>(
@@ -234,11 +245,10 @@ async fn say<C: Channel>(
     index: usize,
     managed: &mut Option<Box<Management>>,
     channel: &mut C,
-    to: &str,
 ) -> Result<(), ChannelError> {
     for _ in 0..swarm.members[index].to_send.swap(0, Relaxed) {
-        let note = swarm.ledger.next_note(index);
-        send(managed, channel, &stanza::message(to, note)).await?;
+        let message = swarm.next_message(index);
+        send(managed, channel, &message).await?;
     }
     Ok(())
 }
@@ -273,13 +283,13 @@ async fn take<C: Channel>(
     index: usize,
     managed: &mut Option<Box<Management>>,
     channel: &mut C,
-    document: &Bytes,
+    document: Bytes,
 ) -> Result<(), ChannelError> {
     if document.is_empty() {
         swarm.acts.answered();
         return Ok(());
     }
-    let Some(root) = Root::new(document) else {
+    let Some(root) = Root::new(&document) else {
         return Ok(());
     };
     swarm
@@ -296,16 +306,14 @@ async fn take<C: Channel>(
     match root.name() {
         "message" => {
             let is_error = root.attribute("type").as_deref() == Some("error");
-            match Note::of(document) {
-                Some(note) if is_error => swarm.ledger.came_back(index, note),
-                Some(note) => swarm.ledger.arrived(swarm.partner(index), note),
-                None => {}
+            if let Some(body) = stanza::body(&document) {
+                swarm.got_message(index, body, is_error);
             }
         }
         "iq" if matches!(root.attribute("type").as_deref(), Some("get" | "set")) => {
             send(managed, channel, &stanza::result(&root)).await?;
         }
-        "stream:error" => return Err(refused("no error", document)),
+        "stream:error" => return Err(refused("no error", &document)),
         _ => {}
     }
     Ok(())

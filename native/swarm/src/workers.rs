@@ -11,27 +11,40 @@ use tokio::sync::Notify;
 
 use crate::activity::{Act, Acted};
 use crate::control::Event;
+use crate::random_traffic::{Arrivals, Ranges};
 use crate::report::{End, Logins, Traffic};
 
 /// The other processes.
 pub struct Workers(Vec<Worker>);
 
+/// What one of them is to do.
+pub struct Share {
+    /// The number of its first user.
+    pub first: usize,
+    /// All of its arguments.
+    pub arguments: Vec<String>,
+}
+
 struct Worker {
+    /// The number of its first user, and how many have begun.
+    users: (usize, usize),
     child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Workers {
-    /// Starts one process with each of these lists of arguments.
+    /// Starts one process for each share.
     ///
     /// # Errors
     /// The system's.
-    pub fn start(arguments: impl IntoIterator<Item = Vec<String>>) -> io::Result<Self> {
+    pub fn start(shares: impl IntoIterator<Item = Share>) -> io::Result<Self> {
         let program = std::env::current_exe()?;
-        let start = |arguments: Vec<String>| {
+        let start = |share: Share| {
             let mut child = tokio::process::Command::new(&program)
-                .args(arguments)
+                .args(share.arguments)
+                // One of many: more threads would only take memory.
+                .env("TOKIO_WORKER_THREADS", "1")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 // Ctrl-C is for this process, which tells the others to end.
@@ -42,29 +55,39 @@ impl Workers {
                 return Err(io::Error::other("a worker without pipes"));
             };
             Ok(Worker {
+                users: (share.first, 0),
                 child,
                 input,
                 output: BufReader::new(output).lines(),
             })
         };
-        arguments
+        shares
             .into_iter()
             .map(start)
             .collect::<io::Result<_>>()
             .map(Self)
     }
 
-    pub(crate) async fn log_in(&mut self, tell: &mut impl FnMut(&Event)) -> io::Result<Logins> {
+    pub(crate) async fn log_in(
+        &mut self,
+        enough: &Notify,
+        tell: &mut impl FnMut(&Event),
+    ) -> io::Result<Logins> {
         let mut last: Vec<Option<Event>> = vec![None; self.0.len()];
         let mut done: Vec<Option<Logins>> = vec![None; self.0.len()];
         while done.iter().any(Option::is_none) {
-            for (worker, (last, done)) in self.0.iter_mut().zip(last.iter_mut().zip(&mut done)) {
-                if done.is_some() {
+            for index in 0..self.0.len() {
+                if done[index].is_some() {
                     continue;
                 }
-                match worker.next().await? {
-                    Event::Online(logins) => *done = Some(logins),
-                    event => *last = Some(event),
+                match self.next_of(index, enough).await? {
+                    Event::Online(logins) => {
+                        let users = usize::try_from(logins.users).unwrap_or(usize::MAX);
+                        self.0[index].users.1 = users;
+                        last[index] = Some(online(&logins));
+                        done[index] = Some(logins);
+                    }
+                    event => last[index] = Some(event),
                 }
             }
             tell(&sum(last.iter().flatten()));
@@ -72,6 +95,44 @@ impl Workers {
         Ok(Logins::merged(
             &done.into_iter().flatten().collect::<Vec<_>>(),
         ))
+    }
+
+    /// What one says next; if there are enough users meanwhile, all are told.
+    async fn next_of(&mut self, index: usize, enough: &Notify) -> io::Result<Event> {
+        loop {
+            tokio::select! {
+                // What a call that was dropped has read is given by the next one.
+                event = self.0[index].next() => return event,
+                () = enough.notified() => {}
+            }
+            self.tell("enough\n").await?;
+        }
+    }
+
+    /// Each sends its share of messages to anybody's users.
+    pub(crate) async fn send(&mut self, rate: f64, duration: Duration) -> io::Result<f64> {
+        let receivers = Ranges::new(self.0.iter().map(|worker| worker.users));
+        let share = rate / self.0.len() as f64;
+        let command = format!("send {share} {} {receivers}\n", duration.as_secs_f64());
+        let mut longest = 0.0_f64;
+        for event in self.ask(&command).await? {
+            match event {
+                Event::Sent { seconds } => longest = longest.max(seconds),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(longest)
+    }
+
+    pub(crate) async fn take_arrivals(&mut self) -> io::Result<Arrivals> {
+        let mut all = Vec::new();
+        for event in self.ask("arrivals\n").await? {
+            match event {
+                Event::Arrivals(arrivals) => all.push(arrivals),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(Arrivals::merged(&all))
     }
 
     pub(crate) async fn exchange(
@@ -103,25 +164,28 @@ impl Workers {
         Ok(Traffic::merged(&all))
     }
 
-    /// Each process has its share of the groups.
+    /// Each process has its share of the groups, by how many users it has.
     pub(crate) async fn act(&mut self, act: Act) -> io::Result<Acted> {
-        let processes = self.0.len();
-        if !act.groups.is_multiple_of(processes) {
-            return Err(io::Error::other(format!(
-                "{} groups are not shared by {processes} processes",
-                act.groups
-            )));
+        let users: usize = self.0.iter().map(|worker| worker.users.1).sum();
+        let groups = |worker: &Worker| act.groups * worker.users.1 / users.max(1);
+        let all_groups: usize = self.0.iter().map(groups).sum();
+        for worker in &mut self.0 {
+            let groups = groups(worker);
+            if groups == 0 {
+                let why = format!("{} groups are too few for so many processes", act.groups);
+                return Err(io::Error::other(why));
+            }
+            let command = format!(
+                "act {} {} {} {groups} {}\n",
+                act.activity.name(),
+                act.rate * groups as f64 / all_groups as f64,
+                act.duration.as_secs_f64(),
+                act.size
+            );
+            worker.input.write_all(command.as_bytes()).await?;
         }
-        let command = format!(
-            "act {} {} {} {} {}\n",
-            act.activity.name(),
-            act.rate / processes as f64,
-            act.duration.as_secs_f64(),
-            act.groups / processes,
-            act.size
-        );
         let mut all = Vec::new();
-        for event in self.ask(&command).await? {
+        for event in self.answers().await? {
             match event {
                 Event::Acted(acted) => all.push(acted),
                 other => return Err(unexpected(&other)),
@@ -159,6 +223,11 @@ impl Workers {
     /// Tells all of them the same, and waits for each one's answer.
     async fn ask(&mut self, command: &str) -> io::Result<Vec<Event>> {
         self.tell(command).await?;
+        self.answers().await
+    }
+
+    /// What each says next.
+    async fn answers(&mut self) -> io::Result<Vec<Event>> {
         let mut answers = Vec::new();
         for worker in &mut self.0 {
             answers.push(worker.next().await?);
@@ -173,6 +242,19 @@ impl Worker {
         let line =
             line.ok_or_else(|| io::Error::other("a worker has ended; what it said is above"))?;
         serde_json::from_str(&line).map_err(io::Error::other)
+    }
+}
+
+/// What a process said of itself that is done.
+fn online(logins: &Logins) -> Event {
+    Event::Progress {
+        online: logins.online,
+        failed: logins.failed,
+        broken: 0,
+        sent: 0,
+        received: 0,
+        resumed: 0,
+        errors: BTreeMap::new(),
     }
 }
 
