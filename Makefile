@@ -43,7 +43,7 @@ help:
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins, most messages;'
 	@echo '                some minutes; BENCH="--only memory" is a part of it, BENCH=--help says more'
 	@echo 'make bench-full the same for two hours; writes doc/measured.md and the table of the README'
-	@echo 'make million    USERS users (1000000 by default) log in at one ejabberd, talk, and lose a trunk'
+	@echo 'make million    USERS users (1000000 by default) log in at one ejabberd, talk, and lose a trunk or an ECM'
 	@echo 'make fleet      three ejabberd nodes and three ECMs with 10000 clients that notice nothing as nodes and ECMs are'
 	@echo '                drained, killed, stopped and replaced; FLEET=--help says more'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
@@ -196,7 +196,7 @@ bench: deps-bench build-bench
 
 bench-full: deps-bench build-bench
 	@python3 test/bench/bench.py --full --publish $(BENCH)
-	@python3 test/bench/million.py --users 50000 --output _build/bench/full/crowd
+	@python3 test/bench/million.py --users 50000 --only trunks --only websocket --output _build/bench/full/crowd
 
 # USERS: how many. BENCH: options of test/bench/million.py.
 million: deps-bench build-bench

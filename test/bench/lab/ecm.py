@@ -52,6 +52,7 @@ address = "127.0.0.1:{metrics}"
 
 [websocket]
 enabled = {ends_here}
+{silence}
 
 [bosh]
 enabled = {ends_here}
@@ -64,11 +65,26 @@ level = "warn"
 )
 
 
+_SILENCE = 'ping_interval = "1h"\ntimeout = "1h"'
+"""Clients that say nothing get no ping in a run."""
+
+
 class Ecm(Server):
     """A running megaphone-ecm."""
 
-    def __init__(self, lab: Lab, ejabberd: Ejabberd, mode: Mode = Mode.SESSIONS, trunks: int = 0) -> None:
-        """Returns when it takes connections and its trunks are up; 0 leaves their number to it."""
+    def __init__(
+        self,
+        lab: Lab,
+        ejabberd: Ejabberd,
+        mode: Mode = Mode.SESSIONS,
+        trunks: int = 0,
+        *,
+        is_silence_fine: bool = False,
+    ) -> None:
+        """Returns when it takes connections and its trunks are up; 0 leaves their number to it.
+
+        If silence is fine, clients by WebSocket get no pings of it.
+        """
         self.entrances = Entrances(http=ports.free(), https=ports.free(), xmpp=ports.free())
         self._metrics_port = ports.free()
         folder = lab.folder("ecm")
@@ -80,6 +96,7 @@ class Ecm(Server):
                 metrics=self._metrics_port,
                 trunks=trunks,
                 ends_here="true" if mode is Mode.SESSIONS else "false",
+                silence=_SILENCE if is_silence_fine else "",
                 cert=cert,
                 key=key,
                 http=self.entrances.http,
@@ -106,4 +123,4 @@ class Ecm(Server):
 def settings() -> str:
     """How each ECM of the laboratory is set up, for the report."""
     names = {name: name.upper() for name in ("trunk", "cert", "key", "http", "https", "xmpp", "metrics")}
-    return _CONFIG.format(**names, trunks=0, ends_here="true", xmpp_is='starttls = "optional"')
+    return _CONFIG.format(**names, trunks=0, ends_here="true", silence="", xmpp_is='starttls = "optional"')

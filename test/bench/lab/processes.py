@@ -4,33 +4,39 @@ import os
 import time
 from pathlib import Path
 
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+"""Bytes."""
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process with all its threads, and of its children, grandchildren ...
+def cpu_seconds(*pids: int) -> float:
+    """User and system time of processes with all their threads, and of their children, grandchildren ...
 
     Children that have ended and were waited for count too. A process that is gone has used nothing.
     """
-    return sum(_own_cpu_seconds(one) for one in tree(pid))
+    return sum(_own_cpu_seconds(one) for one in tree(*pids))
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory that a process and its descendants hold in RAM (RSS).
+def resident(*pids: int) -> int:
+    """Bytes of memory that processes and their descendants hold in RAM (RSS).
 
     Pages that several of them share count for each, so it is the growth that says something.
     """
-    return sum(_own_resident(one) for one in tree(pid))
+    return sum(_own_pages(one)[0] for one in tree(*pids)) * PAGE
 
 
-def tree(pid: int) -> list[int]:
-    """A process and its descendants."""
+def private(*pids: int) -> int:
+    """The same without pages of files and of shared memory, such as the program itself."""
+    return sum(resident - shared for resident, shared in map(_own_pages, tree(*pids))) * PAGE
+
+
+def tree(*pids: int) -> list[int]:
+    """Processes and their descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
             children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found = [pid]
+    found = list(pids)
     for one in found:
         found.extend(children.get(one, []))
     return found
@@ -44,7 +50,7 @@ def _own_cpu_seconds(pid: int) -> float:
         own = time.clock_gettime((~pid << 3) | 2)
     except OSError:
         return 0.0
-    return own + sum(int(ticks) for ticks in fields[13:15]) / _TICKS_A_SECOND
+    return own + sum(int(ticks) for ticks in fields[13:15]) / TICKS_A_SECOND
 
 
 def _stat(pid: int) -> list[str]:
@@ -55,8 +61,10 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _own_resident(pid: int) -> int:
+def _own_pages(pid: int) -> tuple[int, int]:
+    """How many are resident, and how many of these are shared: fields 2 and 3 of /proc/PID/statm."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        fields = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:
-        return 0
+        return 0, 0
+    return int(fields[1]), int(fields[2])

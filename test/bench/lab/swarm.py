@@ -46,7 +46,7 @@ class Swarm(Program):
         ]
         self._started = time.monotonic()
         self._is_settled = False
-        self._status: Event = {"online": 0, "broken": 0}
+        self._status: Event = {"online": 0, "failed": 0, "broken": 0}
         super().__init__("megaphone-swarm", [lab.built.swarm, *options], lab.folder("swarm"))
         lab.keep(self)
 
@@ -75,6 +75,15 @@ class Swarm(Program):
             self._status = {"broken": 0, **self._status, **event}
         return self._status
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all who began to log in are online, as `status` has found."""
+        return self._is_settled
+
+    def enough(self) -> None:
+        """Users who have not begun to log in don't; `status` has the number of the others then, as `users`."""
+        self.tell("enough")
+
     def online_after(self, seconds: float) -> tuple[int, float]:
         """How many are online so many seconds after the start, and when that was looked at; earlier if all are."""
         online = 0
@@ -99,6 +108,11 @@ class Swarm(Program):
         """
         self.tell(f"act {activity} {rate} {seconds} {groups} {size}")
         return self._event(seconds + 30)
+
+    def random_traffic(self, rate: float, seconds: float) -> Event:
+        """Messages from any user to any other, so many per second. Says how many came, and their latency."""
+        self.tell(f"random {rate} {seconds}")
+        return self._event(seconds + 60)
 
     def begin_traffic(self, rate: float, seconds: float) -> None:
         """Tells it to; `end_traffic` says what came of it."""

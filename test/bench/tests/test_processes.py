@@ -40,13 +40,22 @@ class Processes(unittest.TestCase):
         self.assertGreaterEqual(processes.cpu_seconds(pid), 0.35)
 
     def test_memory_that_was_written_to_is_resident(self) -> None:
-        self.assertGreater(processes.resident(self.running(USE_MEMORY)), 32 << 20)
+        one, other = self.running(USE_MEMORY), self.running(USE_MEMORY)
+        self.assertGreater(processes.resident(one), 32 << 20)
+        self.assertGreater(processes.resident(one, other), 64 << 20)
+
+    def test_the_program_itself_is_not_private(self) -> None:
+        pid = self.running(USE_MEMORY)
+        private = processes.private(pid)
+        self.assertGreater(private, 32 << 20)
+        self.assertLess(private, processes.resident(pid))
 
     def test_who_is_gone_has_nothing(self) -> None:
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
         self.assertEqual(processes.cpu_seconds(process.pid), 0)
         self.assertEqual(processes.resident(process.pid), 0)
+        self.assertEqual(processes.private(process.pid), 0)
 
     def test_the_name_of_a_process_may_hold_anything(self) -> None:
         pid = self.running("open('/proc/self/comm', 'w').write('a) b (c'); print(flush=True); input()")
