@@ -3,24 +3,40 @@
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .ecm import Ecm, Mode
-from .ejabberd import Ejabberd
+from .ejabberd import BACKLOG, Ejabberd
 from .fronts import haproxy, nginx
 from .lab import Lab
-from .names import HAPROXY, MEGAPHONE, MEGAPHONE_HTTP, NGINX, PLAIN
+from .names import HAPROXY, MEGAPHONE, MEGAPHONE_HTTP, NGINX, PLAIN, PLAIN_TABLE
 from .plan import Plan
 from .server import Server
 from .swarm import Event, Swarm
 
 _FIRST_USERS = 20
+_WITH_OWN_TABLE = (MEGAPHONE, PLAIN_TABLE)
+"""The variants whose ejabberd has `sm_db_type: megaphone`."""
 _PLAIN_USER = 130_000
 """Bytes that a user of plain ejabberd and its client take at most."""
 _EJABBERD = 200_000_000
 """Bytes of an ejabberd without users."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All variants of a row side by side, of which one is used at a time."""
+
+    ejabberds: dict[str, Ejabberd]
+    """Variants that are set up alike have the same."""
+    fronts: dict[str, Server]
+    """What clients connect to."""
+
+    def cpu_seconds(self, variant: str) -> float:
+        """User and system time of all processes of a variant."""
+        return cpu_seconds(self.ejabberds[variant], self.fronts[variant])
 
 
 @dataclass
@@ -36,9 +52,28 @@ class Context:
         """A line of progress."""
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
+    def ejabberd(
+        self, variant: str, users: int, *, backlog: int | None = BACKLOG, environment: Mapping[str, str] | None = None
+    ) -> Ejabberd:
+        """Begins to start the ejabberd of a variant."""
+        own_table = variant in _WITH_OWN_TABLE
+        return Ejabberd(self.lab, users, backlog=backlog, environment=environment, own_table=own_table)
+
+    def stage(self, variants: Sequence[str], users: int) -> Stage:
+        """Starts what variants need."""
+        of_table = {one: self.ejabberd(one, users) for one in dict.fromkeys(map(_table, variants))}
+        ejabberds = {variant: of_table[_table(variant)] for variant in variants}
+        for one in of_table.values():
+            one.ready()
+        return Stage(ejabberds, {variant: self.front(variant, one) for variant, one in ejabberds.items()})
+
+    def end(self, stage: Stage) -> None:
+        """Ends all of it."""
+        self.lab.end(*{one.pid: one for one in (*stage.fronts.values(), *stage.ejabberds.values())}.values())
+
     def front(self, variant: str, ejabberd: Ejabberd) -> Server:
         """What clients of a variant connect to: the ejabberd itself, or what is started in front of it."""
-        if variant == PLAIN:
+        if variant in (PLAIN, PLAIN_TABLE):
             return ejabberd
         return _FRONTS[variant](self.lab, ejabberd)
 
@@ -83,6 +118,11 @@ _FRONTS: dict[str, Callable[[Lab, Ejabberd], Server]] = {
     MEGAPHONE_HTTP: lambda lab, ejabberd: Ecm(lab, ejabberd, Mode.HTTP),
     MEGAPHONE: Ecm,
 }
+
+
+def _table(variant: str) -> str:
+    """A variant with the same table of sessions."""
+    return MEGAPHONE if variant in _WITH_OWN_TABLE else PLAIN
 
 
 def cpu_seconds(*programs: Server) -> float:

@@ -210,6 +210,7 @@ def settings() -> dict[str, str]:
         "emulator": " ".join(EMULATOR),
         "tables": "all in memory with a log on disk (disc_copies), where ejabberd's default is a file",
         "ejabberd.yml": _CONFIG.format_map(_Placeholders()),
+        "sm_db_type": "megaphone where Megaphone is measured in session mode, or the variant says so",
     }
 
 

@@ -1,9 +1,11 @@
 """CPU of what clients do when they say nothing: they show that they are there, ask, and change their presence."""
 
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab.context import Context, cpu_seconds, settle
+from lab.context import Context, settle
 from lab.ejabberd import Ejabberd
 from lab.names import MEGAPHONE, PLAIN, TRANSPORTS
 from lab.report import Row
@@ -53,25 +55,25 @@ def run(context: Context) -> Row:
         for activity in _ACTIVITIES
         for asleep in _ASLEEP
     }
-    ejabberds = {variant: Ejabberd(context.lab, users * len(_SWARMS)) for variant in _VARIANTS}
-    fronts = {variant: context.front(variant, one.ready()) for variant, one in ejabberds.items()}
-    for one in ejabberds.values():
+    stage = context.stage(_VARIANTS, users * len(_SWARMS))
+    for one in stage.ejabberds.values():
         one.make_contacts(list(_SWARMS).index("contacts") * users, users // _GROUP, _GROUP)
     for transport in plan.activity_transports:
         swarms = {
-            variant: _swarms(context, ejabberds[variant], fronts[variant], transport, users) for variant in _VARIANTS
+            variant: _swarms(context, stage.ejabberds[variant], stage.fronts[variant], transport, users)
+            for variant in _VARIANTS
         }
         time.sleep(_SLEEP)
         for number, variant in enumerate(alternating(_VARIANTS, plan.rounds), start=1):
             context.say(f"activities {number} of {len(_VARIANTS) * plan.rounds}: {transport}, {variant}")
-            programs = (ejabberds[variant], fronts[variant])
-            start = cpu_seconds(*programs)
+            start = stage.cpu_seconds(variant)
             time.sleep(plan.idle_seconds)
-            idle = (cpu_seconds(*programs) - start) / plan.idle_seconds
+            idle = (stage.cpu_seconds(variant) - start) / plan.idle_seconds
             for asleep in _ASLEEP:
                 for activity in _ACTIVITIES:
                     swarm = swarms[variant][activity.of_swarm]
-                    cost = _measure(context, swarm, activity.name, asleep, programs, idle)
+                    cpu = functools.partial(stage.cpu_seconds, variant)
+                    cost = _measure(context, swarm, activity.name, asleep, cpu, idle)
                     comparisons[transport, activity.name, asleep].add(variant, cost)
                 # Who has just been told of a presence does not sleep yet.
                 time.sleep(_SLEEP)
@@ -79,8 +81,8 @@ def run(context: Context) -> Row:
             for swarm in swarms[variant].values():
                 swarm.leave(within=30)
                 context.lab.end(swarm)
-            ejabberds[variant].disconnect_all()
-    context.lab.end(*{one.pid: one for one in (*fronts.values(), *ejabberds.values())}.values())
+            stage.ejabberds[variant].disconnect_all()
+    context.end(stage)
     return Row(
         "activities",
         "What clients do besides messages: CPU of ejabberd and of what stands in front of it",
@@ -116,16 +118,16 @@ def _swarms(context: Context, ejabberd: Ejabberd, front: Server, transport: str,
 
 
 def _measure(
-    context: Context, swarm: Swarm, activity: str, asleep: bool, programs: tuple[Ejabberd, Server], idle: float
+    context: Context, swarm: Swarm, activity: str, asleep: bool, cpu: Callable[[], float], idle: float
 ) -> float:
     """Microseconds of CPU of one time."""
     size = _GROUP if activity == "presence" else 1
     groups = swarm.users // size
     rate = groups / _SLEEP
-    started, before = time.monotonic(), cpu_seconds(*programs)
+    started, before = time.monotonic(), cpu()
     acted = swarm.act(activity, rate, _SLEEP if asleep else _SLEEP / 2, groups if asleep else min(_FEW, groups), size)
     settle(0.2)
-    used = cpu_seconds(*programs) - before - idle * (time.monotonic() - started)
+    used = cpu() - before - idle * (time.monotonic() - started)
     if acted["answered"] != acted["expected"]:
         context.troubles.append(
             f"{swarm.description}: {acted['answered']} of {acted['expected']} answers came to {activity}"

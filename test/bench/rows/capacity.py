@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 from lab.context import Context, settle
-from lab.ejabberd import Ejabberd
 from lab.names import MEGAPHONE, PLAIN, TRANSPORTS
 from lab.report import Row
 from lab.rounds import Better, Comparison, alternating
@@ -34,21 +33,20 @@ def run(context: Context) -> Row:
         if transport in plan.capacity_transports
     }
     cases = [(transport, variant) for transport in plan.capacity_transports for variant in variants]
-    ejabberds = {variant: Ejabberd(context.lab, plan.traffic_users) for variant in variants}
-    fronts = {variant: context.front(variant, one.ready()) for variant, one in ejabberds.items()}
+    stage = context.stage(variants, plan.traffic_users)
     for transport, variant in cases:
-        context.warm_up(ejabberds[variant], fronts[variant], transport)
+        context.warm_up(stage.ejabberds[variant], stage.fronts[variant], transport)
     found = dict.fromkeys(cases, plan.capacity_start)
     for number, (transport, variant) in enumerate(alternating(cases, plan.rounds), start=1):
         context.say(f"capacity {number} of {len(cases) * plan.rounds}: {transport}, {variant}")
-        swarm = Swarm(context.lab, transport, fronts[variant], plan.traffic_users, rate=_LOGINS_A_SECOND)
+        swarm = Swarm(context.lab, transport, stage.fronts[variant], plan.traffic_users, rate=_LOGINS_A_SECOND)
         context.all_online(swarm)
         settle()
         rate = search(lambda rate, swarm=swarm: _holds(context, swarm, rate), found[transport, variant])
         found[transport, variant] = rate
         most[transport].add(variant, rate)
-        context.dismiss(swarm, ejabberds[variant])
-    context.lab.end(*{one.pid: one for one in (*fronts.values(), *ejabberds.values())}.values())
+        context.dismiss(swarm, stage.ejabberds[variant])
+    context.end(stage)
     return Row(
         "capacity",
         f"The most messages per second of which 99 in 100 arrive within {_IN_TIME} ms",

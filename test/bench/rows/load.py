@@ -2,15 +2,15 @@
 
 import statistics
 
-from lab.context import Context, cpu_seconds, settle
-from lab.ejabberd import Ejabberd
-from lab.names import MEGAPHONE, PLAIN, TRANSPORTS
+from lab.context import Context, settle
+from lab.names import MEGAPHONE, PLAIN, PLAIN_TABLE, TRANSPORTS
 from lab.plot import Chart, Colour, Line
 from lab.report import Row
 from lab.rounds import Comparison, alternating
 from lab.swarm import Swarm
 
 _LOGINS_A_SECOND = 400
+_VARIANTS = (PLAIN, PLAIN_TABLE, MEGAPHONE)
 _COLOURS = {PLAIN: Colour.RED, MEGAPHONE: Colour.BLUE}
 _QUANTILES = ("p50", "p99")
 _CPU = "CPU"
@@ -21,11 +21,10 @@ _KEEPS_UP = 0.95
 def run(context: Context) -> Row:
     """The rate rises as far as messages get through at the rate that was asked for."""
     plan = context.plan
-    ejabberd = Ejabberd(context.lab, plan.traffic_users).ready()
-    fronts = {variant: context.front(variant, ejabberd) for variant in _COLOURS}
-    cases = [(transport, variant) for transport in plan.load_transports for variant in _COLOURS]
+    stage = context.stage(_VARIANTS, plan.traffic_users)
+    cases = [(transport, variant) for transport in plan.load_transports for variant in _VARIANTS]
     for transport, variant in cases:
-        context.warm_up(ejabberd, fronts[variant], transport)
+        context.warm_up(stage.ejabberds[variant], stage.fronts[variant], transport)
     comparisons = {
         transport: Comparison(
             f"CPU per message at {plan.busy_rate:,.0f} per second, {TRANSPORTS[transport]}", "us", PLAIN, is_prominent=True
@@ -35,13 +34,13 @@ def run(context: Context) -> Row:
     measured: dict[tuple[str, str, str], dict[float, list[float]]] = {}
     for number, (transport, variant) in enumerate(alternating(cases, plan.rounds), start=1):
         context.say(f"load {number} of {len(cases) * plan.rounds}: {transport}, {variant}")
-        swarm = Swarm(context.lab, transport, fronts[variant], plan.traffic_users, rate=_LOGINS_A_SECOND)
+        swarm = Swarm(context.lab, transport, stage.fronts[variant], plan.traffic_users, rate=_LOGINS_A_SECOND)
         context.all_online(swarm)
         for rate in plan.load_rates:
             settle()
-            before = cpu_seconds(ejabberd, fronts[variant])
+            before = stage.cpu_seconds(variant)
             traffic = swarm.traffic(rate, plan.load_seconds)
-            used = cpu_seconds(ejabberd, fronts[variant]) - before
+            used = stage.cpu_seconds(variant) - before
             if traffic["received"] < _KEEPS_UP * rate * plan.load_seconds:
                 break
             cost = used / traffic["received"] * 1e6
@@ -51,8 +50,8 @@ def run(context: Context) -> Row:
             for quantity, value in {**latencies, _CPU: cost}.items():
                 of_rate = measured.setdefault((transport, variant, quantity), {})
                 of_rate.setdefault(rate, []).append(value)
-        context.dismiss(swarm, ejabberd)
-    context.lab.end(*fronts.values())
+        context.dismiss(swarm, stage.ejabberds[variant])
+    context.end(stage)
 
     def line(transport: str, variant: str, quantity: str, name: str, is_dashed: bool) -> Line:
         of_rate = measured.get((transport, variant, quantity), {})

@@ -1,7 +1,6 @@
 """Logins per second, one after the other as fast as they go."""
 
-from lab.context import Context, cpu_seconds
-from lab.ejabberd import Ejabberd
+from lab.context import Context
 from lab.names import MEGAPHONE, PLAIN, TRANSPORTS
 from lab.report import Row
 from lab.rounds import Better, Comparison, alternating
@@ -24,20 +23,18 @@ def run(context: Context) -> Row:
         transport: Comparison(f"CPU per login, {name}", "us", PLAIN, is_headline=False)
         for transport, name in TRANSPORTS.items()
     }
-    ejabberd = Ejabberd(context.lab, plan.logins).ready()
-    fronts = {PLAIN: ejabberd, MEGAPHONE: context.front(MEGAPHONE, ejabberd)}
+    stage = context.stage((PLAIN, MEGAPHONE), plan.logins)
     for transport, variant in _CASES:
-        context.warm_up(ejabberd, fronts[variant], transport)
+        context.warm_up(stage.ejabberds[variant], stage.fronts[variant], transport)
     for number, (transport, variant) in enumerate(alternating(_CASES, plan.rounds), start=1):
         context.say(f"logins {number} of {len(_CASES) * plan.rounds}: {transport}, {variant}")
-        front = fronts[variant]
-        before = cpu_seconds(ejabberd, front)
-        swarm = Swarm(context.lab, transport, front, plan.logins, at_once=_AT_ONCE)
+        before = stage.cpu_seconds(variant)
+        swarm = Swarm(context.lab, transport, stage.fronts[variant], plan.logins, at_once=_AT_ONCE)
         online = context.all_online(swarm)
         rates[transport].add(variant, online["per_second"])
-        costs[transport].add(variant, (cpu_seconds(ejabberd, front) - before) / plan.logins * 1e6)
-        context.dismiss(swarm, ejabberd)
-    context.lab.end(*fronts.values())
+        costs[transport].add(variant, (stage.cpu_seconds(variant) - before) / plan.logins * 1e6)
+        context.dismiss(swarm, stage.ejabberds[variant])
+    context.end(stage)
     return Row(
         "logins",
         "Logins per second",

@@ -127,7 +127,7 @@ class _Stage:
 
 def _stage(context: Context, case: _Case) -> Generator[float, None, _Stage]:
     environment = dict([case.environment.split("=")]) if case.environment else {}
-    ejabberd = Ejabberd(context.lab, context.plan.memory_users, environment=environment)
+    ejabberd = context.ejabberd(case.variant, context.plan.memory_users, environment=environment)
     yield _START
     front = context.front(case.variant, ejabberd.ready())
     context.warm_up(ejabberd, front, case.transport)

@@ -3,8 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from lab.context import Context, cpu_seconds, settle
-from lab.ejabberd import Ejabberd
+from lab.context import Context, settle
 from lab.names import MEGAPHONE_HTTP, PLAIN, TRANSPORTS
 from lab.report import Row
 from lab.rounds import Comparison, alternating
@@ -28,7 +27,7 @@ _QUANTITIES = {
 
 
 def run(context: Context) -> Row:
-    """One ejabberd and all that stands in front of it run side by side; one of them is used at a time."""
+    """The ejabberds and all that stands in front of them run side by side; one way is used at a time."""
     plan = context.plan
     comparisons = {
         (transport, quantity): Comparison(
@@ -44,22 +43,20 @@ def run(context: Context) -> Row:
         # In HTTP mode an XML stream is relayed as bytes.
         if (transport, variant) != ("tcp", MEGAPHONE_HTTP)
     ]
-    ejabberd = Ejabberd(context.lab, plan.traffic_users).ready()
-    fronts = {variant: context.front(variant, ejabberd) for variant in plan.traffic_variants}
+    stage = context.stage(plan.traffic_variants, plan.traffic_users)
     for case in cases:
         context.say(f"messages, warming up: {case.transport}, {case.variant}")
-        context.warm_up(ejabberd, fronts[case.variant], case.transport)
+        context.warm_up(stage.ejabberds[case.variant], stage.fronts[case.variant], case.transport)
     for number, case in enumerate(alternating(cases, plan.rounds), start=1):
         context.say(f"messages {number} of {len(cases) * plan.rounds}: {case.transport}, {case.variant}")
-        front = fronts[case.variant]
-        swarm = Swarm(context.lab, case.transport, front, plan.traffic_users, rate=_LOGINS_A_SECOND)
+        swarm = Swarm(context.lab, case.transport, stage.fronts[case.variant], plan.traffic_users, rate=_LOGINS_A_SECOND)
         context.all_online(swarm)
         settle()
-        start = cpu_seconds(ejabberd, front)
+        start = stage.cpu_seconds(case.variant)
         time.sleep(plan.idle_seconds)
-        before = cpu_seconds(ejabberd, front)
+        before = stage.cpu_seconds(case.variant)
         traffic = swarm.traffic(plan.traffic_rate, plan.traffic_seconds)
-        used = cpu_seconds(ejabberd, front) - before
+        used = stage.cpu_seconds(case.variant) - before
         if traffic["lost"] or traffic["doubled"]:
             context.troubles.append(
                 f"{swarm.description}: {traffic['lost']} of {traffic['sent']} messages were lost, "
@@ -72,8 +69,8 @@ def run(context: Context) -> Row:
             "CPU while all are idle": (before - start) / plan.idle_seconds * 1e3,
         }.items():
             comparisons[case.transport, quantity].add(case.variant, value)
-        context.dismiss(swarm, ejabberd)
-    context.lab.end(*fronts.values())
+        context.dismiss(swarm, stage.ejabberds[case.variant])
+    context.end(stage)
     return Row(
         "messages",
         "A delivered message: CPU of ejabberd and of what stands in front of it, and latency",

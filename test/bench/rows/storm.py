@@ -1,7 +1,7 @@
 """A crowd that logs in at once."""
 
 from lab.context import Context
-from lab.ejabberd import BACKLOG, Ejabberd
+from lab.ejabberd import BACKLOG
 from lab.names import MEGAPHONE, PLAIN, TRANSPORTS
 from lab.report import Row
 from lab.rounds import Better, Comparison, alternating
@@ -40,7 +40,7 @@ def run(context: Context) -> Row:
         context.say(f"storm {number} of {len(cases) * plan.rounds}: {transport}, {variant}, backlog {backlog}")
         given = None if backlog == _DEFAULT_BACKLOG else backlog
         users = crowds[transport]
-        ejabberd = Ejabberd(context.lab, users, backlog=given).ready()
+        ejabberd = context.ejabberd(variant, users, backlog=given).ready()
         front = context.front(variant, ejabberd)
         swarm = Swarm(context.lab, transport, front, users)
         count, seconds = swarm.online_after(plan.storm_seconds)
