@@ -7,13 +7,17 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([shared/1, drained/1, maintained/1, stopped_and_continued/1, restarted/1, found_by_name/1,
-         strangers_that_do_not_log_in/1]).
+         strangers_that_do_not_log_in/1, a_slow_database/1]).
+
+%% How many may wait for a slow database at once.
+-define(LOGINS, 2).
 
 suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
-    [shared, drained, maintained, stopped_and_continued, restarted, found_by_name, strangers_that_do_not_log_in].
+    [shared, drained, maintained, stopped_and_continued, restarted, found_by_name, strangers_that_do_not_log_in,
+     a_slow_database].
 
 init_per_suite(Config) ->
     Dir = proplists:get_value(priv_dir, Config),
@@ -38,14 +42,15 @@ start_ejabberd(Dir, Ip, Port) ->
 
 init_per_testcase(Case, Config) ->
     Dir = filename:join(proplists:get_value(priv_dir, Config), Case),
-    [Port, DnsPort, HttpPort] = megaphone_test_port:free(3),
+    [Port, DnsPort, HttpPort, MetricsPort] = megaphone_test_port:free(4),
     %% The path of a Unix socket has no more than some hundred bytes, of which the suite's folder alone takes more.
     Socket = filename:join("/tmp", "megaphone-nodes-" ++ os:getpid() ++ ".sock"),
     Dns = start_dns(Case, Dir, DnsPort),
     {ok, Ecm} = megaphone_test_ecm:start(#{dir => Dir, port => Port, trunk_port => 0, await => port,
-                                           config => ecm_config(Port, HttpPort, Socket, nodes(Case, Config, DnsPort))}),
+                                           config => ecm_config(Port, HttpPort, MetricsPort, Socket,
+                                                                nodes(Case, Config, DnsPort))}),
     [megaphone_test_ecm:await_output(Ecm, ["trunk to ", Name, " is up"]) || Name <- names(Case, Config)],
-    [{ecm, Ecm}, {port, Port}, {http, HttpPort}, {socket, Socket}, {dns, Dns}, {dir, Dir} | Config].
+    [{ecm, Ecm}, {port, Port}, {http, HttpPort}, {metrics, MetricsPort}, {socket, Socket}, {dns, Dns}, {dir, Dir} | Config].
 
 end_per_testcase(_, Config) ->
     ok = megaphone_test_ecm:stop(proplists:get_value(ecm, Config)),
@@ -56,10 +61,11 @@ end_per_testcase(_, Config) ->
     [megaphone_test_wait:until("no session to be left", fun() -> online(Config, Name) =:= 0 end) || Name <- [a, b]],
     ok.
 
-ecm_config(Port, HttpPort, Socket, Nodes) ->
+ecm_config(Port, HttpPort, MetricsPort, Socket, Nodes) ->
     ["[trunk]\ntrunks = 2\nbackoff_max = \"200ms\"\n"
      "[[listener]]\naddress = \"127.0.0.1:", integer_to_list(Port), "\"\nkind = \"xmpp\"\nstarttls = \"off\"\n"
      "[[listener]]\naddress = \"127.0.0.1:", integer_to_list(HttpPort), "\"\n"
+     "[metrics]\naddress = \"127.0.0.1:", integer_to_list(MetricsPort), "\"\n"
      "[control]\nsocket = \"", Socket, "\"\n"
      %% No session can move between nodes that are in no cluster.
      "[nodes]\nrebalance = false\nmaintenance_timeout = \"0s\"\nslow_start = \"0s\"\nping_interval = \"1s\"\nping_timeout = \"3s\"\neject_min = \"1s\"\n", Nodes].
@@ -69,12 +75,17 @@ nodes(found_by_name, Config, DnsPort) ->
      "[[node]]\naddress = \"ejabberd.test:", integer_to_list(trunk_port(Config)), "\"\n"];
 nodes(strangers_that_do_not_log_in, Config, DnsPort) ->
     ["login_timeout = \"500ms\"\neject_after = 3\n", nodes(any, Config, DnsPort)];
+nodes(a_slow_database, Config, _) ->
+    ["[limits]\nlogins_at_once = ", integer_to_list(?LOGINS), "\n"
+     "[[node]]\naddress = \"127.0.0.1:", integer_to_list(trunk_port(Config)), "\"\nname = \"a\"\n"];
 nodes(_, Config, _) ->
     [["[[node]]\naddress = \"", Ip, ":", integer_to_list(trunk_port(Config)), "\"\nname = \"", Name, "\"\n"]
      || {Name, Ip} <- addresses()].
 
 names(found_by_name, Config) ->
     [by_name(Config, Ip) || Ip <- ["127.0.0.1", "127.0.0.2"]];
+names(a_slow_database, _) ->
+    ["a"];
 names(_, _) ->
     ["a", "b"].
 
@@ -201,6 +212,51 @@ strangers_that_do_not_log_in(Config) ->
     [?assertEqual({<<"well">>, <<"0">>}, {lists:nth(3, Row), lists:last(Row)}) || Row <- table(Config)],
     [megaphone_test_c2s:close(Client) || Client <- Silent],
     logout(talk(login(Config, 1, 2))).
+
+%% Confirms that a database behind ejabberd has no more queries at once than logins may run, however many clients have
+%% opened their streams before, and that all of them log in then.
+a_slow_database(Config) ->
+    Ejabberd = ejabberd(Config, a),
+    Database = megaphone_test_database:start(proplists:get_value(dir, Config)),
+    Http = {{127, 0, 0, 1}, proplists:get_value(http, Config)},
+    Transports = [{megaphone_test_c2s, target(Config)}, {megaphone_test_websocket, Http}, {megaphone_test_bosh, Http}],
+    Logins = [{Transport, Target, user(N)} || {Transport, Target} <- Transports, N <- lists:seq(1, 4)],
+    Self = self(),
+    ok = reload(Ejabberd, megaphone_test_database:options(Database, length(Logins))),
+    try
+        Clients = [spawn_link(fun() ->
+                                      Client = megaphone_test_xmpp:login(Transport, Target, User, #{}),
+                                      Self ! {self(), online},
+                                      receive leave -> megaphone_test_xmpp:logout(Client) end
+                              end) || {Transport, Target, User} <- Logins],
+        megaphone_test_wait:until("the other logins to wait",
+                                  fun() -> has_logins(?LOGINS, length(Logins) - ?LOGINS, Config)
+                                               andalso megaphone_test_database:asked(Database) =:= ?LOGINS
+                                  end),
+        ok = megaphone_test_database:answer_all(Database),
+        [receive {Client, online} -> ok end || Client <- Clients],
+        ?assertEqual(?LOGINS, megaphone_test_database:most(Database)),
+        [Client ! leave || Client <- Clients],
+        [megaphone_test_wait:for_down(Client, 10_000) || Client <- Clients],
+        ok
+    after
+        ok = reload(Ejabberd, ""),
+        ok = megaphone_test_database:stop(Database)
+    end.
+
+reload(Ejabberd, Top) ->
+    ok = megaphone_test_ejabberd:reload(Ejabberd, #{top => Top}).
+
+%% Whether so many logins wait for ejabberd's answer, and for their turn.
+has_logins(Running, Waiting, Config) ->
+    Connection = megaphone_test_http:connect({{127, 0, 0, 1}, proplists:get_value(metrics, Config)}),
+    ok = megaphone_test_http:send(Connection, megaphone_test_http:encode("GET", "/metrics", [], [])),
+    #{status := 200, body := Metrics} = megaphone_test_http:recv(Connection),
+    megaphone_test_http:close(Connection),
+    lists:all(fun({Name, Value}) ->
+                      Line = ["\nmegaphone_ecm_logins_", Name, $\s, integer_to_list(Value), $\n],
+                      binary:match(Metrics, iolist_to_binary(Line)) =/= nomatch
+              end, [{"running", Running}, {"waiting", Waiting}]).
 
 failures(Config) ->
     lists:sum([case re:run(megaphone_test_ejabberd:log(ejabberd(Config, Name)), "Failed c2s PLAIN", [global]) of

@@ -15,6 +15,8 @@ use common::{Client, Ecm};
 
 const OPEN: &str = "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='a' version='1.0'/>";
 const AUTH: &str = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+const AUTHENTICATE: &str = "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>";
+const SUCCESS2: &str = "<success xmlns='urn:xmpp:sasl:2'/>";
 /// What ejabberd says to a client that logs in, up to the first stanza.
 const LOGIN: [&str; 3] = [
     "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' id='1' from='a' version='1.0'/>",
@@ -93,6 +95,22 @@ impl Speaks {
         }
     }
 
+    /// Sends a document once ejabberd has answered its stream.
+    fn go_on(self, client: &mut Client, document: &str) {
+        match self {
+            Self::Xmpp | Self::WebSocket => {
+                client.until("features");
+                self.say(client, document);
+            }
+            Self::Bosh => {
+                let answer = client.until("</body>");
+                let sid = answer.split(" sid='").nth(1).unwrap();
+                let sid = sid.split('\'').next().unwrap();
+                post(client, &format!("rid='2' sid='{sid}'"), document);
+            }
+        }
+    }
+
     /// What a client gets whose turn did not come in time.
     #[track_caller]
     fn expect_refusal(self, client: &mut Client) {
@@ -121,6 +139,16 @@ impl Speaks {
             }
         }
     }
+}
+
+/// A request of BOSH.
+fn post(client: &mut Client, attributes: &str, payload: &str) {
+    let body =
+        format!("<body xmlns='http://jabber.org/protocol/httpbind' {attributes}>{payload}</body>");
+    client.send(&format!(
+        "POST /bosh HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
 }
 
 #[track_caller]
@@ -156,21 +184,87 @@ fn ejabberd_hears_of_a_client_when_it_has_answered_those_before() {
         let (first, ..) = sessions.opened();
         assert_nothing_comes(&mut sessions, speaks);
         sessions.send(first, &[FEATURES]);
-        let (second, ..) = sessions.opened();
-        if speaks == Speaks::Bosh {
-            sessions.send(second, &LOGIN);
-        } else {
-            // Who has begun does not wait again, but others wait for it.
-            speaks.say(&mut clients[0], AUTH);
-            assert_eq!(sessions.document(first), AUTH, "{speaks:?}");
-            sessions.send(second, &LOGIN);
-            assert_nothing_comes(&mut sessions, speaks);
-            sessions.send(first, &LOGIN[1..]);
-        }
+        logs_in(&mut sessions);
         logs_in(&mut sessions);
         wait_for_logins(&mut ecm, 0, 0);
         let samples = scrape(&mut ecm);
         assert_eq!(samples["megaphone_ecm_login_wait_seconds_count"], 3.0);
+    }
+}
+
+#[test]
+fn each_step_of_a_login_has_its_turn_before_those_who_came_later() {
+    for speaks in ALL {
+        for (auth, answer) in [(AUTH, LOGIN[1]), (AUTHENTICATE, SUCCESS2)] {
+            let peer = Peer2::start();
+            let (mut ecm, mut sessions) = speaks.start(&peer, ONE_AT_ONCE);
+            let mut first = speaks.begin(&ecm);
+            wait_for_logins(&mut ecm, 1, 0);
+            let _second = speaks.begin(&ecm);
+            wait_for_logins(&mut ecm, 1, 1);
+            let (id, ..) = sessions.opened();
+            sessions.send(id, &[LOGIN[0], FEATURES]);
+            let (second, ..) = sessions.opened();
+            speaks.go_on(&mut first, auth);
+            wait_for_logins(&mut ecm, 1, 1);
+            let _third = speaks.begin(&ecm);
+            wait_for_logins(&mut ecm, 1, 2);
+            assert_nothing_comes(&mut sessions, speaks);
+            sessions.send(second, &[FEATURES]);
+            assert_eq!(sessions.document(id), auth, "{speaks:?}");
+            wait_for_logins(&mut ecm, 1, 1);
+            assert_nothing_comes(&mut sessions, speaks);
+            sessions.send(id, &[answer]);
+            logs_in(&mut sessions);
+        }
+    }
+}
+
+#[test]
+fn who_leaves_while_its_step_waits_takes_no_turn() {
+    for speaks in [Speaks::Xmpp, Speaks::WebSocket] {
+        let peer = Peer2::start();
+        let (mut ecm, mut sessions) = speaks.start(&peer, ONE_AT_ONCE);
+        let mut first = speaks.begin(&ecm);
+        let (id, ..) = sessions.opened();
+        sessions.send(id, &[LOGIN[0], FEATURES]);
+        wait_for_logins(&mut ecm, 0, 0);
+        let _second = speaks.begin(&ecm);
+        let (second, ..) = sessions.opened();
+        speaks.say(&mut first, AUTH);
+        wait_for_logins(&mut ecm, 1, 1);
+        drop(first);
+        wait_for_logins(&mut ecm, 1, 0);
+        // What it said is not said for it any more.
+        sessions.send(second, &[FEATURES]);
+        wait_for_logins(&mut ecm, 0, 0);
+        while let Some(seen) = sessions.trunk.next_within(Duration::from_millis(20)) {
+            if let Seen::Data(_, data) = seen {
+                assert!(
+                    !data.windows(5).any(|bytes| bytes == b"<auth"),
+                    "{speaks:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_too_long_with_a_step_is_told_to_come_again() {
+    for speaks in ALL {
+        let peer = Peer2::start();
+        let limits = format!("{ONE_AT_ONCE}auth_timeout = \"2s\"\n");
+        let (mut ecm, mut sessions) = speaks.start(&peer, &limits);
+        let mut first = speaks.begin(&ecm);
+        let (id, ..) = sessions.opened();
+        sessions.send(id, &[LOGIN[0], FEATURES]);
+        wait_for_logins(&mut ecm, 0, 0);
+        let _second = speaks.begin(&ecm);
+        sessions.opened();
+        speaks.go_on(&mut first, AUTH);
+        speaks.expect_refusal(&mut first);
+        let refused = "megaphone_ecm_refusals_total{reason=\"login_wait\"}";
+        wait_for(&mut ecm, refused, 1.0);
     }
 }
 
@@ -286,23 +380,17 @@ fn a_bosh_client_that_has_to_be_answered_before_its_turn_waits_with_its_next_req
     let _first = Speaks::Bosh.begin(&ecm);
     wait_for_logins(&mut ecm, 1, 0);
     let mut client = ecm.client();
-    let post = |client: &mut Client, attributes: &str| {
-        let body = format!("<body xmlns='http://jabber.org/protocol/httpbind' {attributes}/>");
-        client.send(&format!(
-            "POST /bosh HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ));
-    };
     let version = "xmpp:version='1.0' xmlns:xmpp='urn:xmpp:xbosh'";
     post(
         &mut client,
         &format!("rid='1' to='a' wait='1' hold='1' ver='1.11' {version}"),
+        "",
     );
     let answer = client.until("/>");
     let sid = answer.split(" sid='").nth(1).unwrap();
     let sid = sid.split('\'').next().unwrap();
     wait_for_logins(&mut ecm, 1, 1);
-    post(&mut client, &format!("rid='2' sid='{sid}'"));
+    post(&mut client, &format!("rid='2' sid='{sid}'"), "");
     logs_in(&mut sessions);
     logs_in(&mut sessions);
     let answer = client.until("</body>");

@@ -134,9 +134,14 @@ impl Sessions {
         };
         for session in due.into_values().flatten() {
             if session.login_due(now).is_some_and(|due| due <= now) {
-                REFUSALS.of(Reason::Timeout).add(1);
-                tracing::debug!(sid = ?session.sid(), "a BOSH client took too long to log in");
-                session.terminate(Condition::PolicyViolation, Cause::Refused, now);
+                let (reason, condition) = if session.waits_for_turn() {
+                    (Reason::LoginWait, Condition::RemoteConnectionFailed)
+                } else {
+                    (Reason::Timeout, Condition::PolicyViolation)
+                };
+                REFUSALS.of(reason).add(1);
+                tracing::debug!(sid = ?session.sid(), ?reason, "a BOSH client has not logged in in time");
+                session.terminate(condition, Cause::Refused, now);
             }
             match session.inactive_at() {
                 Some(at) if at <= now => self.remove(&session, now),

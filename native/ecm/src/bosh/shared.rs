@@ -249,6 +249,11 @@ impl SharedSession {
         Poll::Ready(())
     }
 
+    /// Whether a step of its client's login waits for its turn.
+    pub fn waits_for_turn(&self) -> bool {
+        self.shared.lock().upstream.waits_for_turn()
+    }
+
     /// By when its client has to log in, if it has not.
     pub fn login_due(&self, now: Instant) -> Option<Instant> {
         let mut shared = self.shared.lock();

@@ -127,7 +127,12 @@ impl Upstream {
         matches!(self, Self::Open(stream, _) if stream.is_moving())
     }
 
-    /// Until when a session waits for its turn, if it does.
+    /// Whether a step of a login waits for its turn, in a session that is open.
+    pub fn waits_for_turn(&self) -> bool {
+        matches!(self, Self::Open(stream, _) if stream.waits_for_turn())
+    }
+
+    /// Until when a session waits for its turn to begin, if it does.
     pub fn queued_until(&self) -> Option<Instant> {
         match self {
             Self::Queued(queued) => Some(queued.until),

@@ -2,11 +2,14 @@
 //!
 //! A login costs ejabberd much more than a user who is online. If all were let in at once, all would be slow at once:
 //! each would take so long that its client gives up and comes again. Here each has its turn, first come, first
-//! served: as soon as a node owes answers to fewer logins than its limit, the next one goes there. A login that has
-//! begun does not wait again, and while its client has to say something, it holds up nobody. While there is no node,
-//! nobody waits either: clients are turned away at once.
+//! served: as soon as a node owes answers to fewer logins than its limit, the next one goes there.
+//!
+//! A login has several steps, each of which ejabberd answers, and the one that asks a database comes after the first.
+//! So a login that has begun takes a turn for each step, ahead of those that came after it. While its client has to say
+//! something, it has none, and holds up nobody. After a failure it goes on behind all that have come. While there is no
+//! node, nobody waits: clients are turned away at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -15,8 +18,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::line::{Begun, Line, Waiting};
 use super::one::Node;
-use super::owed::Owed;
+use super::owed::{self, Owed};
 use super::roster::{Choice, Roster};
 use crate::metrics::LOGIN_WAITS;
 use crate::trunk::{Connection, Kind, Opening, Unread};
@@ -43,6 +47,19 @@ pub struct Login {
     sent: usize,
     /// How long ejabberd has taken for its answers so far.
     spent: Duration,
+    /// Whether a step of it waits for its turn, or has not been told that this has come.
+    waits: bool,
+}
+
+/// Whether a step of a login can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It has a turn for it now, which is to be [used](Login::asked) or [given back](Login::give_back).
+    Its,
+    /// An earlier step has not been answered yet, so ejabberd will answer the two one after the other.
+    Earlier,
+    /// It has to wait.
+    Later,
 }
 
 /// What a client sends beyond this (bytes), ejabberd may read as slowly as its shaper says, so a late answer says
@@ -63,15 +80,12 @@ pub struct Count {
 struct State {
     next: u64,
     running: Owed,
-    waiting: BTreeMap<u64, Waiting>,
+    /// Those that have not begun.
+    new: Line,
+    /// Those that have begun, and wait with a step.
+    begun: Begun,
     /// Those whose turn has come and whose session is not open yet.
     admitted: HashMap<u64, Arc<Node>>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    waker: Option<Waker>,
 }
 
 impl Logins {
@@ -87,13 +101,8 @@ impl Logins {
     /// One more login.
     pub fn begin(self: &Arc<Self>) -> Login {
         let mut state = self.state.lock();
-        let number = state.next;
-        state.next = number.wrapping_add(1);
-        let waiting = Waiting {
-            since: Instant::now(),
-            waker: None,
-        };
-        state.waiting.insert(number, waiting);
+        let number = state.number();
+        state.new.insert(number, Waiting::new());
         self.admit(state);
         Login {
             logins: Arc::clone(self),
@@ -102,6 +111,7 @@ impl Logins {
             unread: None,
             sent: 0,
             spent: Duration::ZERO,
+            waits: false,
         }
     }
 
@@ -110,16 +120,16 @@ impl Logins {
         let state = self.state.lock();
         Count {
             running: state.running.len(),
-            waiting: state.waiting.len(),
+            waiting: state.new.len() + state.begun.len(),
         }
     }
 
-    /// Lets as many begin as may: the nodes, or their limits, have changed.
+    /// Lets as many go on as may: the nodes, or their limits, have changed.
     pub fn go_on(&self) {
         self.admit(self.state.lock());
     }
 
-    /// Lets others begin in place of logins that take too long, as long as the program runs.
+    /// Lets others go on in place of logins that take too long, as long as the program runs.
     pub async fn pass_by_slow(self: Arc<Self>) {
         loop {
             let timeout = self.roster.rules().login_timeout;
@@ -148,27 +158,14 @@ impl Logins {
         self.admit(state);
     }
 
-    /// Lets as many begin as may, and wakes them once the lock is free.
+    /// Lets as many go on as may, and wakes them once the lock is free.
     fn admit(&self, mut state: MutexGuard<'_, State>) {
         let now = Instant::now();
         let mut wakers = Vec::new();
         let was_idle = state.running.is_empty();
-        while !state.waiting.is_empty() {
-            let node = match self.roster.choose(Kind::Session, Node::has_turn) {
-                Choice::Node(node) => Some(node),
-                Choice::Busy => break,
-                Choice::None => None,
-            };
-            let Some((number, waiting)) = state.waiting.pop_first() else {
-                break;
-            };
+        while let Some(waiting) = self.admit_next(&mut state, now) {
             LOGIN_WAITS.observe(now.saturating_duration_since(waiting.since));
             wakers.extend(waiting.waker);
-            if let Some(node) = node {
-                node.admit();
-                state.admitted.insert(number, Arc::clone(&node));
-                state.running.add(number, node, None, now);
-            }
         }
         let is_first = was_idle && !state.running.is_empty();
         drop(state);
@@ -177,26 +174,65 @@ impl Logins {
         }
         wakers.into_iter().for_each(Waker::wake);
     }
+
+    /// A login that has begun has a turn now.
+    fn give_turn(&self, mut state: MutexGuard<'_, State>, number: u64, node: &Arc<Node>) {
+        let was_idle = state.running.is_empty();
+        state.running.add(number, Arc::clone(node), Instant::now());
+        drop(state);
+        if was_idle {
+            self.running.notify_one();
+        }
+    }
+
+    /// Gives the next login its turn, if it has one: the first of all, or of those that have begun if no node takes
+    /// others.
+    fn admit_next(&self, state: &mut State, now: Instant) -> Option<Waiting> {
+        let begun = state.begun.first_with_turn();
+        let new = state.new.first_key_value().map(|(number, _)| *number);
+        if let Some(new) = new
+            && begun.as_ref().is_none_or(|(begun, _)| new < *begun)
+        {
+            match self.roster.choose(Kind::Session, Node::has_turn) {
+                Choice::Node(node) => {
+                    node.admit();
+                    state.admitted.insert(new, Arc::clone(&node));
+                    state.running.add(new, node, now);
+                    return state.new.remove(&new);
+                }
+                Choice::None => return state.new.remove(&new),
+                Choice::Busy => {}
+            }
+        }
+        let (number, node) = begun?;
+        let waiting = state.begun.remove(&node, number);
+        state.running.add(number, node, now);
+        waiting
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        number
+    }
 }
 
 impl Login {
-    /// Ready once its turn has come; until then the task that polled last is woken when it comes.
+    /// Ready once its turn to begin has come; until then the task that polled last is woken when it comes.
     pub fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.logins.state.lock();
-        let Some(waiting) = state.waiting.get_mut(&self.number) else {
-            return Poll::Ready(());
-        };
-        match &mut waiting.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => waiting.waker = Some(context.waker().clone()),
+        match state.new.get_mut(&self.number) {
+            Some(waiting) => waiting.poll(context),
+            None => Poll::Ready(()),
         }
-        Poll::Pending
     }
 
-    /// Whether its turn has come.
+    /// Whether its turn to begin has come.
     pub fn has_turn(&self) -> bool {
         let state = self.logins.state.lock();
-        !state.waiting.contains_key(&self.number)
+        !state.new.contains_key(&self.number)
     }
 
     /// Opens its session's connection at the node where its turn came, or at another one if that node has lost its
@@ -220,12 +256,79 @@ impl Login {
         None
     }
 
+    /// A turn for its next step, which ejabberd will have to answer. If that has to wait,
+    /// [`poll_step`](Self::poll_step) tells when to try again.
+    pub fn take_turn(&mut self) -> Turn {
+        let Some(node) = &self.node else {
+            return Turn::Earlier;
+        };
+        let mut state = self.logins.state.lock();
+        match state.running.turn(self.number) {
+            Some(owed::Turn::Used) => return Turn::Earlier,
+            Some(owed::Turn::Unused) => {}
+            None if state.begun.get_mut(node, self.number).is_some() => return Turn::Later,
+            None if node.has_turn() => self.logins.give_turn(state, self.number, node),
+            None => {
+                state.begun.insert(node, self.number, Waiting::new());
+                self.waits = true;
+                return Turn::Later;
+            }
+        }
+        self.waits = false;
+        Turn::Its
+    }
+
+    /// Ready once a step that had to wait has its turn; until then the task that polled last is woken when it comes.
+    pub fn poll_step(&mut self, context: &Context<'_>) -> Poll<()> {
+        let (true, Some(node)) = (self.waits, &self.node) else {
+            return Poll::Pending;
+        };
+        let mut state = self.logins.state.lock();
+        if let Some(waiting) = state.begun.get_mut(node, self.number) {
+            return waiting.poll(context);
+        }
+        self.waits = false;
+        Poll::Ready(())
+    }
+
+    /// Whether a step of it waits for its turn.
+    pub const fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// The step can't be sent now: others may go on.
+    pub fn give_back(&mut self) {
+        let mut state = self.logins.state.lock();
+        if state.running.turn(self.number) == Some(owed::Turn::Unused) {
+            state.running.remove(self.number);
+            self.logins.admit(state);
+        }
+    }
+
     /// ejabberd has answered: it is the client's turn to speak.
     pub fn answered(&mut self) {
         let mut state = self.logins.state.lock();
-        if let Some(since) = state.running.remove(self.number) {
+        if state.running.turn(self.number) == Some(owed::Turn::Used)
+            && let Some(since) = state.running.remove(self.number)
+        {
             self.spent += since.elapsed();
             self.logins.admit(state);
+        }
+    }
+
+    /// ejabberd has answered that the login failed: others come before the client's next try.
+    pub fn failed(&mut self) {
+        self.answered();
+        let mut state = self.logins.state.lock();
+        let before = self.number;
+        if state.running.turn(before).is_some() {
+            return;
+        }
+        self.number = state.number();
+        if let Some(node) = &self.node
+            && let Some(waiting) = state.begun.remove(node, before)
+        {
+            state.begun.insert(node, self.number, waiting);
         }
     }
 
@@ -242,9 +345,10 @@ impl Login {
         };
         let mut state = self.logins.state.lock();
         let was_idle = state.running.is_empty();
+        let node = Arc::clone(node);
         state
             .running
-            .add(self.number, Arc::clone(node), self.answer(), Instant::now());
+            .ask(self.number, node, self.answer(), Instant::now());
         drop(state);
         if was_idle {
             self.logins.running.notify_one();
@@ -279,7 +383,7 @@ impl Login {
             let node = Arc::clone(&node);
             state
                 .running
-                .add(self.number, node, self.answer(), Instant::now());
+                .ask(self.number, node, self.answer(), Instant::now());
         }
         drop(state);
         self.node = Some(node);
@@ -295,11 +399,14 @@ impl Drop for Login {
     fn drop(&mut self) {
         let mut state = self.logins.state.lock();
         let was_running = state.running.remove(self.number).is_some();
-        let was_waiting = state.waiting.remove(&self.number).is_some();
+        let was_new = state.new.remove(&self.number).is_some();
+        if let Some(node) = &self.node {
+            state.begun.remove(node, self.number);
+        }
         if let Some(node) = state.admitted.remove(&self.number) {
             node.admitted_came();
         }
-        if was_running || was_waiting {
+        if was_running || was_new {
             self.logins.admit(state);
         }
     }
@@ -402,27 +509,141 @@ mod tests {
         assert!(four.has_turn());
     }
 
+    async fn step(login: &mut Login) {
+        poll_fn(|context| login.poll_step(context)).await;
+    }
+
+    /// It says something that has to be answered, if its turn has come.
+    fn asks(login: &mut Login) -> bool {
+        let turn = login.take_turn();
+        if turn != Turn::Later {
+            login.asked(1);
+        }
+        turn != Turn::Later
+    }
+
     #[test]
-    fn others_begin_while_a_client_has_to_go_on_and_it_goes_on_when_it_wants() {
+    fn a_client_that_has_to_say_something_holds_up_nobody() {
         let logins = logins(2);
-        let [mut one, mut two, three, four, five] = begin(&logins);
+        let [mut one, two, three, four] = begin(&logins);
         open(&mut one);
-        open(&mut two);
         one.answered();
         assert!(three.has_turn() && !four.has_turn());
-        one.asked(1);
-        one.asked(1);
-        two.asked(1);
-        assert_eq!(logins.count().running, 3);
-        two.answered();
-        assert!(!four.has_turn());
-        one.answered();
-        assert!(four.has_turn() && !five.has_turn());
         // Nothing is given back twice.
-        drop((one, two));
-        assert!(!five.has_turn());
+        drop(one);
+        assert!(!four.has_turn());
+        drop(two);
+        assert!(four.has_turn());
+    }
+
+    #[test]
+    fn each_step_has_a_turn_before_those_who_came_later() {
+        let logins = logins(1);
+        let [mut one, mut two, three] = begin(&logins);
+        open(&mut one);
+        one.answered();
+        open(&mut two);
+        assert!(!asks(&mut one) && one.waits());
+        two.answered();
+        assert!(!three.has_turn());
+        assert!(!asks(&mut two) && two.waits());
+        assert!(asks(&mut one) && !one.waits());
+        // It is answered in the order in which it asks.
+        assert!(asks(&mut one));
+        let counted = |running, waiting| Count { running, waiting };
+        assert_eq!(logins.count(), counted(1, 2));
+        one.answered();
+        assert!(asks(&mut two) && !three.has_turn());
+        two.answered();
+        assert!(three.has_turn());
+        drop((one, two, three));
+        assert_eq!(logins.count(), counted(0, 0));
+    }
+
+    #[test]
+    fn after_a_failure_the_others_come_first() {
+        let logins = logins(1);
+        let [mut one, mut two, three] = begin(&logins);
+        open(&mut one);
+        one.failed();
+        open(&mut two);
+        assert!(!asks(&mut one));
+        let four = logins.begin();
+        two.answered();
+        assert!(three.has_turn() && one.waits());
+        // An earlier step that was sent at once with another one has failed.
+        one.failed();
         drop(three);
+        assert!(four.has_turn() && !asks(&mut one));
+        drop(four);
+        assert!(asks(&mut one));
+    }
+
+    #[test]
+    fn a_step_that_there_is_no_room_for_holds_up_nobody() {
+        let logins = logins(1);
+        let [mut one, two, three] = begin(&logins);
+        open(&mut one);
+        one.answered();
+        drop(two);
+        drop(three);
+        assert_eq!(one.take_turn(), Turn::Its);
+        let four = logins.begin();
+        one.give_back();
+        assert!(four.has_turn());
+        assert_eq!(one.take_turn(), Turn::Later);
+        drop(four);
+        // It had to wait for its turn, and then for room.
+        assert_eq!(one.take_turn(), Turn::Its);
+        let five = logins.begin();
+        one.give_back();
         assert!(five.has_turn());
+    }
+
+    #[tokio::test]
+    async fn a_step_that_waits_is_told_once_that_its_turn_has_come() {
+        let logins = logins(1);
+        let [mut one, mut two] = begin(&logins);
+        open(&mut one);
+        one.answered();
+        open(&mut two);
+        assert!(!asks(&mut one));
+        tokio::join!(step(&mut one), async {
+            tokio::task::yield_now().await;
+            two.answered();
+        });
+        assert!(!one.waits());
+        let again = timeout(Duration::from_secs(1), step(&mut one));
+        tokio::time::pause();
+        assert!(again.await.is_err());
+        // Who leaves then gives its turn back.
+        let three = logins.begin();
+        drop(one);
+        assert!(three.has_turn());
+    }
+
+    #[test]
+    fn a_step_waits_for_its_own_node() {
+        let (busy, free) = (testing::node("busy", 1), testing::node("free", 1));
+        let _ejabberd = [Ejabberd::add(busy.trunks()), Ejabberd::add(free.trunks())];
+        let roster = Roster::new(vec![Arc::clone(&busy), free], testing::rules());
+        let logins = Arc::new(Logins::new(Arc::new(roster)));
+        let [mut one, mut two] = begin(&logins);
+        open(&mut one);
+        open(&mut two);
+        let (mut at_busy, mut at_free) = match &one.node {
+            Some(node) if Arc::ptr_eq(node, &busy) => (one, two),
+            _ => (two, one),
+        };
+        at_busy.answered();
+        at_free.answered();
+        busy.set_at_once(0);
+        let others: [Login; 2] = begin(&logins);
+        assert_eq!(turns(&others), [true, true]);
+        busy.set_at_once(1);
+        assert!(!asks(&mut at_busy) || !asks(&mut at_free));
+        drop(others);
+        assert!(asks(&mut at_busy) && asks(&mut at_free));
     }
 
     #[tokio::test(start_paused = true)]
@@ -473,7 +694,7 @@ mod tests {
         for login in &mut all {
             open(login);
             login.answered();
-            login.asked(100);
+            assert!(asks(login));
         }
         too_long(&logins).await;
         assert!(node.ejected().is_some());
@@ -498,6 +719,14 @@ mod tests {
         for _ in &connections {
             let (id, _) = ejabberd.opened();
             ejabberd.send(id, b"here");
+        }
+        too_long(&logins).await;
+        // It is their turn to say something, and there is no room for it.
+        let mut stuck: [Login; 9] = begin(&logins);
+        for login in &mut stuck {
+            open(login);
+            login.answered();
+            assert_eq!(login.take_turn(), Turn::Its);
         }
         too_long(&logins).await;
         // What they sent is more than ejabberd's shaper lets through.

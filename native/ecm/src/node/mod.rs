@@ -17,6 +17,7 @@ mod departure;
 mod discovery;
 mod health;
 mod keeper;
+mod line;
 mod logins;
 mod mover;
 mod one;
@@ -44,7 +45,7 @@ use tokio::time::Instant;
 
 pub use self::keeper::{Keeper, KeeperError};
 use self::logins::Logins;
-pub use self::logins::{Count, Login};
+pub use self::logins::{Count, Login, Turn};
 pub use self::one::Node;
 use self::rooms::Rooms;
 use self::roster::{Choice, Roster};

@@ -1,5 +1,6 @@
 //! A session among the numbers of all, and its login among those that go on.
 
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use megaphone_trunk::proxy::Transport;
@@ -10,7 +11,7 @@ use crate::metrics::{
     DOCUMENT_BYTES, DOCUMENTS, Direction, LOGIN_FAILURES, LOGIN_TIMES, LOGINS, SESSIONS,
     SESSIONS_OPENED,
 };
-use crate::node::Login;
+use crate::node::{Login, Turn};
 
 /// Counts a session, until it is dropped, and its login.
 #[derive(Debug)]
@@ -25,10 +26,42 @@ pub struct Counted {
 #[derive(Debug, Default)]
 pub struct Running(Option<Box<Begun>>);
 
+/// What has to be known of a document before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It is no step of a login.
+    None,
+    /// It is one, which the login has a turn for, or waits with.
+    Of(Turn),
+}
+
 impl Running {
-    /// Whether the login waits for ejabberd's answer once ejabberd has this document.
-    pub fn awaits_answer_to(&self, document: &[u8]) -> bool {
-        self.0.is_some() && is_login_step(document)
+    /// Takes a turn for this document, if ejabberd will have to answer it for the login to go on.
+    pub fn take_turn(&mut self, document: &[u8]) -> Step {
+        match &mut self.0 {
+            Some(begun) if is_login_step(document) => Step::Of(begun.login.take_turn()),
+            _ => Step::None,
+        }
+    }
+
+    /// The document can't be sent now.
+    pub fn give_back(&mut self) {
+        if let Some(begun) = &mut self.0 {
+            begun.login.give_back();
+        }
+    }
+
+    /// Whether a document waits for the login's turn.
+    pub fn waits(&self) -> bool {
+        self.0.as_ref().is_some_and(|begun| begun.login.waits())
+    }
+
+    /// Ready once a document that waited can be sent; else the task that polled last is woken when it can.
+    pub fn poll_step(&mut self, context: &Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(begun) => begun.login.poll_step(context),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -84,18 +117,21 @@ impl Counted {
                 begun.login.done();
             }
         } else if let Some(begun) = running {
-            begun.login.answered();
+            match step {
+                LoginStep::Failed => begun.login.failed(),
+                LoginStep::None | LoginStep::LoggedIn => begun.login.answered(),
+            }
         }
     }
 
-    /// A document of this many bytes was sent to ejabberd, whose [answer](Running::awaits_answer_to) is awaited or not.
-    pub fn client_sent(bytes: usize, is_answered: bool, Running(running): &mut Running) {
+    /// A document of this many bytes was sent to ejabberd.
+    pub fn client_sent(bytes: usize, step: Step, Running(running): &mut Running) {
         DOCUMENTS.of(Direction::In).add(1);
         DOCUMENT_BYTES.of(Direction::In).add(bytes as u64);
-        match running {
-            Some(begun) if is_answered => begun.login.asked(bytes),
-            Some(begun) => begun.login.said(bytes),
-            None => {}
+        match (running, step) {
+            (Some(begun), Step::Of(_)) => begun.login.asked(bytes),
+            (Some(begun), Step::None) => begun.login.said(bytes),
+            (None, _) => {}
         }
     }
 
@@ -158,7 +194,7 @@ mod tests {
             for document in documents {
                 counted.server_sent(document.as_bytes(), &mut running);
             }
-            Counted::client_sent(1, true, &mut running);
+            Counted::client_sent(1, Step::Of(Turn::Its), &mut running);
             let running = nodes.logins().running;
             assert_eq!(running == 1, goes_on, "{documents:?}");
         }

@@ -122,7 +122,11 @@ impl Session {
     ///
     /// Dropped, a session ends as if its stream was closed, and what ejabberd goes on to send counts for
     /// nothing.
-    pub fn leave(mut self, cause: Cause, left: Left, backlogs: &Arc<Backlogs>) {
+    pub fn leave(mut self, cause: Cause, mut left: Left, backlogs: &Arc<Backlogs>) {
+        if self.waits_for_turn() {
+            // A login whose client is gone would cost others their turn.
+            left.unsent.clear();
+        }
         // Nobody waits for its login.
         self.login = Running::default();
         tracing::debug!(

@@ -10,12 +10,12 @@ use megaphone_xmpp::Document;
 use megaphone_xmpp::framing::{MessageError, put_document, put_given_back, put_message};
 
 use super::channel::{Channel, Heard};
-use super::counted::{Counted, Running};
+use super::counted::{Counted, Running, Step};
 use super::incoming::OfMove;
 use super::login::LoginProgress;
 use super::moving::Moving;
 use crate::metrics::WINDOWS_SHUT;
-use crate::node::{Login, Nodes};
+use crate::node::{Login, Nodes, Turn};
 use crate::peer::Moved;
 use crate::trunk::{End, Opening, Sent, TrunkLost};
 
@@ -47,8 +47,7 @@ struct Written {
     sent: Sent,
     /// Of its document.
     length: usize,
-    /// Whether a login waits for the answer.
-    is_answered: bool,
+    step: Step,
 }
 
 /// A document can't be sent.
@@ -109,8 +108,8 @@ impl Session {
         }
     }
 
-    /// Sends a document that was made here, all of it or nothing. Until one that was refused can be sent the client
-    /// should not be read.
+    /// Sends a document that was made here, all of it or nothing: it is refused if there is no room for it, or if it is
+    /// a step of a login whose turn has to come. Until one that was refused can be sent the client should not be read.
     ///
     /// # Errors
     /// [`SendError`].
@@ -217,12 +216,23 @@ impl Session {
         self.counted.progress().is_timed()
     }
 
-    /// Whether there may be something for [`next`](Self::next), or room for
+    /// Whether what the client has sent waits for its login's turn.
+    pub fn waits_for_turn(&self) -> bool {
+        self.login.waits()
+    }
+
+    /// Whether there may be something for [`next`](Self::next), or room or a turn for
     /// [`try_send`](Self::try_send), that was not there when this was last ready. It wakes the task that
     /// asked last.
     pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<()> {
         let Some(moving) = &mut self.moving else {
-            return self.channel.connection.poll_changed(context);
+            // Both have to know who waits.
+            let changed = self.channel.connection.poll_changed(context);
+            return if self.login.poll_step(context).is_ready() {
+                Poll::Ready(())
+            } else {
+                changed
+            };
         };
         let mut context = Context::from_waker(context.waker());
         let changed = moving.poll_changed(&mut self.channel, &mut context);
@@ -239,10 +249,8 @@ impl Session {
     ) -> Result<Sent, SendError> {
         let written = self.send_message(put)?;
         match written.sent {
-            Sent::Sent => {
-                Counted::client_sent(written.length, written.is_answered, &mut self.login);
-            }
-            Sent::Refused if self.is_moving() => {}
+            Sent::Sent => Counted::client_sent(written.length, written.step, &mut self.login),
+            Sent::Refused if self.is_moving() || self.waits_for_turn() => {}
             Sent::Refused => WINDOWS_SHUT.add(1),
         }
         Ok(written.sent)
@@ -256,22 +264,27 @@ impl Session {
             return Ok(Written {
                 sent: Sent::Refused,
                 length: 0,
-                is_answered: false,
+                step: Step::None,
             });
         }
         MESSAGE.with_borrow_mut(|message| {
             message.clear();
             put(message)?;
-            let result = self.channel.connection.try_send(message);
             let document = message.get(LENGTH_PREFIX..).unwrap_or_default();
-            let (length, is_answered) = (document.len(), self.login.awaits_answer_to(document));
+            let (length, step) = (document.len(), self.login.take_turn(document));
+            let result = match step {
+                Step::Of(Turn::Later) => Ok(Sent::Refused),
+                Step::Of(Turn::Its | Turn::Earlier) | Step::None => {
+                    self.channel.connection.try_send(message)
+                }
+            };
             message.clear();
             message.shrink_to(KEPT);
-            Ok(Written {
-                sent: result?,
-                length,
-                is_answered,
-            })
+            let sent = result?;
+            if (sent, step) == (Sent::Refused, Step::Of(Turn::Its)) {
+                self.login.give_back();
+            }
+            Ok(Written { sent, length, step })
         })
     }
 }

@@ -91,13 +91,21 @@ impl Client {
     }
 
     /// Whether the client is read. While its turn or an answer has to come, that is how it is seen to leave.
-    pub(super) const fn wants_input(&self) -> bool {
+    pub(super) fn wants_input(&self) -> bool {
         match self.stage {
-            Stage::Queued | Stage::Authenticating => {
-                self.ending.is_none() && self.input.len() < MAX_BEFORE_LOGIN
-            }
+            Stage::Queued | Stage::Authenticating => self.has_room_before_login(),
+            _ if self.waits_for_turn() => self.has_room_before_login(),
             _ => self.takes_input() && self.input.is_empty(),
         }
+    }
+
+    /// Whether a step of the client's login waits for its turn.
+    pub(super) fn waits_for_turn(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::waits_for_turn)
+    }
+
+    const fn has_room_before_login(&self) -> bool {
+        self.ending.is_none() && self.input.len() < MAX_BEFORE_LOGIN
     }
 
     fn handle(&mut self, heard: Heard, rest: &[u8]) {

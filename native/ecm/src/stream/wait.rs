@@ -77,12 +77,10 @@ impl Client {
         match self.stage {
             Stage::Closing => Expected::Close,
             // ejabberd has to take what it has.
-            _ if self.held.is_some() => {
-                if self.outlet.is_shut() {
-                    Expected::Room(self.documents)
-                } else {
-                    Expected::Stalled
-                }
+            _ if self.held.is_some() && self.outlet.is_shut() => Expected::Room(self.documents),
+            // The time that a login takes goes on while it waits for its turn.
+            _ if self.held.is_some() && !(self.waits_for_turn() && self.is_login_timed()) => {
+                Expected::Stalled
             }
             Stage::Header => Expected::Header,
             Stage::Queued => Expected::Turn,
@@ -101,6 +99,9 @@ impl Client {
 
     fn missed(&mut self, missed: Missed) -> Result<(), Ending> {
         match missed {
+            Missed::Input(Expected::Login) if self.waits_for_turn() => {
+                return self.missed(Missed::Input(Expected::Turn));
+            }
             Missed::Keepalive => {
                 self.write_keepalive();
                 return Ok(());

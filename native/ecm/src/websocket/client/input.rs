@@ -8,7 +8,7 @@ use super::state::{Client, Held, ReadyState};
 use crate::entrance::{QueuedLogin, UNREACHABLE};
 use crate::peer::task::Ending;
 use crate::peer::{Moved, socket};
-use crate::session::{Cause, Documents, Sent, Session, document_limits};
+use crate::session::{Cause, Documents, MAX_BEFORE_LOGIN, Sent, Session, document_limits};
 use crate::websocket::close::{CloseCode, read_close};
 use crate::websocket::error::FrameError;
 use crate::websocket::reader::{Event, MessageReader};
@@ -27,7 +27,7 @@ enum Flow {
 impl Client {
     /// Reads what the client has sent, unless there is no room for it in the session.
     pub(super) fn read(&mut self, context: &mut Context<'_>) -> Result<Moved, Ending> {
-        if self.held.is_some() || self.ready_state == ReadyState::Closed {
+        if self.ready_state == ReadyState::Closed || !self.has_room() {
             return Ok(Moved::No);
         }
         socket::with_read_buffer(|buffer| match self.stream.poll_read(context, buffer) {
@@ -35,7 +35,10 @@ impl Client {
             Poll::Ready(Ok(0)) => Err(Ending::ClientLeft),
             Poll::Ready(Ok(length)) => {
                 self.clock.heard();
-                self.handle(&mut buffer[..length]);
+                match &mut self.held {
+                    Some(held) => held.rest.extend_from_slice(&buffer[..length]),
+                    None => self.handle(&mut buffer[..length]),
+                }
                 Ok(Moved::Yes)
             }
             Poll::Ready(Err(error)) => {
@@ -43,6 +46,15 @@ impl Client {
                 Err(Ending::ClientLeft)
             }
         })
+    }
+
+    /// Whether what the client sends is handled, or kept until its turn comes: that is how it is seen to leave.
+    fn has_room(&self) -> bool {
+        let Some(held) = &self.held else {
+            return true;
+        };
+        let waits = self.session.as_ref().map(Session::waits_for_turn);
+        waits.unwrap_or(self.is_queued()) && held.len() < MAX_BEFORE_LOGIN
     }
 
     /// Goes on with what was held, if there is room.

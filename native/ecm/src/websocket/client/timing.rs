@@ -71,11 +71,13 @@ impl Client {
         };
         let is_timed = self.session.as_ref().is_none_or(Session::is_login_timed);
         if self.ready_state == ReadyState::Open && !self.xmpp.is_logged_in() && is_timed {
-            if self.is_queued() {
-                sooner(clock.since + limits.login_wait, Missed::Turn);
-            } else {
-                sooner(clock.since + limits.auth_timeout, Missed::Login);
-            }
+            let waits = self.session.as_ref().is_some_and(Session::waits_for_turn);
+            let (limit, missed) = match (self.is_queued(), waits) {
+                (true, _) => (limits.login_wait, Missed::Turn),
+                (false, true) => (limits.auth_timeout, Missed::Turn),
+                (false, false) => (limits.auth_timeout, Missed::Login),
+            };
+            sooner(clock.since + limit, missed);
         }
         if let Some(since) = clock.message_since {
             let time = limits.body_time(self.reader.held() as u64);
