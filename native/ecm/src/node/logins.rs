@@ -47,6 +47,8 @@ pub struct Login {
     sent: usize,
     /// How long ejabberd has taken for its answers so far.
     spent: Duration,
+    /// Since when it took for the slowest of them, and how long.
+    slowest: (Instant, Duration),
     /// Whether a step of it waits for its turn, or has not been told that this has come.
     waits: bool,
 }
@@ -111,6 +113,7 @@ impl Logins {
             unread: None,
             sent: 0,
             spent: Duration::ZERO,
+            slowest: (Instant::now(), Duration::ZERO),
             waits: false,
         }
     }
@@ -311,7 +314,11 @@ impl Login {
         if state.running.turn(self.number) == Some(owed::Turn::Used)
             && let Some(since) = state.running.remove(self.number)
         {
-            self.spent += since.elapsed();
+            let took = since.elapsed();
+            self.spent += took;
+            if took >= self.slowest.1 {
+                self.slowest = (since, took);
+            }
             self.logins.admit(state);
         }
     }
@@ -366,7 +373,7 @@ impl Login {
     pub fn done(mut self) {
         self.answered();
         if let Some(node) = &self.node {
-            node.login_took(self.spent, Instant::now());
+            node.login_took(self.spent, self.slowest.0, Instant::now());
         }
     }
 

@@ -280,11 +280,11 @@ impl Node {
         self.care.lock().health.login_answered();
     }
 
-    /// A login is done. `time` is how long the node took to answer.
-    pub fn login_took(&self, time: Duration, now: Instant) {
+    /// A login is done. `time` is how long the node took to answer, and its slowest step was asked for `since` then.
+    pub fn login_took(&self, time: Duration, since: Instant, now: Instant) {
         let mut care = self.care.lock();
         care.health.login_answered();
-        if care.pace.took(time, now) {
+        if care.pace.took(time, since, now) {
             let limit = care.pace.limit();
             drop(care);
             tracing::debug!(node = self.name, limit, "logins at once");
@@ -294,7 +294,7 @@ impl Node {
     /// A login went unanswered for this long.
     pub fn login_unanswered(&self, time: Duration, now: Instant, rules: &Rules) {
         let mut care = self.care.lock();
-        care.pace.took(time, now);
+        care.pace.took(time, now - time, now);
         let change = care.health.login_unanswered(now, rules, random());
         drop(care);
         self.tell(change, now);

@@ -8,12 +8,12 @@
 //! ```text
 //!   a window: at least 100 ms, and 8 logins
 //!   mean > 0.5 s and > 2 × least   limit × 0.7, but not below 8
-//!   else, if the limit was reached limit × 1.1; × 2 until it was too high for the first time
+//!   else, if the limit was reached limit × 1.1
+//!                                  × 2 until it was too high for the first time, while mean < 0.125 s or < 1.5 × least
 //!   at 8                           least follows the mean, even upwards
 //! ```
 //!
-//! After the limit was raised, logins that began before that say nothing of it: it is raised again once eight have ended
-//! that began after.
+//! Once the limit has changed, logins whose slowest step began before that say nothing of it, and do not count.
 
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ const PROMPT: f64 = 0.5;
 const LESS: f64 = 0.7;
 const MORE: f64 = 1.1;
 const MORE_AT_FIRST: f64 = 2.0;
+/// Twice as many may take four times as long, where they do not take as long as few.
+const PROMPT_AT_FIRST: f64 = PROMPT / 4.0;
+const TOLERANCE_AT_FIRST: f64 = 1.5;
 /// How much a window at the floor counts against those before it.
 const SMOOTHING: f64 = 0.3;
 
@@ -45,8 +48,8 @@ pub struct Pace {
     is_new: bool,
     /// How long a login takes when only a few run, in seconds.
     least: Option<f64>,
-    /// When the limit was raised last.
-    raised: Option<Instant>,
+    /// When the limit was changed last.
+    changed: Option<Instant>,
     window: Window,
 }
 
@@ -54,8 +57,6 @@ pub struct Pace {
 struct Window {
     since: Option<Instant>,
     logins: u32,
-    /// Those that began after the limit was raised.
-    fresh: u32,
     seconds: f64,
     all_used: bool,
 }
@@ -68,7 +69,7 @@ impl Pace {
             limit: START as f64,
             is_new: true,
             least: None,
-            raised: None,
+            changed: None,
             window: Window::default(),
         };
         pace.set_at_once(at_once);
@@ -94,32 +95,31 @@ impl Pace {
         self.window.all_used = true;
     }
 
-    /// A login is done, or given up, and ejabberd took this long for it. Returns whether the limit has changed.
-    pub fn took(&mut self, time: Duration, now: Instant) -> bool {
+    /// A login is done, or given up, and ejabberd took this long for it; it was asked for the slowest step `since` then.
+    /// Returns whether the limit has changed.
+    pub fn took(&mut self, time: Duration, since: Instant, now: Instant) -> bool {
+        if self.changed.is_some_and(|changed| since < changed) {
+            return false;
+        }
         let window = &mut self.window;
-        let since = *window.since.get_or_insert(now);
+        let began = *window.since.get_or_insert(now);
         window.logins += 1;
         window.seconds += time.as_secs_f64();
-        let is_fresh = |raised| now.saturating_duration_since(raised) >= time;
-        window.fresh += u32::from(self.raised.is_none_or(is_fresh));
         let is_over =
-            window.logins >= WINDOW_LOGINS && now.saturating_duration_since(since) >= WINDOW;
+            window.logins >= WINDOW_LOGINS && now.saturating_duration_since(began) >= WINDOW;
         if !is_over {
             return false;
         }
         let mean = window.seconds / f64::from(window.logins);
-        let (all_used, fresh) = (window.all_used, window.fresh);
-        let is_too_long = mean > PROMPT.max(TOLERANCE * self.least.unwrap_or(mean));
-        if !is_too_long && all_used && fresh < WINDOW_LOGINS {
-            return false;
-        }
+        let all_used = window.all_used;
         let before = self.limit();
         self.window = Window::default();
         self.adapt(mean, all_used);
-        if self.limit() > before {
-            self.raised = Some(now);
+        let is_changed = self.limit() != before;
+        if is_changed {
+            self.changed = Some(now);
         }
-        self.limit() != before
+        is_changed
     }
 
     fn adapt(&mut self, mean: f64, all_used: bool) {
@@ -135,7 +135,12 @@ impl Pace {
             self.limit = (self.limit * LESS).max(floor);
             self.is_new = false;
         } else if all_used {
-            let more = if self.is_new { MORE_AT_FIRST } else { MORE };
+            let is_quick = mean < PROMPT_AT_FIRST.max(TOLERANCE_AT_FIRST * least);
+            let more = if self.is_new && is_quick {
+                MORE_AT_FIRST
+            } else {
+                MORE
+            };
             let limit = (self.limit * more).max(self.limit + 1.0);
             // A limit that is never reached does not grow on and on.
             self.limit = limit.min(self.most as f64);
@@ -165,10 +170,12 @@ mod tests {
         for _ in 0..windows {
             let limit = pace.limit() as f64;
             let took = time.mul_f64((limit / at_once).max(1.0));
-            *now += WINDOW.max(took);
+            let since = *now;
+            *now += took;
             for _ in 0..WINDOW_LOGINS {
                 pace.is_used_up();
-                pace.took(took, *now);
+                pace.took(took, since, *now);
+                *now += WINDOW / (WINDOW_LOGINS - 2);
             }
         }
     }
@@ -176,7 +183,7 @@ mod tests {
     #[test]
     fn what_is_prompt_is_never_too_slow() {
         let (mut pace, mut now) = (Pace::new(200), Instant::now());
-        run(&mut pace, &mut now, 2.0, Duration::from_millis(4), 20);
+        run(&mut pace, &mut now, 2.0, Duration::from_millis(4), 30);
         assert_eq!(pace.limit(), 200);
     }
 
@@ -219,21 +226,37 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_raised_again_before_it_is_known_what_that_does() {
+    fn it_is_not_changed_again_before_it_is_known_what_that_does() {
         let (mut pace, mut now) = (Pace::new(200), Instant::now());
         let time = Duration::from_millis(400);
         let mut limits = Vec::new();
         // A steady stream of logins that began 400 ms ago, each 10 ms after the other.
-        for _ in 0..100 {
+        for _ in 0..120 {
             now += Duration::from_millis(10);
             pace.is_used_up();
-            pace.took(time, now);
+            pace.took(time, now - time, now);
             limits.push(pace.limit());
         }
-        assert_eq!(limits[15], 32);
-        // It was raised after 110 ms; the next eight that say something come 400 ms later.
-        assert_eq!(limits[45], 32);
-        assert_eq!(limits[65], 64);
+        // The first window is over after 110 ms. Those that began after that end 400 ms later, and fill one in 100 ms.
+        let changes: Vec<usize> = (1..limits.len())
+            .filter(|at| limits[*at] != limits[at - 1])
+            .collect();
+        assert_eq!(changes, [10, 60, 110]);
+        assert_eq!(limits[119], 128);
+    }
+
+    #[test]
+    fn what_takes_longer_the_more_there_are_is_found_step_by_step() {
+        let (mut pace, mut now) = (Pace::new(200), Instant::now());
+        let mut most = 0;
+        // A database that does eight at once, and the less the more ask it.
+        for _ in 0..60 {
+            let asked = pace.limit() as f64;
+            let time = 0.02 * (asked / 8.0).max(1.0) * (1.0 + 0.02 * (asked - 8.0));
+            run(&mut pace, &mut now, 1e9, Duration::from_secs_f64(time), 1);
+            most = most.max(pace.limit());
+        }
+        assert!(most < 100, "{most}");
     }
 
     #[test]
@@ -242,7 +265,7 @@ mod tests {
         assert_eq!(pace.limit(), usize::MAX);
         for seconds in [1, 10, 100] {
             for _ in 0..20 {
-                pace.took(Duration::from_secs(seconds), now);
+                pace.took(Duration::from_secs(seconds), now, now);
                 now += WINDOW;
             }
         }
@@ -264,7 +287,8 @@ mod tests {
                     pace.is_used_up();
                 }
                 now += Duration::from_millis(passes);
-                pace.took(Duration::from_millis(took), now);
+                let took = Duration::from_millis(took);
+                pace.took(took, now - took, now);
                 prop_assert!((FLOOR.min(most)..=most).contains(&pace.limit()));
             }
         }
