@@ -144,7 +144,8 @@ acknowledgements_stay_due(Config) ->
 %% Confirms that presence which client state holds back stays held back, and comes when the client is active again.
 what_client_state_holds_back(Config) ->
     [A, B, _] = members(Config),
-    Bob = login(A, <<"bob">>),
+    %% At the node that the session goes to: what he sends is there before what the client sends later.
+    Bob = login(B, <<"bob">>),
     Inactive = sync(megaphone_test_xmpp:send(login(A, <<"alice">>), "<inactive xmlns='urn:xmpp:csi:0'/>")),
     Bob1 = sync(send_presence(Bob, megaphone_test_xmpp:jid(Inactive), <<"first">>)),
     Moved = move(Inactive, B),
