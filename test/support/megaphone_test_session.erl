@@ -32,11 +32,12 @@ connect(Trunk, Header) ->
 stream(#{stream := Stream}) ->
     Stream.
 
-open({Trunk, Header}, Host, _Options) ->
-    restart((connect(Trunk, Header))#{host := Host}).
+%% The options may have who the client says that it is (`from').
+open({Trunk, Header}, Host, Options) ->
+    restart(maps:merge((connect(Trunk, Header))#{host := Host}, maps:with([from], Options))).
 
 restart(#{host := Host} = State) ->
-    ok = send_document(State, open_document(Host)),
+    ok = send_document(State, open_document(Host, maps:get(from, State, none))),
     case recv_document(State) of
         {ok, Open} ->
             case {megaphone_test_xml:name(Open), megaphone_test_xml:namespace(Open)} of
@@ -49,7 +50,10 @@ restart(#{host := Host} = State) ->
 
 -spec open_document(binary()) -> iodata().
 open_document(Host) ->
-    ["<open " ?NS " to='", Host, "' version='1.0'/>"].
+    open_document(Host, none).
+
+open_document(Host, From) ->
+    ["<open " ?NS " to='", Host, "'", [[" from='", From, "'"] || From =/= none], " version='1.0'/>"].
 
 send(State, Document) ->
     case send_document(State, Document) of
