@@ -124,6 +124,9 @@ def _measure(
     size = _GROUP if activity == "presence" else 1
     groups = swarm.users // size
     rate = groups / _SLEEP
+    if asleep:
+        # Sessions fall asleep again while others have their turns: from the second time on that is all in the measure.
+        swarm.act(activity, rate, _SLEEP, groups, size)
     started, before = time.monotonic(), cpu()
     acted = swarm.act(activity, rate, _SLEEP if asleep else _SLEEP / 2, groups if asleep else min(_FEW, groups), size)
     settle(0.2)
