@@ -34,8 +34,7 @@
                      hibernate_after := timeout()}.
 
 -record(session, {stream :: megaphone_ejabberd_c2s:state() | megaphone_session_state:packed(),
-                  %% While it is awake, what it was before.
-                  slept = none :: none | megaphone_session_state:slept(),
+                  sleep = none :: megaphone_session_sleep:sleep(),
                   socket :: megaphone:socket(),
                   due = header :: due(),
                   pace = in_turn :: pace(),
@@ -63,9 +62,6 @@
 %% The bit in the length of a document that comes back, and those of what is the ECM's own.
 -define(GIVEN_BACK, 16#80000000).
 -define(CONTROL, 16#c0000000).
-%% When a session that has logged in gives the garbage of that back, long before it hibernates
-%% (milliseconds): in a storm of logins that is most of the memory.
--define(COLLECT_AFTER, 100).
 %% What a document leaves behind is many times its size. Before a login, where most are some hundred bytes
 %% long, that of one above this is given back at once (bytes).
 -define(LARGE_BEFORE_LOGIN, 1024).
@@ -419,9 +415,13 @@ go_on(Session) ->
 
 %% @doc Until the next message.
 -spec rest(session()) -> answer().
-rest(#session{stream = Stream} = Session) when is_map(Stream) ->
+rest(#session{stream = Stream, sleep = Sleep} = Session) when is_map(Stream) ->
     case megaphone_ejabberd_c2s:timeout(Stream) of
-        infinity -> {noreply, Session, before_idle(Session)};
+        infinity ->
+            case megaphone_session_sleep:at_once(Stream, Sleep) of
+                {sleeps, Packed, Sleeps} -> {noreply, Session#session{stream = Packed, sleep = Sleeps}, hibernate};
+                awake -> {noreply, Session, before_idle(Session)}
+            end;
         ended -> {noreply, Session#session{due = nothing}, before_idle(Session)};
         %% Not logged in yet: how long that may take is what counts.
         Timeout -> {noreply, Session, Timeout}
@@ -429,27 +429,22 @@ rest(#session{stream = Stream} = Session) when is_map(Stream) ->
 rest(Session) ->
     {noreply, Session, hibernate}.
 
-before_idle(#session{login = fresh, hibernate_after = HibernateAfter}) ->
-    min(?COLLECT_AFTER, HibernateAfter);
-before_idle(#session{hibernate_after = HibernateAfter}) ->
-    HibernateAfter.
+before_idle(#session{login = Login, hibernate_after = HibernateAfter}) ->
+    megaphone_session_sleep:timeout(Login =:= fresh, HibernateAfter).
 
-idle(#session{login = fresh, stream = Stream, hibernate_after = HibernateAfter} = Session)
-  when HibernateAfter > ?COLLECT_AFTER ->
-    LoggedIn = Session#session{login = collected, stream = megaphone_ejabberd_c2s:forget_login(Stream)},
-    true = garbage_collect(),
-    {noreply, LoggedIn, later(HibernateAfter)};
-idle(#session{stream = Stream} = Session) ->
-    {noreply, Session#session{stream = pack(Stream, Session), slept = none}, hibernate}.
-
-pack(Stream, #session{slept = none}) -> megaphone_session_state:pack(Stream);
-pack(Stream, #session{slept = Slept}) -> megaphone_session_state:pack_again(Stream, Slept).
-
-later(infinity) -> infinity;
-later(HibernateAfter) -> HibernateAfter - ?COLLECT_AFTER.
+idle(#session{login = Login, stream = Stream, sleep = Sleep, hibernate_after = HibernateAfter} = Session) ->
+    case megaphone_session_sleep:due(Login =:= fresh, HibernateAfter) of
+        {collect, Timeout} ->
+            LoggedIn = Session#session{login = collected, stream = megaphone_ejabberd_c2s:forget_login(Stream)},
+            true = garbage_collect(),
+            {noreply, LoggedIn, Timeout};
+        sleep ->
+            {Packed, Sleeps} = megaphone_session_sleep:sleep(Stream, Sleep),
+            {noreply, Session#session{stream = Packed, sleep = Sleeps}, hibernate}
+    end.
 
 wake(#session{stream = Stream} = Session) when is_map(Stream) ->
     Session;
-wake(#session{stream = Packed} = Session) ->
-    Stream = megaphone_session_state:unpack(Packed),
-    Session#session{stream = Stream, slept = {Packed, Stream}}.
+wake(#session{stream = Packed, sleep = Sleep, hibernate_after = HibernateAfter} = Session) ->
+    {Stream, Sleeps} = megaphone_session_sleep:wake(Packed, Sleep, HibernateAfter),
+    Session#session{stream = Stream, sleep = Sleeps}.

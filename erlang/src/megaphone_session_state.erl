@@ -34,11 +34,11 @@ pack(State) ->
     Missing = [Key || Key <- maps:keys(Shared), not is_map_key(Key, State)],
     {packed, Shared, lay_out(values_once(Own, known(Shared)), Keys), Missing}.
 
-%% @doc The same of a session that has slept before. What wakes one changes little in its state: a ping nothing, and with
+%% @doc The same of a session that has slept before, if little has changed in its state: a ping changes nothing, and with
 %% stream management a number. Then what was packed is taken again, with such numbers put in, and costs next to nothing.
--spec pack_again(state(), slept()) -> packed().
+-spec pack_again(state(), slept()) -> {ok, packed()} | changed.
 pack_again(State, {Packed, State}) ->
-    Packed;
+    {ok, Packed};
 pack_again(State, {{packed, Shared, Own, Missing}, Before}) when map_size(State) =:= map_size(Before) ->
     Changed = maps:filter(fun(Key, Value) ->
                                   case Before of
@@ -47,11 +47,11 @@ pack_again(State, {{packed, Shared, Own, Missing}, Before}) when map_size(State)
                                   end
                           end, State),
     case lists:all(fun({Key, Value}) -> is_map_key(Key, Own) andalso is_number(Value) end, maps:to_list(Changed)) of
-        true -> {packed, Shared, maps:fold(fun(Key, Value, Map) -> Map#{Key := Value} end, Own, Changed), Missing};
-        false -> pack(State)
+        true -> {ok, {packed, Shared, maps:fold(fun(Key, Value, Map) -> Map#{Key := Value} end, Own, Changed), Missing}};
+        false -> changed
     end;
-pack_again(State, _Slept) ->
-    pack(State).
+pack_again(_State, _Slept) ->
+    changed.
 
 %% @doc The state as it was.
 -spec unpack(packed()) -> state().

@@ -14,7 +14,7 @@
 -export([shaper_holds_the_window/1, slow_client/1, max_queue/1, killed_session/1, reset_stream/1,
          lost_trunk/1]).
 -export([oom_killer_spares_the_trunk/1, sasl2_policy/1]).
--export([info_by_transport/1, hibernates/1, sleeps_with_what_it_had/1, sleeps_again_with_what_it_has/1, reload_keeps_sessions/1,
+-export([info_by_transport/1, hibernates/1, sleeps_with_what_it_had/1, sleeps_again_with_what_it_has/1, sleeps_again_at_once/1, reload_keeps_sessions/1,
          shutdown/1]).
 
 -import(megaphone_test_listeners, [call/4, connect/1, connect/2, ejabberd/1]).
@@ -32,7 +32,7 @@ all() ->
      opened_again, open_in_the_midst, starttls_is_refused, unknown_host, tls_required, denied_by_access,
      shaper_holds_the_window, slow_client, max_queue, killed_session, reset_stream, lost_trunk,
      oom_killer_spares_the_trunk, sasl2_policy,
-     info_by_transport, hibernates, sleeps_with_what_it_had, sleeps_again_with_what_it_has,
+     info_by_transport, hibernates, sleeps_with_what_it_had, sleeps_again_with_what_it_has, sleeps_again_at_once,
      reload_keeps_sessions, shutdown].
 
 init_per_suite(Config) ->
@@ -509,15 +509,35 @@ sleeps_again_with_what_it_has(Config) ->
     Packed = element(2, call(Config, sys, get_state, [Pid])),
     State = call(Config, megaphone_session_state, unpack, [Packed]),
     Again = fun(Changed) -> call(Config, megaphone_session_state, pack_again, [Changed, {Packed, State}]) end,
-    ?assertEqual(Packed, Again(State)),
+    ?assertEqual({ok, Packed}, Again(State)),
     #{mgmt_state := inactive, jid := Jid, pres_timestamp := {_, _, _}, user := User} = State,
-    lists:foreach(fun(Changed) ->
-                          ?assertEqual(Changed, call(Config, megaphone_session_state, unpack, [Again(Changed)]))
-                  end,
-                  [State#{pres_timestamp := 1}, State#{pres_timestamp := {1, 2, 3}}, State#{mgmt_state := active},
-                   State#{user := <<"other">>}, State#{more => Jid}, State#{more => 1}, maps:remove(jid, State),
+    Numbered = State#{pres_timestamp := 1},
+    {ok, PackedAgain} = Again(Numbered),
+    ?assertEqual(Numbered, call(Config, megaphone_session_state, unpack, [PackedAgain])),
+    lists:foreach(fun(Changed) -> ?assertEqual(changed, Again(Changed)) end,
+                  [State#{pres_timestamp := {1, 2, 3}}, State#{mgmt_state := active}, State#{user := <<"other">>},
+                   State#{more => Jid}, State#{more => 1}, maps:remove(jid, State),
                    maps:remove(mgmt_state, State), (maps:remove(user, State))#{more => User},
                    State#{mgmt_stanzas_in => 7, pres_timestamp := 2}]).
+
+%% Confirms that a session which is woken after a long sleep by what leaves it as it was sleeps again at once, but not if
+%% there is more to do, or it was woken before not long ago.
+sleeps_again_at_once(Config) ->
+    Client = login(Config),
+    Pid = session(Config, Client),
+    megaphone_test_ejabberd:await_sleep(ejabberd(Config), Pid),
+    Packed = element(2, call(Config, sys, get_state, [Pid])),
+    {State, First} = megaphone_session_sleep:wake(Packed, none, 60_000),
+    {sleeps, Packed, Woke} = megaphone_session_sleep:at_once(State, First),
+    self() ! more,
+    ?assertEqual(awake, megaphone_session_sleep:at_once(State, First)),
+    receive more -> ok end,
+    ?assertEqual(awake, megaphone_session_sleep:at_once(State#{lang => <<"other">>}, First)),
+    {State, Soon} = megaphone_session_sleep:wake(Packed, Woke, 60_000),
+    ?assertEqual(awake, megaphone_session_sleep:at_once(State, Soon)),
+    ?assertMatch({Packed, _}, megaphone_session_sleep:sleep(State, Soon)),
+    {State, Late} = megaphone_session_sleep:wake(Packed, Woke - 60_001, 60_000),
+    ?assertMatch({sleeps, Packed, _}, megaphone_session_sleep:at_once(State, Late)).
 
 %% Confirms that sessions stay as the listener is reloaded, and that new ones find the new listener.
 reload_keeps_sessions(Config) ->
