@@ -8,6 +8,7 @@ copy=$1 cache=$2 toolchain=$3
 shift 3
 
 mount --make-rprivate /
+mount --bind "$copy" "$copy"
 # bind FROM TO [OPTIONS]
 bind() {
     mkdir -p "$copy$2"
@@ -29,6 +30,12 @@ cp /etc/resolv.conf "$copy/etc/resolv.conf"
 echo '127.0.0.1 localhost
 ::1 localhost' >"$copy/etc/hosts"
 
+# The root of these mounts, rather than a folder that processes are confined to: so systemd may boot in there.
+cd "$copy"
+pivot_root . mnt
+umount --lazy mnt
+cd /
+
 # What tells pip, npm, cargo and curl how to get at their registries goes in, nothing else.
 settings=()
 while IFS= read -r name; do
@@ -36,8 +43,9 @@ while IFS= read -r name; do
 done < <(compgen -e | grep -Ei '^(pip_(cert|index_url|default_timeout)|npm_config_(registry|cafile)|cargo_(http|net|registries|source)_.*|node_extra_ca_certs|(http|https|no)_proxy|ssl_cert_file|ci)$' || true)
 
 # Not by exec: the first process of a process space is spared the signals that it does not handle, Ctrl-C's too.
+home=/root
 status=0
-chroot "$copy" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" CARGO_TARGET_DIR=/root/target \
+/usr/bin/env -i HOME="$home" LANG=C.UTF-8 TERM="${TERM:-dumb}" CARGO_TARGET_DIR="$home/target" \
     PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${settings[@]}" \
     sh -c 'update-ca-certificates >/dev/null 2>&1; apt-get -q update >/dev/null && cd /root/megaphone && exec "$@"' sh "$@" || status=$?
 exit "$status"
