@@ -20,7 +20,7 @@ use crate::workers::Workers;
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long the last messages may take before they count as lost.
+/// How long no message may arrive any more before the missing ones count as lost.
 const LATE: Duration = Duration::from_secs(10);
 
 /// How long everybody may take to leave.
@@ -230,10 +230,15 @@ async fn exchange(swarm: &Arc<Swarm>, rate: f64, duration: Duration, stop: &Noti
         () = stop.notified() => {}
     }
     let seconds = started.elapsed().as_secs_f64();
-    let deadline = Instant::now() + LATE;
+    let mut arrived = Instant::now();
+    let mut received = 0;
     let now = loop {
         let now = swarm.ledger.counts();
-        if now.received == now.sent || Instant::now() >= deadline {
+        if now.received > received {
+            (received, arrived) = (now.received, Instant::now());
+        }
+        // What an earlier exchange has lost is not waited for again.
+        if now.received - before.received >= now.sent - before.sent || arrived.elapsed() >= LATE {
             break now;
         }
         sleep(LOOK / 10).await;

@@ -84,6 +84,11 @@ impl Ledger {
         self.count_error(reason);
     }
 
+    /// The server can't resume a stream; its user goes on with a new one.
+    pub fn not_resumed(&self, reason: &str) {
+        self.count_error(reason);
+    }
+
     /// A user who was online left in order.
     pub fn left(&self) {
         self.online.fetch_sub(1, Relaxed);

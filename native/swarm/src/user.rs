@@ -104,7 +104,7 @@ async fn authenticate<C: Channel>(
     expect(&mut channel, "success").await?;
     channel.open(&settings.domain).await?;
     expect(&mut channel, "features").await?;
-    if resume(managed, &mut channel).await? {
+    if resume(swarm, managed, &mut channel).await? {
         return Ok((channel, true));
     }
     channel.send(&stanza::bind(&settings.resource)).await?;
@@ -135,6 +135,7 @@ async fn authenticate<C: Channel>(
 
 /// Resumes the stream that was lost, if the server has it still.
 async fn resume<C: Channel>(
+    swarm: &Swarm,
     managed: &mut Option<Box<Management>>,
     channel: &mut C,
 ) -> Result<bool, ChannelError> {
@@ -148,6 +149,10 @@ async fn resume<C: Channel>(
     };
     if root.local_name() != "resumed" {
         management.failed(&root);
+        let document = String::from_utf8_lossy(&answer);
+        swarm
+            .ledger
+            .not_resumed(&format!("the stream is not resumed: {document}"));
         return Ok(false);
     }
     management.acknowledge(&root);
