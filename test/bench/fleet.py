@@ -13,9 +13,11 @@ from pathlib import Path
 
 from lab import command, fleet, machine
 from lab.clients import Clients, Result
+from lab.command import say
+from lab.ejabberd import Ejabberd
 from lab.knocker import Knocker
 from lab.lab import ROOT, Lab
-from lab.program import LabError
+from lab.program import LabError, wait
 
 BACK = 30
 """Seconds within which the clients of what was killed are to be back."""
@@ -48,19 +50,19 @@ def drain_each_node(scene: Scene, result: Result) -> None:
         sessions = fleet_.sessions()[node.name]
         started = time.monotonic()
         fleet_.control("drain", node.name)
-        _wait(f"node {node.name} has no sessions", lambda node=node: fleet_.sessions()[node.name] == 0, 60)
+        wait(f"node {node.name} has no sessions", lambda node=node: fleet_.sessions()[node.name] == 0, 60)
         seconds = time.monotonic() - started
         moved, took = moved + sessions, took + seconds
         result.notes.append(
             f"node {node.name}        {sessions} sessions moved in {seconds:.1f} s, {sessions / seconds:,.0f} per second"
         )
         node.ejabberd.stop_in_order()
-        _say(f"node {node.name} is drained and stopped")
+        say(f"node {node.name} is drained and stopped")
         node.ejabberd.start_again()
         node.ejabberd.ready()
         fleet_.control("ready", node.name)
-        _wait(f"node {node.name} has trunks", lambda node=node: _has_trunks(fleet_, node.name), 30)
-        _say(f"node {node.name} is back")
+        wait(f"node {node.name} has trunks", lambda node=node: _has_trunks(fleet_, node.name), 30)
+        say(f"node {node.name} is back")
     result.figures["moved"] = moved
     result.figures["moved_per_second"] = moved / took
     _even_out(scene, result)
@@ -93,7 +95,7 @@ def kill_a_node(scene: Scene, result: Result) -> None:
     _come_back(scene, result, sessions, f"clients of node {node.name}")
     node.ejabberd.start_again()
     node.ejabberd.ready()
-    _wait(f"node {node.name} has trunks", lambda: _has_trunks(scene.fleet, node.name), 30)
+    wait(f"node {node.name} has trunks", lambda: _has_trunks(scene.fleet, node.name), 30)
 
 
 def kill_an_ecm(scene: Scene, result: Result) -> None:
@@ -133,15 +135,15 @@ def stop_a_node(scene: Scene, result: Result) -> None:
     node.ejabberd.signal(signal.SIGSTOP)
     try:
         left = {"ejected (silent)", "ejected (logins)", "down"}
-        _wait(f"node {node.name} is ejected", lambda: _conditions(scene.fleet, node.name) <= left, 30)
+        wait(f"node {node.name} is ejected", lambda: _conditions(scene.fleet, node.name) <= left, 30)
         ejected = time.monotonic() - started
-        _say(f"node {node.name} is ejected")
+        say(f"node {node.name} is ejected")
         time.sleep(max(0.0, started + scene.stopped - time.monotonic()))
     finally:
         node.ejabberd.signal(signal.SIGCONT)
     resumed = time.monotonic()
     well = {"starting", "well"}
-    _wait(f"node {node.name} is well", lambda: _conditions(scene.fleet, node.name) <= well, 60)
+    wait(f"node {node.name} is well", lambda: _conditions(scene.fleet, node.name) <= well, 60)
     again = time.monotonic() - resumed
     result.figures |= {"clients": sessions, "ejected": ejected, "well_again": again}
     result.notes.append(f"node {node.name}        ejected after {ejected:.1f} s, well {again:.1f} s after it went on")
@@ -160,22 +162,14 @@ def _come_back(scene: Scene, result: Result, count: int, who: str) -> None:
         missing = scene.clients.missing()
         if missing and time.monotonic() > told + 1:
             told = time.monotonic()
-            _say(f"{missing} of the clients that don't talk are not back yet")
+            say(f"{missing} of the clients that don't talk are not back yet")
         return not missing
 
-    _wait(f"the {who} are back", are_back, 2 * BACK)
+    wait(f"the {who} are back", are_back, 2 * BACK)
     took = time.monotonic() - started
     result.figures |= {"clients": count, "back": took}
     result.notes.append(f"back          the {count} {who}: all within {took:.1f} s")
     result.promise(took <= BACK, f"the {who} were back after {took:.1f} s, not within {BACK}")
-
-
-def _wait(what: str, holds: Callable[[], bool], within: float) -> None:
-    deadline = time.monotonic() + within
-    while not holds():
-        if time.monotonic() > deadline:
-            raise LabError(f"it took more than {within:.0f} s until {what}")
-        time.sleep(0.1)
 
 
 def _has_trunks(fleet_: fleet.Fleet, name: str) -> bool:
@@ -243,10 +237,13 @@ def main() -> int:
 def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
     about = machine.describe()
     print(f"Megaphone {about['commit']} on {about['cpu']}, {about['cores']} cores, {about['memory']}", flush=True)
-    _say("nodes and ECMs start")
-    fleet_ = fleet.start(lab, arguments.users, arguments.nodes, arguments.ecms, arguments.slow_start)
-    _say("clients log in")
-    clients = Clients(lab, fleet_, arguments.users, arguments.talking)
+    say("nodes and ECMs start")
+    # The first has the users, which the others learn of as they join.
+    counts = [arguments.users, *[0] * (arguments.nodes - 1)]
+    members = [Ejabberd(lab, count, in_cluster=True) for count in counts]
+    fleet_ = fleet.start(lab, members, arguments.ecms, arguments.slow_start)
+    say("clients log in")
+    clients = Clients(lab, fleet_.ecms, arguments.users, arguments.talking)
     print(f"{clients.count:,} clients are online at {len(fleet_.nodes)} nodes through {len(fleet_.ecms)} ECMs\n", flush=True)
     scene = Scene(lab, fleet_, clients, arguments.slow_start, arguments.stopped)
     results: list[Result] = []
@@ -254,7 +251,7 @@ def _run(arguments: argparse.Namespace, output: Path, lab: Lab) -> int:
         what, act = SCENARIOS[name]
         result = Result(name, what)
         results.append(result)
-        _say(what)
+        say(what)
 
         def act_and_settle(result: Result, act: Callable[[Scene, Result], None] = act) -> None:
             time.sleep(SETTLED)
@@ -287,11 +284,6 @@ def _table(results: list[Result]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(["messages lost / doubled / out of order", *lines])
-
-
-def _say(text: str) -> None:
-    """A line of progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""The clients of a fleet: by all transports, a third with TLS, half with stream management. Some talk, the others are
-online and say when they are back."""
+"""Clients that count every message: by all transports, a third with TLS, half with stream management. Some talk, the
+others are online and say when they are back."""
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from .counts import Counts
-from .fleet import Fleet
 from .lab import Lab
 from .program import LabError
+from .server import Server
 from .swarm import Swarm
 
-KINDS = (
+Kind = tuple[str, bool, bool]
+
+KINDS: tuple[Kind, ...] = (
     # Transport, TLS, stream management.
     ("tcp", False, True),
     ("tcp", True, False),
@@ -26,10 +28,8 @@ _PATIENCE = 1.1
 different nodes, ejabberd may take the older one for the newer."""
 _AT_MOST = 3600
 """Seconds that messages are sent at most, if nobody says stop."""
-_LAST_MESSAGES = 60
+_LAST_MESSAGES = 180
 """Seconds within which a swarm has said what became of its messages."""
-_BACK = 60
-"""Seconds within which all are online again after all that was done."""
 
 
 @dataclass
@@ -84,18 +84,29 @@ class Result:
 class Clients:
     """All of them."""
 
-    def __init__(self, lab: Lab, fleet: Fleet, users: int, talking: int) -> None:
-        """Returns once they are online."""
+    def __init__(
+        self,
+        lab: Lab,
+        servers: Sequence[Server],
+        users: int,
+        talking: int,
+        *,
+        kinds: Sequence[Kind] = KINDS,
+        back: float = 60,
+    ) -> None:
+        """Returns once they are online. They may be offline for `back` seconds after all that was done."""
+        self._lab = lab
+        self._back = back
         self._idle: list[Swarm] = []
         self._talking: list[tuple[Swarm, bool]] = []
         """With whether they have stream management."""
         first = 0
-        for transport, tls, management in KINDS:
+        for transport, tls, management in kinds:
             more = ("--reconnect", "--reconnect-after", str(_PATIENCE), *(["--stream-management"] if management else []))
             for talk, count in ((True, talking), (False, users - talking)):
-                if not (share := count // len(KINDS) // 2 * 2):
+                if not (share := count // len(kinds) // 2 * 2):
                     continue
-                swarm = Swarm(lab, transport, fleet.ecms, share, first=first, tls=tls, rate=100, more=more)
+                swarm = Swarm(lab, transport, servers, share, first=first, tls=tls, rate=100, more=more)
                 first += share
                 if talk:
                     self._talking.append((swarm, management))
@@ -105,8 +116,12 @@ class Clients:
         for swarm in self._all():
             swarm.all_online()
 
-    def during(self, result: Result, rate: float, act: Callable[[Result], None]) -> None:
-        """What becomes of them while something is done, at so many messages per second."""
+    def during(self, result: Result, rate: float, act: Callable[[Result], None], *, in_order: bool = True) -> None:
+        """What becomes of them while something is done, at so many messages per second.
+
+        Without `in_order` messages may arrive after later ones, if none is lost or doubled: when a session is resumed,
+        ejabberd routes what its old process still got once more, and what comes meanwhile may overtake that.
+        """
         before, errors = self._counts(), self._errors()
         for swarm, _ in self._talking:
             swarm.begin_traffic(rate / len(self._talking), _AT_MOST)
@@ -120,7 +135,9 @@ class Clients:
             kind = " ".join([swarm.transport, *(["tls"] if swarm.tls else []), *(["managed"] if management else [])])
             for counts in (result.managed if management else result.unmanaged, result.each.setdefault(kind, Counts())):
                 counts.add(traffic)
-            result.broken += [f"{swarm.description}: {one}" for one in traffic["named"]]
+            for one in traffic["named"]:
+                is_late = one.endswith("out of order") and not in_order
+                (result.notes if is_late else result.broken).append(f"{swarm.description}: {one}")
             result.seconds = max(result.seconds, traffic["seconds"])
             result.latency_p99 = max(result.latency_p99, traffic["latency"]["p99"] / 1000)
             result.latency_max = max(result.latency_max, traffic["latency"]["max"] / 1000)
@@ -130,7 +147,19 @@ class Clients:
         result.resumed = after["resumed"] - before["resumed"]
         result.errors = dict(self._errors() - errors)
         for name, counts in (("with", result.managed), ("without", result.unmanaged)):
-            result.promise(not counts.faults, f"messages {name} stream management: {counts.faults.text()}")
+            faults = counts.faults if in_order else replace(counts.faults, reordered=0)
+            result.promise(not faults, f"messages {name} stream management: {counts.faults.text()}")
+
+    def leave(self) -> dict[str, int]:
+        """All leave in order. Says how many did not get out, by transport."""
+        stuck: Counter[str] = Counter()
+        for swarm in self._all():
+            swarm.begin_to_leave()
+        for swarm in self._all():
+            end = swarm.has_left(self._back)
+            stuck[swarm.transport] += end["stuck"] if end else swarm.users
+            self._lab.end(swarm)
+        return dict(+stuck)
 
     def missing(self) -> int:
         """How many are not online, of those that don't talk: the others say nothing meanwhile."""
@@ -140,10 +169,10 @@ class Clients:
         return [*self._idle, *(swarm for swarm, _ in self._talking)]
 
     def _wait_until_all_online(self) -> None:
-        deadline = time.monotonic() + _BACK
+        deadline = time.monotonic() + self._back
         while (online := self._counts()["online"]) < self.count:
             if time.monotonic() > deadline:
-                raise LabError(f"{online} of {self.count} clients are online after {_BACK} s")
+                raise LabError(f"{online} of {self.count} clients are online after {self._back:.0f} s")
             time.sleep(0.2)
 
     def _counts(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def run(name: str, arguments: argparse.Namespace, output: Path, work: Callable[[
     except KeyboardInterrupt:
         print(f"{name}: interrupted; all that it started has ended", file=sys.stderr)
         return 130
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def _interrupt(*_: object) -> None:

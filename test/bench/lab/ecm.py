@@ -112,12 +112,17 @@ class Ecm(Server):
     def metrics(self) -> dict[str, float]:
         """What it counts, without `megaphone_ecm_` before the names; nothing while it starts."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=10) as answer:
-                lines = answer.read().decode().splitlines()
+            return read_metrics(self._metrics_port)
         except OSError:
             return {}
-        pairs = (line.removeprefix("megaphone_ecm_").rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
+
+
+def read_metrics(port: int) -> dict[str, float]:
+    """What an ECM counts, without `megaphone_ecm_` before the names. An ECM that does not answer is an OSError."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    pairs = (line.removeprefix("megaphone_ecm_").rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
 
 
 def settings() -> str:

@@ -2,13 +2,13 @@
 
 import json
 import re
-import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import ports
-from .ecm import LISTENERS
+from .ecm import LISTENERS, read_metrics
 from .ejabberd import Ejabberd
 from .lab import Lab, run
 from .program import LabError
@@ -108,10 +108,13 @@ class FleetEcm(Server):
 
     def histogram(self, name: str) -> dict[float, float]:
         """The buckets of a histogram, by their upper bounds in seconds."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.config.metrics}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        pattern = rf'^megaphone_ecm_{name}_bucket{{[^}}]*le="([^"]+)"[^}}]*}} ([0-9.e+]+)$'
-        return {float(bound): float(count) for bound, count in re.findall(pattern, text, re.MULTILINE)}
+        pattern = re.compile(rf'{name}_bucket{{.*le="([^"]+)".*}}')
+        found = ((pattern.fullmatch(one), count) for one, count in self.metrics().items())
+        return {float(one[1]): count for one, count in found if one}
+
+    def metrics(self) -> dict[str, float]:
+        """What it counts, without `megaphone_ecm_` before the names."""
+        return read_metrics(self.config.metrics)
 
 
 @dataclass
@@ -122,6 +125,12 @@ class Config:
     file: Path
     entrances: Entrances
     metrics: int
+    keys: Path
+    """The keys that all ECMs share, of TLS tickets and of BOSH sessions."""
+
+    def edit(self, change: Callable[[str], str]) -> None:
+        """Changes the file."""
+        self.file.write_text(change(self.file.read_text()))
 
 
 @dataclass
@@ -149,10 +158,10 @@ class Fleet:
         return [ecm.entrances.address(transport, tls) for ecm in self.ecms]
 
 
-def start(lab: Lab, users: int, nodes: int, ecms: int, slow_start: int) -> Fleet:
-    """Starts all of it, with user0, user1 ... whose password is `megaphone`. `slow_start` is in seconds."""
+def start(lab: Lab, members: Sequence[Ejabberd], ecms: int, slow_start: int) -> Fleet:
+    """Makes a cluster of ejabberds that begin to start, and starts ECMs. `slow_start` is in seconds."""
     fleet = Fleet()
-    members = [Ejabberd(lab, 0 if number else users, in_cluster=True) for number in range(nodes)]
+    nodes = len(members)
     for number, member in enumerate(members):
         member.ready()
         if number:
@@ -174,7 +183,7 @@ def _configs(lab: Lab, folder: Path, fleet: Fleet, count: int, slow_start: int) 
     configs = []
     for number in range(count):
         entrances = Entrances(http=ports.free(), https=ports.free(), xmpp=ports.free())
-        config = Config(lab.built.ecm, folder / f"ecm{number}.toml", entrances, ports.free())
+        config = Config(lab.built.ecm, folder / f"ecm{number}.toml", entrances, ports.free(), keys)
         text = _CONFIG.format(
             nodes=nodes,
             slow_start=slow_start,

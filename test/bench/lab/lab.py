@@ -106,14 +106,19 @@ class Lab:
         """A certificate for localhost and its key, as PEM."""
         cert, key = self.directory / "cert.pem", self.directory / "key.pem"
         if not cert.exists():
-            run(
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-                *("-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-                *("-keyout", key, "-out", cert),
-            )
-            # HAProxy takes both from one file.
-            (self.directory / "both.pem").write_text(cert.read_text() + key.read_text())
+            self.renew_certificate()
         return cert, key
+
+    def renew_certificate(self) -> None:
+        """Puts a new certificate with a new key into the same files."""
+        cert, key = self.directory / "cert.pem", self.directory / "key.pem"
+        run(
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", key, "-out", cert),
+        )
+        # HAProxy takes both from one file.
+        (self.directory / "both.pem").write_text(cert.read_text() + key.read_text())
 
 
 def run(*command: str | Path, folder: Path | None = None) -> str:

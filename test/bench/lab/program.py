@@ -136,6 +136,15 @@ class Program:
         return LabError("\n    ".join([f"{self.name} {what}{ended}; its log, {self.log}, ends with", *said]))
 
 
+def wait(what: str, holds: Callable[[], bool], within: float, pause: float = 0.1) -> None:
+    """Waits until something holds; a LabError if that takes more than so many seconds."""
+    deadline = time.monotonic() + within
+    while not holds():
+        if time.monotonic() > deadline:
+            raise LabError(f"it took more than {within:.0f} s until {what}")
+        time.sleep(pause)
+
+
 def takes_connections(port: int) -> bool:
     """Whether somebody listens on a port of the loopback address."""
     with socket.socket() as client:

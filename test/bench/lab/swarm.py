@@ -128,7 +128,15 @@ class Swarm(Program):
 
     def leave(self, within: float = 60) -> Event | None:
         """Makes everybody leave, and says what went wrong meanwhile; None if some do not get out."""
+        self.begin_to_leave()
+        return self.has_left(within)
+
+    def begin_to_leave(self) -> None:
+        """Makes everybody leave; `has_left` waits for it."""
         self.tell("end")
+
+    def has_left(self, within: float) -> Event | None:
+        """As `leave`, once that has begun."""
         line = self.line(within)
         return json.loads(line) if line else None
 
