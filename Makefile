@@ -25,7 +25,7 @@ built_application := _build/default/lib/megaphone
 clients := test/clients
 
 .PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian test-packages lint lint-rust \
-	lint-erlang lint-python lint-docs docs bench bench-full million fleet bench-nif bench-flow bench-sessions \
+	lint-erlang lint-python lint-docs docs bench bench-full million fleet soak bench-nif bench-flow bench-sessions \
 	install install-ejabberd install-ecm built contrib deb deps-deb tarball clean
 
 help:
@@ -46,6 +46,8 @@ help:
 	@echo 'make million    USERS users (1000000 by default) log in at one ejabberd, talk, and lose a trunk or an ECM'
 	@echo 'make fleet      three ejabberd nodes and three ECMs with 10000 clients that notice nothing as nodes and ECMs are'
 	@echo '                drained, killed, stopped and replaced; FLEET=--help says more'
+	@echo 'make soak       HOURS hours (1 by default) of killed, stopped, reloaded and flooded programs under 5000 clients:'
+	@echo '                no message and no memory is lost; SOAK=--help says more'
 	@echo 'make bench-nif  what recv, send and feed cost beside gen_tcp'
 	@echo 'make bench-flow what 200 MiB cost ejabberd beside plain TCP, and who waits for a slow client'
 	@echo 'make bench-sessions  what USERS sessions cost ejabberd (50000 by default)'
@@ -96,8 +98,8 @@ test: deps
 	@$(MAKE) --no-print-directory build-bench test-rust test-bench test-clients
 	@$(MAKE) --no-print-directory test-erlang
 
-# The arithmetic of the bench and what it draws, and what makes the documents.
-test-bench:
+# The arithmetic of the bench and what it draws, a soak of a minute, and what makes the documents.
+test-bench: build-bench
 	@echo 'testing the bench and the documents'
 	@mkdir -p _build
 	@cd test/bench && python3 -B -m unittest discover --start-directory tests --top-level-directory . \
@@ -205,6 +207,10 @@ million: deps-bench build-bench
 # FLEET: options of test/bench/fleet.py.
 fleet: deps-bench build-bench
 	@python3 test/bench/fleet.py $(FLEET)
+
+# HOURS: how long. SOAK: options of test/bench/soak.py. What it writes is in _build/soak.
+soak: deps-bench build-bench
+	@python3 test/bench/soak.py $(if $(HOURS),--hours $(HOURS)) $(SOAK)
 
 deps-bench:
 	@sh test/demo/deps.sh bench

@@ -31,7 +31,7 @@ missing_packages() {
     command -v rebar3 >/dev/null || echo rebar3
     command -v cc >/dev/null || echo gcc libc6-dev
     if [ "$1" = bench ]; then
-        for package in haproxy nginx libnginx-mod-stream wrk; do
+        for package in erlang-tools haproxy nginx libnginx-mod-stream wrk; do
             installed "$package" || echo "$package"
         done
         command -v python3 >/dev/null || echo python3

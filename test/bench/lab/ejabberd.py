@@ -88,11 +88,13 @@ class Ejabberd(Server):
         *,
         in_cluster: bool = False,
         own_table: bool = False,
+        edit: Callable[[str], str] = lambda text: text,
     ) -> None:
         """Begins to start it; `ready` waits for the end of that.
 
         Without `backlog` ejabberd's default holds. `emulator` are more arguments of erl. One that is to be `in_cluster`
-        can be found by others. With `own_table` the table of sessions is Megaphone's (`sm_db_type`).
+        can be found by others. With `own_table` the table of sessions is Megaphone's (`sm_db_type`). `edit` changes its
+        ejabberd.yml.
         """
         self.entrances = Entrances(http=ports.free(), xmpp=ports.free(), trunk=ports.free())
         folder = lab.folder("ejabberd")
@@ -104,7 +106,8 @@ class Ejabberd(Server):
             backlog=f"\n    backlog: {backlog}" if backlog else "",
             files=folder / "files",
         )
-        (folder / "ejabberd.yml").write_text(config)
+        self.config = folder / "ejabberd.yml"
+        self.config.write_text(edit(config))
         (folder / "files").mkdir()
         (folder / "files/kilobyte").write_text("x" * 1024)
         # Names are looked up without a helper process.
@@ -123,7 +126,7 @@ class Ejabberd(Server):
             folder,
             {
                 "HOME": str(folder),
-                "EJABBERD_CONFIG_PATH": str(folder / "ejabberd.yml"),
+                "EJABBERD_CONFIG_PATH": str(self.config),
                 "EJABBERD_LOG_PATH": str(folder / "output.log"),
                 "ERL_CRASH_DUMP_SECONDS": "0",
                 "ERL_INETRC": str(folder / "inetrc"),
@@ -183,6 +186,16 @@ class Ejabberd(Server):
         """Makes the users of each group, who follow each other from the first on, each other's contacts."""
         self._ask(f"contacts {first} {groups} {size}")
 
+    def census(self) -> dict[str, int]:
+        """How many it has of each kind of process, row, port and timer, and what the NIF holds."""
+        return dict(json.loads(self._ask("census")))
+
+    def reload(self, edit: Callable[[str], str] = lambda text: text) -> None:
+        """Changes its ejabberd.yml and makes it read that again, as `ejabberdctl reload_config`."""
+        self.config.write_text(edit(self.config.read_text()))
+        if (answer := self._ask("reload")) != "ok":
+            raise LabError(f"ejabberd does not take its configuration again: {answer}; see {self.log}")
+
     def collect_garbage(self) -> None:
         """In all of its processes."""
         self._ask("collect")
@@ -236,5 +249,5 @@ def _compiled(lab: Lab) -> Path:
             ROOT / "test/support/megaphone_test_epmd.erl",
             here / "megaphone_bench_json.erl",
         )
-        run("erlc", "-o", ebin, *sources, here / "lab/megaphone_bench_lab.erl")
+        run("erlc", "-o", ebin, *sources, *(here / "lab").glob("*.erl"))
     return ebin

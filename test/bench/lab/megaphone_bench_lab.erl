@@ -54,6 +54,10 @@ answer("contacts " ++ Numbers) ->
     lists:foreach(fun(Start) -> make_contacts(lists:seq(Start, Start + Size - 1)) end,
                   lists:seq(First, First + (Groups - 1) * Size, Size)),
     "{}";
+answer("census") ->
+    megaphone_bench_json:encode(megaphone_bench_census:take());
+answer("reload") ->
+    io_lib:format("~0p", [ejabberd_admin:reload_config()]);
 answer("disconnect") ->
     lists:foreach(fun ejabberd_c2s:close/1, ejabberd_sm:get_all_pids()),
     "{}";
