@@ -18,9 +18,6 @@
 -export([processes_race/1]).
 
 -define(TRUNK, megaphone_test_nif).
-%% Terms of each type: what isn't of the right one is passed for an argument.
--define(TERMS, [an_atom, -1, 1 bsl 64, 1 bsl 200, 1.5, <<"binary">>, <<1:3>>, "string", [], [a | b],
-                {}, {a, b}, #{}, #{a => b}, make_ref(), self(), fun() -> ok end]).
 
 suite() ->
     [{timetrap, {seconds, 60}}].
@@ -46,49 +43,21 @@ groups() ->
 library_is_loaded(_Config) ->
     ?assertEqual(none, megaphone_nif:load_error()).
 
-%% Confirms that each function raises badarg for an argument of any wrong type, and does nothing. A new
-%% function of the NIF has to be added here.
+%% Confirms that each function raises badarg for an argument of any wrong type, and does nothing.
 wrong_terms_are_badarg(_Config) ->
     Trunk = ?TRUNK:open(),
     {{'$inet', megaphone, {Trunk, Handle}} = Socket, Id} = ?TRUNK:connect(Trunk),
-    Calls = #{open => [settings],
-              set_writer => [trunk, pid],
-              feed => [trunk, binary], feed_dirty => [trunk, binary],
-              take_output => [trunk, size],
-              own => [trunk, handle, pid], owner => [trunk, handle],
-              sweep => [trunk], tick => [trunk], held_up => [trunk], drain => [trunk], in_flight => [trunk],
-              sessions => [trunk], is_serving => [trunk], has_output => [trunk],
-              lose => [trunk], number => [trunk], version => [trunk], status => [trunk],
-              set_peername => [trunk, address], set_tls => [trunk, binary, binary], admit => [pid, size], trunk => [size],
-              recv => [trunk, handle, size], recv_dirty => [trunk, handle, size],
-              send => [trunk, handle, iodata],
-              reserve => [trunk, handle, size], unreserve => [trunk, handle],
-              cancel => [trunk, handle, wait],
-              close => [trunk, handle], reset => [trunk, handle],
-              shutdown => [trunk, handle, direction],
-              setopts => [trunk, handle, options], getopts => [trunk, handle],
-              getstat => [trunk, handle], is_open => [trunk, handle], watch => [trunk, handle],
-              peername => [trunk, handle], sockname => [trunk, handle],
-              transport => [trunk, handle],
-              take_channel_bindings => [trunk, handle], take_http_fields => [trunk, handle],
-              take_certificate => [trunk, handle], take_takeover => [trunk, handle],
-              decode_packet => [packet_type, binary], proxy_header => [binary],
-              parse => [binary, size], parse_dirty => [binary, size]},
-    Exported = [Function || {Name, Arity} = Function <- megaphone_nif:module_info(exports),
-                            Arity > 0, Name =/= module_info],
-    ?assertEqual(lists:sort(Exported),
-                 lists:sort([{Name, length(Types)} || {Name, Types} <- maps:to_list(Calls)])),
     Before = ?TRUNK:status(Trunk),
     Right = fun(trunk) -> Trunk;
                (handle) -> Handle;
-               (Type) -> right(Type)
+               (Type) -> megaphone_test_calls:right(Type)
             end,
     Tried = [?assertError(badarg, apply(megaphone_nif, Name, replaced(At, Wrong, Arguments)),
                           {Name, At, Wrong})
-             || {Name, Types} <- maps:to_list(Calls),
+             || {Name, Types} <- megaphone_test_calls:functions(),
                 Arguments <- [lists:map(Right, Types)],
                 {At, Type} <- lists:zip(lists:seq(1, length(Types)), Types),
-                Wrong <- ?TERMS, is_wrong(Type, Wrong)],
+                Wrong <- megaphone_test_calls:terms(), is_wrong(Type, Wrong)],
     ?assert(length(Tried) > 500),
     ?assertEqual(Before, ?TRUNK:status(Trunk)),
     ok = ?TRUNK:peer_send(Trunk, Id, "alive"),
@@ -96,10 +65,10 @@ wrong_terms_are_badarg(_Config) ->
 
 %% Confirms that a trunk's settings are checked each, and that one of the wrong type is named.
 wrong_settings_are_badarg(_Config) ->
-    [?assertError(badarg, megaphone_nif:open((right(settings))#{Name := Wrong}), {Name, Wrong})
+    [?assertError(badarg, megaphone_nif:open((megaphone_test_calls:right(settings))#{Name := Wrong}), {Name, Wrong})
      || {Name, Wrong} <- [{content, xmpp}, {max_frame_size, 32}, {max_frame_size, 0},
                           {max_frame_size, 10_000_000_000}]],
-    [?assertEqual({Name, Wrong}, {named_in_error((right(settings))#{Name := Wrong}), Wrong})
+    [?assertEqual({Name, Wrong}, {named_in_error((megaphone_test_calls:right(settings))#{Name := Wrong}), Wrong})
      || {Name, Wrongs} <-
             [{content, [<<"http">>, 1]},
              {max_frame_size, [-1, infinity, 1.0e6]},
@@ -117,8 +86,8 @@ wrong_settings_are_badarg(_Config) ->
                          {{1, 2, 3, 4}, -1}, {local, "path"}, {{1, 2, 3, 4, 5, 6, 7, 65536}, 1},
                          {{1, 2, 3, 4, 5, 6, 7}, 1}, {{1, 2, 3, 4}}, {1, 2}]},
              {sockname, [none, {}]}], Wrong <- Wrongs],
-    [?assertError(badarg, megaphone_nif:open(maps:remove(Name, right(settings))), Name)
-     || Name <- maps:keys(right(settings))].
+    [?assertError(badarg, megaphone_nif:open(maps:remove(Name, megaphone_test_calls:right(settings))), Name)
+     || Name <- maps:keys(megaphone_test_calls:right(settings))].
 
 %% Confirms that numbers that never were handles, near real ones and far from them, are answered as
 %% closed connections are.
@@ -477,22 +446,6 @@ names_nothing(Trunk, Handle) ->
                                  {getstat, [], closed},
                                  {is_open, [], false},
                                  {watch, [], closed}]].
-
-%% An argument of the right type.
-right(pid) -> self();
-right(binary) -> <<>>;
-right(iodata) -> <<>>;
-right(size) -> 1;
-right(wait) -> 1;
-right(direction) -> write;
-right(options) -> [];
-right(packet_type) -> http;
-right(settings) ->
-    #{content => raw, max_frame_size => 1000, max_connections => 1, max_trunk_buffer => 1,
-      max_trunk_output => 1, idle_timeout => infinity, send_timeout => infinity, handshake_timeout => infinity,
-      frame_timeout => infinity, ceilings => #{}, listener => self(), peername => undefined,
-      sockname => undefined};
-right(address) -> undefined.
 
 %% The setting that open/1 complains of.
 named_in_error(Settings) ->

@@ -7,14 +7,14 @@
 -export([all/0, suite/0]).
 -export([frames/1, documents_like_fxml/1, documents_broken/1, characters_like_fxml/1,
          decode_packet_near_valid/1, decode_packet_random/1, decode_packet_differences/1, packets_on_a_socket/1,
-         socket_like_gen_tcp/1, socket_differences/1]).
+         socket_like_gen_tcp/1, socket_differences/1, calls/0, calls/1]).
 
 suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
     [frames, documents_like_fxml, documents_broken, characters_like_fxml, decode_packet_near_valid,
-     decode_packet_random, decode_packet_differences, packets_on_a_socket, socket_like_gen_tcp, socket_differences].
+     decode_packet_random, decode_packet_differences, packets_on_a_socket, socket_like_gen_tcp, socket_differences, calls].
 
 %% Confirms that the cutting of a trunk's bytes means nothing.
 frames(_Config) ->
@@ -85,3 +85,12 @@ socket_differences(_Config) ->
 
 differences(Config) ->
     prop_decode_packet:differences(proplists:get_value(data_dir, Config)).
+
+calls() ->
+    [{timetrap, {hours, 1}}].
+
+%% Confirms that no call of the NIF, whatever its arguments and whoever calls at the same time, does more than to answer
+%% or to raise badarg. MEGAPHONE_CALLS is how many are made.
+calls(_Config) ->
+    Calls = list_to_integer(os:getenv("MEGAPHONE_CALLS", "10000")),
+    prop_result:holds_for(prop_calls:prop_any_calls(), Calls div prop_calls:calls_per_test() + 1).

@@ -4,7 +4,7 @@
 
 -include_lib("proper/include/proper.hrl").
 
--export([prop_near_valid/1, prop_random/1, prop_on_a_socket/0, differences/1]).
+-export([prop_near_valid/1, prop_random/1, prop_on_a_socket/0, differences/1, is_theirs/4]).
 
 -export_type([difference/0]).
 
@@ -49,7 +49,11 @@ is_given(Mode, Bytes, Cuts) ->
     Given =:= Expected.
 
 equal(Type, Input, Differences) ->
-    Ours = megaphone_nif:decode_packet(Type, Input),
+    is_theirs(megaphone_nif:decode_packet(Type, Input), Type, Input, Differences).
+
+%% @doc Whether `Ours' is what erlang:decode_packet/3 answers, but for the differences.
+-spec is_theirs(term(), http | http_bin | httph | httph_bin, binary(), [difference()]) -> boolean().
+is_theirs(Ours, Type, Input, Differences) ->
     Theirs = erlang:decode_packet(Type, Input, []),
     prop_result:note("  ours ~p~ntheirs ~p~n", [Ours, Theirs]),
     Ours =:= Theirs

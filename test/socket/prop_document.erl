@@ -7,7 +7,7 @@
 
 -include_lib("proper/include/proper.hrl").
 
--export([prop_like_fxml/0, prop_broken/0]).
+-export([prop_like_fxml/0, prop_broken/0, is_theirs/2]).
 
 %% @doc Documents as XMPP allows them, written in any way.
 -spec prop_like_fxml() -> proper:test().
@@ -31,6 +31,8 @@ is_no_more(Document) ->
         Ours -> is_theirs(Document, Ours)
     end.
 
+%% @doc Whether `Ours', which is what a document is here, is what it is there.
+-spec is_theirs(binary(), fxml:xmlel()) -> boolean().
 is_theirs(Document, Ours) ->
     Theirs = in_stream(Document),
     Alone = fxml_stream:parse_element(Document),
