@@ -42,7 +42,7 @@ impl Reading {
     }
 
     /// Reads the text of the file at `path`.
-    pub(super) fn of_text(path: &Path, text: String) -> Self {
+    pub fn of_text(path: &Path, text: String) -> Self {
         let (mut document, errors) = Document::parse(&text);
         let mut starts = Vec::new();
         let is_toml = errors.is_empty();
