@@ -24,7 +24,7 @@ application := $(DESTDIR)$(PREFIX)/lib/erlang/lib/megaphone-$(version)
 built_application := _build/default/lib/megaphone
 clients := test/clients
 
-.PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian test-packages lint lint-rust \
+.PHONY: help deps deps-run deps-bench build build-bench run status test test-rust test-bench test-clients test-erlang test-debian test-packages fuzz fuzz-nif sanitize lint lint-rust \
 	lint-erlang lint-python lint-docs docs bench bench-full million fleet soak bench-nif bench-flow bench-sessions \
 	install install-ejabberd install-ecm built contrib deb deps-deb tarball clean
 
@@ -38,6 +38,9 @@ help:
 	@echo '                (with its newer ejabberd) or forky; as root'
 	@echo 'make test-packages SUITE=bookworm  builds the packages in a Debian 12 (trixie: 13), boots it with systemd, and'
 	@echo '                installs, upgrades and removes them beside its ejabberd; as root'
+	@echo 'make fuzz       all fuzz targets for SECONDS each (60 by default), and a million calls of the NIF; TARGET=name is one'
+	@echo '                of them, HOURS=8 its time'
+	@echo 'make sanitize   the threads of the NIF under ThreadSanitizer, and the pure crates under Miri'
 	@echo 'make lint       cargo fmt, clippy, xref, dialyzer, shellcheck, py_compile, and whether the documents are current'
 	@echo 'make docs       writes the tables of options in doc/operating.md, and the manual pages in doc/man'
 	@echo 'make bench      Megaphone beside plain ejabberd, nginx and HAProxy: memory, CPU, latency, logins, most messages;'
@@ -156,11 +159,31 @@ test-debian:
 test-packages:
 	@bash test/debian/chroot.sh "$(SUITE)" bash test/debian/packages.sh
 
+# TARGET: one of native/fuzz/fuzz_targets; by default all, and the NIF's functions after them. SECONDS or HOURS: for how
+# long each.
+SECONDS ?= 60
+fuzz_seconds = $(if $(HOURS),$(shell echo '$(HOURS)' | awk '{ print $$1 * 3600 }'),$(SECONDS))
+fuzz: deps
+	@python3 -B native/fuzz/run.py --seconds $(fuzz_seconds) $(TARGET)
+	@$(if $(TARGET),:,$(MAKE) --no-print-directory fuzz-nif)
+
+# CALLS: how many.
+CALLS ?= 1000000
+fuzz-nif: deps
+	@echo 'calling the NIF $(CALLS) times'
+	@MEGAPHONE_CALLS=$(CALLS) TERM=dumb QUIET=1 $(REBAR3) ct --suite test/socket/megaphone_prop_SUITE --case calls \
+	    --readable=compact >_build/fuzz-nif.log 2>&1 || { cat _build/fuzz-nif.log; exit 1; }
+
+# SANITIZE=--quick takes a fraction of the time.
+sanitize:
+	@bash native/fuzz/sanitize.sh $(SANITIZE)
+
 lint: deps lint-rust lint-erlang lint-python lint-docs
 
 lint-rust:
 	@echo 'cargo fmt'
 	@$(CARGO) fmt --all --check
+	@$(CARGO) fmt --manifest-path native/fuzz/Cargo.toml --check
 	@echo 'cargo clippy'
 	@$(CARGO) clippy --quiet --workspace --all-targets --locked -- -D warnings
 
@@ -170,12 +193,12 @@ lint-erlang:
 	@echo 'dialyzer (the first time it reads all of ejabberd, which takes minutes)'
 	@QUIET=1 $(REBAR3) as lint dialyzer
 	@echo 'shellcheck'
-	@shellcheck .ci/run native/nif/build.sh test/demo/*.sh test/debian/*.sh test/bench/*.sh \
+	@shellcheck .ci/run native/nif/build.sh native/fuzz/sanitize.sh test/demo/*.sh test/debian/*.sh test/bench/*.sh \
 	    packaging/*.sh packaging/*/*.sh
 
 lint-python:
 	@echo 'Python'
-	@find test doc packaging -name '*.py' -not -path '*/venv/*' -not -path '*/node_modules/*' -print0 | \
+	@find test doc packaging native/fuzz -name '*.py' -not -path '*/venv/*' -not -path '*/node_modules/*' -print0 | \
 	    PYTHONPYCACHEPREFIX=_build/pycache xargs -0 python3 -W error -m py_compile
 
 lint-docs:
