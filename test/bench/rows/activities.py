@@ -1,6 +1,7 @@
 """CPU of what clients do when they say nothing: they show that they are there, ask, and change their presence."""
 
 import functools
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ _SLEEP = 6
 """Seconds between two turns of a client whose session sleeps: a second more than `hibernate_after`."""
 _FEW = 20
 """Clients who have all the turns, so that their sessions don't sleep."""
+_IDLE_SAMPLES = 5
+"""Seconds of which each is looked at by itself."""
 _CONTACTS = 10
 _GROUP = _CONTACTS + 1
 _KEEP_ALIVE = {"bosh": "BOSH request in place of the one that is held", "websocket": "WebSocket ping", "tcp": "white space"}
@@ -66,13 +69,11 @@ def run(context: Context) -> Row:
         time.sleep(_SLEEP)
         for number, variant in enumerate(alternating(_VARIANTS, plan.rounds), start=1):
             context.say(f"activities {number} of {len(_VARIANTS) * plan.rounds}: {transport}, {variant}")
-            start = stage.cpu_seconds(variant)
-            time.sleep(plan.idle_seconds)
-            idle = (stage.cpu_seconds(variant) - start) / plan.idle_seconds
+            cpu = functools.partial(stage.cpu_seconds, variant)
+            idle = _idle(cpu)
             for asleep in _ASLEEP:
                 for activity in _ACTIVITIES:
                     swarm = swarms[variant][activity.of_swarm]
-                    cpu = functools.partial(stage.cpu_seconds, variant)
                     cost = _measure(context, swarm, activity.name, asleep, cpu, idle)
                     comparisons[transport, activity.name, asleep].add(variant, cost)
                 # Who has just been told of a presence does not sleep yet.
@@ -115,6 +116,16 @@ def _swarms(context: Context, ejabberd: Ejabberd, front: Server, transport: str,
         )
         context.all_online(swarms[name])
     return swarms
+
+
+def _idle(cpu: Callable[[], float]) -> float:
+    """CPU per second of who is idle: the median, as what is done once a minute may fall into one of the seconds."""
+    samples = []
+    for _ in range(_IDLE_SAMPLES):
+        before = cpu()
+        time.sleep(1)
+        samples.append(cpu() - before)
+    return statistics.median(samples)
 
 
 def _measure(
