@@ -37,14 +37,13 @@ class TheKernel(unittest.TestCase):
         self.assertEqual(list(kernel.growth(now, start).items()), [("sock_inode_cache", 9), ("TCP", 1)])
 
     def test_this_machine_has_memory_and_sockets(self) -> None:
-        before = kernel.look()
         listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(100)]
         now = kernel.look()
         for one in listeners:
             one.close()
         self.assertGreater(now.available, 0)
-        # Other programs may close a few meanwhile.
-        self.assertGreater(now.sockets, before.sockets)
+        # Those of other programs come and go meanwhile.
+        self.assertGreaterEqual(now.sockets, len(listeners))
 
 
 if __name__ == "__main__":
