@@ -145,10 +145,10 @@ encrypt(Bindings, HasCertificate, State) ->
 %% @doc Handles what a parser would have found, or that the connection has ended.
 %%
 %% What the client had sent as another process resumed its session, and was not handled, it sends again there: it is
-%% not among the stanzas that mod_stream_mgmt said to have. This process goes on until it is told to stop, as the other
-%% one is found in its place, also if its connection ends before; xmpp's own would handle the stanza too.
+%% not among the stanzas that mod_stream_mgmt said to have. This process goes on until it is told to stop, and xmpp's
+%% own would handle the stanza too.
 -spec event(megaphone_framing:event() | closed, state()) -> result().
-event(Event, #{mgmt_state := resumed} = State) when Event =:= closed; element(1, Event) =:= xmlstreamelement ->
+event({xmlstreamelement, _}, #{mgmt_state := resumed} = State) ->
     {noreply, State, infinity};
 event(Event, State) ->
     xmpp_stream_in:handle_info({'$gen_event', Event}, State).

@@ -60,15 +60,12 @@ replace_row(#session{us = {_, Host} = UserAndHost} = Old, New) ->
         Backend when ?IS_MNESIA(Backend) ->
             ok = write(Backend, New),
             ok = Backend:delete_session(Old),
-            {ok, look_in_mnesia()};
+            %% A transaction begins behind the writes that have come to its node.
+            {ok, {mnesia, transaction, [fun erlang:node/0]}};
         Backend ->
             Replaced = replace_in_database(Backend, Old, New),
             forget_cached(Backend, UserAndHost, Replaced)
     end.
-
-%% A transaction begins behind the writes that have come to its node.
-look_in_mnesia() ->
-    {mnesia, transaction, [fun erlang:node/0]}.
 
 replace_in_database(Backend, Old, New) ->
     case at_its_node(Backend, set_session, New) of
@@ -138,31 +135,20 @@ settle(#session{sid = Sid, us = {User, Host}} = New) ->
 %% @doc The session has been resumed by this process, and the caller is about to delete the row that it had. mnesia
 %% does not wait for the other nodes: one that heard of that before it heard of the new row would find no session, and
 %% answer a message with an error. So the caller writes the new row as well, which reaches each node before its delete.
-%% A node has the new row once the answer was called there.
--spec resumed(pid(), megaphone_ejabberd_c2s:registration()) -> look().
+-spec resumed(pid(), megaphone_ejabberd_c2s:registration()) -> ok.
 resumed(Process, {_, Host, {User, _, _}}) ->
-    case backend(Host) of
-        Backend when ?IS_MNESIA(Backend) ->
-            ok = write_row_of(Backend, Process, jid:nodeprep(User), Host),
-            look_in_mnesia();
-        Backend ->
-            %% It was written before.
-            UserAndHost = {jid:nodeprep(User), Host},
-            look(uses_cache(Backend, UserAndHost), UserAndHost)
-    end.
-
-write_row_of(Backend, Process, User, Host) ->
-    Find = fun() -> row_at_its_node(Backend, Process, User, Host) end,
-    case Find() of
-        none ->
-            ok;
+    Backend = backend(Host),
+    Find = fun() -> row_at_its_node(Backend, Process, jid:nodeprep(User), Host) end,
+    case ?IS_MNESIA(Backend) andalso Find() of
         #session{} = Row ->
             ok = write(Backend, Row),
             %% It may have ended meanwhile.
             case Find() of
                 none -> Backend:delete_session(Row);
                 _ -> ok
-            end
+            end;
+        _ ->
+            ok
     end.
 
 %% Also where the row is here already.

@@ -20,7 +20,7 @@
 %%% `void', or is gone, and the new session leaves nothing behind. Each monitors the other.
 -module(megaphone_move).
 
--export([is_session/1, knock/3, take/2, refuse/1, say/3, watch_timer/2, slow_timer/2]).
+-export([knock/3, take/2, refuse/1, say/3, watch_timer/2, slow_timer/2]).
 
 -export_type([request/0, ref/0]).
 
@@ -36,9 +36,6 @@
               | given_up
               | moved
               | void.
-
-%% How long another node may take to say whether a process there is a session (milliseconds).
--define(NODE_ANSWERS, 5000).
 
 %% @doc Asks the session that a token names to hand itself over. The process that is started at its node for that ends
 %% with the result, which the caller's monitor reports; if it can't be started, `{spawn_reply, Monitor, error, Reason}'
@@ -65,16 +62,8 @@ take(Process, Request) ->
         error:badarg -> exit({?MODULE, no_session})
     end.
 
-%% @doc Whether a process is a session; not if that can't be said in time, as its node does not answer.
--spec is_session(pid()) -> boolean().
-is_session(Pid) when node(Pid) =:= node() ->
-    proc_lib:translate_initial_call(Pid) =:= {megaphone_session, init, 1};
 is_session(Pid) ->
-    try
-        erpc:call(node(Pid), ?MODULE, is_session, [Pid], ?NODE_ANSWERS)
-    catch
-        _:_ -> false
-    end.
+    proc_lib:translate_initial_call(Pid) =:= {megaphone_session, init, 1}.
 
 %% @doc Refuses a request whose token is not valid.
 -spec refuse(request()) -> ok.

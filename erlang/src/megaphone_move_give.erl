@@ -18,10 +18,10 @@
                monitor :: reference(),
                timer :: reference(),
                loan :: megaphone_move_loan:loan(),
-               %% The nodes that have yet to see the new row. One that has much to do is waited for: otherwise what is
-               %% sent from there to the old session could be overtaken. One that hangs, a third one maybe, is not:
-               %% that is passed on once it goes on.
+               %% The nodes that have yet to see the new row.
                barrier :: megaphone_move_barrier:barrier(),
+               %% Those of them that do not even answer at once, once some are slow.
+               silent = megaphone_move_barrier:ask([]) :: megaphone_move_barrier:barrier(),
                %% The messages since, the newest first: first until the barrier has passed, then behind it.
                step = keeps :: keeps | ready,
                kept = [] :: [term()],
@@ -40,6 +40,10 @@
 %% How long a token is valid, and how long the new session may take (milliseconds).
 -define(GOOD_FOR, 15000).
 -define(TAKES, 15000).
+%% How long nodes have to see the new row before they are asked whether they are there, and to answer that
+%% (milliseconds). One that has much to do answers, and is waited for: otherwise what is sent from there to the old
+%% session could be overtaken. One that hangs, a third one maybe, is not: that is passed on once it goes on.
+-define(NODE_ANSWERS, 500).
 %% How long a session that has moved passes on what comes. Who looked it up before it moved sends at once
 %% (milliseconds).
 -define(LINGER, 5000).
@@ -97,7 +101,7 @@ lent(Ref, Taker, Loan, Look) ->
     ok = megaphone_move:say(Taker, Ref, {lent, self(), Loan}),
     %% The row is the taker's: who looks the session up from then on sends to it.
     Barrier = megaphone_move_barrier:start(megaphone_ejabberd:cluster(), Look),
-    _ = megaphone_move:slow_timer(Ref, megaphone_move_barrier:patience()),
+    _ = megaphone_move:slow_timer(Ref, ?NODE_ANSWERS),
     #lent{ref = Ref, taker = Taker, monitor = Monitor, loan = Loan, barrier = Barrier,
           timer = megaphone_move:watch_timer(Ref, ?TAKES)}.
 
@@ -119,20 +123,23 @@ handle({megaphone_move, Ref, slow}, #lent{ref = Ref} = Lent) ->
     {wait, Lent};
 handle({'DOWN', Monitor, process, _, Reason}, #lent{monitor = Monitor} = Lent) ->
     {void, why_down(Reason), Lent};
-handle(Message, #lent{barrier = Barrier} = Lent) ->
-    case megaphone_move_barrier:pass(Message, Barrier) of
-        no -> {wait, keep(Message, Lent)};
-        {left, Left} -> {wait, passed(Left, Lent#lent{barrier = Left})}
+handle(Message, #lent{barrier = Barrier, silent = Silent} = Lent) ->
+    case {megaphone_move_barrier:pass(Message, Barrier), megaphone_move_barrier:pass(Message, Silent)} of
+        {no, no} -> {wait, keep(Message, Lent)};
+        {no, {left, Left}} -> {wait, Lent#lent{silent = Left}};
+        {{left, Left}, no} -> {wait, passed(Left, Lent#lent{barrier = Left})}
     end.
 
 %% Goes on without the nodes that hang, if there are no others to wait for.
-slow(#lent{ref = Ref, barrier = Barrier} = Lent) ->
-    case megaphone_move_barrier:ask(Barrier) of
-        hang ->
+slow(#lent{ref = Ref, barrier = Barrier, silent = Silent} = Lent) ->
+    Left = megaphone_move_barrier:left(Barrier),
+    case Left -- megaphone_move_barrier:left(Silent) of
+        [] ->
             send_kept(Lent);
-        {asked, Asked} ->
-            _ = megaphone_move:slow_timer(Ref, megaphone_move_barrier:patience()),
-            Lent#lent{barrier = Asked}
+        _ ->
+            ok = megaphone_move_barrier:stop(Silent),
+            _ = megaphone_move:slow_timer(Ref, ?NODE_ANSWERS),
+            Lent#lent{silent = megaphone_move_barrier:ask(Left)}
     end.
 
 passed(Left, #lent{step = keeps} = Lent) ->
@@ -147,9 +154,10 @@ passed(_Left, #lent{loan = Loan} = Lent) ->
 why_down(noconnection) -> "the new session's node is gone";
 why_down(_) -> "the new session has ended".
 
-send_kept(#lent{ref = Ref, taker = Taker, kept = Kept, barrier = Barrier} = Lent) ->
+send_kept(#lent{ref = Ref, taker = Taker, kept = Kept, silent = Silent} = Lent) ->
+    ok = megaphone_move_barrier:stop(Silent),
     ok = megaphone_move:say(Taker, Ref, {kept, lists:reverse(Kept)}),
-    Lent#lent{step = ready, barrier = megaphone_move_barrier:stop_asking(Barrier)}.
+    Lent#lent{step = ready, silent = megaphone_move_barrier:ask([])}.
 
 keep(Message, #lent{own = Own, kept = Kept, late = Late, step = Step} = Lent) ->
     case is_own(Message) of
@@ -188,9 +196,10 @@ gone_to(Taker) ->
 
 %% @doc The session stays, with this state: the messages that came meanwhile are handled now, in order.
 -spec taken_back(lent(), megaphone_ejabberd_c2s:state()) -> {megaphone_ejabberd_c2s:state(), [term()]}.
-taken_back(#lent{ref = Ref, taker = Taker, loan = Loan, barrier = Barrier} = Lent, Stream) ->
+taken_back(#lent{ref = Ref, taker = Taker, loan = Loan, barrier = Barrier, silent = Silent} = Lent, Stream) ->
     ok = unwatch(Lent),
     ok = megaphone_move_barrier:stop(Barrier),
+    ok = megaphone_move_barrier:stop(Silent),
     Own = megaphone_move_loan:take_back(Loan, Stream),
     ok = megaphone_move:say(Taker, Ref, void),
     {Own, in_order(Lent)}.

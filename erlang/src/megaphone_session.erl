@@ -15,11 +15,8 @@
 -type state() :: session()
                | {lent, megaphone_move_give:lent(), session()}
                | {gone, megaphone_move_give:gone()}
-               %% Another process has resumed it: first it keeps what is for that one, then it passes it on.
-               | {given, megaphone_resumption:given(), session()}
+               %% Another process has resumed it.
                | {resumed, pid()}
-               %% It has resumed another process's, and what was sent to that one comes first.
-               | {holding, megaphone_resumption:holding(), session()}
                | {taking, megaphone_move_take:taking(), session()}
                %% It was never here.
                | none.
@@ -77,15 +74,13 @@ terminate(_Reason, none) -> ok;
 terminate(_Reason, {gone, _}) -> ok;
 terminate(_Reason, {resumed, _}) -> ok;
 terminate(_Reason, {taking, Taking, _}) -> megaphone_move_take:abandon(Taking);
-terminate(Reason, {Away, _, Session}) when Away =:= lent; Away =:= given; Away =:= holding ->
-    megaphone_session_live:terminate(Reason, Session);
+terminate(Reason, {lent, _, Session}) -> megaphone_session_live:terminate(Reason, Session);
 terminate(Reason, Session) -> megaphone_session_live:terminate(Reason, Session).
 
 -spec code_change(term(), state(), term()) -> {ok, state()} | {error, term()}.
-code_change(OldVersion, {Away, Move, Session}, Extra)
-  when Away =:= lent; Away =:= taking; Away =:= given; Away =:= holding ->
+code_change(OldVersion, {Lent, Move, Session}, Extra) when Lent =:= lent; Lent =:= taking ->
     case megaphone_session_live:code_change(OldVersion, Session, Extra) of
-        {ok, Changed} -> {ok, {Away, Move, Changed}};
+        {ok, Changed} -> {ok, {Lent, Move, Changed}};
         Error -> Error
     end;
 code_change(_OldVersion, {Ended, _} = State, _Extra) when Ended =:= gone; Ended =:= resumed ->
@@ -102,19 +97,6 @@ handle(Message, {gone, Gone} = State) ->
     case megaphone_move_give:pass_on(Message, Gone) of
         {wait, Left} -> {noreply, {gone, Left}, hibernate};
         done -> {stop, normal, State}
-    end;
-handle(Message, {given, Given, Session}) ->
-    case megaphone_resumption:give(Message, Given) of
-        {wait, Waiting} -> {noreply, {given, Waiting, Session}, infinity};
-        {done, Done} -> ended(Done, Session);
-        {lost, Messages} -> left(Messages), {stop, normal, Session};
-        no -> given(Message, Given, Session)
-    end;
-handle(Message, {holding, Holding, Session}) ->
-    case megaphone_resumption:held(Message, Holding) of
-        {hold, Held} -> {noreply, {holding, Held, Session}, infinity};
-        {ended, Messages} -> handle_all(Messages, fun megaphone_session_live:rest/1, Session);
-        no -> holding(Message, Holding, Session)
     end;
 %% What is for the user goes on; that the old session is to end, which is said more than once, does not.
 handle({route, _} = Message, {resumed, Process} = State) ->
@@ -134,72 +116,27 @@ handle({megaphone_move, take, Request}, Session) ->
         {lent, Lent, Lender} -> {noreply, {lent, Lent, Lender}, infinity};
         Answer -> Answer
     end;
-handle({'$gen_call', {Caller, _} = From, {resume_session, _} = Call}, Session) ->
-    Offer = megaphone_resumption:offer(Caller),
-    give(Offer, megaphone_session_live:handle_call(Call, From, Session));
 handle({'$gen_call', From, Call}, Session) ->
     megaphone_session_live:handle_call(Call, From, Session);
 handle({'$gen_cast', Cast}, Session) ->
-    megaphone_session_live:handle_cast(Cast, Session);
-handle({megaphone_resumption, _, _} = Message, Session) ->
-    case megaphone_resumption:hold(Message, megaphone_session_live:stream(Session)) of
-        {hold, Holding} -> {noreply, {holding, Holding, Session}, infinity};
-        no -> megaphone_session_live:rest(Session)
-    end;
+    ended(megaphone_session_live:handle_cast(Cast, Session));
 handle(Info, Session) ->
     megaphone_session_live:handle_info(Info, Session).
 
-%% Another process has the state, if it was the one to get it.
-give(Offer, {noreply, Session, _} = Answer) ->
-    case megaphone_resumption:resumed(Offer, megaphone_session_live:stream(Session)) of
-        {ok, Given} -> {noreply, {given, Given, Session}, infinity};
-        no -> Answer
-    end;
-give(_Offer, Stop) ->
-    Stop.
-
-%% It goes on until it is told to stop: then the other process is to be found in its place.
-given({'$gen_cast', stop}, Given, Session) ->
-    Registration = megaphone_ejabberd_c2s:registration(megaphone_session_live:stream(Session)),
-    Look = megaphone_ejabberd_sm:resumed(megaphone_resumption:new(Given), Registration),
-    case megaphone_resumption:stopped(megaphone_ejabberd:cluster(), Look, Given) of
-        {wait, Waiting} -> {noreply, {given, Waiting, Session}, infinity};
-        {done, Done} -> ended(Done, Session)
-    end;
-given({megaphone_move, take, Request}, Given, Session) ->
-    ok = megaphone_move:refuse(Request),
-    {noreply, {given, Given, Session}, infinity};
-given(Message, Given, Session) ->
-    case handle(Message, Session) of
-        {noreply, Handled, Timeout} ->
-            {noreply, {given, Given, Handled}, Timeout};
-        Stop ->
-            ok = megaphone_resumption:ended(Given),
+%% A session that another process has resumed ends, and passes on for a while what is still sent to it.
+ended({stop, Reason, Session} = Stop) ->
+    Stream = megaphone_session_live:stream(Session),
+    case megaphone_ejabberd_c2s:resumed_by(Stream) of
+        {ok, Process} ->
+            ok = megaphone_ejabberd_sm:resumed(Process, megaphone_ejabberd_c2s:registration(Stream)),
+            _ = megaphone_session_live:terminate(Reason, Session),
+            _ = erlang:send_after(?LINGER, self(), ?LINGERED),
+            {noreply, {resumed, Process}, hibernate};
+        none ->
             Stop
-    end.
-
-%% The session ends here, and passes on for a while what is still sent to it.
-ended(Given, Session) ->
-    ok = megaphone_resumption:ended(Given),
-    _ = megaphone_session_live:terminate(normal, Session),
-    _ = erlang:send_after(?LINGER, self(), ?LINGERED),
-    {noreply, {resumed, megaphone_resumption:new(Given)}, hibernate}.
-
-%% The session is here, but for what is routed to it. It goes nowhere else before it has that.
-holding({megaphone_move, take, Request}, Holding, Session) ->
-    ok = megaphone_move:refuse(Request),
-    {noreply, {holding, Holding, Session}, infinity};
-holding({'$gen_call', _, {resume_session, _}} = Message, Holding, Session) ->
-    Messages = megaphone_resumption:release(Holding) ++ [Message],
-    handle_all(Messages, fun megaphone_session_live:rest/1, Session);
-holding(Message, Holding, Session) ->
-    case handle(Message, Session) of
-        {noreply, Handled, Timeout} ->
-            {noreply, {holding, Holding, Handled}, Timeout};
-        Stop ->
-            left(megaphone_resumption:release(Holding)),
-            Stop
-    end.
+    end;
+ended(Answer) ->
+    Answer.
 
 %% The session is lent.
 giving({wait, Lent}, Session) ->
@@ -244,12 +181,7 @@ last_word(Said, Session) ->
     _ = megaphone_control:send(Socket, Said),
     megaphone:close(Socket).
 
-%% What came while the session was away, in its order, and then what it does next, if it is not away again.
-handle_all([], _Next, {Away, _, _} = State)
-  when Away =:= lent; Away =:= given; Away =:= holding; Away =:= taking ->
-    {noreply, State, infinity};
-handle_all([], _Next, {Ended, _} = State) when Ended =:= gone; Ended =:= resumed ->
-    {noreply, State, hibernate};
+%% What came while the session was away, in its order, and then what it does next.
 handle_all([], Next, Session) ->
     Next(Session);
 handle_all([Message | Messages], Next, Session) ->
@@ -257,10 +189,7 @@ handle_all([Message | Messages], Next, Session) ->
         {noreply, Handled, _} ->
             handle_all(Messages, Next, Handled);
         Stop ->
-            left(Messages),
+            %% ejabberd_c2s routes what is in the mailbox of one that has ended.
+            lists:foreach(fun(Left) -> self() ! Left end, Messages),
             Stop
     end.
-
-%% ejabberd_c2s routes what is in the mailbox of one that has ended.
-left(Messages) ->
-    lists:foreach(fun(Left) -> self() ! Left end, Messages).

@@ -32,12 +32,11 @@ connect(Trunk, Header) ->
 stream(#{stream := Stream}) ->
     Stream.
 
-%% The options may have who the client says that it is (`from').
-open({Trunk, Header}, Host, Options) ->
-    restart(maps:merge((connect(Trunk, Header))#{host := Host}, maps:with([from], Options))).
+open({Trunk, Header}, Host, _Options) ->
+    restart((connect(Trunk, Header))#{host := Host}).
 
 restart(#{host := Host} = State) ->
-    ok = send_document(State, open_document(Host, maps:get(from, State, none))),
+    ok = send_document(State, open_document(Host)),
     case recv_document(State) of
         {ok, Open} ->
             case {megaphone_test_xml:name(Open), megaphone_test_xml:namespace(Open)} of
@@ -50,10 +49,7 @@ restart(#{host := Host} = State) ->
 
 -spec open_document(binary()) -> iodata().
 open_document(Host) ->
-    open_document(Host, none).
-
-open_document(Host, From) ->
-    ["<open " ?NS " to='", Host, "'", [[" from='", From, "'"] || From =/= none], " version='1.0'/>"].
+    ["<open " ?NS " to='", Host, "' version='1.0'/>"].
 
 send(State, Document) ->
     case send_document(State, Document) of
