@@ -160,13 +160,19 @@ async fn resume<C: Channel>(
     Ok(true)
 }
 
-/// Sends what the server may not have. It counts already.
+/// Sends what the server may not have, and asks for it, or a user who says nothing more would send it once more after
+/// the next stream. It counts already.
 async fn send_again<C: Channel>(
     managed: Option<&Management>,
     channel: &mut C,
 ) -> Result<(), ChannelError> {
+    let mut is_any = false;
     for stanza in managed.iter().flat_map(|it| it.unacknowledged()) {
         channel.send(stanza).await?;
+        is_any = true;
+    }
+    if is_any {
+        channel.send(&Management::ask()).await?;
     }
     Ok(())
 }
