@@ -13,7 +13,8 @@
 //!   at 8                           least follows the mean, even upwards
 //! ```
 //!
-//! Once the limit has changed, logins whose slowest step began before that say nothing of it, and do not count.
+//! Once the limit was raised, logins whose slowest step began before that say nothing of it, and do not count. After it
+//! was cut all do: while ejabberd is overwhelmed, who is online suffers too, and each window cuts the limit again.
 
 use std::time::Duration;
 
@@ -48,8 +49,8 @@ pub struct Pace {
     is_new: bool,
     /// How long a login takes when only a few run, in seconds.
     least: Option<f64>,
-    /// When the limit was changed last.
-    changed: Option<Instant>,
+    /// When the limit was raised last.
+    raised: Option<Instant>,
     window: Window,
 }
 
@@ -69,7 +70,7 @@ impl Pace {
             limit: START as f64,
             is_new: true,
             least: None,
-            changed: None,
+            raised: None,
             window: Window::default(),
         };
         pace.set_at_once(at_once);
@@ -98,7 +99,7 @@ impl Pace {
     /// A login is done, or given up, and ejabberd took this long for it; it was asked for the slowest step `since` then.
     /// Returns whether the limit has changed.
     pub fn took(&mut self, time: Duration, since: Instant, now: Instant) -> bool {
-        if self.changed.is_some_and(|changed| since < changed) {
+        if self.raised.is_some_and(|raised| since < raised) {
             return false;
         }
         let window = &mut self.window;
@@ -115,11 +116,10 @@ impl Pace {
         let before = self.limit();
         self.window = Window::default();
         self.adapt(mean, all_used);
-        let is_changed = self.limit() != before;
-        if is_changed {
-            self.changed = Some(now);
+        if self.limit() > before {
+            self.raised = Some(now);
         }
-        is_changed
+        self.limit() != before
     }
 
     fn adapt(&mut self, mean: f64, all_used: bool) {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_changed_again_before_it_is_known_what_that_does() {
+    fn it_is_not_raised_again_before_it_is_known_what_that_does() {
         let (mut pace, mut now) = (Pace::new(200), Instant::now());
         let time = Duration::from_millis(400);
         let mut limits = Vec::new();
@@ -243,6 +243,20 @@ mod tests {
             .collect();
         assert_eq!(changes, [10, 60, 110]);
         assert_eq!(limits[119], 128);
+    }
+
+    #[test]
+    fn an_overwhelmed_server_gets_less_with_each_window() {
+        let (mut pace, mut now) = (Pace::new(200), Instant::now());
+        run(&mut pace, &mut now, 1e9, Duration::from_millis(20), 10);
+        assert_eq!(pace.limit(), 200);
+        // They began before the first cut.
+        let start = now;
+        for _ in 0..150 {
+            now += Duration::from_millis(10);
+            pace.took(Duration::from_secs(2), start, now);
+        }
+        assert_eq!(pace.limit(), FLOOR);
     }
 
     #[test]
